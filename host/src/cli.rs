@@ -1,0 +1,124 @@
+//! The command line: one type per verb; its doc comments are the help text.
+
+mod add;
+mod check;
+mod job;
+mod run;
+mod serve;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use toril::config::{DEFAULT_PREFIX, DEFAULT_REDIS_PORT};
+use toril::private_redis;
+use toril::queue::{Queue, Redis, redacted};
+
+/// Runs BullMQ jobs in WebAssembly processors.
+///
+/// Producers, dashboards and other workers keep using the same Redis and notice nothing. A processor is
+/// a component that was built with the SDK crate `toril-sdk`, or from the WIT world in `wit/`.
+#[derive(Parser)]
+#[command(name = "toril", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to log: a level, or `tracing` directives such as `info,toril::worker=debug`.
+    #[arg(
+        long,
+        global = true,
+        env = "TORIL_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    log: String,
+    /// Writes the log as JSON, one object per line.
+    #[arg(long, global = true, env = "TORIL_LOG_JSON")]
+    log_json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Serve(serve::Serve),
+    Check(check::Check),
+    Run(run::Run),
+    Add(add::Add),
+    Job(job::Job),
+}
+
+impl Cli {
+    /// Logs go to stderr; stdout carries data.
+    pub(crate) fn init_log(&self) {
+        use tracing_subscriber::EnvFilter;
+        let filter = EnvFilter::try_new(&self.log).unwrap_or_else(|error| {
+            let _ = writeln!(std::io::stderr(), "warning: log filter is ignored: {error}");
+            EnvFilter::new("info")
+        });
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        if self.log_json {
+            log.json().init();
+        } else {
+            log.with_ansi(std::io::stderr().is_terminal()).init();
+        }
+    }
+
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.verb {
+            Verb::Serve(serve) => serve.run().await,
+            Verb::Check(check) => check.run().await,
+            Verb::Run(run) => run.run().await,
+            Verb::Add(add) => add.run().await,
+            Verb::Job(job) => job.run().await,
+        }
+    }
+}
+
+/// Prints an error with its causes, once, and says so to the caller of the process.
+pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
+    let mut stderr = std::io::stderr();
+    let _ = writeln!(stderr, "error: {error}");
+    for cause in error.chain().skip(1) {
+        let _ = writeln!(stderr, "  caused by: {cause}");
+    }
+    ExitCode::FAILURE
+}
+
+/// Writes a line of data. A reader that went away is not an error.
+fn print_line(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Which Redis and which prefix.
+#[derive(Args)]
+struct RedisArgs {
+    /// The Redis to use, such as `redis://user:password@host:6379/0`.
+    #[arg(long, env = "TORIL_REDIS", value_name = "URL", hide_env_values = true)]
+    redis: Option<String>,
+    /// The prefix of the queue's keys.
+    #[arg(long, env = "TORIL_PREFIX", value_name = "PREFIX")]
+    prefix: Option<String>,
+}
+
+impl RedisArgs {
+    /// Connects once: a command that a person waits for does not wait for Redis.
+    async fn queue(&self, name: &str) -> anyhow::Result<Queue> {
+        let url = self
+            .redis
+            .clone()
+            .unwrap_or_else(|| private_redis::url(DEFAULT_REDIS_PORT));
+        let redis = Redis::connect(&url).await.with_context(|| {
+            format!(
+                "failed to connect to redis at `{}`\nhint: start it, or name another one with `--redis`",
+                redacted(&url)
+            )
+        })?;
+        Ok(Queue::new(
+            redis,
+            self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX),
+            name,
+        ))
+    }
+}

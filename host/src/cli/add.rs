@@ -1,0 +1,49 @@
+//! `toril add`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::{Value, json};
+use toril::queue::NewJob;
+
+/// Adds a job to a queue, as BullMQ's `Queue.add` does, and prints its id.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  toril add paint walls --data '{\"price\":100}' --opts '{\"attempts\":3}'"
+)]
+pub(super) struct Add {
+    /// The queue.
+    queue: String,
+    /// The job's name.
+    name: String,
+    /// The job's data, JSON.
+    #[arg(long, default_value = "{}", value_name = "JSON")]
+    data: String,
+    /// BullMQ's `JobsOptions`, such as `{"delay":1000,"attempts":3}`.
+    #[arg(long, default_value = "{}", value_name = "JSON")]
+    opts: String,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    redis: super::RedisArgs,
+}
+
+impl Add {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let Value::Object(options) =
+            serde_json::from_str(&self.opts).context("`--opts` is not JSON")?
+        else {
+            bail!("`--opts` is not a JSON object: {}", self.opts);
+        };
+        let job = NewJob::new(&self.name, &self.data, options)?;
+        let id = self.redis.queue(&self.queue).await?.add(&job).await?;
+        if self.json {
+            super::print_line(json!({ "id": id, "queue": self.queue, "name": self.name }));
+        } else {
+            super::print_line(id);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

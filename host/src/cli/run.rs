@@ -1,0 +1,133 @@
+//! `toril run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde_json::json;
+use toril::execution::{Outcome, execute};
+use toril::imports::JobState;
+use toril::queue::Job;
+use toril::runtime::{Cancel, Limits, Runtime, RuntimeOptions};
+
+/// Runs a processor on one job without Redis, and shows each call and the outcome.
+///
+/// The exit code is 0 where the job completed or moved itself, 1 where it failed.
+#[derive(Args)]
+#[command(after_help = "Example:\n  toril run paint.wasm --name walls --data '{\"price\":100}'")]
+pub(super) struct Run {
+    /// The component.
+    file: PathBuf,
+    /// The job's data, JSON.
+    #[arg(long, default_value = "{}", value_name = "JSON")]
+    data: String,
+    /// The job's name.
+    #[arg(long, default_value = "job", value_name = "NAME")]
+    name: String,
+    /// How long the processor may take, in milliseconds.
+    #[arg(long, default_value_t = Limits::default().deadline_ms, value_name = "MS")]
+    deadline_ms: u64,
+    /// Prints one JSON object: the calls and the outcome.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let valid = serde_json::from_str::<serde::de::IgnoredAny>(&self.data);
+        ensure!(valid.is_ok(), "`--data` is not JSON: {}", self.data);
+        let bytes = std::fs::read(&self.file)
+            .with_context(|| format!("failed to read component `{}`", self.file.display()))?;
+        let runtime = Arc::new(Runtime::new(&RuntimeOptions {
+            executions_max: 1,
+            ..RuntimeOptions::default()
+        })?);
+        let limits = Limits {
+            deadline_ms: self.deadline_ms,
+            ..Limits::default()
+        };
+        let processor = runtime
+            .load(bytes, &limits)
+            .await
+            .with_context(|| format!("component `{}` was refused", self.file.display()))?;
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let cancel = Arc::new(Cancel::default());
+        let job = Job::rehearsal(&self.name, &self.data);
+        let state = JobState::rehearsal(job, self.recorder(&calls), &limits, Arc::clone(&cancel));
+        let outcome = execute(&runtime, &processor, state, &cancel).await;
+        if self.json {
+            let calls = calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            super::print_line(json!({ "calls": calls, "outcome": as_json(&outcome) }));
+        } else {
+            super::print_line(describe(&outcome));
+        }
+        let failed = matches!(outcome, Outcome::Failed { .. });
+        Ok(if failed {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+
+    /// Shows each call as it is made, or keeps it for the JSON.
+    fn recorder(&self, calls: &Arc<Mutex<Vec<String>>>) -> Box<dyn FnMut(String) + Send> {
+        if !self.json {
+            return Box::new(|call| super::print_line(format_args!("  {call}")));
+        }
+        let calls = Arc::clone(calls);
+        Box::new(move |call| {
+            calls
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(call)
+        })
+    }
+}
+
+fn describe(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Completed(value) => format!("completed: {value}"),
+        Outcome::Failed {
+            message,
+            stack,
+            unrecoverable,
+        } => {
+            let kind = if *unrecoverable {
+                "failed for good"
+            } else {
+                "failed"
+            };
+            format!("{kind}: {message}\n{stack}")
+        }
+        Outcome::Moved(to) => format!("moved to {}", to.state()),
+        Outcome::Wait => "given back".into(),
+        Outcome::RateLimited(duration_ms) => {
+            format!("given back, queue limited for {duration_ms} ms")
+        }
+        Outcome::Lost => "lock lost".into(),
+    }
+}
+
+fn as_json(outcome: &Outcome) -> serde_json::Value {
+    match outcome {
+        Outcome::Completed(value) => {
+            let value: serde_json::Value = serde_json::from_str(value).unwrap_or_default();
+            json!({ "kind": "completed", "value": value })
+        }
+        Outcome::Failed {
+            message,
+            stack,
+            unrecoverable,
+        } => {
+            json!({ "kind": "failed", "failedReason": message, "stack": stack, "unrecoverable": unrecoverable })
+        }
+        Outcome::Moved(to) => json!({ "kind": "moved", "to": to.state() }),
+        Outcome::Wait => json!({ "kind": "waiting" }),
+        Outcome::RateLimited(duration_ms) => {
+            json!({ "kind": "rate-limited", "durationMs": duration_ms })
+        }
+        Outcome::Lost => json!({ "kind": "lost" }),
+    }
+}

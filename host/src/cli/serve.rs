@@ -1,0 +1,60 @@
+//! `toril serve`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use toril::config::{Config, Overrides};
+use toril::daemon;
+
+/// Serves queues: pulls their jobs and runs each in its processor.
+///
+/// Where no Redis is configured, the one at 127.0.0.1:6379 is used if it answers; otherwise the host
+/// starts its own there, with its data in `.toril/redis`, and stops it when it stops.
+///
+/// SIGHUP reads the processors again and swaps those that changed. SIGTERM and SIGINT let running jobs
+/// end; a second one gives them back at once.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  toril serve --queue paint=paint.wasm\n  toril serve --config toril.toml"
+)]
+pub(super) struct Serve {
+    /// The config file [default: toril.toml, if it is there].
+    #[arg(long, env = "TORIL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Serves a queue with a processor. May be repeated.
+    #[arg(long = "queue", value_name = "NAME=FILE.wasm", value_parser = parse_queue)]
+    queues: Vec<(String, PathBuf)>,
+    /// Jobs that run at once, per queue [default: 50].
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
+    /// Where no Redis is configured: the port on 127.0.0.1 at which one is looked for, and started
+    /// [default: 6379]
+    #[arg(long, value_name = "PORT")]
+    local_redis_port: Option<u16>,
+    #[command(flatten)]
+    redis: super::RedisArgs,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let overrides = Overrides {
+            redis_url: self.redis.redis,
+            local_redis_port: self.local_redis_port,
+            prefix: self.redis.prefix,
+            concurrency: self.concurrency,
+            queues: self.queues,
+        };
+        daemon::serve(Config::load(self.config.as_deref(), overrides)?).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn parse_queue(argument: &str) -> Result<(String, PathBuf), String> {
+    match argument.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => {
+            Ok((name.into(), file.into()))
+        }
+        _ => Err("expected NAME=FILE.wasm, such as `paint=paint.wasm`".into()),
+    }
+}

@@ -1,0 +1,346 @@
+//! What the operator wants: `toril.toml`, then the environment and flags over it.
+//!
+//! The file is the only place that names everything; an unknown key in it is an error.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+
+use crate::queue::{KeepJobs, Limiter};
+use crate::runtime::{Limits, RuntimeOptions};
+use crate::worker::WorkerOptions;
+
+/// Read where no file is named, if it is there.
+pub const DEFAULT_FILE: &str = "toril.toml";
+/// BullMQ's own default.
+pub const DEFAULT_PREFIX: &str = "bull";
+/// Where BullMQ looks for Redis by default.
+pub const DEFAULT_REDIS_PORT: u16 = 6379;
+
+/// What `toril serve` does.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The Redis to use; none is configured where this is `None`.
+    pub redis_url: Option<String>,
+    /// Where a Redis is looked for, and started, where none is configured.
+    pub local_redis_port: u16,
+    /// The prefix of all keys.
+    pub prefix: String,
+    /// How long running jobs may take to end when the host stops, in ms.
+    pub grace_ms: u64,
+    /// The engine.
+    pub runtime: RuntimeOptions,
+    /// By queue name.
+    pub queues: BTreeMap<String, QueueConfig>,
+}
+
+/// How one queue is served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueConfig {
+    /// The component.
+    pub processor: PathBuf,
+    /// The worker.
+    pub worker: WorkerOptions,
+    /// What one attempt may use.
+    pub limits: Limits,
+}
+
+/// What flags and the environment say over the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--redis`, `TORIL_REDIS`.
+    pub redis_url: Option<String>,
+    /// `--local-redis-port`.
+    pub local_redis_port: Option<u16>,
+    /// `--prefix`, `TORIL_PREFIX`.
+    pub prefix: Option<String>,
+    /// `--concurrency`: for every queue.
+    pub concurrency: Option<usize>,
+    /// `--queue NAME=FILE`.
+    pub queues: Vec<(String, PathBuf)>,
+}
+
+impl Config {
+    /// Reads the file, if there is one, and lays the overrides over it.
+    pub fn load(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<Self> {
+        let file = match file {
+            Some(path) => read_file(path)?,
+            None if Path::new(DEFAULT_FILE).exists() => read_file(Path::new(DEFAULT_FILE))?,
+            None => File::default(),
+        };
+        file.into_config(overrides)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    redis: Option<String>,
+    local_redis_port: Option<u16>,
+    prefix: Option<String>,
+    grace_ms: Option<u64>,
+    runtime: RuntimeFile,
+    queues: BTreeMap<String, QueueFile>,
+    /// Paths in the file are relative to it.
+    #[serde(skip)]
+    dir: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RuntimeFile {
+    executions_max: Option<u32>,
+    component_bytes_max: Option<usize>,
+    cache_dir: Option<PathBuf>,
+    /// `false` compiles at each start.
+    cache: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QueueFile {
+    processor: PathBuf,
+    concurrency: Option<usize>,
+    name: Option<String>,
+    lock_duration_ms: Option<u64>,
+    stalled_interval_ms: Option<u64>,
+    max_stalled_count: Option<u32>,
+    max_started_attempts: Option<u32>,
+    drain_delay_ms: Option<u64>,
+    metrics_points: Option<u32>,
+    limiter: Option<LimiterFile>,
+    remove_on_complete: Option<KeepJobs>,
+    remove_on_fail: Option<KeepJobs>,
+    #[serde(default)]
+    limits: Limits,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimiterFile {
+    max: u32,
+    duration_ms: u64,
+}
+
+fn read_file(path: &Path) -> anyhow::Result<File> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read config `{}`", path.display()))?;
+    let mut file: File = toml::from_str(&text)
+        .with_context(|| format!("config `{}` cannot be understood", path.display()))?;
+    file.dir = path.parent().unwrap_or(Path::new("")).to_owned();
+    Ok(file)
+}
+
+impl File {
+    fn into_config(self, overrides: Overrides) -> anyhow::Result<Config> {
+        let mut queues = BTreeMap::new();
+        for (name, queue) in self.queues {
+            queues.insert(name, queue.into_config(&self.dir));
+        }
+        for (name, processor) in overrides.queues {
+            match queues.get_mut(&name) {
+                Some(queue) => queue.processor = processor,
+                None => {
+                    queues.insert(name, QueueConfig::new(processor));
+                }
+            }
+        }
+        for (name, queue) in &mut queues {
+            if let Some(concurrency) = overrides.concurrency {
+                queue.worker.concurrency = concurrency;
+            }
+            queue.check().with_context(|| format!("queue `{name}`"))?;
+            ensure!(
+                !name.is_empty() && !name.contains(':'),
+                "queue name `{name}` is empty or contains `:`"
+            );
+        }
+        let prefix = overrides
+            .prefix
+            .or(self.prefix)
+            .unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
+        ensure!(!prefix.is_empty(), "prefix is empty");
+        let defaults = RuntimeOptions::default();
+        let cache_dir = self
+            .runtime
+            .cache_dir
+            .map(|dir| self.dir.join(dir))
+            .or_else(default_cache_dir);
+        let runtime = RuntimeOptions {
+            executions_max: self
+                .runtime
+                .executions_max
+                .unwrap_or(defaults.executions_max),
+            component_bytes_max: self
+                .runtime
+                .component_bytes_max
+                .unwrap_or(defaults.component_bytes_max),
+            memory_bytes_max: memory_bytes_max(&queues).unwrap_or(defaults.memory_bytes_max),
+            cache_dir: cache_dir.filter(|_| self.runtime.cache != Some(false)),
+        };
+        ensure!(
+            runtime.executions_max > 0,
+            "`runtime.executions_max` must be 1 or more"
+        );
+        Ok(Config {
+            redis_url: overrides.redis_url.or(self.redis),
+            local_redis_port: overrides
+                .local_redis_port
+                .or(self.local_redis_port)
+                .unwrap_or(DEFAULT_REDIS_PORT),
+            prefix,
+            grace_ms: self.grace_ms.unwrap_or(30_000),
+            runtime,
+            queues,
+        })
+    }
+}
+
+/// The engine must have room for the largest of all limits.
+fn memory_bytes_max(queues: &BTreeMap<String, QueueConfig>) -> Option<usize> {
+    queues
+        .values()
+        .map(|queue| queue.limits.memory_bytes_max)
+        .max()
+}
+
+/// Where compiled code is kept, by the XDG base directory rules.
+pub fn default_cache_dir() -> Option<PathBuf> {
+    let xdg = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute());
+    let cache = xdg.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    Some(cache.join("toril").join("compiled"))
+}
+
+impl QueueFile {
+    fn into_config(self, dir: &Path) -> QueueConfig {
+        let defaults = WorkerOptions::default();
+        let limiter = |limiter: LimiterFile| Limiter {
+            max: limiter.max,
+            duration_ms: limiter.duration_ms,
+        };
+        QueueConfig {
+            processor: dir.join(self.processor),
+            worker: WorkerOptions {
+                concurrency: self.concurrency.unwrap_or(QueueConfig::CONCURRENCY),
+                name: self.name,
+                lock_duration_ms: self.lock_duration_ms.unwrap_or(defaults.lock_duration_ms),
+                stalled_interval_ms: self
+                    .stalled_interval_ms
+                    .unwrap_or(defaults.stalled_interval_ms),
+                max_stalled_count: self.max_stalled_count.unwrap_or(defaults.max_stalled_count),
+                max_started_attempts: self.max_started_attempts,
+                drain_delay_ms: self.drain_delay_ms.unwrap_or(defaults.drain_delay_ms),
+                metrics_points: self.metrics_points,
+                limiter: self.limiter.map(limiter),
+                remove_on_complete: self.remove_on_complete.unwrap_or(KeepJobs::ALL),
+                remove_on_fail: self.remove_on_fail.unwrap_or(KeepJobs::ALL),
+            },
+            limits: self.limits,
+        }
+    }
+}
+
+impl QueueConfig {
+    /// More than BullMQ's 1: an instance costs microseconds, not a process.
+    const CONCURRENCY: usize = 50;
+
+    fn new(processor: PathBuf) -> Self {
+        let worker = WorkerOptions {
+            concurrency: Self::CONCURRENCY,
+            ..WorkerOptions::default()
+        };
+        QueueConfig {
+            processor,
+            worker,
+            limits: Limits::default(),
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let worker = &self.worker;
+        for (name, value) in [
+            ("concurrency", worker.concurrency as u64),
+            ("lock_duration_ms", worker.lock_duration_ms),
+            ("stalled_interval_ms", worker.stalled_interval_ms),
+            ("drain_delay_ms", worker.drain_delay_ms),
+            ("limits.deadline_ms", self.limits.deadline_ms),
+            (
+                "limits.memory_bytes_max",
+                self.limits.memory_bytes_max as u64,
+            ),
+        ] {
+            ensure!(value > 0, "`{name}` must be 1 or more");
+        }
+        if let Some(limiter) = worker.limiter
+            && (limiter.max == 0 || limiter.duration_ms == 0)
+        {
+            bail!("`limiter.max` and `limiter.duration_ms` must be 1 or more");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str, overrides: Overrides) -> anyhow::Result<Config> {
+        toml::from_str::<File>(text)?.into_config(overrides)
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let overrides = Overrides {
+            redis_url: Some("redis://b".into()),
+            concurrency: Some(7),
+            queues: vec![
+                ("paint".into(), "new.wasm".into()),
+                ("fix".into(), "fix.wasm".into()),
+            ],
+            ..Overrides::default()
+        };
+        let text = "redis = \"redis://a\"\nprefix = \"p\"\n[queues.paint]\nprocessor = \"old.wasm\"\nlimits = { deadline_ms = 5 }";
+        let config = config(text, overrides).unwrap();
+        assert_eq!(
+            (config.redis_url.as_deref(), &*config.prefix),
+            (Some("redis://b"), "p")
+        );
+        let paint = &config.queues["paint"];
+        assert_eq!(
+            (paint.processor.to_str(), paint.worker.concurrency),
+            (Some("new.wasm"), 7)
+        );
+        assert_eq!(paint.limits.deadline_ms, 5);
+        assert_eq!(config.queues["fix"].worker.concurrency, 7);
+    }
+
+    #[test]
+    fn unknown_key_is_an_error_that_names_it() {
+        let text = "[queues.paint]\nprocessor = \"a.wasm\"\nconcurency = 3";
+        let error = config(text, Overrides::default()).unwrap_err().to_string();
+        assert!(
+            error.contains("concurency") && error.contains("concurrency"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn zeros_that_would_stop_a_queue_are_refused() {
+        let text = "[queues.paint]\nprocessor = \"a.wasm\"\nlock_duration_ms = 0";
+        let error = format!("{:#}", config(text, Overrides::default()).unwrap_err());
+        assert_eq!(error, "queue `paint`: `lock_duration_ms` must be 1 or more");
+    }
+
+    #[test]
+    fn keep_rules_read_as_in_bullmq() {
+        let text = "[queues.paint]\nprocessor = \"a.wasm\"\nremove_on_complete = true\nremove_on_fail = { age = 60, count = 5 }";
+        let config = config(text, Overrides::default()).unwrap();
+        let worker = &config.queues["paint"].worker;
+        assert_eq!(worker.remove_on_complete.count, Some(0));
+        assert_eq!(worker.remove_on_fail.age_s, Some(60.0));
+    }
+}

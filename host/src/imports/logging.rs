@@ -1,0 +1,26 @@
+//! `toril:processor/logging`.
+
+use tracing::Level as TracingLevel;
+
+use super::JobState;
+use super::bindings::toril::processor::logging::{Host, Level};
+
+impl Host for JobState {
+    fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+        let level = match level {
+            Level::Trace => TracingLevel::TRACE,
+            Level::Debug => TracingLevel::DEBUG,
+            Level::Info => TracingLevel::INFO,
+            Level::Warn => TracingLevel::WARN,
+            Level::Error => TracingLevel::ERROR,
+        };
+        self.log_budget.line(level, "log", &message);
+        self.show(|| format!("log({level}, {message:?})"));
+        Ok(())
+    }
+
+    fn fatal(&mut self, message: String) -> wasmtime::Result<()> {
+        self.last_words = Some(message);
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! What a guest prints: lines in the host's log, counted and stripped of control characters.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use tracing::Level;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// Longer lines are cut: one line of the log stays one line.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// Writes the lines of one attempt to the host's log, up to a number of them.
+#[derive(Clone)]
+pub(crate) struct LogBudget {
+    queue: Arc<str>,
+    job_id: Arc<str>,
+    left: Arc<AtomicU32>,
+}
+
+impl LogBudget {
+    pub(crate) fn new(queue: Arc<str>, job_id: Arc<str>, lines_max: u32) -> Self {
+        LogBudget {
+            queue,
+            job_id,
+            left: Arc::new(AtomicU32::new(lines_max)),
+        }
+    }
+
+    pub(crate) fn line(&self, level: Level, source: &str, line: &str) {
+        let take = |left: u32| left.checked_sub(1);
+        let Ok(left) = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+        else {
+            return;
+        };
+        let line = clean(line);
+        let (queue, job_id) = (&*self.queue, &*self.job_id);
+        match level {
+            Level::ERROR => tracing::error!(target: "guest", queue, job_id, source, "{line}"),
+            Level::WARN => tracing::warn!(target: "guest", queue, job_id, source, "{line}"),
+            Level::INFO => tracing::info!(target: "guest", queue, job_id, source, "{line}"),
+            Level::DEBUG => tracing::debug!(target: "guest", queue, job_id, source, "{line}"),
+            _ => tracing::trace!(target: "guest", queue, job_id, source, "{line}"),
+        }
+        if left == 1 {
+            tracing::warn!(
+                queue,
+                job_id,
+                "job reached its limit of log lines, further ones are dropped"
+            );
+        }
+    }
+}
+
+/// Cuts a line and replaces control characters, which could forge lines or steer a terminal.
+fn clean(line: &str) -> String {
+    let end = line.floor_char_boundary(LINE_BYTES_MAX);
+    line[..end]
+        .chars()
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// Stdout or stderr of one guest.
+#[derive(Clone)]
+pub(super) struct GuestOutput {
+    name: &'static str,
+    log: LogBudget,
+    /// The line begun.
+    line: Vec<u8>,
+}
+
+impl GuestOutput {
+    pub(super) fn new(name: &'static str, log: LogBudget) -> Self {
+        GuestOutput {
+            name,
+            log,
+            line: Vec::new(),
+        }
+    }
+
+    fn end_line(&mut self) {
+        if !self.line.is_empty() {
+            self.log
+                .line(Level::INFO, self.name, &String::from_utf8_lossy(&self.line));
+            self.line.clear();
+        }
+    }
+}
+
+impl Drop for GuestOutput {
+    fn drop(&mut self) {
+        self.end_line();
+    }
+}
+
+impl IsTerminal for GuestOutput {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for GuestOutput {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for this, which is not linked.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for GuestOutput {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for GuestOutput {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
+        while let Some(part) = lines.next() {
+            let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if lines.peek().is_some() {
+                self.end_line();
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 * 1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_the_log() {
+        assert_eq!(clean("a\x1b[2Jb\tc\r"), "a\u{fffd}[2Jb\tc\u{fffd}");
+        assert_eq!(clean(&"ä".repeat(4000)).len(), LINE_BYTES_MAX);
+    }
+}

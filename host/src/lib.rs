@@ -1,0 +1,19 @@
+//! Toril, a WebAssembly host for [BullMQ](https://docs.bullmq.io) job processors.
+//!
+//! The life of a job: a [`worker`] takes it from its [`queue`] in Redis, an [`execution`] looks up the
+//! processor in the [`registry`] and runs it in a fresh instance that the [`runtime`] makes. What the
+//! guest calls arrives in [`imports`], which write to the queue. One `Outcome` comes back; only the
+//! worker settles it, together with the next fetch.
+//!
+//! [`daemon`] wires this for `toril serve` after [`config`] read what the operator wants;
+//! [`private_redis`] stands in where there is no Redis.
+
+pub mod config;
+pub mod daemon;
+pub mod execution;
+pub mod imports;
+pub mod private_redis;
+pub mod queue;
+pub mod registry;
+pub mod runtime;
+pub mod worker;

@@ -1,0 +1,175 @@
+//! A Redis server of our own: where none is configured and none is found, in the demo, and in tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::process::{Child, Command};
+
+use crate::queue::Redis;
+
+/// The servers that will do, in order of preference.
+const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running server. Stop it with [`PrivateRedis::stop`]; dropped, it is killed.
+pub struct PrivateRedis {
+    child: Child,
+    port: u16,
+    dir: PathBuf,
+    append_only: bool,
+}
+
+impl PrivateRedis {
+    /// Starts a server on 127.0.0.1 that keeps its data in `dir`, and waits until it answers.
+    ///
+    /// `append_only` writes each change to disk within a second.
+    pub async fn start(dir: &Path, port: u16, append_only: bool) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("failed to create `{}`", dir.display()))?;
+        let mut child = spawn(dir, port, append_only)?;
+        if let Err(error) = wait_until_ready(&mut child, port).await {
+            let log = std::fs::read_to_string(dir.join("redis.log")).unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(5).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            return Err(error.context(format!(
+                "redis-server did not start; its log ends:\n{}",
+                last.join("\n")
+            )));
+        }
+        Ok(PrivateRedis {
+            child,
+            port,
+            dir: dir.to_owned(),
+            append_only,
+        })
+    }
+
+    /// Starts a server on a port that is free now.
+    pub async fn start_anywhere(dir: &Path, append_only: bool) -> anyhow::Result<Self> {
+        let mut last_error = None;
+        // Another process may take the port between finding and using it.
+        for _ in 0..5 {
+            let port = std::net::TcpListener::bind(("127.0.0.1", 0))?
+                .local_addr()?
+                .port();
+            match Self::start(dir, port, append_only).await {
+                Ok(server) => return Ok(server),
+                Err(error) => last_error = Some(error),
+            }
+        }
+        Err(last_error.unwrap_or_else(|| anyhow::anyhow!("no free port")))
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        url(self.port)
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Kills it as a crash would, and waits for its end.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Starts it again after [`PrivateRedis::kill`], with the data that it had on disk.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.child = spawn(&self.dir, self.port, self.append_only)?;
+        wait_until_ready(&mut self.child, self.port).await
+    }
+
+    /// Asks it to save and stop, and waits for its end.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        if let Ok(redis) = Redis::connect(&self.url()).await {
+            let command = redis::cmd("SHUTDOWN");
+            // It answers by closing the connection.
+            let _ = command.exec_async(&mut redis.shared()).await;
+        }
+        match tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await {
+            Ok(status) => drop(status?),
+            Err(_) => self.child.kill().await?,
+        }
+        Ok(())
+    }
+}
+
+/// The address of a Redis on this machine.
+pub fn url(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}")
+}
+
+fn spawn(dir: &Path, port: u16, append_only: bool) -> anyhow::Result<Child> {
+    for server in SERVERS {
+        let mut command = Command::new(server);
+        command
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+                "--save",
+                "",
+            ])
+            .args(["--appendonly", if append_only { "yes" } else { "no" }])
+            .args(["--maxmemory-policy", "noeviction", "--logfile", "redis.log"])
+            .arg("--dir")
+            .arg(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // An interrupt from the terminal is for us: jobs still end, and are settled, after it.
+            .process_group(0)
+            .kill_on_drop(true);
+        match command.spawn() {
+            Ok(child) => return Ok(child),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("failed to run `{server}`")),
+        }
+    }
+    bail!(
+        "neither `redis-server` nor `valkey-server` is installed\n\
+         hint: install one (`apt-get install redis-server`, `dnf install valkey`, `brew install redis`), \
+         or name a running Redis with `--redis redis://HOST:6379`"
+    )
+}
+
+async fn wait_until_ready(child: &mut Child, port: u16) -> anyhow::Result<()> {
+    let ready = async {
+        loop {
+            if let Some(status) = child.try_wait()? {
+                bail!("redis-server ended at once: {status}");
+            }
+            if answers(&url(port)).await {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(START_TIMEOUT, ready)
+        .await
+        .context("redis-server takes too long to start")?
+}
+
+/// True where a Redis answers at this address, whatever it says.
+pub async fn answers(url: &str) -> bool {
+    let Ok(client) = redis::Client::open(url) else {
+        return false;
+    };
+    let ping = async {
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd("PING")
+            .query_async::<String>(&mut connection)
+            .await
+    };
+    // One that wants a password, or still loads, answers too.
+    match tokio::time::timeout(Duration::from_secs(1), ping).await {
+        Ok(Err(error)) => !error.is_io_error() && error.code() != Some("LOADING"),
+        answer => answer.is_ok(),
+    }
+}

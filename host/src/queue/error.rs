@@ -1,0 +1,141 @@
+//! Why an operation on a queue failed. The texts are the ones that BullMQ's users know.
+
+use redis::RedisError;
+
+/// A script's answer that is not success, numbered as BullMQ numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// -1: the job's hash is gone.
+    JobNotExist,
+    /// -2: nobody holds the job's lock.
+    JobLockNotExist,
+    /// -3: the job is not in the state that the operation needs.
+    JobNotInState,
+    /// -4: the job still has pending children.
+    JobPendingChildren,
+    /// -5: the parent's hash is gone.
+    ParentJobNotExist,
+    /// -6: another worker holds the job's lock.
+    JobLockMismatch,
+    /// -7: the job has another parent that still exists.
+    ParentJobCannotBeReplaced,
+    /// -9: a child failed that fails its parent, too.
+    JobHasFailedChildren,
+    /// A number that no script of ours answers.
+    Unknown(i64),
+}
+
+impl ErrorCode {
+    pub(super) fn from_reply(code: i64) -> Self {
+        match code {
+            -1 => ErrorCode::JobNotExist,
+            -2 => ErrorCode::JobLockNotExist,
+            -3 => ErrorCode::JobNotInState,
+            -4 => ErrorCode::JobPendingChildren,
+            -5 => ErrorCode::ParentJobNotExist,
+            -6 => ErrorCode::JobLockMismatch,
+            -7 => ErrorCode::ParentJobCannotBeReplaced,
+            -9 => ErrorCode::JobHasFailedChildren,
+            other => ErrorCode::Unknown(other),
+        }
+    }
+
+    /// True when the job is no longer this worker's: whatever was to be written must not be.
+    pub fn is_lost(self) -> bool {
+        matches!(
+            self,
+            ErrorCode::JobNotExist
+                | ErrorCode::JobLockNotExist
+                | ErrorCode::JobLockMismatch
+                | ErrorCode::JobNotInState
+        )
+    }
+}
+
+/// Why an operation on a queue failed.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Redis did not answer, or refused. `Display` carries the whole text: callers print it alone.
+    #[error("redis: {0}")]
+    Redis(RedisError),
+    /// The job, or its parent, is not as the operation needs it.
+    #[error("{}", describe(*code, subject, command))]
+    Job {
+        /// What is wrong.
+        code: ErrorCode,
+        /// The id of the job, or the key of the parent.
+        subject: String,
+        /// The operation by BullMQ's name.
+        command: &'static str,
+    },
+    /// An argument is not what it should be.
+    #[error("{0}")]
+    Invalid(String),
+    /// A script answered in a form that it never should.
+    #[error("unexpected reply from redis to `{0}`")]
+    Reply(&'static str),
+}
+
+impl QueueError {
+    pub(super) fn job(reply: i64, subject: impl Into<String>, command: &'static str) -> Self {
+        QueueError::Job {
+            code: ErrorCode::from_reply(reply),
+            subject: subject.into(),
+            command,
+        }
+    }
+
+    /// True when the same call may succeed later: Redis is away, starting, or failing over.
+    pub fn is_transient(&self) -> bool {
+        let QueueError::Redis(error) = self else {
+            return false;
+        };
+        error.is_io_error()
+            || error.is_timeout()
+            || error.is_connection_dropped()
+            || error.is_connection_refusal()
+            || matches!(
+                error.code(),
+                Some(
+                    "LOADING"
+                        | "READONLY"
+                        | "MASTERDOWN"
+                        | "CLUSTERDOWN"
+                        | "TRYAGAIN"
+                        | "BUSY"
+                        | "MISCONF"
+                        | "OOM"
+                )
+            )
+    }
+}
+
+impl From<RedisError> for QueueError {
+    fn from(error: RedisError) -> Self {
+        QueueError::Redis(error)
+    }
+}
+
+fn describe(code: ErrorCode, subject: &str, command: &str) -> String {
+    match code {
+        ErrorCode::JobNotExist => format!("Missing key for job {subject}. {command}"),
+        ErrorCode::JobLockNotExist => format!("Missing lock for job {subject}. {command}"),
+        ErrorCode::JobNotInState => format!("Job {subject} is not in the active state. {command}"),
+        ErrorCode::JobPendingChildren => {
+            format!("Job {subject} has pending dependencies. {command}")
+        }
+        ErrorCode::ParentJobNotExist => format!("Missing key for parent job {subject}. {command}"),
+        ErrorCode::JobLockMismatch => {
+            format!("Lock mismatch for job {subject}. Cmd {command} from active")
+        }
+        ErrorCode::ParentJobCannotBeReplaced => {
+            format!("The parent job {subject} cannot be replaced. {command}")
+        }
+        ErrorCode::JobHasFailedChildren => {
+            format!(
+                "Cannot complete job {subject} because it has at least one failed child. {command}"
+            )
+        }
+        ErrorCode::Unknown(code) => format!("Unknown code {code} error for {subject}. {command}"),
+    }
+}

@@ -1,0 +1,101 @@
+//! Looking at jobs without taking them.
+
+use std::collections::BTreeMap;
+
+use super::{Queue, QueueError, script};
+
+/// A stored job, field by field, as BullMQ wrote it.
+pub type JobRecord = BTreeMap<String, String>;
+
+/// The state of a job, in BullMQ's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobState {
+    /// Done, with a value.
+    Completed,
+    /// Done, with a reason.
+    Failed,
+    /// Waits for its time.
+    Delayed,
+    /// Waits, ordered by priority.
+    Prioritized,
+    /// A worker has it.
+    Active,
+    /// Waits for a worker.
+    Waiting,
+    /// Waits for its children.
+    WaitingChildren,
+    /// In none of the queue's lists.
+    Unknown,
+}
+
+impl std::fmt::Display for JobState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            JobState::Completed => "completed",
+            JobState::Failed => "failed",
+            JobState::Delayed => "delayed",
+            JobState::Prioritized => "prioritized",
+            JobState::Active => "active",
+            JobState::Waiting => "waiting",
+            JobState::WaitingChildren => "waiting-children",
+            JobState::Unknown => "unknown",
+        })
+    }
+}
+
+impl std::str::FromStr for JobState {
+    type Err = QueueError;
+
+    fn from_str(state: &str) -> Result<Self, QueueError> {
+        Ok(match state {
+            "completed" => JobState::Completed,
+            "failed" => JobState::Failed,
+            "delayed" => JobState::Delayed,
+            "prioritized" => JobState::Prioritized,
+            "active" => JobState::Active,
+            "waiting" => JobState::Waiting,
+            "waiting-children" => JobState::WaitingChildren,
+            "unknown" => JobState::Unknown,
+            _ => return Err(QueueError::Reply("state")),
+        })
+    }
+}
+
+impl Queue {
+    /// Reads a job's hash; `None` where there is no such job.
+    pub async fn job(&self, id: &str) -> Result<Option<JobRecord>, QueueError> {
+        let mut command = redis::cmd("HGETALL");
+        let fields: BTreeMap<String, Vec<u8>> = command
+            .arg(self.keys.job(id))
+            .query_async(&mut self.redis.shared())
+            .await?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let record: JobRecord = fields
+            .into_iter()
+            .map(|(name, value)| (name, text(value)))
+            .collect();
+        Ok(Some(record).filter(|record| record.contains_key("name")))
+    }
+
+    /// Finds the state of a job.
+    pub async fn state(&self, id: &str) -> Result<JobState, QueueError> {
+        let state: String = script!("state")
+            .key(self.keys.base())
+            .arg(id)
+            .invoke_async(&mut self.redis.shared())
+            .await?;
+        state.parse()
+    }
+
+    /// Reads the newest `limit` lines of a job's log, oldest first.
+    pub async fn logs(&self, id: &str, limit: usize) -> Result<Vec<String>, QueueError> {
+        let mut command = redis::cmd("LRANGE");
+        let from = -i64::try_from(limit).unwrap_or(i64::MAX);
+        command
+            .arg(format!("{}:logs", self.keys.job(id)))
+            .arg(from)
+            .arg(-1);
+        Ok(command.query_async(&mut self.redis.shared()).await?)
+    }
+}

@@ -1,0 +1,39 @@
+-- Gives back jobs whose worker died, and marks the jobs to look at next time.
+--
+-- KEYS[1]  the queue's base key
+-- ARGV     1 now (ms), 2 interval (ms): one check per interval, whoever makes it, 3 max stalled count
+-- Returns  the ids of the jobs that had stalled
+local base = KEYS[1]
+local now, interval_ms, stalled_max = ARGV[1], ARGV[2], tonumber(ARGV[3])
+
+if not call('SET', base .. ':stalled-check', now, 'PX', interval_ms, 'NX') then return {} end
+local settings = read_settings(base)
+trim_events(base, settings)
+
+-- Jobs of a scheduler are never failed for stalling: the next iteration hangs on them.
+local function has_scheduler(key)
+  local scheduler = call('HGET', key, 'rjk')
+  if not scheduler then return false end
+  return call('EXISTS', base .. ':repeat:' .. scheduler) == 1
+    or call('ZSCORE', base .. ':repeat', scheduler) ~= false
+end
+
+local stalled = {}
+for _, id in ipairs(call('SMEMBERS', base .. ':stalled')) do
+  local key = base .. ':' .. id
+  if call('EXISTS', key .. ':lock') == 0 and call('LREM', base .. ':active', 1, id) == 1
+      and call('EXISTS', key) == 1 then
+    if call('HINCRBY', key, 'stc', 1) > stalled_max and not has_scheduler(key) then
+      call('HSET', key, 'defa', 'job stalled more than allowable limit')
+    end
+    call('RPUSH', base .. ':wait', id)
+    signal(base, settings)
+    emit(base, 'waiting', 'jobId', id, 'prev', 'active')
+    emit(base, 'stalled', 'jobId', id)
+    stalled[#stalled + 1] = id
+  end
+end
+
+call('DEL', base .. ':stalled')
+in_chunks(call('LRANGE', base .. ':active', 0, -1), function(...) call('SADD', base .. ':stalled', ...) end)
+return stalled

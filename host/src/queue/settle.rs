@@ -1,0 +1,327 @@
+//! The hot path: settling jobs and taking the next ones in one call.
+
+use std::sync::Arc;
+
+use redis::{FromRedisValue, Value};
+
+use super::{Job, KeepJobs, Queue, QueueError, now_ms, script};
+
+/// What becomes of one job.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// The job's id.
+    pub job_id: Arc<str>,
+    /// The token of its lock.
+    pub token: Arc<str>,
+    /// Where it goes.
+    pub kind: SettlementKind,
+}
+
+/// Where a job goes, and with what.
+#[derive(Debug, Clone)]
+pub enum SettlementKind {
+    /// To `completed`.
+    Completed {
+        /// JSON text.
+        value: String,
+        /// Attempts made, this one included.
+        attempts_made: u32,
+        /// Which completed jobs to keep.
+        keep: KeepJobs,
+    },
+    /// To `failed`.
+    Failed {
+        /// The attempt that failed.
+        attempt: Attempt,
+        /// Attempts that the job had; more made than this emits `retries-exhausted`.
+        attempts: u32,
+        /// Which failed jobs to keep.
+        keep: KeepJobs,
+    },
+    /// Back in line after a failed attempt.
+    Retry {
+        /// The attempt that failed.
+        attempt: Attempt,
+        /// At the head of the line instead of its end.
+        lifo: bool,
+    },
+    /// To `delayed`.
+    Delayed {
+        /// Milliseconds from now.
+        delay_ms: u64,
+        /// The attempt that failed, or none where the job asked for it.
+        attempt: Option<Attempt>,
+    },
+    /// Back to the head of the line; no attempt is spent.
+    Wait,
+    /// To `waiting-children`, if any child, or the one named by its key, is pending.
+    WaitingChildren {
+        /// `prefix:queue:id`.
+        child: Option<String>,
+    },
+}
+
+/// What a failed attempt leaves behind.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Attempts made, this one included.
+    pub made: u32,
+    /// `failedReason`.
+    pub reason: String,
+    /// `stacktrace`, a JSON array.
+    pub stacktrace: String,
+}
+
+/// How jobs are taken.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    /// Becomes `processedBy`.
+    pub worker: Option<String>,
+    /// For how long the lock holds, in ms.
+    pub lock_ms: u64,
+    /// How many jobs to take at most; 0 only settles.
+    pub want: usize,
+    /// The token of each job is this, a colon and a number.
+    pub token_base: Arc<str>,
+    /// The first number.
+    pub token_number: u64,
+    /// The worker's own rate limit.
+    pub limiter: Option<Limiter>,
+    /// Data points of metrics to keep, one per minute; none collects none.
+    pub metrics_points: Option<u32>,
+}
+
+/// At most `max` jobs per `duration_ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limiter {
+    /// Jobs.
+    pub max: u32,
+    /// Milliseconds.
+    pub duration_ms: u64,
+}
+
+/// What a settle-and-fetch call did.
+#[derive(Debug)]
+pub struct Settled {
+    /// One per settlement, in order.
+    pub results: Vec<Result<Moved, QueueError>>,
+    /// The jobs taken, in processing order.
+    pub jobs: Vec<Job>,
+    /// For how long the queue is rate limited; 0 is not at all.
+    pub limited_ms: u64,
+    /// When the first delayed job is due, in ms since the epoch, where nothing else was left to take.
+    pub next_delayed_ms: Option<u64>,
+}
+
+/// Whether a settlement moved its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// It did.
+    Yes,
+    /// There was no child to wait for; the job stays active.
+    NothingToWaitFor,
+}
+
+impl Queue {
+    /// Settles jobs and takes the next ones, in one call to Redis.
+    ///
+    /// A settlement that fails is answered by itself, changes nothing and breaks no other. When the
+    /// call as a whole fails it may have been carried out all the same: see [`Queue::reclaim`].
+    pub async fn settle_and_fetch(
+        &self,
+        settlements: &[Settlement],
+        fetch: &Fetch,
+    ) -> Result<Settled, QueueError> {
+        let script = script!(
+            "settle",
+            "parent",
+            "remove",
+            "store",
+            "deduplication",
+            "take"
+        );
+        let mut call = script.key(self.keys.base());
+        call.arg(now_ms())
+            .arg(fetch.worker.as_deref().unwrap_or_default())
+            .arg(fetch.lock_ms)
+            .arg(fetch.want)
+            .arg(&*fetch.token_base)
+            .arg(fetch.token_number)
+            .arg(optional(fetch.limiter.map(|limiter| limiter.max)))
+            .arg(optional(fetch.limiter.map(|limiter| limiter.duration_ms)))
+            .arg(optional(fetch.metrics_points));
+        for settlement in settlements {
+            push_entry(&mut call, settlement);
+        }
+        let reply: Value = call.invoke_async(&mut self.redis.shared()).await?;
+        read_reply(reply, settlements)
+    }
+
+    /// Settles one job at once and takes none: for a job that a processor moves itself.
+    pub async fn settle_one(&self, settlement: Settlement) -> Result<Moved, QueueError> {
+        let fetch = Fetch {
+            worker: None,
+            lock_ms: 0,
+            want: 0,
+            token_base: "".into(),
+            token_number: 0,
+            limiter: None,
+            metrics_points: None,
+        };
+        let settled = self.settle_and_fetch(&[settlement], &fetch).await?;
+        settled
+            .results
+            .into_iter()
+            .next()
+            .unwrap_or(Err(QueueError::Reply("settle")))
+    }
+
+    /// Finds the jobs that a settle-and-fetch call took whose reply was lost.
+    pub async fn reclaim(&self, fetch: &Fetch) -> Result<Vec<Job>, QueueError> {
+        let mut call = script!("reclaim", "take").key(self.keys.base());
+        call.arg(&*fetch.token_base).arg(fetch.lock_ms);
+        for number in (fetch.token_number..).take(fetch.want) {
+            call.arg(number);
+        }
+        let replies: Vec<Value> = call.invoke_async(&mut self.redis.shared()).await?;
+        replies.into_iter().map(Job::from_reply).collect()
+    }
+}
+
+/// Writes the ten values that `lua/settle.lua` reads per entry.
+fn push_entry(call: &mut redis::ScriptInvocation<'_>, settlement: &Settlement) {
+    let mut entry = |kind: &str, value: &str, stack: &str, made: String, rest: [&str; 4]| {
+        call.arg(kind)
+            .arg(&*settlement.job_id)
+            .arg(&*settlement.token)
+            .arg(value)
+            .arg(stack)
+            .arg(made);
+        for value in rest {
+            call.arg(value);
+        }
+    };
+    match &settlement.kind {
+        SettlementKind::Completed {
+            value,
+            attempts_made,
+            keep,
+        } => {
+            let [count, age, limit] = keep_arguments(keep);
+            entry(
+                "completed",
+                value,
+                "",
+                attempts_made.to_string(),
+                [&count, &age, &limit, "0"],
+            );
+        }
+        SettlementKind::Failed {
+            attempt,
+            attempts,
+            keep,
+        } => {
+            let [count, age, limit] = keep_arguments(keep);
+            let attempts = attempts.to_string();
+            let made = attempt.made.to_string();
+            entry(
+                "failed",
+                &attempt.reason,
+                &attempt.stacktrace,
+                made,
+                [&count, &age, &limit, &attempts],
+            );
+        }
+        SettlementKind::Retry { attempt, lifo } => {
+            let push = if *lifo { "RPUSH" } else { "LPUSH" };
+            let made = attempt.made.to_string();
+            entry(
+                "retry",
+                &attempt.reason,
+                &attempt.stacktrace,
+                made,
+                [push, "", "", ""],
+            );
+        }
+        SettlementKind::Delayed { delay_ms, attempt } => {
+            let delay = delay_ms.to_string();
+            let (reason, stack) = attempt
+                .as_ref()
+                .map_or(("", ""), |attempt| (&attempt.reason, &attempt.stacktrace));
+            let made = optional(attempt.as_ref().map(|attempt| attempt.made));
+            entry("delayed", reason, stack, made, [&delay, "", "", ""]);
+        }
+        SettlementKind::Wait => entry("wait", "", "", String::new(), [""; 4]),
+        SettlementKind::WaitingChildren { child } => {
+            let child = child.as_deref().unwrap_or_default();
+            entry(
+                "waiting-children",
+                "",
+                "",
+                String::new(),
+                [child, "", "", ""],
+            );
+        }
+    }
+}
+
+fn keep_arguments(keep: &KeepJobs) -> [String; 3] {
+    [
+        optional(keep.count.filter(|count| *count >= 0)),
+        optional(keep.age_s),
+        optional(keep.limit),
+    ]
+}
+
+fn optional(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn read_reply(reply: Value, settlements: &[Settlement]) -> Result<Settled, QueueError> {
+    let malformed = || QueueError::Reply("settle");
+    let Value::Array(parts) = reply else {
+        return Err(malformed());
+    };
+    let [
+        Value::Array(codes),
+        Value::Array(jobs),
+        limited,
+        next_delayed,
+    ] = <[Value; 4]>::try_from(parts).map_err(|_| malformed())?
+    else {
+        return Err(malformed());
+    };
+    if codes.len() != settlements.len() {
+        return Err(malformed());
+    }
+    let results = codes
+        .into_iter()
+        .zip(settlements)
+        .map(|(code, settlement)| read_code(code, settlement));
+    let number = |value| u64::from_redis_value(value).map_err(|_| malformed());
+    Ok(Settled {
+        results: results.collect(),
+        jobs: jobs
+            .into_iter()
+            .map(Job::from_reply)
+            .collect::<Result<_, _>>()?,
+        limited_ms: number(limited)?,
+        next_delayed_ms: Some(number(next_delayed)?).filter(|due| *due > 0),
+    })
+}
+
+fn read_code(code: Value, settlement: &Settlement) -> Result<Moved, QueueError> {
+    let command = match settlement.kind {
+        SettlementKind::Completed { .. } | SettlementKind::Failed { .. } => "moveToFinished",
+        SettlementKind::Retry { .. } => "retryJob",
+        SettlementKind::Delayed { .. } => "moveToDelayed",
+        SettlementKind::Wait => "moveJobFromActiveToWait",
+        SettlementKind::WaitingChildren { .. } => "moveToWaitingChildren",
+    };
+    match code {
+        Value::Int(0) => Ok(Moved::Yes),
+        Value::Int(1) => Ok(Moved::NothingToWaitFor),
+        Value::Int(code) => Err(QueueError::job(code, &*settlement.job_id, command)),
+        _ => Err(QueueError::Reply("settle")),
+    }
+}

@@ -1,0 +1,74 @@
+//! What a running job changes about itself.
+
+use super::{Queue, QueueError, script};
+
+impl Queue {
+    /// Replaces the data of a job. `token` is `None` once the job was moved and has no lock of ours.
+    pub async fn update_data(
+        &self,
+        id: &str,
+        token: Option<&str>,
+        data: &str,
+    ) -> Result<(), QueueError> {
+        self.update_field(id, token, "data", data, "updateData")
+            .await
+    }
+
+    /// Stores the progress of a job and emits `progress`.
+    pub async fn update_progress(
+        &self,
+        id: &str,
+        token: Option<&str>,
+        progress: &str,
+    ) -> Result<(), QueueError> {
+        self.update_field(id, token, "progress", progress, "updateProgress")
+            .await
+    }
+
+    async fn update_field(
+        &self,
+        id: &str,
+        token: Option<&str>,
+        field: &str,
+        value: &str,
+        command: &'static str,
+    ) -> Result<(), QueueError> {
+        let mut call = script!("update_job").key(self.keys.base());
+        call.arg(id)
+            .arg(token.unwrap_or_default())
+            .arg(field)
+            .arg(value);
+        match call.invoke_async(&mut self.redis.shared()).await? {
+            0 => Ok(()),
+            code => Err(QueueError::job(code, id, command)),
+        }
+    }
+
+    /// Appends a line to a job's log and returns how many lines are kept.
+    pub async fn add_log(
+        &self,
+        id: &str,
+        line: &str,
+        keep: Option<u64>,
+    ) -> Result<u64, QueueError> {
+        let mut call = script!("add_log").key(self.keys.base());
+        call.arg(id)
+            .arg(line)
+            .arg(keep.map(|keep| keep.to_string()).unwrap_or_default());
+        let reply: i64 = call.invoke_async(&mut self.redis.shared()).await?;
+        u64::try_from(reply).map_err(|_| QueueError::job(reply, id, "addLog"))
+    }
+
+    /// Limits the queue for a time, as BullMQ's `queue.rateLimit` does.
+    pub async fn rate_limit(&self, duration_ms: u64) -> Result<(), QueueError> {
+        /// What BullMQ writes: more than any `max`.
+        const JS_MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+        let mut command = redis::cmd("SET");
+        command
+            .arg(self.keys.of("limiter"))
+            .arg(JS_MAX_SAFE_INTEGER)
+            .arg("PX")
+            .arg(duration_ms.max(1));
+        Ok(command.query_async(&mut self.redis.shared()).await?)
+    }
+}

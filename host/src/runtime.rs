@@ -1,0 +1,267 @@
+//! The wasm engine: compiles components into [`Processor`]s and instantiates them. Knows no Redis.
+
+mod cache;
+mod inspect;
+mod limits;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+    UpdateDeadline,
+};
+
+use crate::imports::{JobState, Processor as Bindings, ProcessorPre};
+pub use inspect::{Inspection, WORLD, inspect};
+pub use limits::{Cancel, Limits, Quota, Stop};
+
+/// How often a running guest is asked whether it should stop.
+pub const EPOCH: Duration = Duration::from_millis(10);
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// What the engine is built with.
+#[derive(Debug, Clone)]
+pub struct RuntimeOptions {
+    /// How many jobs may run at once, over all queues.
+    pub executions_max: u32,
+    /// The largest memory that any processor may have, in bytes.
+    pub memory_bytes_max: usize,
+    /// The largest component that is accepted, in bytes.
+    pub component_bytes_max: usize,
+    /// Where compiled code is kept; none compiles at each start.
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        RuntimeOptions {
+            executions_max: 1000,
+            memory_bytes_max: Limits::default().memory_bytes_max,
+            component_bytes_max: 64 * MIB,
+            cache_dir: None,
+        }
+    }
+}
+
+/// The engine, its linker, and the room for running jobs. One per host.
+pub struct Runtime {
+    engine: Engine,
+    linker: Linker<JobState>,
+    cache: Option<cache::Cache>,
+    component_bytes_max: usize,
+    /// As many as the pool has places: waiting here is cheaper than failing there.
+    room: Semaphore,
+    /// Compiling takes every core it gets; one at a time leaves the others to jobs.
+    compiling: Semaphore,
+}
+
+/// A component that is ready to run jobs.
+pub struct Processor {
+    /// `sha256:` and the digest of the component.
+    pub digest: String,
+    /// What is known of it without running it.
+    pub inspection: Inspection,
+    /// How long compiling took; zero where the cache had it.
+    pub compile_time: Duration,
+    pre: ProcessorPre<JobState>,
+}
+
+/// Why a component was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It is larger than allowed.
+    #[error(
+        "component has {bytes} bytes, more than the limit of {max}\nhint: raise `runtime.component_bytes_max`"
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// It is not a component, or not a processor.
+    #[error("{0}")]
+    NotAProcessor(String),
+    /// The compiler refused it.
+    #[error("failed to compile component: {0}")]
+    Compile(String),
+    /// Its imports or exports do not fit the world.
+    #[error("component does not fit world `{WORLD}`: {0}")]
+    Mismatch(String),
+    /// It trapped, or ran out of a limit, while it was instantiated.
+    #[error("failed to instantiate component: {0}")]
+    Instantiate(String),
+}
+
+impl Runtime {
+    /// Builds the engine. Fails where the machine cannot give what the options ask for.
+    pub fn new(options: &RuntimeOptions) -> anyhow::Result<Self> {
+        let engine = Engine::new(&engine_config(options)).map_err(anyhow::Error::from)?;
+        let mut linker = Linker::new(&engine);
+        crate::imports::add_to_linker(&mut linker)?;
+        start_epoch_thread(&engine)?;
+        Ok(Runtime {
+            cache: options
+                .cache_dir
+                .as_ref()
+                .and_then(|dir| cache::Cache::open(dir, &engine)),
+            engine,
+            linker,
+            component_bytes_max: options.component_bytes_max,
+            room: Semaphore::new(options.executions_max as usize),
+            compiling: Semaphore::new(1),
+        })
+    }
+
+    /// Checks, compiles and once instantiates a component. Nothing is trusted before all of it passed.
+    pub async fn load(
+        self: &Arc<Self>,
+        bytes: Vec<u8>,
+        limits: &Limits,
+    ) -> Result<Processor, LoadError> {
+        if bytes.len() > self.component_bytes_max {
+            return Err(LoadError::TooLarge {
+                bytes: bytes.len(),
+                max: self.component_bytes_max,
+            });
+        }
+        let inspection = inspect(&bytes)?;
+        let digest = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
+        let compile = {
+            let _turn = self.compiling.acquire().await;
+            let (runtime, digest) = (Arc::clone(self), digest.clone());
+            tokio::task::spawn_blocking(move || runtime.compile(&bytes, &digest)).await
+        };
+        let (component, compile_time) =
+            compile.map_err(|panic| LoadError::Compile(panic.to_string()))??;
+        let pre = self
+            .linker
+            .instantiate_pre(&component)
+            .and_then(ProcessorPre::new)
+            .map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
+        let processor = Processor {
+            digest,
+            inspection,
+            compile_time,
+            pre,
+        };
+        let mut store = self.store(JobState::probe(limits));
+        processor
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(|error| LoadError::Instantiate(format!("{error:#}")))?;
+        Ok(processor)
+    }
+
+    fn compile(&self, bytes: &[u8], digest: &str) -> Result<(Component, Duration), LoadError> {
+        if let Some(component) = self
+            .cache
+            .as_ref()
+            .and_then(|cache| cache.get(&self.engine, digest))
+        {
+            return Ok((component, Duration::ZERO));
+        }
+        let start = Instant::now();
+        let component = Component::new(&self.engine, bytes)
+            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let compile_time = start.elapsed();
+        if let Some(cache) = &self.cache {
+            cache.put(&component, digest);
+        }
+        Ok((component, compile_time))
+    }
+
+    /// Waits for a place among the running jobs.
+    pub async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.room.acquire().await.ok()
+    }
+
+    /// Makes the store of one job: its limits hold from here on, instantiation included.
+    pub fn store(&self, state: JobState) -> Store<JobState> {
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.quota);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|context| match context.data().must_stop() {
+            Some(stop) => Err(wasmtime::Error::new(stop)),
+            None => Ok(UpdateDeadline::Yield(1)),
+        });
+        store
+    }
+}
+
+impl Processor {
+    /// Makes a fresh instance.
+    pub async fn instantiate(&self, store: &mut Store<JobState>) -> wasmtime::Result<Bindings> {
+        self.pre.instantiate_async(store).await
+    }
+}
+
+fn engine_config(options: &RuntimeOptions) -> Config {
+    let mut config = Config::new();
+    // A guest that loops is asked to stop at each epoch.
+    config.epoch_interruption(true);
+    // What no processor needs is off: each is code that an attacker could reach.
+    config.wasm_memory64(false).shared_memory(false);
+    config.concurrency_support(false);
+    config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
+    config.max_wasm_stack(512 * KIB);
+    config.async_stack_size(2 * MIB);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+    config
+}
+
+/// Places for as many components as may run at once. The numbers per component admit guests of
+/// JavaScript, Python and Go toolchains, which are made of many core modules.
+fn pool(options: &RuntimeOptions) -> PoolingAllocationConfig {
+    const CORE_INSTANCES: u32 = 20;
+    const MEMORIES: u32 = 2;
+    const TABLES: u32 = 20;
+    let places = options.executions_max;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(places)
+        .total_core_instances(places.saturating_mul(CORE_INSTANCES))
+        .total_memories(places.saturating_mul(MEMORIES))
+        .total_tables(places.saturating_mul(TABLES))
+        .total_stacks(places)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_core_instance_size(MIB)
+        .max_component_instance_size(MIB)
+        .max_memory_size(options.memory_bytes_max)
+        .table_elements(20_000)
+        // Measured: with the page scan, resetting a place costs what the guest touched and no more.
+        .linear_memory_keep_resident(2 * MIB)
+        .table_keep_resident(64 * KIB)
+        .async_stack_keep_resident(64 * KIB)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+/// Ticks while the engine lives.
+fn start_epoch_thread(engine: &Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    let tick = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(EPOCH);
+        }
+    };
+    std::thread::Builder::new()
+        .name("epoch".into())
+        .spawn(tick)
+        .map(drop)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

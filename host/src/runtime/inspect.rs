@@ -1,0 +1,118 @@
+//! Reading a component without compiling or running it.
+
+use serde::Serialize;
+use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
+
+use super::LoadError;
+
+/// The world that processors implement.
+pub const WORLD: &str = "toril:processor/processor@1.0.0";
+/// The interface by which a component's version of the world is known.
+const JOBS: &str = "toril:processor/jobs@";
+const WORLD_MAJOR: u64 = 1;
+
+/// What is known of a component without running it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inspection {
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// The version of `toril:processor` that it was built for; none where it imports nothing of it.
+    pub world_version: Option<String>,
+    /// The interfaces and functions that it imports.
+    pub imports: Vec<String>,
+    /// What its SDK says of itself.
+    pub sdk: Option<serde_json::Value>,
+}
+
+/// Reads the outermost names of a component, and refuses what is no processor.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
+    let refuse = |reason: String| LoadError::NotAProcessor(reason);
+    if Parser::is_core_wasm(bytes) {
+        let hint = "hint: build it for the target wasm32-wasip2, with `crate-type = [\"cdylib\"]`";
+        return Err(refuse(format!(
+            "file is a core wasm module, not a component\n{hint}"
+        )));
+    }
+    if !Parser::is_component(bytes) {
+        return Err(refuse("file is not a WebAssembly component".into()));
+    }
+    let mut names = Names::default();
+    names
+        .read(bytes)
+        .map_err(|error| refuse(format!("component is damaged: {error}")))?;
+    let world_version = names
+        .imports
+        .iter()
+        .find_map(|import| import.strip_prefix(JOBS))
+        .map(str::to_owned);
+    if !names.exports.iter().any(|export| export == "process") {
+        let exports = if names.exports.is_empty() {
+            "nothing".into()
+        } else {
+            names.exports.join("`, `")
+        };
+        return Err(refuse(format!(
+            "component is no job processor: it exports `{exports}`, not `process`\nhint: world `{WORLD}` is in `wit/`"
+        )));
+    }
+    if let Some(version) = &world_version {
+        let major = version
+            .split('.')
+            .next()
+            .and_then(|major| major.parse().ok());
+        if major != Some(WORLD_MAJOR) {
+            return Err(refuse(format!(
+                "component was built for version {version} of `toril:processor`, this host runs version {WORLD_MAJOR}.x\n\
+                 hint: use a newer host, or build the component with an SDK of version {WORLD_MAJOR}.x"
+            )));
+        }
+    }
+    Ok(Inspection {
+        bytes: bytes.len(),
+        world_version,
+        imports: names.imports,
+        sdk: names.sdk,
+    })
+}
+
+#[derive(Default)]
+struct Names {
+    imports: Vec<String>,
+    exports: Vec<String>,
+    sdk: Option<serde_json::Value>,
+}
+
+impl Names {
+    fn read(&mut self, bytes: &[u8]) -> Result<(), wasmparser::BinaryReaderError> {
+        // Modules and components inside are entered, too: the SDK's section sits in a core module.
+        let mut depth = 0;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload? {
+                Payload::Version {
+                    encoding: Encoding::Component | Encoding::Module,
+                    ..
+                } => depth += 1,
+                Payload::End(_) => depth -= 1,
+                Payload::ComponentImportSection(section) if depth == 1 => {
+                    for import in section {
+                        let import = import?;
+                        // Types that the world uses stand beside the interfaces that define them.
+                        if !matches!(import.ty, ComponentTypeRef::Type(_)) {
+                            self.imports.push(import.name.name.to_owned());
+                        }
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 1 => {
+                    for export in section {
+                        self.exports.push(export?.name.name.to_owned());
+                    }
+                }
+                Payload::CustomSection(section) if section.name() == "toril:sdk" => {
+                    self.sdk = serde_json::from_slice(section.data()).ok();
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! The locks of running jobs, and the jobs of workers that died. Beside the pump, not in it: a slow call
+//! there must not cost a lock.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::queue::{Job, Queue};
+use crate::runtime::{Cancel, Stop};
+
+/// How soon a call that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The jobs whose locks this worker holds: from the fetch until they are settled.
+#[derive(Default)]
+pub(super) struct Running {
+    jobs: Mutex<HashMap<Arc<str>, Held>>,
+}
+
+struct Held {
+    token: Arc<str>,
+    cancel: Arc<Cancel>,
+}
+
+impl Running {
+    fn jobs(&self) -> MutexGuard<'_, HashMap<Arc<str>, Held>> {
+        // Nothing panics while it is held; were it to, the map would still be whole.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn insert(&self, job: &Job, cancel: Arc<Cancel>) {
+        self.jobs().insert(
+            job.id.clone(),
+            Held {
+                token: job.token.clone(),
+                cancel,
+            },
+        );
+    }
+
+    /// Forgets a job, unless it was taken anew meanwhile.
+    pub(super) fn remove(&self, job: &Job) {
+        let mut jobs = self.jobs();
+        if jobs
+            .get(&job.id)
+            .is_some_and(|held| held.token == job.token)
+        {
+            jobs.remove(&job.id);
+        }
+    }
+
+    pub(super) fn stop_all(&self, reason: Stop) {
+        for held in self.jobs().values() {
+            held.cancel.stop(reason);
+        }
+    }
+
+    fn stop(&self, id: &str, reason: Stop) {
+        if let Some(held) = self.jobs().get(id) {
+            held.cancel.stop(reason);
+        }
+    }
+
+    fn locks(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        self.jobs()
+            .iter()
+            .map(|(id, held)| (id.clone(), held.token.clone()))
+            .collect()
+    }
+}
+
+/// Renews all locks at half their time, and stops jobs whose lock is lost. Never returns.
+pub(super) async fn renew(queue: Queue, running: Arc<Running>, lock_ms: u64) {
+    let half = Duration::from_millis((lock_ms / 2).max(1));
+    let mut pause = half;
+    loop {
+        tokio::time::sleep(pause).await;
+        let locks = running.locks();
+        if locks.is_empty() {
+            pause = half;
+            continue;
+        }
+        match queue
+            .extend_locks(locks.iter().map(|(id, token)| (&**id, &**token)), lock_ms)
+            .await
+        {
+            Ok(lost) => {
+                pause = half;
+                for id in lost {
+                    warn!(
+                        queue = queue.keys().name(),
+                        job_id = id,
+                        "lock of a running job was lost, it is stopped"
+                    );
+                    running.stop(&id, Stop::LockLost);
+                }
+            }
+            Err(error) => {
+                pause = RETRY.min(half);
+                warn!(queue = queue.keys().name(), %error, "locks could not be renewed, it is tried again");
+            }
+        }
+    }
+}
+
+/// Gives back the jobs of dead workers, at once and at every interval. Never returns.
+pub(super) async fn recover(queue: Queue, interval_ms: u64, stalled_max: u32) {
+    let interval = Duration::from_millis(interval_ms.max(1));
+    loop {
+        let pause = match queue.recover_stalled(interval_ms.max(1), stalled_max).await {
+            Ok(stalled) => {
+                for job_id in stalled {
+                    info!(
+                        queue = queue.keys().name(),
+                        job_id, "job had stalled and was given back"
+                    );
+                }
+                interval
+            }
+            Err(error) => {
+                warn!(queue = queue.keys().name(), %error, "stalled jobs could not be looked for");
+                RETRY.min(interval)
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -1,0 +1,177 @@
+//! From an outcome to where the job goes. Decides, and writes nothing.
+
+use super::WorkerOptions;
+use crate::execution::Outcome;
+use crate::queue::{Attempt, Job, SettlementKind};
+
+/// Why a job must fail without being run, if it must.
+pub(super) fn must_not_run(job: &Job, options: &WorkerOptions) -> Option<String> {
+    if let Some(reason) = &job.deferred_failure {
+        return Some(reason.clone());
+    }
+    let started_too_often = options
+        .max_started_attempts
+        .is_some_and(|max| max < job.attempts_started);
+    started_too_often.then(|| "job started more than allowable limit".to_owned())
+}
+
+/// Where a job goes after an attempt; `None` where nothing is left to write.
+pub(super) fn settlement(
+    job: &Job,
+    outcome: Outcome,
+    options: &WorkerOptions,
+) -> Option<SettlementKind> {
+    match outcome {
+        Outcome::Completed(value) => Some(SettlementKind::Completed {
+            value,
+            attempts_made: job.attempts_made + 1,
+            keep: job
+                .options
+                .remove_on_complete
+                .unwrap_or(options.remove_on_complete),
+        }),
+        Outcome::Failed {
+            message,
+            stack,
+            unrecoverable,
+        } => {
+            let attempt = Attempt {
+                made: job.attempts_made + 1,
+                reason: message,
+                stacktrace: stacktrace(job, stack),
+            };
+            Some(after_failure(job, attempt, unrecoverable, options))
+        }
+        Outcome::Wait | Outcome::RateLimited(_) => Some(SettlementKind::Wait),
+        Outcome::Moved(_) | Outcome::Lost => None,
+    }
+}
+
+fn after_failure(
+    job: &Job,
+    attempt: Attempt,
+    unrecoverable: bool,
+    options: &WorkerOptions,
+) -> SettlementKind {
+    let attempts = job.options.attempts.unwrap_or(0.0) as u32;
+    let started_enough = options
+        .max_started_attempts
+        .is_some_and(|max| max <= job.attempts_started);
+    if unrecoverable || started_enough || attempt.made >= attempts {
+        let keep = job.options.remove_on_fail.unwrap_or(options.remove_on_fail);
+        return SettlementKind::Failed {
+            attempt,
+            attempts,
+            keep,
+        };
+    }
+    let backoff = job.options.backoff.as_ref();
+    match backoff.map_or(0, |backoff| {
+        backoff.delay_after(attempt.made, fastrand::f64())
+    }) {
+        0 => SettlementKind::Retry {
+            attempt,
+            lifo: job.options.lifo.unwrap_or(false),
+        },
+        delay_ms => SettlementKind::Delayed {
+            delay_ms,
+            attempt: Some(attempt),
+        },
+    }
+}
+
+/// Appends to the stored traces, keeping as many as the job wants.
+fn stacktrace(job: &Job, stack: String) -> String {
+    let stored = job.stacktrace.as_deref().unwrap_or("[]");
+    let mut traces: Vec<serde_json::Value> = serde_json::from_str(stored).unwrap_or_default();
+    traces.push(stack.into());
+    if let Some(limit) = job.options.stack_trace_limit {
+        let extra = traces.len().saturating_sub(limit as usize);
+        traces.drain(..extra);
+    }
+    serde_json::Value::Array(traces).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::JobOptions;
+
+    fn job(opts: &str, attempts_made: u32) -> Job {
+        Job {
+            options: JobOptions::parse(opts),
+            attempts_made,
+            ..Job::rehearsal("paint", "{}")
+        }
+    }
+
+    fn after(job: &Job, outcome: Outcome) -> SettlementKind {
+        settlement(job, outcome, &WorkerOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn failure_retries_while_attempts_last() {
+        let opts = r#"{"attempts":3,"backoff":{"type":"exponential","delay":100}}"#;
+        let delayed = after(&job(opts, 1), Outcome::failed("no"));
+        assert!(
+            matches!(
+                delayed,
+                SettlementKind::Delayed {
+                    delay_ms: 200,
+                    attempt: Some(_)
+                }
+            ),
+            "{delayed:?}"
+        );
+        let failed = after(&job(opts, 2), Outcome::failed("no"));
+        assert!(
+            matches!(failed, SettlementKind::Failed { attempts: 3, .. }),
+            "{failed:?}"
+        );
+        let unrecoverable = after(&job(opts, 0), Outcome::unrecoverable("no"));
+        assert!(
+            matches!(unrecoverable, SettlementKind::Failed { .. }),
+            "{unrecoverable:?}"
+        );
+    }
+
+    #[test]
+    fn retry_without_backoff_is_at_once() {
+        let retry = after(
+            &job(r#"{"attempts":2,"lifo":true}"#, 0),
+            Outcome::failed("no"),
+        );
+        assert!(
+            matches!(retry, SettlementKind::Retry { lifo: true, .. }),
+            "{retry:?}"
+        );
+    }
+
+    #[test]
+    fn stack_traces_are_limited_to_the_newest() {
+        let mut job = job(r#"{"stackTraceLimit":2}"#, 0);
+        job.stacktrace = Some(r#"["a","b"]"#.into());
+        assert_eq!(stacktrace(&job, "c".into()), r#"["b","c"]"#);
+        job.options.stack_trace_limit = Some(0.0);
+        assert_eq!(stacktrace(&job, "c".into()), "[]");
+        job.options.stack_trace_limit = None;
+        job.stacktrace = Some("broken".into());
+        assert_eq!(stacktrace(&job, "c".into()), r#"["c"]"#);
+    }
+
+    #[test]
+    fn job_that_started_too_often_is_not_run() {
+        let options = WorkerOptions {
+            max_started_attempts: Some(2),
+            ..WorkerOptions::default()
+        };
+        let mut job = job("{}", 0);
+        job.attempts_started = 2;
+        assert_eq!(must_not_run(&job, &options), None);
+        job.attempts_started = 3;
+        assert_eq!(
+            must_not_run(&job, &options).as_deref(),
+            Some("job started more than allowable limit")
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! The job at hand, over the WIT resource.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::__internal::bindings::toril::processor::{jobs as raw, logging};
+use crate::{Error, Failure};
+
+/// The job that a processor was handed.
+///
+/// Its fields are those of BullMQ's `Job`; what changes it is stored in Redis before the call
+/// returns. The lock stays with the host.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    raw: &'a raw::Job,
+}
+
+impl Job<'_> {
+    /// The job's id.
+    pub fn id(&self) -> String {
+        self.raw.id()
+    }
+
+    /// The job's name.
+    pub fn name(&self) -> String {
+        self.raw.name()
+    }
+
+    /// The queue's name without the prefix.
+    pub fn queue_name(&self) -> String {
+        self.raw.queue_name()
+    }
+
+    /// `prefix:queue`, what `parent.queue` of a child must say.
+    pub fn queue_qualified_name(&self) -> String {
+        self.raw.queue_qualified_name()
+    }
+
+    /// Reads the data as `T`. An error here says which field does not fit.
+    pub fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        from_json("job data", &self.raw.data())
+    }
+
+    /// The data as JSON text.
+    pub fn raw_data(&self) -> String {
+        self.raw.data()
+    }
+
+    /// Reads the options as stored, with BullMQ's short keys (`kl` is `keepLogs`).
+    pub fn opts<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        from_json("job opts", &self.raw.opts())
+    }
+
+    /// Attempts that ended in completion or failure.
+    pub fn attempts_made(&self) -> u32 {
+        self.raw.attempts_made()
+    }
+
+    /// Times the job was picked up, this one included.
+    pub fn attempts_started(&self) -> u32 {
+        self.raw.attempts_started()
+    }
+
+    /// When the job was added.
+    pub fn timestamp(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.raw.timestamp())
+    }
+
+    /// How long the job was delayed; zero once it became due.
+    pub fn delay(&self) -> Duration {
+        Duration::from_millis(self.raw.delay())
+    }
+
+    /// 0 is none; 1 runs first among prioritized jobs.
+    pub fn priority(&self) -> u32 {
+        self.raw.priority()
+    }
+
+    /// Reads the progress as `T`; it is 0 until it was set.
+    pub fn progress<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        from_json("job progress", &self.raw.progress())
+    }
+
+    /// `prefix:queue:id` of the parent.
+    pub fn parent_key(&self) -> Option<String> {
+        self.raw.parent_key()
+    }
+
+    /// The parent's record: `id`, `queueKey` and the failure policy.
+    pub fn parent(&self) -> Option<serde_json::Value> {
+        self.raw
+            .parent()
+            .and_then(|parent| serde_json::from_str(&parent).ok())
+    }
+
+    /// The id of the scheduler that made the job.
+    pub fn repeat_job_key(&self) -> Option<String> {
+        self.raw.repeat_job_key()
+    }
+
+    /// Times that the job was given back because its worker had died.
+    pub fn stalled_counter(&self) -> u32 {
+        self.raw.stalled_counter()
+    }
+
+    /// Replaces the data, at once: a retry or a resumed step sees it.
+    pub fn update_data(&self, data: &impl Serialize) -> Result<(), Error> {
+        Ok(self.raw.update_data(&to_json("job data", data)?)?)
+    }
+
+    /// Stores the progress, a number or an object, and emits `progress`.
+    pub fn update_progress(&self, progress: &impl Serialize) -> Result<(), Error> {
+        Ok(self
+            .raw
+            .update_progress(&to_json("job progress", progress)?)?)
+    }
+
+    /// Appends a line to the job's log, which dashboards show, and returns how many lines are kept.
+    pub fn log(&self, line: impl AsRef<str>) -> Result<u64, Error> {
+        Ok(self.raw.log(line.as_ref())?)
+    }
+
+    /// Delays the job until `time`; no attempt is spent. Leave with the value that it returns:
+    ///
+    /// ```ignore
+    /// let exit = job.move_to_delayed(SystemTime::now() + Duration::from_secs(60))?;
+    /// job.update_data(&next)?;
+    /// return Err(exit);
+    /// ```
+    pub fn move_to_delayed(&self, time: SystemTime) -> Result<Failure, Error> {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.raw
+            .move_to_delayed(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))?;
+        Ok(Failure::Delayed)
+    }
+
+    /// Puts the job to wait for its children. `Some`: it waits, leave with this value. `None`: no
+    /// child is pending, carry on.
+    ///
+    /// ```ignore
+    /// if let Some(exit) = job.move_to_waiting_children()? {
+    ///     return Err(exit);
+    /// }
+    /// ```
+    pub fn move_to_waiting_children(&self) -> Result<Option<Failure>, Error> {
+        Ok(self
+            .raw
+            .move_to_waiting_children(None)?
+            .then_some(Failure::WaitingChildren))
+    }
+
+    /// Puts the job to wait for one child (`prefix:queue:id`), as
+    /// [`move_to_waiting_children`](Job::move_to_waiting_children) does for all.
+    pub fn move_to_waiting_child(&self, child_key: &str) -> Result<Option<Failure>, Error> {
+        Ok(self
+            .raw
+            .move_to_waiting_children(Some(child_key))?
+            .then_some(Failure::WaitingChildren))
+    }
+
+    /// Gives the job back, first in line; no attempt is spent. Leave with the value that it returns.
+    pub fn move_to_wait(&self) -> Result<Failure, Error> {
+        self.raw.move_to_wait()?;
+        Ok(Failure::Waiting)
+    }
+
+    /// True once the job should stop: its lock is lost, it was cancelled, or the host shuts down.
+    pub fn is_cancelled(&self) -> bool {
+        self.raw.is_cancelled()
+    }
+}
+
+/// Runs a processor on a job as the component's export does.
+#[doc(hidden)]
+pub fn run<'a, T: Serialize>(
+    raw: &'a raw::Job,
+    process: impl FnOnce(Job<'a>) -> Result<T, Failure>,
+) -> Result<String, raw::Failure> {
+    // A panic traps: the host learns of its message only through this call.
+    std::panic::set_hook(Box::new(|panic| logging::fatal(&panic.to_string())));
+    let value = process(Job { raw })?;
+    Ok(to_json("return value", &value).map_err(Failure::from)?)
+}
+
+fn from_json<T: DeserializeOwned>(what: &'static str, json: &str) -> Result<T, Error> {
+    serde_json::from_str(json).map_err(|source| Error::Json { what, source })
+}
+
+fn to_json(what: &'static str, value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|source| Error::Json { what, source })
+}

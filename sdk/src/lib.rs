@@ -1,0 +1,69 @@
+//! Write BullMQ job processors as WebAssembly components for [Toril].
+//!
+//! A processor is one function, called once per attempt of a job:
+//!
+//! ```
+//! use toril_sdk::prelude::*;
+//!
+//! #[derive(Deserialize)]
+//! struct Paint {
+//!     walls: u32,
+//! }
+//!
+//! #[toril_sdk::processor]
+//! fn process(job: Job) -> Result<impl Serialize, Failure> {
+//!     let paint: Paint = job.data()?;
+//!     job.log(format!("painting {} walls", paint.walls))?;
+//!     Ok(json!({ "cost": paint.walls * 100 }))
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! The crate is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`. Errors leave
+//! with `?` and fail the attempt; the other ways to end an attempt are values of [`Failure`]. A panic
+//! fails the attempt, too, and never the host.
+//!
+//! [Toril]: https://docs.rs/toril
+
+mod failure;
+mod job;
+mod log;
+
+pub use failure::{Error, Failure};
+pub use job::Job;
+pub use log::Level;
+pub use toril_sdk_macros::processor;
+
+/// What a processor usually needs: `use toril_sdk::prelude::*;`.
+pub mod prelude {
+    pub use crate::{Error, Failure, Job, debug, error, info, trace, warn};
+    pub use serde::{Deserialize, Serialize};
+    pub use serde_json::{Value, json};
+}
+
+/// What the macros of this crate expand to. Not part of its interface.
+#[doc(hidden)]
+pub mod __internal {
+    pub use crate::job::run;
+    pub use crate::log::write;
+    pub use bindings::Guest;
+    pub use bindings::export_processor;
+    pub use bindings::toril::processor::jobs::{Failure as RawFailure, Job as RawJob};
+
+    #[allow(
+        unsafe_code,
+        unreachable_pub,
+        missing_docs,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )]
+    pub mod bindings {
+        wit_bindgen::generate!({
+            path: "wit",
+            world: "processor",
+            pub_export_macro: true,
+            export_macro_name: "export_processor",
+            default_bindings_module: "toril_sdk::__internal::bindings",
+        });
+    }
+}
