@@ -275,6 +275,15 @@ impl QueueConfig {
         ] {
             ensure!(value > 0, "`{name}` must be 1 or more");
         }
+        if worker
+            .name
+            .as_ref()
+            .is_some_and(|name| !name.chars().all(|c| c.is_ascii_graphic()))
+        {
+            bail!(
+                "`name` must be of printable ASCII characters without spaces: Redis lists workers by it"
+            );
+        }
         if let Some(limiter) = worker.limiter
             && (limiter.max == 0 || limiter.duration_ms == 0)
         {

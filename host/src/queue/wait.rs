@@ -51,11 +51,17 @@ impl MarkerWait {
         if self.connection.is_none() {
             let mut connection = self.queue.redis.dedicated().await?;
             let mut command = redis::cmd("CLIENT");
-            let () = command
+            let named = command
                 .arg("SETNAME")
                 .arg(&self.client_name)
-                .query_async(&mut connection)
-                .await?;
+                .exec_async(&mut connection)
+                .await;
+            match named {
+                Err(error) if error.is_io_error() => return Err(error.into()),
+                // Some services forbid it, and it takes no spaces: the worker works, unseen.
+                Err(error) => tracing::warn!(%error, "worker is not listed by `getWorkers`"),
+                Ok(()) => {}
+            }
             self.connection = Some(connection);
         }
         Ok(())

@@ -1,0 +1,160 @@
+// Real servers for the tests: a private Redis, `toril serve`, and what is left in Redis afterwards.
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { Redis } from 'ioredis';
+
+const target = resolve(process.env.CARGO_TARGET_DIR ?? join(import.meta.dirname, '../../target'));
+const toril = join(target, 'release/toril');
+
+/** The component of a guest crate. */
+export const processor = (crate) =>
+  join(target, 'wasm32-wasip2/processor', `${crate.replaceAll('-', '_')}.wasm`);
+
+/** Calls `check` until it returns something true; fails with `what` after ten seconds. */
+export async function eventually(what, check) {
+  const end = Date.now() + 10_000;
+  for (;;) {
+    const result = await check();
+    if (result) return result;
+    if (Date.now() > end) throw new Error(`never happened: ${what}`);
+    await new Promise((tick) => setTimeout(tick, 5));
+  }
+}
+
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** Runs a `toril` command; returns what it printed. Fails where it fails. */
+export async function run(...args) {
+  const { stdout } = await promisify(execFile)(toril, ['--log', 'warn', ...args]);
+  return stdout.trim();
+}
+
+/** A Redis of its own, empty and in memory. */
+export async function startRedis() {
+  const dir = await mkdtemp(join(tmpdir(), 'toril-interop-'));
+  const port = await freePort();
+  const args = ['--port', port, '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--maxmemory-policy', 'noeviction'];
+  const child = spawn('redis-server', args.map(String), { stdio: 'ignore' });
+  const connection = { host: '127.0.0.1', port, maxRetriesPerRequest: null };
+  const client = new Redis({ ...connection, retryStrategy: () => 20 });
+  client.on('error', () => {});
+  await client.ping();
+  return {
+    client,
+    connection,
+    url: `redis://127.0.0.1:${port}`,
+    async stop() {
+      client.disconnect();
+      child.kill();
+      await once(child, 'exit');
+      await rm(dir, { recursive: true });
+    },
+  };
+}
+
+/** `toril serve`, ready. `queues` maps a name to { processor, ...keys of its section in toril.toml }. */
+export async function startToril(redis, queues, { prefix = 'bull' } = {}) {
+  const dir = await mkdtemp(join(tmpdir(), 'toril-interop-'));
+  const config = join(dir, 'toril.toml');
+  await writeFile(config, toToml({ redis: redis.url, prefix, queues }));
+  const child = spawn(toril, ['serve', '--config', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let log = '';
+  child.stderr.on('data', (chunk) => (log += chunk));
+  const exited = once(child, 'exit');
+  await eventually('toril serves', () => {
+    if (child.exitCode !== null) throw new Error(`toril ended:\n${log}`);
+    return log.includes('serving');
+  });
+  return {
+    child,
+    log: () => log,
+    async stop() {
+      child.kill('SIGTERM');
+      const [code] = await exited;
+      await rm(dir, { recursive: true });
+      if (code !== 0) throw new Error(`toril ended with ${code}:\n${log}`);
+    },
+  };
+}
+
+/** JSON is TOML enough for values; tables become dotted keys. */
+function toToml(table, path = []) {
+  const plain = (value) => value === null || typeof value !== 'object';
+  return Object.entries(table)
+    .map(([key, value]) => {
+      const name = [...path, JSON.stringify(key)];
+      return plain(value) ? `${name.join('.')} = ${JSON.stringify(value)}\n` : toToml(value, name);
+    })
+    .join('');
+}
+
+/** Everything that a queue has in Redis, with times and traces made comparable. */
+export async function snapshot(client, base) {
+  const keys = await client.keys(`${base}:*`);
+  const entries = await Promise.all(
+    keys
+      // Wake-up calls and throttles: when they are there depends on the moment.
+      .filter((key) => !/:(marker|stalled-check)$/.test(key))
+      .map(async (key) => [key.slice(base.length + 1), await read(client, key)]),
+  );
+  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+const readers = {
+  string: (client, key) => client.get(key),
+  list: (client, key) => client.lrange(key, 0, -1),
+  set: async (client, key) => (await client.smembers(key)).sort(),
+  async hash(client, key) {
+    const fields = await client.hgetall(key);
+    // Engines write different traces; how many are kept is the protocol's.
+    if (fields.stacktrace) fields.stacktrace = `${JSON.parse(fields.stacktrace).length} traces`;
+    for (const name of ['opts', 'parent']) if (fields[name]) fields[name] = JSON.parse(fields[name]);
+    return fields;
+  },
+  async zset(client, key) {
+    const flat = await client.zrange(key, 0, -1, 'WITHSCORES');
+    const pairs = [];
+    for (let i = 0; i < flat.length; i += 2) {
+      const delayed = key.endsWith(':delayed');
+      pairs.push([flat[i], delayed ? Math.floor(flat[i + 1] / 4096) : Number(flat[i + 1])]);
+    }
+    // Within one millisecond Redis orders by name; the stream of events tells the true order.
+    const ordered = /:(delayed|prioritized)$/.test(key);
+    return ordered ? pairs : pairs.sort(([a], [b]) => (a < b ? -1 : 1));
+  },
+  async stream(client, key) {
+    const entries = await client.xrange(key, '-', '+');
+    return entries.map(([, flat]) => {
+      const event = {};
+      for (let i = 0; i < flat.length; i += 2) event[flat[i]] = flat[i + 1];
+      return event;
+    });
+  },
+};
+
+async function read(client, key) {
+  const type = await client.type(key);
+  return withoutTimes(await readers[type](client, key));
+}
+
+function withoutTimes(value) {
+  if (typeof value === 'string') return value.replace(/\b1[6-9]\d{11}\b/g, 'TIME');
+  if (typeof value === 'number') return value > 1.6e12 && value < 2e12 ? 'TIME' : value;
+  if (Array.isArray(value)) return value.map(withoutTimes);
+  if (value && typeof value === 'object') {
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withoutTimes(inner)]));
+  }
+  return value;
+}

@@ -1,0 +1,170 @@
+// What both workers must do alike. One entry is one scenario: jobs are added while no worker runs, then
+// a worker runs until `settled`, and what is left in Redis must be the same for Node's and for ours.
+//
+// The processor is `tests/fixtures/scenarios`; its twin in JavaScript is below. Options of the worker are
+// given as Node takes them (`node`) and as toril.toml does (`toril`).
+import { DelayedError, UnrecoverableError, WaitingChildrenError, WaitingError } from 'bullmq';
+
+export const QUEUE = 'oracle';
+
+export async function twin(job, token) {
+  const firstAttempt = job.attemptsMade === 0;
+  const firstStart = job.attemptsStarted === 1;
+  switch (job.name) {
+    case 'return':
+      return job.data;
+    case 'nothing':
+      return null;
+    case 'fail':
+      throw new Error('on purpose');
+    case 'fail-once':
+      if (firstAttempt) throw new Error('only once');
+      return 'recovered';
+    case 'unrecoverable':
+      throw new UnrecoverableError('for good');
+    case 'progress':
+      await job.updateProgress(50);
+      await job.updateProgress({ done: true });
+      return 'done';
+    case 'log':
+      for (const line of ['one', 'two', 'three']) await job.log(line);
+      return 'logged';
+    case 'update-data':
+      await job.updateData({ step: 'second' });
+      return job.data;
+    case 'step-and-fail':
+      if (!firstAttempt) return job.data;
+      await job.updateData({ step: 'second' });
+      throw new Error('after the first step');
+    case 'delay-once':
+      if (!firstStart) return job.data;
+      await job.moveToDelayed(Date.now() + 50, token);
+      await job.updateData({ step: 'second' });
+      throw new DelayedError();
+    case 'wait-once':
+      if (!firstStart) return 'came back';
+      await job.moveToWait(token);
+      throw new WaitingError();
+    case 'wait-for-children':
+      if (await job.moveToWaitingChildren(token)) throw new WaitingChildrenError();
+      return 'no child is pending';
+    case 'fields':
+      return {
+        attemptsMade: job.attemptsMade,
+        attemptsStarted: job.attemptsStarted,
+        name: job.name,
+        opts: job.opts,
+        parent: job.parent ?? null,
+        parentKey: job.parentKey ?? null,
+        priority: job.priority,
+        queue: job.queueName,
+      };
+    default:
+      throw new UnrecoverableError(`no scenario is called ${job.name}`);
+  }
+}
+
+const add = (name, opts, data = { a: 1 }) => ({ queue }) => queue.add(name, data, opts);
+const addAll = (...jobs) => ({ queue }) => queue.addBulk(jobs.map(([name, opts, data = {}]) => ({ name, data, opts })));
+const numbered = (count, name, opts) => Array.from({ length: count }, (_, n) => [name, opts, { n }]);
+const flow = (parent, ...children) => ({ flow }) =>
+  flow.add({
+    name: 'return',
+    queueName: QUEUE,
+    data: { parent: true },
+    opts: { jobId: 'parent', ...parent },
+    children: children.map(([name, opts], n) => ({
+      name,
+      queueName: QUEUE,
+      data: { n },
+      opts: { jobId: `child-${n}`, ...opts },
+    })),
+  });
+
+export const scenarios = [
+  { name: 'completes with a value', add: add('return') },
+  { name: 'completes with null', add: add('nothing') },
+  { name: 'completes jobs in order', add: addAll(...numbered(20, 'return')) },
+  { name: 'completes with text beyond ASCII', add: add('return', {}, { text: 'ünï ✓ "quoted" \n' }) },
+  { name: 'fails without attempts', add: add('fail') },
+  { name: 'fails after its attempts', add: add('fail', { attempts: 3 }) },
+  { name: 'fails after its attempts with fixed backoff', add: add('fail', { attempts: 3, backoff: 20 }) },
+  {
+    name: 'fails after its attempts with exponential backoff',
+    add: add('fail', { attempts: 3, backoff: { type: 'exponential', delay: 10 } }),
+  },
+  { name: 'retries at once and recovers', add: add('fail-once', { attempts: 2 }) },
+  { name: 'retries a lifo job at the head', add: addAll(['fail-once', { attempts: 2, lifo: true }], ['return', {}]) },
+  {
+    name: 'retries a prioritized job by its priority',
+    add: addAll(['fail-once', { attempts: 2, priority: 3 }], ['return', { priority: 3 }]),
+  },
+  { name: 'fails for good in spite of attempts', add: add('unrecoverable', { attempts: 5 }) },
+  { name: 'limits stack traces', add: add('fail', { attempts: 4, stackTraceLimit: 2 }) },
+  { name: 'keeps no stack trace', add: add('fail', { stackTraceLimit: 0 }) },
+  { name: 'stores progress', add: add('progress') },
+  { name: 'stores logs', add: add('log') },
+  { name: 'keeps the newest logs', add: add('log', { keepLogs: 2 }) },
+  { name: 'updates data', add: add('update-data') },
+  { name: 'resumes at the stored step', add: add('step-and-fail', { attempts: 2 }) },
+  { name: 'delays itself', add: add('delay-once') },
+  { name: 'gives itself back', add: addAll(['wait-once', {}], ['return', {}]) },
+  { name: 'gives itself back with a priority', add: addAll(['wait-once', { priority: 2 }], ['return', { priority: 2 }]) },
+  { name: 'does not wait for children it has not', add: add('wait-for-children') },
+  { name: 'promotes a delayed job', add: add('return', { delay: 40 }) },
+  { name: 'orders delayed jobs by time', add: addAll(['return', { delay: 60 }], ['return', { delay: 30 }]) },
+  {
+    name: 'orders by priority, then by time',
+    add: addAll(...[5, 1, 3, 1, 2].map((priority, n) => ['return', { priority }, { n }]), ['return', {}, { n: 'first' }]),
+  },
+  { name: 'orders lifo jobs', add: addAll(...numbered(4, 'return', { lifo: true }), ['return', {}]) },
+  { name: 'shows the fields of a job', add: add('fields', { priority: 7, attempts: 2 }) },
+  { name: 'removes a completed job', add: add('return', { removeOnComplete: true }) },
+  { name: 'removes a failed job', add: add('fail', { removeOnFail: true }) },
+  { name: 'keeps the newest completed jobs', add: addAll(...numbered(7, 'return', { removeOnComplete: 3 })) },
+  { name: 'keeps the newest failed jobs', add: addAll(...numbered(7, 'fail', { removeOnFail: { count: 2 } })) },
+  { name: 'keeps completed jobs by age', add: addAll(...numbered(5, 'return', { removeOnComplete: { age: 3600, count: 4 } })) },
+  {
+    name: 'keeps jobs as the worker says',
+    node: { removeOnComplete: { count: 2 }, removeOnFail: { count: 0 } },
+    toril: { remove_on_complete: { count: 2 }, remove_on_fail: { count: 0 } },
+    add: addAll(...numbered(5, 'return'), ['fail', {}], ['fail', { removeOnFail: false }]),
+  },
+  {
+    name: 'names the worker',
+    node: { name: 'w1' },
+    toril: { name: 'w1' },
+    add: add('return'),
+  },
+  {
+    name: 'collects metrics',
+    node: { metrics: { maxDataPoints: 10 } },
+    toril: { metrics_points: 10 },
+    add: addAll(...numbered(3, 'return'), ['fail', {}]),
+  },
+  {
+    name: 'stops a job that started too often',
+    node: { maxStartedAttempts: 1 },
+    toril: { max_started_attempts: 1 },
+    add: add('delay-once'),
+  },
+  { name: 'frees a deduplication id', add: add('return', { deduplication: { id: 'once' } }) },
+  { name: 'leaves a deduplication id to its time to live', add: add('return', { deduplication: { id: 'once', ttl: 60_000 } }) },
+  { name: 'gives values to the parent', add: flow({}, ['return', {}], ['nothing', {}]) },
+  { name: 'gives a parent back to its priority', add: flow({ priority: 4 }, ['return', {}]) },
+  { name: 'delays a parent after its children', add: flow({ delay: 30 }, ['return', {}]) },
+  { name: 'fails the parent', add: flow({}, ['fail', { failParentOnFailure: true }], ['return', {}]) },
+  { name: 'ignores a failed child', add: flow({}, ['fail', { ignoreDependencyOnFailure: true }], ['return', {}]) },
+  { name: 'drops a failed child', add: flow({}, ['fail', { removeDependencyOnFailure: true }], ['return', {}]) },
+  { name: 'continues the parent', add: flow({}, ['fail', { continueParentOnFailure: true }]) },
+  {
+    name: 'leaves the parent of a failed child waiting',
+    add: flow({}, ['fail', {}], ['return', {}]),
+    settled: (counts) => counts['waiting-children'] === 1 && counts.failed === 1 && counts.completed === 1,
+  },
+  { name: 'frees the parent of a removed child', add: flow({}, ['fail', { removeOnFail: true }]) },
+];
+
+/** Nothing is left to do. */
+export const idle = (counts) =>
+  ['waiting', 'active', 'delayed', 'prioritized', 'waiting-children'].every((state) => !counts[state]);
