@@ -161,7 +161,19 @@ fn trapped(state: &mut JobState, error: &wasmtime::Error) -> Outcome {
 fn stack_of(reason: &impl std::fmt::Display, error: &wasmtime::Error) -> Option<String> {
     let backtrace = error.downcast_ref::<WasmBacktrace>()?;
     let mut stack = format!("Error: {reason}");
-    for frame in backtrace.frames() {
+    // What Rust does to panic says nothing about why.
+    let is_panic = |frame: &wasmtime::FrameInfo| {
+        frame
+            .func_name()
+            .map(demangled)
+            .is_some_and(|name| name.starts_with("core::panicking::"))
+    };
+    let first = backtrace
+        .frames()
+        .iter()
+        .rposition(is_panic)
+        .map_or(0, |last| last + 1);
+    for frame in &backtrace.frames()[first..] {
         let name = frame
             .func_name()
             .map(demangled)

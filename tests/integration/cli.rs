@@ -1,0 +1,230 @@
+//! The commands as a person or a script meets them.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::tempdir;
+
+use crate::harness::{TORIL, TestRedis, processor};
+
+fn toril(arguments: &[&str]) -> Output {
+    let mut command = Command::new(TORIL);
+    command
+        .args(["--log", "warn"])
+        .args(arguments)
+        .env_remove("TORIL_REDIS")
+        .env("COLUMNS", "100");
+    command.current_dir(std::env::temp_dir()).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let output = toril(arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn path(crate_name: &str) -> String {
+    processor(crate_name).display().to_string()
+}
+
+#[test]
+fn help_reads_well() {
+    for verb in ["", "serve", "check", "run", "add", "job"] {
+        let arguments: Vec<&str> = [verb, "--help"]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect();
+        let name = if verb.is_empty() { "help" } else { verb };
+        insta::assert_snapshot!(format!("help-{name}"), stdout(&toril(&arguments)));
+    }
+}
+
+#[test]
+fn check_tells_what_a_processor_is() {
+    let output = toril(&["check", &path("fixture-noop"), "--json"]);
+    assert!(output.status.success());
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["worldVersion"], "1.0.0");
+    assert_eq!(report["sdk"]["sdk"], "rust");
+    assert!(report["digest"].as_str().unwrap().starts_with("sha256:"));
+    let imports = report["imports"].as_array().unwrap();
+    assert!(
+        imports.contains(&json!("toril:processor/jobs@1.0.0")),
+        "{imports:?}"
+    );
+}
+
+#[test]
+fn files_that_are_no_processor_are_refused_with_the_reason() {
+    let dir = tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let whole = std::fs::read(processor("fixture-noop")).unwrap();
+    let newer = replaced(
+        &whole,
+        b"toril:processor/jobs@1.0.0",
+        b"toril:processor/jobs@2.0.0",
+    );
+    for (file, reason) in [
+        (file("text.wasm", b"hello"), "not a WebAssembly component"),
+        (
+            file("module.wasm", b"\0asm\x01\0\0\0"),
+            "hint: build it for the target wasm32-wasip2",
+        ),
+        (
+            file("half.wasm", &whole[..whole.len() / 2]),
+            "component is damaged",
+        ),
+        (file("newer.wasm", &newer), "built for version 2.0.0"),
+        (path("fixture-another-world"), "exports `wasi:cli/run"),
+        ("missing.wasm".into(), "No such file"),
+    ] {
+        let error = refused(&["check", &file]);
+        assert!(error.contains(reason) && error.contains(&file), "{error}");
+    }
+}
+
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let at: Vec<usize> = (0..bytes.len() - from.len())
+        .filter(|at| bytes[*at..].starts_with(from))
+        .collect();
+    assert!(!at.is_empty());
+    for at in at {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    bytes
+}
+
+#[test]
+fn run_shows_each_call_and_the_outcome() {
+    let output = toril(&[
+        "run",
+        &path("renovate-interior"),
+        "--name",
+        "paint",
+        "--data",
+        r#"{"price":100}"#,
+    ]);
+    assert_eq!(output.status.code(), Some(0));
+    insta::assert_snapshot!(stdout(&output), @r#"
+      log("paint for 100")
+      update-progress(100)
+    completed: 100
+    "#);
+}
+
+#[test]
+fn run_of_a_job_that_fails_exits_with_1() {
+    let output = toril(&[
+        "run",
+        &path("fixture-misbehaving"),
+        "--name",
+        "panic",
+        "--json",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["outcome"]["kind"], "failed");
+    assert!(
+        report["outcome"]["failedReason"]
+            .as_str()
+            .unwrap()
+            .contains("the roof is on fire")
+    );
+    let refused = refused(&["run", &path("fixture-noop"), "--data", "{"]);
+    assert!(refused.contains("`--data` is not JSON"), "{refused}");
+}
+
+#[test]
+fn run_shows_a_job_that_moves_itself() {
+    let data = r#"{"step":"initial","restMs":60000}"#;
+    let output = toril(&["run", &path("step-job"), "--data", data, "--json"]);
+    assert!(output.status.success());
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(
+        report["outcome"],
+        json!({ "kind": "moved", "to": "delayed" })
+    );
+    assert_eq!(report["calls"].as_array().unwrap().len(), 3, "{report}");
+}
+
+#[test]
+fn one_shot_command_without_redis_fails_with_a_hint() {
+    let error = refused(&[
+        "add",
+        "ring",
+        "any",
+        "--redis",
+        "redis://user:secret@127.0.0.1:1",
+    ]);
+    assert!(
+        error.contains("hint: start it") && error.contains("***@127.0.0.1:1"),
+        "{error}"
+    );
+    assert!(!error.contains("secret"), "{error}");
+}
+
+#[test]
+fn mistakes_in_the_config_are_named() {
+    let dir = tempdir().unwrap();
+    let config = dir.path().join("toril.toml");
+    let serve = |text: &str| {
+        std::fs::write(&config, text).unwrap();
+        refused(&["serve", "--config", &config.display().to_string()])
+    };
+    let error = serve("[queues.paint]\nprocesor = \"paint.wasm\"");
+    assert!(
+        error.contains("unknown field `procesor`") && error.contains("toril.toml"),
+        "{error}"
+    );
+    assert!(serve("").contains("hint: name one with `--queue NAME=FILE.wasm`"));
+    let error = serve("[queues.paint]\nprocessor = \"missing.wasm\"");
+    assert!(
+        error.contains("queue `paint`") && error.contains("missing.wasm"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn added_job_is_shown() {
+    let redis = TestRedis::start(false).await;
+    let url = redis.server.url();
+    let output = toril(&[
+        "add",
+        "ring",
+        "walls",
+        "--data",
+        r#"{"price":1}"#,
+        "--opts",
+        r#"{"delay":60000}"#,
+        "--redis",
+        &url,
+    ]);
+    assert_eq!(stdout(&output), "1\n", "{output:?}");
+    let shown = stdout(&toril(&["job", "ring", "1", "--redis", &url]));
+    assert!(shown.starts_with("job 1 of ring is delayed\n"), "{shown}");
+    let job: Value = serde_json::from_str(&stdout(&toril(&[
+        "job", "ring", "1", "--json", "--redis", &url,
+    ])))
+    .unwrap();
+    assert_eq!(
+        (&job["state"], &job["data"], &job["delay"]),
+        (&json!("delayed"), &json!({ "price": 1 }), &json!(60000))
+    );
+    assert!(refused(&["job", "ring", "2", "--redis", &url]).contains("has no job `2`"));
+    assert!(
+        refused(&["add", "ring", "x", "--opts", "[]", "--redis", &url])
+            .contains("not a JSON object")
+    );
+    assert!(
+        refused(&["add", "ring", "x", "--data", "{", "--redis", &url]).contains("data is not JSON")
+    );
+}

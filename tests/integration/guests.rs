@@ -1,0 +1,181 @@
+//! Guests that misbehave: the job fails with a reason of its own, the next one runs.
+
+use serde_json::{Value, json};
+use toril::queue::{JobState, Queue};
+
+use crate::harness::{TestHost, TestRedis, add, new_job, reaches};
+
+const LIMITS: &str = "concurrency = 2\nlimits = { deadline_ms = 150, memory_bytes_max = 20971520, value_bytes_max = 1000, log_lines_max = 3 }";
+
+async fn misbehave(
+    name: &str,
+    data: Value,
+) -> (serde_json::Map<String, Value>, TestHost, TestRedis, Queue) {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", LIMITS).await;
+    let id = add(&queue, name, data).await;
+    let job = reaches(&queue, &id, JobState::Failed).await;
+    // The slot is free again and the host is well.
+    let next = add(&queue, "fine", json!(null)).await;
+    reaches(&queue, &next, JobState::Completed).await;
+    (job, host, redis, queue)
+}
+
+async fn reason(name: &str, data: Value) -> String {
+    let (job, host, _redis, _) = misbehave(name, data).await;
+    host.stop().await;
+    job["failedReason"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn panic_fails_the_job_with_its_message_and_a_stack() {
+    let (job, host, _redis, _) = misbehave("panic", json!(null)).await;
+    let reason = job["failedReason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("panicked at") && reason.contains("the roof is on fire"),
+        "{reason}"
+    );
+    let traces: Vec<String> = serde_json::from_str(job["stacktrace"].as_str().unwrap()).unwrap();
+    assert_eq!(traces.len(), 1);
+    // The panic's own machinery is left out: the first frame is the guest's.
+    let frames: Vec<&str> = traces[0]
+        .lines()
+        .filter(|line| line.starts_with("    at "))
+        .collect();
+    assert!(frames[0].starts_with("    at process "), "{}", traces[0]);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn endless_loop_is_stopped_at_its_deadline() {
+    assert_eq!(
+        reason("loop", json!(null)).await,
+        "processor exceeded its time limit of 150 ms"
+    );
+}
+
+#[tokio::test]
+async fn guest_that_waits_too_long_is_stopped_at_its_deadline() {
+    assert_eq!(
+        reason("sleep", json!(60_000)).await,
+        "processor exceeded its time limit of 150 ms"
+    );
+}
+
+#[tokio::test]
+async fn memory_is_limited() {
+    assert_eq!(
+        reason("allocate", json!(null)).await,
+        "processor exceeded its memory limit of 20971520 bytes"
+    );
+}
+
+#[tokio::test]
+async fn stack_is_limited() {
+    // Rust keeps part of its stack in linear memory: which of the two ends first is the compiler's choice.
+    let reason = reason("overflow-stack", json!(null)).await;
+    assert!(reason.starts_with("wasm trap: "), "{reason}");
+}
+
+#[tokio::test]
+async fn returned_value_is_limited() {
+    let reason = reason("huge-value", json!(2000)).await;
+    assert_eq!(
+        reason,
+        "return value has 2002 bytes, more than the limit of 1000"
+    );
+}
+
+#[tokio::test]
+async fn leaving_as_delayed_without_having_moved_is_an_error_that_says_so() {
+    let reason = reason("forget-to-move", json!(null)).await;
+    assert!(
+        reason.contains("did not move the job") && reason.contains("move-to-delayed"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn data_that_is_not_json_fails_the_job_for_good() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let job = new_job(
+        "read-data",
+        json!(1),
+        json!({ "attempts": 5, "jobId": "broken" }),
+    );
+    queue.add(&job).await.unwrap();
+    let _: i64 = redis
+        .command(&["HSET", "bull:ring:broken", "data", "{not json"])
+        .await;
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", LIMITS).await;
+    let job = reaches(&queue, "broken", JobState::Failed).await;
+    let reason = job["failedReason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("job data is not valid JSON: "),
+        "{reason}"
+    );
+    assert_eq!(job["atm"], "1");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn host_goes_by_what_a_guest_did_not_by_how_it_left() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let mut host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", LIMITS).await;
+    let returned = add(&queue, "move-then-return", json!(null)).await;
+    let job = reaches(&queue, &returned, JobState::Delayed).await;
+    assert!(!job.contains_key("returnvalue") && !job.contains_key("atm"));
+    host.logs("left in another way").await;
+
+    let twice = add(&queue, "move-twice", json!(null)).await;
+    let job = reaches(&queue, &twice, JobState::Delayed).await;
+    assert!(
+        job["data"].as_str().unwrap().contains("already moved"),
+        "{}",
+        job["data"]
+    );
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_guest_prints_reaches_the_log_clean_and_counted() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let mut host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", LIMITS).await;
+    add(&queue, "print", json!(null)).await;
+    host.logs("to the log").await;
+    host.logs("limit of log lines").await;
+    let log = host.log();
+    assert!(
+        log.contains("to stdout\u{fffd}[31m") && log.contains("to stderr"),
+        "{log}"
+    );
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn lost_lock_stops_the_guest_and_writes_nothing() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let options = "lock_duration_ms = 200\nstalled_interval_ms = 3600000";
+    let mut host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", options).await;
+    let id = add(&queue, "spin", json!(3_600_000)).await;
+    reaches(&queue, &id, JobState::Active).await;
+    let _: String = redis
+        .command(&["SET", &format!("bull:ring:{id}:lock"), "another worker"])
+        .await;
+    host.logs("lock of a running job was lost").await;
+    // The slot is free: the guest has been stopped.
+    let next = add(&queue, "fine", json!(null)).await;
+    reaches(&queue, &next, JobState::Completed).await;
+    assert_eq!(queue.state(&id).await.unwrap(), JobState::Active);
+    let job = queue.job(&id).await.unwrap().unwrap();
+    assert!(
+        !job.contains_key("failedReason") && !job.contains_key("atm"),
+        "{job:?}"
+    );
+    host.stop().await;
+}

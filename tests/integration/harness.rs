@@ -1,0 +1,243 @@
+//! A private Redis, a running host, and the processors, for the tests.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use toril::private_redis::PrivateRedis;
+use toril::queue::{JobState, NewJob, Queue, Redis};
+
+/// The binary under test.
+pub(crate) const TORIL: &str = env!("CARGO_BIN_EXE_toril");
+/// No test waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks until the answer is `Some`; panics with `what` when it never is.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The component of a guest crate. Builds all guests on first use.
+pub(crate) fn processor(crate_name: &str) -> PathBuf {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    let dir = DIR.get_or_init(build_guests);
+    dir.join(format!("{}.wasm", crate_name.replace('-', "_")))
+}
+
+fn build_guests() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let target = Path::new(TORIL).ancestors().nth(2).unwrap();
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.current_dir(root).args([
+        "build",
+        "--quiet",
+        "--profile",
+        "processor",
+        "--target",
+        "wasm32-wasip2",
+    ]);
+    cargo.arg("--target-dir").arg(target);
+    for (dir, prefix) in [("examples", ""), ("tests/fixtures", "fixture-")] {
+        for guest in std::fs::read_dir(root.join(dir)).unwrap() {
+            let name = guest.unwrap().file_name().into_string().unwrap();
+            cargo.args(["-p", &format!("{prefix}{name}")]);
+        }
+    }
+    assert!(cargo.status().unwrap().success(), "guests did not build");
+    target.join("wasm32-wasip2/processor")
+}
+
+/// A Redis of the test's own, in a temporary directory.
+pub(crate) struct TestRedis {
+    pub(crate) server: PrivateRedis,
+    _dir: TempDir,
+}
+
+impl TestRedis {
+    pub(crate) async fn start(append_only: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let server = PrivateRedis::start_anywhere(dir.path(), append_only)
+            .await
+            .unwrap();
+        TestRedis { server, _dir: dir }
+    }
+
+    pub(crate) async fn queue(&self, name: &str) -> Queue {
+        Queue::new(self.connect().await, "bull", name)
+    }
+
+    pub(crate) async fn connect(&self) -> Redis {
+        Redis::connect(&self.server.url()).await.unwrap()
+    }
+
+    /// One command, for what no getter shows.
+    pub(crate) async fn command<T: redis::FromRedisValue>(&self, parts: &[&str]) -> T {
+        let mut command = redis::cmd(parts[0]);
+        command.arg(&parts[1..]);
+        command
+            .query_async(&mut self.connect().await.shared())
+            .await
+            .unwrap()
+    }
+}
+
+/// A job to add.
+pub(crate) fn new_job(name: &str, data: Value, options: Value) -> NewJob {
+    let Value::Object(options) = options else {
+        panic!("options are an object")
+    };
+    NewJob::new(name, &data.to_string(), options).unwrap()
+}
+
+pub(crate) async fn add(queue: &Queue, name: &str, data: Value) -> String {
+    queue.add(&new_job(name, data, json!({}))).await.unwrap()
+}
+
+/// Waits until the job is in a state, and returns its fields.
+pub(crate) async fn reaches(queue: &Queue, id: &str, state: JobState) -> Map<String, Value> {
+    let what = format!("job {id} becomes {state}");
+    eventually(&what, async || {
+        (queue.state(id).await.ok()? == state).then_some(())
+    })
+    .await;
+    let record = queue.job(id).await.unwrap().unwrap();
+    record
+        .into_iter()
+        .map(|(name, value)| (name, Value::String(value)))
+        .collect()
+}
+
+/// How many jobs a queue has in a state that is a sorted set.
+pub(crate) async fn count(redis: &TestRedis, queue: &str, state: &str) -> u64 {
+    redis
+        .command(&["ZCARD", &format!("bull:{queue}:{state}")])
+        .await
+}
+
+/// A running `toril serve`. Killed when dropped.
+pub(crate) struct TestHost {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    pub(crate) dir: TempDir,
+}
+
+impl TestHost {
+    /// Starts a host with a config, and waits until it serves.
+    pub(crate) async fn serve(redis: &TestRedis, config: &str) -> Self {
+        let config = format!("redis = \"{}\"\n{config}", redis.server.url());
+        let mut host = Self::spawn(&config, &[]);
+        host.logs("serving").await;
+        host
+    }
+
+    /// Serves one queue; `options` are lines of its section.
+    pub(crate) async fn serve_queue(
+        redis: &TestRedis,
+        queue: &str,
+        crate_name: &str,
+        options: &str,
+    ) -> Self {
+        Self::serve(redis, &queue_section(queue, crate_name, options)).await
+    }
+
+    pub(crate) fn spawn(config: &str, arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("toril.toml"), config).unwrap();
+        let mut child = Command::new(TORIL)
+            .arg("serve")
+            .args(arguments)
+            .current_dir(dir.path())
+            .env_remove("TORIL_REDIS")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let kept = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let mut log = kept.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        TestHost { child, log, dir }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until the log contains a text.
+    pub(crate) async fn logs(&mut self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(
+                ended.is_none(),
+                "host ended with {ended:?}:\n{}",
+                self.log()
+            );
+            assert!(
+                Instant::now() < end,
+                "never logged `{text}`:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let status = std::process::Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("host ends")
+            .unwrap()
+    }
+
+    /// Asks it to stop, and expects it to end well.
+    pub(crate) async fn stop(mut self) {
+        self.signal("TERM");
+        let status = self.ended().await;
+        assert!(
+            status.success(),
+            "host ended with {status}:\n{}",
+            self.log()
+        );
+    }
+}
+
+/// A queue's section of `toril.toml`.
+pub(crate) fn queue_section(queue: &str, crate_name: &str, options: &str) -> String {
+    format!(
+        "[queues.{queue}]\nprocessor = {:?}\n{options}\n",
+        processor(crate_name)
+    )
+}

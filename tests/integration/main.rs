@@ -1,0 +1,11 @@
+//! Integration tests of the host: the real binary, a real Redis, real components, real signals.
+//!
+//! One binary, since each links wasmtime. What Node's BullMQ sees is tested in `tests/interop`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cli;
+mod crashes;
+mod guests;
+mod harness;
+mod lifecycle;
+mod queue;

@@ -1,0 +1,289 @@
+//! The queue engine by itself, where a whole host would hide what is tested.
+
+use serde_json::json;
+use toril::queue::{
+    Attempt, ErrorCode, Fetch, Job, JobState, KeepJobs, Moved, Queue, QueueError, Settlement,
+    SettlementKind,
+};
+
+use crate::harness::{TestRedis, add, new_job};
+
+fn fetch(want: usize, token_number: u64) -> Fetch {
+    Fetch {
+        worker: None,
+        lock_ms: 30_000,
+        want,
+        token_base: "test".into(),
+        token_number,
+        limiter: None,
+        metrics_points: None,
+    }
+}
+
+async fn take(queue: &Queue, want: usize, token_number: u64) -> Vec<Job> {
+    queue
+        .settle_and_fetch(&[], &fetch(want, token_number))
+        .await
+        .unwrap()
+        .jobs
+}
+
+fn completed(job: &Job) -> Settlement {
+    Settlement {
+        job_id: job.id.clone(),
+        token: job.token.clone(),
+        kind: SettlementKind::Completed {
+            value: "1".into(),
+            attempts_made: job.attempts_made + 1,
+            keep: KeepJobs::ALL,
+        },
+    }
+}
+
+fn ids(jobs: &[Job]) -> Vec<&str> {
+    jobs.iter().map(|job| &*job.id).collect()
+}
+
+#[tokio::test]
+async fn entry_that_fails_changes_nothing_and_breaks_no_other() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for n in 0..5 {
+        add(&queue, "any", json!(n)).await;
+    }
+    let jobs = take(&queue, 5, 0).await;
+    assert_eq!(ids(&jobs), ["1", "2", "3", "4", "5"]);
+    let mut batch: Vec<Settlement> = jobs.iter().map(completed).collect();
+    batch[0].token = "another".into();
+    let _: i64 = redis.command(&["DEL", "bull:ring:2:lock"]).await;
+    let _: i64 = redis
+        .command(&["SADD", "bull:ring:3:dependencies", "bull:ring:child"])
+        .await;
+    let _: i64 = redis.command(&["DEL", "bull:ring:4"]).await;
+    let before: Vec<String> = redis.command(&["HGETALL", "bull:ring:1"]).await;
+
+    let settled = queue.settle_and_fetch(&batch, &fetch(0, 9)).await.unwrap();
+    let codes: Vec<_> = settled
+        .results
+        .iter()
+        .map(|result| match result {
+            Ok(Moved::Yes) => None,
+            Err(QueueError::Job { code, .. }) => Some(*code),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            Some(ErrorCode::JobLockMismatch),
+            Some(ErrorCode::JobLockNotExist),
+            Some(ErrorCode::JobPendingChildren),
+            Some(ErrorCode::JobNotExist),
+            None
+        ]
+    );
+    assert_eq!(
+        redis
+            .command::<Vec<String>>(&["HGETALL", "bull:ring:1"])
+            .await,
+        before
+    );
+    let active: Vec<String> = redis
+        .command(&["LRANGE", "bull:ring:active", "0", "-1"])
+        .await;
+    assert_eq!(active, ["4", "3", "2", "1"]);
+    assert_eq!(queue.state("5").await.unwrap(), JobState::Completed);
+}
+
+#[tokio::test]
+async fn error_texts_are_bullmqs() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    add(&queue, "any", json!(null)).await;
+    let jobs = take(&queue, 1, 0).await;
+    let _: i64 = redis.command(&["DEL", "bull:ring:1:lock"]).await;
+    let error = queue.settle_one(completed(&jobs[0])).await.unwrap_err();
+    assert_eq!(error.to_string(), "Missing lock for job 1. moveToFinished");
+    let orphan = new_job(
+        "any",
+        json!(null),
+        json!({ "parent": { "id": "gone", "queue": "bull:ring" } }),
+    );
+    let error = queue.add(&orphan).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Missing key for parent job bull:ring:gone. addJob"
+    );
+}
+
+#[tokio::test]
+async fn job_is_settled_once() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    add(&queue, "any", json!(null)).await;
+    let jobs = take(&queue, 1, 0).await;
+    let twice = [completed(&jobs[0]), completed(&jobs[0])];
+    let settled = queue.settle_and_fetch(&twice, &fetch(0, 1)).await.unwrap();
+    assert!(settled.results[0].is_ok());
+    assert!(settled.results[1].is_err());
+    assert!(queue.settle_one(completed(&jobs[0])).await.is_err());
+}
+
+#[tokio::test]
+async fn lost_reply_is_reclaimed() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for n in 0..4 {
+        add(&queue, "any", json!(n)).await;
+    }
+    let earlier = take(&queue, 1, 0).await;
+    let lost = fetch(5, 1);
+    let taken = queue.settle_and_fetch(&[], &lost).await.unwrap().jobs;
+    let reclaimed = queue.reclaim(&lost).await.unwrap();
+    assert_eq!(ids(&reclaimed), ids(&taken));
+    assert_eq!(
+        reclaimed.iter().map(|job| &*job.token).collect::<Vec<_>>(),
+        ["test:1", "test:2", "test:3"]
+    );
+    assert_eq!(reclaimed[0].attempts_started, 1);
+    assert_eq!(
+        ids(&earlier),
+        ["1"],
+        "what an earlier call took is not taken again"
+    );
+}
+
+#[tokio::test]
+async fn lock_that_ran_out_is_taken_again_unless_the_job_went_on() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for n in 0..3 {
+        add(&queue, "any", json!(n)).await;
+    }
+    let jobs = take(&queue, 3, 0).await;
+    let _: i64 = redis
+        .command(&["DEL", "bull:ring:1:lock", "bull:ring:2:lock"])
+        .await;
+    let _: i64 = redis.command(&["LREM", "bull:ring:active", "1", "2"]).await;
+    let _: String = redis.command(&["SET", "bull:ring:3:lock", "another"]).await;
+    let locks = jobs.iter().map(|job| (&*job.id, &*job.token));
+    let lost = queue.extend_locks(locks, 5_000).await.unwrap();
+    assert_eq!(lost, ["2", "3"]);
+    assert_eq!(
+        redis.command::<String>(&["GET", "bull:ring:1:lock"]).await,
+        &*jobs[0].token
+    );
+    assert_eq!(
+        redis.command::<String>(&["GET", "bull:ring:3:lock"]).await,
+        "another"
+    );
+}
+
+#[tokio::test]
+async fn stalled_job_is_given_back_and_fails_after_too_many_times() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    add(&queue, "any", json!(null)).await;
+    let check = async || {
+        let _: i64 = redis.command(&["DEL", "bull:ring:stalled-check"]).await;
+        queue.recover_stalled(30_000, 1).await.unwrap()
+    };
+    for round in 0..2 {
+        let jobs = take(&queue, 1, round).await;
+        assert_eq!(jobs[0].deferred_failure, None);
+        let _: i64 = redis.command(&["DEL", "bull:ring:1:lock"]).await;
+        assert!(check().await.is_empty(), "the first check only marks");
+        assert!(
+            queue.recover_stalled(30_000, 1).await.unwrap().is_empty(),
+            "one check per interval"
+        );
+        assert_eq!(check().await, ["1"]);
+    }
+    let jobs = take(&queue, 1, 2).await;
+    assert_eq!(
+        jobs[0].deferred_failure.as_deref(),
+        Some("job stalled more than allowable limit")
+    );
+    assert_eq!(jobs[0].stalled_counter, 2);
+}
+
+#[tokio::test]
+async fn job_whose_hash_is_gone_is_dropped_and_no_other_is_kept_waiting() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for n in 0..3 {
+        add(&queue, "any", json!(n)).await;
+    }
+    let _: i64 = redis.command(&["DEL", "bull:ring:2"]).await;
+    let jobs = take(&queue, 3, 0).await;
+    assert_eq!(ids(&jobs), ["1", "3"]);
+    assert!(
+        !redis.command::<bool>(&["EXISTS", "bull:ring:2"]).await,
+        "no ghost is left"
+    );
+    assert_eq!(redis.command::<u64>(&["LLEN", "bull:ring:active"]).await, 2);
+}
+
+#[tokio::test]
+async fn failed_batch_entries_keep_the_order_of_retries() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for n in 0..3 {
+        add(&queue, "any", json!(n)).await;
+    }
+    let jobs = take(&queue, 3, 0).await;
+    let retry = |job: &Job| Settlement {
+        job_id: job.id.clone(),
+        token: job.token.clone(),
+        kind: SettlementKind::Retry {
+            attempt: Attempt {
+                made: 1,
+                reason: "no".into(),
+                stacktrace: "[]".into(),
+            },
+            lifo: false,
+        },
+    };
+    let batch: Vec<_> = jobs.iter().map(retry).collect();
+    let settled = queue.settle_and_fetch(&batch, &fetch(10, 5)).await.unwrap();
+    assert_eq!(ids(&settled.jobs), ["1", "2", "3"]);
+    assert!(
+        settled
+            .jobs
+            .iter()
+            .all(|job| job.attempts_made == 1 && job.attempts_started == 2)
+    );
+}
+
+#[tokio::test]
+async fn scripts_are_loaded_again_after_redis_forgot_them() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    add(&queue, "any", json!(1)).await;
+    let _: String = redis.command(&["SCRIPT", "FLUSH"]).await;
+    add(&queue, "any", json!(2)).await;
+    assert_eq!(take(&queue, 5, 0).await.len(), 2);
+}
+
+#[tokio::test]
+async fn large_batches_stay_whole() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for n in 0..500 {
+        add(&queue, "any", json!(n)).await;
+    }
+    let jobs = take(&queue, 500, 0).await;
+    assert_eq!(jobs.len(), 500);
+    let batch: Vec<_> = jobs.iter().map(completed).collect();
+    let settled = queue
+        .settle_and_fetch(&batch, &fetch(1, 500))
+        .await
+        .unwrap();
+    assert!(settled.results.iter().all(Result::is_ok));
+    assert_eq!(
+        redis
+            .command::<u64>(&["ZCARD", "bull:ring:completed"])
+            .await,
+        500
+    );
+}
