@@ -151,11 +151,8 @@ async fn supervise(
     phase: watch::Sender<Phase>,
     mut workers: JoinSet<()>,
 ) {
-    loop {
-        match signals.next().await {
-            Asked::Reload => reload(slots, runtime).await,
-            Asked::Stop => break,
-        }
+    while signals.next().await == Asked::Reload {
+        reload(slots, runtime).await;
     }
     info!(
         grace_ms = config.grace_ms,

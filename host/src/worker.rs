@@ -120,7 +120,7 @@ pub async fn work(
 }
 
 type MarkerFuture =
-    Pin<Box<dyn Future<Output = (MarkerWait, Result<Option<Marker>, QueueError>)> + Send>>;
+    Pin<Box<dyn Future<Output = (Box<MarkerWait>, Result<Option<Marker>, QueueError>)> + Send>>;
 
 /// A settlement on its way, with the job for the case that it is refused.
 struct Pending {
@@ -146,13 +146,13 @@ struct Pump {
     limited_until: Option<Instant>,
     next_delayed_ms: Option<u64>,
     /// At rest, or out waiting. It is never dropped while it waits: it may have taken a marker.
-    marker: Option<MarkerWait>,
+    marker: Option<Box<MarkerWait>>,
     marker_future: Option<MarkerFuture>,
 }
 
 enum Event {
     Ended(Result<(Id, Outcome), JoinError>),
-    Marker(MarkerWait, Result<Option<Marker>, QueueError>),
+    Marker(Box<MarkerWait>, Result<Option<Marker>, QueueError>),
     LimitOver,
     Phase,
 }
@@ -167,7 +167,7 @@ impl Pump {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         Pump {
-            marker: Some(queue.marker_wait(options.name.as_deref())),
+            marker: Some(Box::new(queue.marker_wait(options.name.as_deref()))),
             queue,
             options,
             slot,
@@ -545,7 +545,7 @@ impl Pump {
 
 async fn poll_marker(
     future: &mut Option<MarkerFuture>,
-) -> Option<(MarkerWait, Result<Option<Marker>, QueueError>)> {
+) -> Option<(Box<MarkerWait>, Result<Option<Marker>, QueueError>)> {
     Some(future.as_mut()?.await)
 }
 

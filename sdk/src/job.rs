@@ -123,10 +123,14 @@ impl Job<'_> {
 
     /// Delays the job until `time`; no attempt is spent. Leave with the value that it returns:
     ///
-    /// ```ignore
-    /// let exit = job.move_to_delayed(SystemTime::now() + Duration::from_secs(60))?;
-    /// job.update_data(&next)?;
-    /// return Err(exit);
+    /// ```
+    /// # use std::time::{Duration, SystemTime};
+    /// # use toril_sdk::prelude::*;
+    /// fn rest(job: Job, next: Value) -> Result<(), Failure> {
+    ///     let exit = job.move_to_delayed(SystemTime::now() + Duration::from_secs(60))?;
+    ///     job.update_data(&next)?;
+    ///     Err(exit)
+    /// }
     /// ```
     pub fn move_to_delayed(&self, time: SystemTime) -> Result<Failure, Error> {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -138,9 +142,13 @@ impl Job<'_> {
     /// Puts the job to wait for its children. `Some`: it waits, leave with this value. `None`: no
     /// child is pending, carry on.
     ///
-    /// ```ignore
-    /// if let Some(exit) = job.move_to_waiting_children()? {
-    ///     return Err(exit);
+    /// ```
+    /// # use toril_sdk::prelude::*;
+    /// fn wait(job: Job) -> Result<(), Failure> {
+    ///     match job.move_to_waiting_children()? {
+    ///         Some(exit) => Err(exit),
+    ///         None => Ok(()),
+    ///     }
     /// }
     /// ```
     pub fn move_to_waiting_children(&self) -> Result<Option<Failure>, Error> {

@@ -10,7 +10,7 @@ const SIGNATURE: &str = "a processor is `fn process(job: Job) -> Result<impl Ser
 
 /// Makes a function the processor of this component.
 ///
-/// The function is called once per attempt of a job. It takes the [`Job`] and returns a
+/// The function is called once per attempt of a job. It takes the `Job` and returns a
 /// `Result<T, Failure>` whose `T` is `Serialize`. A crate has one processor.
 #[proc_macro_attribute]
 pub fn processor(arguments: TokenStream, item: TokenStream) -> TokenStream {

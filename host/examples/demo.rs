@@ -1,0 +1,356 @@
+//! `make demo`: real work through a real host.
+//!
+//! Starts a private Redis and `toril serve` with the example processors, adds jobs, swaps a broken
+//! processor for a working one while its job is being retried, and shows how each job ends. The exit code
+//! is 0 only where all went as intended.
+
+#![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+use toril::private_redis::PrivateRedis;
+use toril::queue::{JobRecord, JobState, NewJob, Queue, Redis};
+
+/// Far longer than it takes: past this something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One job of the demo, and how it should end.
+struct Work {
+    queue: &'static str,
+    name: &'static str,
+    shows: &'static str,
+    data: Value,
+    options: Value,
+    ends: JobState,
+}
+
+fn work() -> Vec<Work> {
+    let job = |queue, name, shows, data, options, ends| Work {
+        queue,
+        name,
+        shows,
+        data,
+        options,
+        ends,
+    };
+    let step = |name, price| {
+        job(
+            "renovation",
+            name,
+            "a step of the renovation",
+            json!({ "price": price }),
+            json!({}),
+            JobState::Completed,
+        )
+    };
+    let flaky = |name, shows, failures: u32, ends| {
+        let backoff = json!({ "type": "exponential", "delay": 100 });
+        let options = json!({ "attempts": 4, "backoff": backoff });
+        job(
+            "flaky",
+            name,
+            shows,
+            json!({ "failures": failures }),
+            options,
+            ends,
+        )
+    };
+    vec![
+        step("paint the ceiling", 100),
+        step("paint the walls", 200),
+        step("fix the floor", 300),
+        job(
+            "renovation",
+            "inspect the rooms",
+            "delayed by half a second",
+            json!({ "price": 50 }),
+            json!({ "delay": 500 }),
+            JobState::Completed,
+        ),
+        job(
+            "steps",
+            "retried step",
+            "fails in its second step, resumes there",
+            json!({ "step": "initial", "failIn": "second" }),
+            json!({ "attempts": 2 }),
+            JobState::Completed,
+        ),
+        job(
+            "steps",
+            "resting step",
+            "delays itself between its steps",
+            json!({ "step": "initial", "restMs": 300 }),
+            json!({}),
+            JobState::Completed,
+        ),
+        flaky(
+            "three failures",
+            "fails three times with backoff, then completes",
+            3,
+            JobState::Completed,
+        ),
+        flaky(
+            "too many failures",
+            "fails until its attempts are spent",
+            9,
+            JobState::Failed,
+        ),
+        job(
+            "inspection",
+            "broken deploy",
+            "its processor is broken; it is swapped between two attempts",
+            json!({ "failures": 1000, "price": 42 }),
+            json!({ "attempts": 50, "backoff": 200 }),
+            JobState::Completed,
+        ),
+    ]
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match demo().await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demo() -> anyhow::Result<bool> {
+    let dir = tempfile::tempdir()?;
+    let redis = PrivateRedis::start_anywhere(&dir.path().join("redis"), false).await?;
+    println!("demo: private redis at {}", redis.url());
+    let host = Host::start(dir.path(), &redis.url()).await?;
+    println!("demo: toril serves renovation, steps, flaky and inspection");
+    let result = play(&host, &redis.url()).await;
+    if let Err(error) = result {
+        return Err(error.context(format!("log of the host:\n{}", host.log())));
+    }
+    let swaps = host.log().matches("processor was swapped").count();
+    let all_well = summarize(result?, swaps);
+    host.stop().await?;
+    redis.stop().await?;
+    Ok(all_well)
+}
+
+/// Adds all jobs and follows them to their end.
+async fn play(host: &Host, redis_url: &str) -> anyhow::Result<Vec<(Work, JobState)>> {
+    let redis = Redis::connect(redis_url).await?;
+    let mut open = Vec::new();
+    for work in work() {
+        let queue = Queue::new(redis.clone(), "bull", work.queue);
+        let Value::Object(options) = work.options.clone() else {
+            bail!("options are an object")
+        };
+        let id = queue
+            .add(&NewJob::new(work.name, &work.data.to_string(), options)?)
+            .await?;
+        open.push((work, queue, id));
+    }
+    let progress = progress(open.len());
+    let mut done = Vec::new();
+    let mut swapped = false;
+    let end = Instant::now() + PATIENCE;
+    while !open.is_empty() {
+        ensure!(
+            Instant::now() < end,
+            "{} jobs did not end in {PATIENCE:?}",
+            open.len()
+        );
+        let mut still_open = Vec::new();
+        for (work, queue, id) in open {
+            let state = queue.state(&id).await?;
+            let record = queue.job(&id).await?.context("a job is gone")?;
+            if !swapped && work.name == "broken deploy" && record.contains_key("failedReason") {
+                host.swap("inspection", "renovate-interior")?;
+                say(
+                    &progress,
+                    "      swapped the broken processor of `inspection` for one that works",
+                );
+                swapped = true;
+            }
+            if matches!(state, JobState::Completed | JobState::Failed) {
+                say(&progress, &outcome(&work, state, &record));
+                progress.inc(1);
+                done.push((work, state));
+            } else {
+                still_open.push((work, queue, id));
+            }
+        }
+        open = still_open;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    progress.finish_and_clear();
+    Ok(done)
+}
+
+/// A bar on a terminal; elsewhere nothing, the lines speak for themselves.
+fn progress(jobs: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("      [{bar:40}] {pos}/{len} jobs")
+        .unwrap_or(ProgressStyle::default_bar());
+    ProgressBar::new(jobs as u64).with_style(style.progress_chars("=> "))
+}
+
+fn say(progress: &ProgressBar, line: &str) {
+    progress.suspend(|| println!("{line}"));
+}
+
+fn outcome(work: &Work, state: JobState, record: &JobRecord) -> String {
+    let field = |name| record.get(name).map_or("", String::as_str);
+    let mark = if state == work.ends {
+        "ok"
+    } else {
+        "NOT AS INTENDED"
+    };
+    let what = match state {
+        JobState::Completed => format!("completed with {}", field("returnvalue")),
+        _ => format!("failed as intended: {}", field("failedReason")),
+    };
+    let attempts = format!("{} made, {} started", field("atm"), field("ats"));
+    format!(
+        "{mark:>4}  {}: {} — {what} (attempts: {attempts}; {})",
+        work.queue, work.name, work.shows
+    )
+}
+
+fn summarize(done: Vec<(Work, JobState)>, swaps: usize) -> bool {
+    let ended = |state: JobState| {
+        done.iter()
+            .filter(|(work, end)| *end == state && work.ends == state)
+            .count()
+    };
+    let (completed, failed) = (ended(JobState::Completed), ended(JobState::Failed));
+    println!(
+        "demo: {} jobs, {completed} completed, {failed} failed as intended, {swaps} swaps",
+        done.len()
+    );
+    completed + failed == done.len() && swaps == 1
+}
+
+/// A running `toril serve` with copies of the processors, so that one can be exchanged.
+struct Host {
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Host {
+    async fn start(dir: &Path, redis_url: &str) -> anyhow::Result<Self> {
+        let queues = [
+            ("renovation", "renovate-interior"),
+            ("steps", "step-job"),
+            ("flaky", "flaky"),
+            ("inspection", "flaky"),
+        ];
+        let mut config = format!("redis = \"{redis_url}\"\n");
+        for (queue, example) in queues {
+            install(example, &processor_file(dir, queue))?;
+            config.push_str(&format!("[queues.{queue}]\nprocessor = \"{queue}.wasm\"\n"));
+        }
+        std::fs::write(dir.join("toril.toml"), config)?;
+        let log = std::fs::File::create(dir.join("host.log"))?;
+        let toril = release_dir()?.join("toril");
+        let child = Command::new(&toril)
+            .arg("serve")
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| {
+                format!(
+                    "failed to run `{}`\nhint: `make demo` builds it",
+                    toril.display()
+                )
+            })?;
+        let mut host = Host {
+            child,
+            dir: dir.to_owned(),
+        };
+        host.wait_until_serving().await?;
+        Ok(host)
+    }
+
+    async fn wait_until_serving(&mut self) -> anyhow::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while !self.log().contains("serving") {
+            let ended = self.child.try_wait()?;
+            ensure!(
+                ended.is_none() && Instant::now() < end,
+                "host does not serve:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("host.log")).unwrap_or_default()
+    }
+
+    /// Puts another processor in place and tells the host.
+    fn swap(&self, queue: &str, example: &str) -> anyhow::Result<()> {
+        install(example, &processor_file(&self.dir, queue))?;
+        self.signal("HUP")
+    }
+
+    fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let pid = self.child.id().context("host has ended")?.to_string();
+        let status = std::process::Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()?;
+        ensure!(status.success(), "failed to signal the host");
+        Ok(())
+    }
+
+    async fn stop(mut self) -> anyhow::Result<()> {
+        self.signal("TERM")?;
+        let status = self.child.wait().await?;
+        ensure!(
+            status.success(),
+            "host ended with {status}:\n{}",
+            self.log()
+        );
+        Ok(())
+    }
+}
+
+fn processor_file(dir: &Path, queue: &str) -> PathBuf {
+    dir.join(format!("{queue}.wasm"))
+}
+
+fn install(example: &str, to: &Path) -> anyhow::Result<()> {
+    let name = format!("{}.wasm", example.replace('-', "_"));
+    let built = release_dir()?
+        .with_file_name("wasm32-wasip2")
+        .join("processor")
+        .join(name);
+    // Renamed into place: the host never reads half a component.
+    let draft = to.with_extension("draft");
+    std::fs::copy(&built, &draft).with_context(|| {
+        format!(
+            "failed to copy `{}`\nhint: `make demo` builds it",
+            built.display()
+        )
+    })?;
+    Ok(std::fs::rename(draft, to)?)
+}
+
+/// Where cargo put the host: this runs from `release/examples`.
+fn release_dir() -> anyhow::Result<PathBuf> {
+    let exe = std::env::current_exe()?;
+    Ok(exe
+        .ancestors()
+        .nth(2)
+        .context("demo is not where cargo puts examples")?
+        .to_owned())
+}

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Installs what is missing for the parts named: wasm, redis, node. Says what to do where it cannot.
+set -euo pipefail
+
+NODE_MIN=20
+
+fail() {
+  printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
+  exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; elif has sudo; then sudo "$@"; else return 1; fi
+}
+
+# install NAME APT_PACKAGES DNF_PACKAGES BREW_PACKAGES
+install() {
+  echo "setup: installing $1"
+  if has apt-get; then
+    as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $2 >/dev/null
+  elif has dnf; then
+    as_root dnf install -y -q $3
+  elif has brew; then
+    brew install --quiet $4
+  else
+    fail "no package manager of this system is known (apt-get, dnf, brew)" "install $1 and run this again"
+  fi || fail "$1 could not be installed" "install it by hand, or run this as a user who may"
+}
+
+setup_wasm() {
+  has cargo || fail "cargo is not installed" "get it from https://rustup.rs and run this again"
+  [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-wasip2" ] && return
+  has rustup || fail "the target wasm32-wasip2 is missing and there is no rustup" \
+    "install the target for your toolchain, or rustup from https://rustup.rs"
+  echo "setup: adding the target wasm32-wasip2"
+  rustup target add wasm32-wasip2 || fail "the target wasm32-wasip2 could not be added" \
+    "run: rustup target add wasm32-wasip2"
+}
+
+setup_redis() {
+  if ! has redis-server && ! has valkey-server; then install redis-server redis-server valkey redis; fi
+}
+
+node_is_new_enough() {
+  has node && has npm && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge "$NODE_MIN" ]
+}
+
+setup_node() {
+  node_is_new_enough && return
+  install "node $NODE_MIN" "nodejs npm" "nodejs npm" node
+  node_is_new_enough || fail "this system's package of node is older than $NODE_MIN" \
+    "install node $NODE_MIN or newer from https://nodejs.org and run this again"
+}
+
+cd "$(dirname "$0")/.."
+for part in "$@"; do "setup_$part"; done

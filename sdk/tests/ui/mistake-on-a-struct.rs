@@ -1,0 +1,4 @@
+#[toril_sdk::processor]
+struct Processor;
+
+fn main() {}
