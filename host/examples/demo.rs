@@ -77,15 +77,15 @@ fn work() -> Vec<Work> {
             "steps",
             "retried step",
             "fails in its second step, resumes there",
-            json!({ "step": "initial", "failIn": "second" }),
+            json!({ "failIn": "second" }),
             json!({ "attempts": 2 }),
             JobState::Completed,
         ),
         job(
-            "steps",
+            "rests",
             "resting step",
             "delays itself between its steps",
-            json!({ "step": "initial", "restMs": 300 }),
+            json!({ "restMs": 300 }),
             json!({}),
             JobState::Completed,
         ),
@@ -246,6 +246,7 @@ impl Host {
         let queues = [
             ("renovation", "renovate-interior"),
             ("steps", "step-job"),
+            ("rests", "delayed-step-job"),
             ("flaky", "flaky"),
             ("inspection", "flaky"),
         ];

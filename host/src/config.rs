@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use crate::queue::{KeepJobs, Limiter};
-use crate::runtime::{Limits, RuntimeOptions};
+use crate::runtime::{Grants, Limits, RuntimeOptions};
 use crate::worker::WorkerOptions;
 
 /// Read where no file is named, if it is there.
@@ -45,6 +45,8 @@ pub struct QueueConfig {
     pub worker: WorkerOptions,
     /// What one attempt may use.
     pub limits: Limits,
+    /// What it may do beyond its own job.
+    pub grants: Grants,
 }
 
 /// What flags and the environment say over the file.
@@ -115,6 +117,8 @@ struct QueueFile {
     remove_on_fail: Option<KeepJobs>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    grants: Grants,
 }
 
 #[derive(Debug, Deserialize)]
@@ -240,6 +244,7 @@ impl QueueFile {
                 remove_on_fail: self.remove_on_fail.unwrap_or(KeepJobs::ALL),
             },
             limits: self.limits,
+            grants: self.grants,
         }
     }
 }
@@ -257,6 +262,7 @@ impl QueueConfig {
             processor,
             worker,
             limits: Limits::default(),
+            grants: Grants::default(),
         }
     }
 

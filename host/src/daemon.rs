@@ -61,7 +61,7 @@ async fn load_processors(
 ) -> anyhow::Result<BTreeMap<String, Arc<Slot>>> {
     let mut slots = BTreeMap::new();
     for (name, queue) in &config.queues {
-        let slot = Slot::load(runtime, &queue.processor, &queue.limits)
+        let slot = Slot::load(runtime, &queue.processor, &queue.limits, &queue.grants)
             .await
             .with_context(|| format!("queue `{name}`"))?;
         let processor = slot.current();

@@ -3,6 +3,7 @@
 mod job;
 mod logging;
 mod output;
+mod producer;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::queue::{Job, Queue};
-use crate::runtime::{Cancel, Limits, Quota, Stop};
+use crate::runtime::{Cancel, Grants, Limits, Quota, Stop};
 
 pub use bindings::toril::processor::jobs::{Failure, FailureDetail};
 pub use bindings::{Processor, ProcessorPre};
@@ -32,6 +33,18 @@ pub(crate) mod bindings {
             "toril:processor/jobs.[method]job.move-to-delayed": async | trappable,
             "toril:processor/jobs.[method]job.move-to-waiting-children": async | trappable,
             "toril:processor/jobs.[method]job.move-to-wait": async | trappable,
+            "toril:processor/jobs.[method]job.children-values": async | trappable,
+            "toril:processor/jobs.[method]job.failed-children-values": async | trappable,
+            "toril:processor/jobs.[method]job.dependencies": async | trappable,
+            "toril:processor/jobs.[method]job.dependencies-count": async | trappable,
+            "toril:processor/jobs.[method]job.remove-unprocessed-children": async | trappable,
+            "toril:processor/jobs.[method]job.remove-child-dependency": async | trappable,
+            "toril:processor/producer.add": async | trappable,
+            "toril:processor/producer.add-bulk": async | trappable,
+            "toril:processor/producer.add-flows": async | trappable,
+            "toril:processor/producer.get-flow": async | trappable,
+            "toril:processor/producer.state": async | trappable,
+            "toril:processor/producer.remove": async | trappable,
             default: trappable,
         },
         exports: { default: async },
@@ -83,6 +96,7 @@ pub struct JobState {
     pub(crate) last_words: Option<String>,
     pub(crate) limits: Limits,
     pub(crate) quota: Quota,
+    pub(crate) grants: Arc<Grants>,
     log_budget: LogBudget,
     cancel: Arc<Cancel>,
     deadline: Instant,
@@ -108,6 +122,12 @@ impl JobState {
             limits,
             cancel,
         )
+    }
+
+    /// Gives the guest rights beyond its job.
+    pub fn with_grants(mut self, grants: Arc<Grants>) -> Self {
+        self.grants = grants;
+        self
     }
 
     /// The state in which a component is instantiated once to see that it can be.
@@ -162,6 +182,7 @@ impl JobState {
             moved: None,
             last_words: None,
             quota: Quota::new(limits),
+            grants: Arc::default(),
             log_budget,
             cancel,
             deadline: Instant::now() + Duration::from_millis(limits.deadline_ms),

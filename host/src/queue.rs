@@ -6,19 +6,27 @@
 
 mod add;
 mod connection;
+mod dependencies;
 mod error;
+mod flow;
 mod getters;
 mod job;
 mod keys;
 mod locks;
 mod options;
+mod remove;
 mod settle;
 mod update;
 mod wait;
 
 pub use add::NewJob;
 pub use connection::{Redis, redacted, script};
+pub use dependencies::{Dependencies, DependenciesQuery, DependencyCounts, DependencyKinds, Page};
 pub use error::{ErrorCode, QueueError};
+pub use flow::{
+    FlowJob, FlowNode, FlowOptions, FlowPlan, FlowQuery, FlowQueueOptions, FlowTree, Flows,
+    parse_flow,
+};
 pub use getters::{JobRecord, JobState};
 pub use job::Job;
 pub use keys::QueueKeys;
@@ -40,6 +48,16 @@ impl Queue {
             redis,
             keys: QueueKeys::new(prefix, name),
         }
+    }
+
+    /// Another queue of the same prefix.
+    pub fn sibling(&self, name: &str) -> Queue {
+        Queue::new(self.redis.clone(), self.keys.prefix(), name)
+    }
+
+    /// Flows over the queues of the same prefix.
+    pub fn flows(&self) -> Flows {
+        Flows::new(self.redis.clone(), self.keys.prefix())
     }
 
     /// The queue's keys and names.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
-use crate::runtime::{Limits, Processor, Runtime};
+use crate::runtime::{Grants, Limits, Processor, Runtime};
 
 /// The processor of one queue.
 pub struct Slot {
     path: PathBuf,
     limits: Limits,
+    grants: Arc<Grants>,
     current: ArcSwap<Processor>,
 }
 
@@ -24,11 +25,13 @@ impl Slot {
         runtime: &Arc<Runtime>,
         path: &Path,
         limits: &Limits,
+        grants: &Grants,
     ) -> anyhow::Result<Self> {
         let processor = load_file(runtime, path, limits).await?;
         Ok(Slot {
             path: path.to_owned(),
             limits: limits.clone(),
+            grants: Arc::new(grants.clone()),
             current: ArcSwap::from_pointee(processor),
         })
     }
@@ -41,6 +44,11 @@ impl Slot {
     /// What one attempt may use.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What it may do beyond its own job.
+    pub fn grants(&self) -> Arc<Grants> {
+        Arc::clone(&self.grants)
     }
 
     /// Reads the file again and swaps if it is another component. True: it was swapped.

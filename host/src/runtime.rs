@@ -1,6 +1,7 @@
 //! The wasm engine: compiles components into [`Processor`]s and instantiates them. Knows no Redis.
 
 mod cache;
+mod grants;
 mod inspect;
 mod limits;
 
@@ -17,6 +18,7 @@ use wasmtime::{
 };
 
 use crate::imports::{JobState, Processor as Bindings, ProcessorPre};
+pub use grants::Grants;
 pub use inspect::{Inspection, WORLD, inspect};
 pub use limits::{Cancel, Limits, Quota, Stop};
 

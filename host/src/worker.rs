@@ -536,7 +536,8 @@ impl Pump {
                 backing,
                 slot.limits(),
                 Arc::clone(&cancel),
-            );
+            )
+            .with_grants(slot.grants());
             execute(&runtime, &processor, state, &cancel).await
         });
         self.jobs.insert(task.id(), job);

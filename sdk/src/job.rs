@@ -1,11 +1,13 @@
 //! The job at hand, over the WIT resource.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::__internal::bindings::toril::processor::{jobs as raw, logging};
-use crate::{Error, Failure};
+use crate::{Dependencies, DependenciesQuery, DependencyCounts, Error, Failure};
 
 /// The job that a processor was handed.
 ///
@@ -88,7 +90,7 @@ impl Job<'_> {
     }
 
     /// The parent's record: `id`, `queueKey` and the failure policy.
-    pub fn parent(&self) -> Option<serde_json::Value> {
+    pub fn parent(&self) -> Option<Value> {
         self.raw
             .parent()
             .and_then(|parent| serde_json::from_str(&parent).ok())
@@ -171,6 +173,86 @@ impl Job<'_> {
     pub fn move_to_wait(&self) -> Result<Failure, Error> {
         self.raw.move_to_wait()?;
         Ok(Failure::Waiting)
+    }
+
+    /// Child key (`prefix:queue:id`) and value of each child that completed.
+    pub fn children_values<T: DeserializeOwned>(&self) -> Result<BTreeMap<String, T>, Error> {
+        let values = self.raw.children_values()?;
+        values
+            .into_iter()
+            .map(|(key, value)| Ok((key, from_json("child value", &value)?)))
+            .collect()
+    }
+
+    /// Child key and error of each child whose failure does not fail this job; empty when none failed.
+    pub fn failed_children_values(&self) -> Result<BTreeMap<String, String>, Error> {
+        Ok(self.raw.failed_children_values()?.into_iter().collect())
+    }
+
+    /// Reads the children by kind and page.
+    pub fn dependencies(&self, query: &DependenciesQuery) -> Result<Dependencies, Error> {
+        from_json(
+            "dependencies",
+            &self.raw.dependencies(&to_json("query", query)?)?,
+        )
+    }
+
+    /// Counts the children by kind.
+    pub fn dependencies_count(&self) -> Result<DependencyCounts, Error> {
+        from_json("dependency counts", &self.raw.dependencies_count("{}")?)
+    }
+
+    /// Removes the children that are waiting, delayed, prioritized or waiting for children; returns how many.
+    ///
+    /// Those that are active, completed or failed stay: a job that returns while a child is still active
+    /// fails with `has pending dependencies`, so wait for it, or fail.
+    pub fn remove_unprocessed_children(&self) -> Result<u64, Error> {
+        Ok(self.raw.remove_unprocessed_children()?)
+    }
+
+    /// Frees this job from its parent, which runs if it was the last. False: the parent did not wait for it.
+    pub fn remove_child_dependency(&self) -> Result<bool, Error> {
+        Ok(self.raw.remove_child_dependency()?)
+    }
+
+    /// An id for a child that is the same whenever this job runs: a retry between adding a child and storing
+    /// the next step finds the child instead of adding a second one.
+    ///
+    /// `name` tells the children of one job apart.
+    pub fn child_id(&self, name: &str) -> String {
+        // Colons separate the parts of a key; a scheduler's job has them in its id.
+        format!("{}-{}-{name}", self.queue_name(), self.id()).replace(':', "-")
+    }
+
+    /// The step at which to go on: `step` in the job's data, or the default where it has none.
+    pub fn step<S: DeserializeOwned + Default>(&self) -> Result<S, Error> {
+        let data: Value = self.data()?;
+        match data.get("step") {
+            None => Ok(S::default()),
+            Some(step) => serde_json::from_value(step.clone())
+                .map_err(|_| Error::Invalid(format!("invalid step: {step}"))),
+        }
+    }
+
+    /// Stores the next step in the job's data and returns it: a retry resumes there.
+    pub fn next_step<S: Serialize>(&self, step: S) -> Result<S, Error> {
+        let mut data: Value = self.data()?;
+        let stored = serde_json::to_value(&step).map_err(|source| Error::Json {
+            what: "step",
+            source,
+        })?;
+        match &mut data {
+            Value::Object(fields) => {
+                fields.insert("step".into(), stored);
+            }
+            _ => {
+                return Err(Error::Invalid(
+                    "a job in steps needs an object as its data".into(),
+                ));
+            }
+        }
+        self.update_data(&data)?;
+        Ok(step)
     }
 
     /// True once the job should stop: its lock is lost, it was cancelled, or the host shuts down.

@@ -25,18 +25,27 @@
 //!
 //! [Toril]: https://docs.rs/toril
 
+mod children;
 mod failure;
+mod flow;
 mod job;
 mod log;
+mod queue;
 
+pub use children::{Dependencies, DependenciesQuery, DependencyCounts, Page};
 pub use failure::{Error, Failure};
+pub use flow::{Flow, FlowJob};
 pub use job::Job;
 pub use log::Level;
+pub use queue::{Describe, NewJob, Queue};
 pub use toril_sdk_macros::processor;
 
 /// What a processor usually needs: `use toril_sdk::prelude::*;`.
 pub mod prelude {
-    pub use crate::{Error, Failure, Job, debug, error, info, trace, warn};
+    pub use crate::{
+        Describe, Error, Failure, Flow, FlowJob, Job, NewJob, Queue, debug, error, info, trace,
+        warn,
+    };
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};
 }

@@ -145,8 +145,8 @@ fn run_of_a_job_that_fails_exits_with_1() {
 
 #[test]
 fn run_shows_a_job_that_moves_itself() {
-    let data = r#"{"step":"initial","restMs":60000}"#;
-    let output = toril(&["run", &path("step-job"), "--data", data, "--json"]);
+    let data = r#"{"restMs":60000}"#;
+    let output = toril(&["run", &path("delayed-step-job"), "--data", data, "--json"]);
     assert!(output.status.success());
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(

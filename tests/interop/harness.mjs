@@ -91,7 +91,7 @@ export async function startToril(redis, queues, { prefix = 'bull' } = {}) {
 
 /** JSON is TOML enough for values; tables become dotted keys. */
 function toToml(table, path = []) {
-  const plain = (value) => value === null || typeof value !== 'object';
+  const plain = (value) => typeof value !== 'object' || Array.isArray(value);
   return Object.entries(table)
     .map(([key, value]) => {
       const name = [...path, JSON.stringify(key)];

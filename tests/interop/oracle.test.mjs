@@ -18,7 +18,7 @@ async function play(scenario, startWorker) {
   const flow = new FlowProducer(options);
   await queue.waitUntilReady();
   await scenario.add({ queue, flow });
-  const worker = await startWorker();
+  const worker = await startWorker({ queue, flow });
   try {
     const settled = scenario.settled ?? idle;
     await eventually(`${scenario.name} settles`, async () => settled(await queue.getJobCounts()));
@@ -30,19 +30,20 @@ async function play(scenario, startWorker) {
   return left;
 }
 
-function startNode(scenario) {
-  const worker = new Worker(QUEUE, twin, { connection: redis.connection, ...scenario.node });
+function startNode(scenario, producers) {
+  const worker = new Worker(QUEUE, twin(producers), { connection: redis.connection, ...scenario.node });
   return { stop: () => worker.close() };
 }
 
 function startOurs(scenario) {
-  const queue = { processor: processor('fixture-scenarios'), concurrency: 1, ...scenario.toril };
+  const grants = { queues: [QUEUE] };
+  const queue = { processor: processor('fixture-scenarios'), concurrency: 1, grants, ...scenario.toril };
   return startToril(redis, { [QUEUE]: queue });
 }
 
 for (const scenario of scenarios) {
   test(scenario.name, async () => {
-    const expected = await play(scenario, () => startNode(scenario));
+    const expected = await play(scenario, (producers) => startNode(scenario, producers));
     const actual = await play(scenario, () => startOurs(scenario));
     assert.deepEqual(actual, expected);
   });

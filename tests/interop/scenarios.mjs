@@ -7,7 +7,11 @@ import { DelayedError, UnrecoverableError, WaitingChildrenError, WaitingError } 
 
 export const QUEUE = 'oracle';
 
-export async function twin(job, token) {
+const sorted = (map) => Object.fromEntries(Object.entries(map).sort(([a], [b]) => (a < b ? -1 : 1)));
+const parentOf = (job) => ({ id: job.id, queue: job.queueQualifiedName });
+
+/** The twin needs a queue and a flow producer of its own: our guests have theirs from the host. */
+export const twin = ({ queue, flow }) => async (job, token) => {
   const firstAttempt = job.attemptsMade === 0;
   const firstStart = job.attemptsStarted === 1;
   switch (job.name) {
@@ -48,6 +52,55 @@ export async function twin(job, token) {
     case 'wait-for-children':
       if (await job.moveToWaitingChildren(token)) throw new WaitingChildrenError();
       return 'no child is pending';
+    case 'children-values':
+      return sorted(await job.getChildrenValues());
+    case 'failed-children-values':
+      return sorted(await job.getFailedChildrenValues());
+    case 'dependencies': {
+      const page = { cursor: 0, count: 50 };
+      const found = await job.getDependencies({ processed: page, unprocessed: page, ignored: page, failed: page });
+      const { processed, unprocessed, ignored, failed } = found;
+      const counts = await job.getDependenciesCount();
+      return sorted({ processed: sorted(processed), unprocessed, ignored: sorted(ignored), failed, counts: sorted(counts) });
+    }
+    case 'clean-up': {
+      const failed = await job.getFailedChildrenValues();
+      await job.removeUnprocessedChildren();
+      return { failed, values: sorted(await job.getChildrenValues()) };
+    }
+    case 'leave-the-parent':
+      return await job.removeChildDependency();
+    case 'add-children':
+      if (!firstStart) return sorted(await job.getChildrenValues());
+      for (let n = 0; n < 2; n += 1) {
+        await queue.add('return', { n }, { parent: parentOf(job), jobId: `added-${n}` });
+      }
+      if (await job.moveToWaitingChildren(token)) throw new WaitingChildrenError();
+      throw new Error('children were not pending');
+    case 'wait-for-one-child':
+      if (!firstStart) return sorted(await job.getChildrenValues());
+      await queue.add('return', {}, { parent: parentOf(job), jobId: 'only' });
+      if (await job.moveToWaitingChildren(token, { child: { id: 'only', queue: job.queueQualifiedName } })) {
+        throw new WaitingChildrenError();
+      }
+      throw new Error('the child was not pending');
+    case 'return-with-pending-child':
+      await queue.add('return', {}, { parent: parentOf(job), jobId: 'pending', delay: 30 });
+      return 'too early';
+    case 'add-flow': {
+      if (!firstStart) return sorted(await job.getChildrenValues());
+      const queueName = job.queueName;
+      const leaf = (n) => ({ name: 'return', queueName, data: { n }, opts: { jobId: `leaf-${n}` } });
+      await flow.add({
+        name: 'children-values',
+        queueName,
+        data: {},
+        opts: { jobId: 'branch', parent: parentOf(job) },
+        children: [leaf(0), leaf(1)],
+      });
+      if (await job.moveToWaitingChildren(token)) throw new WaitingChildrenError();
+      throw new Error('the flow was not pending');
+    }
     case 'fields':
       return {
         attemptsMade: job.attemptsMade,
@@ -62,14 +115,15 @@ export async function twin(job, token) {
     default:
       throw new UnrecoverableError(`no scenario is called ${job.name}`);
   }
-}
+};
 
 const add = (name, opts, data = { a: 1 }) => ({ queue }) => queue.add(name, data, opts);
 const addAll = (...jobs) => ({ queue }) => queue.addBulk(jobs.map(([name, opts, data = {}]) => ({ name, data, opts })));
 const numbered = (count, name, opts) => Array.from({ length: count }, (_, n) => [name, opts, { n }]);
-const flow = (parent, ...children) => ({ flow }) =>
+const flow = (parent, ...children) => family('return', parent, ...children);
+const family = (name, parent, ...children) => ({ flow }) =>
   flow.add({
-    name: 'return',
+    name,
     queueName: QUEUE,
     data: { parent: true },
     opts: { jobId: 'parent', ...parent },
@@ -163,6 +217,68 @@ export const scenarios = [
     settled: (counts) => counts['waiting-children'] === 1 && counts.failed === 1 && counts.completed === 1,
   },
   { name: 'frees the parent of a removed child', add: flow({}, ['fail', { removeOnFail: true }]) },
+  { name: 'reads the values of its children', add: family('children-values', {}, ['return', {}], ['nothing', {}]) },
+  { name: 'reads no failures where there are none', add: family('failed-children-values', {}, ['return', {}]) },
+  {
+    name: 'reads the failures of its children',
+    add: family('failed-children-values', {}, ['fail', { ignoreDependencyOnFailure: true }], ['return', {}]),
+  },
+  {
+    name: 'reads its children by kind',
+    add: family(
+      'dependencies',
+      {},
+      ['return', {}],
+      ['return', { delay: 120 }],
+      ['fail', { delay: 20, continueParentOnFailure: true }],
+    ),
+    settled: (counts) => counts.delayed === 0 && counts.completed + counts.failed === 4,
+  },
+  {
+    name: 'removes the children that have not begun',
+    add: family(
+      'clean-up',
+      {},
+      ['return', {}],
+      ['fail', { delay: 20, continueParentOnFailure: true }],
+      ['return', { delay: 3_600_000 }],
+      ['return', { delay: 3_600_000, priority: 3 }],
+    ),
+  },
+  { name: 'leaves its parent', add: family('children-values', {}, ['leave-the-parent', {}], ['return', {}]) },
+  { name: 'has no parent to leave', add: add('leave-the-parent') },
+  { name: 'adds children and waits for them', add: add('add-children') },
+  { name: 'waits for one child', add: add('wait-for-one-child') },
+  { name: 'returns while a child is pending', add: add('return-with-pending-child') },
+  { name: 'adds a flow below itself', add: add('add-flow') },
+  {
+    name: 'fails the grandparent, too',
+    add: ({ flow }) =>
+      flow.add({
+        name: 'return',
+        queueName: QUEUE,
+        opts: { jobId: 'grandparent' },
+        children: [
+          {
+            name: 'return',
+            queueName: QUEUE,
+            opts: { jobId: 'parent', failParentOnFailure: true },
+            children: [{ name: 'fail', queueName: QUEUE, opts: { jobId: 'child', failParentOnFailure: true } }],
+          },
+        ],
+      }),
+  },
+  {
+    name: 'runs a serial chain from its end',
+    add: ({ flow }) => {
+      const node = (name, step, children) => ({ name, queueName: QUEUE, data: { step }, opts: { jobId: step }, children });
+      const chain = ['engine', 'wheels', 'chassis'].reduceRight(
+        (child, step) => node('return', step, child && [child]),
+        undefined,
+      );
+      return flow.add(chain);
+    },
+  },
 ];
 
 /** Nothing is left to do. */

@@ -140,7 +140,7 @@ test('a worker limiter spreads jobs over its windows', async () => {
 });
 
 test('Node and toril share a queue: each job completes once', async () => {
-  const node = new Worker(QUEUE, twin, { connection: redis.connection, concurrency: 10 });
+  const node = new Worker(QUEUE, twin({ queue }), { connection: redis.connection, concurrency: 10 });
   await serving({ name: 'toril' }, async () => {
     const jobs = Array.from({ length: 2000 }, (_, n) => ({ name: 'return', data: n }));
     await queue.addBulk(jobs);

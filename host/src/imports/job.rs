@@ -6,7 +6,10 @@ use wasmtime::component::Resource;
 
 use super::bindings::toril::processor::jobs::{Host, HostJob, JobError};
 use super::{Backing, JobState, MovedTo};
-use crate::queue::{ErrorCode, Moved, Queue, QueueError, Settlement, SettlementKind, now_ms};
+use crate::queue::{
+    DependenciesQuery, DependencyKinds, ErrorCode, Moved, Queue, QueueError, Settlement,
+    SettlementKind, now_ms,
+};
 
 /// The guest's handle of its job. A store has one job, so the handle says nothing.
 pub struct JobHandle;
@@ -16,7 +19,7 @@ pub struct JobHandle;
 #[error("job data is not valid JSON: {0}")]
 pub struct InvalidData(String);
 
-type CallResult<T> = wasmtime::Result<Result<T, JobError>>;
+pub(super) type CallResult<T> = wasmtime::Result<Result<T, JobError>>;
 type Handle = Resource<JobHandle>;
 
 impl JobState {
@@ -27,7 +30,7 @@ impl JobState {
         }
     }
 
-    fn checked(&self, what: &str, value: &str) -> Result<(), JobError> {
+    pub(super) fn checked(&self, what: &str, value: &str) -> Result<(), JobError> {
         if value.len() > self.limits.value_bytes_max {
             let max = self.limits.value_bytes_max;
             return Err(JobError::Limit(format!(
@@ -85,8 +88,21 @@ impl JobState {
     }
 }
 
+/// Reads options that a guest gave as JSON.
+pub(super) fn options<T: serde::de::DeserializeOwned>(
+    what: &str,
+    json: &str,
+) -> Result<T, JobError> {
+    serde_json::from_str(json)
+        .map_err(|error| JobError::Invalid(format!("`{what}` cannot be understood: {error}")))
+}
+
+pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, JobError> {
+    serde_json::to_string(value).map_err(|error| JobError::Unavailable(error.to_string()))
+}
+
 /// Repeats a call while Redis is away. The job's deadline ends it.
-async fn until_answered<T, F: Future<Output = Result<T, QueueError>>>(
+pub(super) async fn until_answered<T, F: Future<Output = Result<T, QueueError>>>(
     call: impl FnMut() -> F,
 ) -> Result<T, QueueError> {
     let backoff = ExponentialBuilder::default()
@@ -114,7 +130,7 @@ async fn settle_until_answered(queue: &Queue, settlement: Settlement) -> Result<
     }
 }
 
-fn job_error(error: QueueError) -> JobError {
+pub(super) fn job_error(error: QueueError) -> JobError {
     let message = error.to_string();
     match error {
         QueueError::Job { code, .. } => match code {
@@ -124,6 +140,7 @@ fn job_error(error: QueueError) -> JobError {
             ErrorCode::JobHasFailedChildren => JobError::ChildFailed(message),
             _ => JobError::Invalid(message),
         },
+        QueueError::Locked(_) => JobError::NotInState(message),
         QueueError::Invalid(_) => JobError::Invalid(message),
         QueueError::Redis(_) | QueueError::Reply(_) => JobError::Unavailable(message),
     }
@@ -289,6 +306,80 @@ impl HostJob for JobState {
             .move_job(SettlementKind::Wait, MovedTo::Wait, "move-to-wait()".into())
             .await?
             .map(drop))
+    }
+
+    async fn children_values(&mut self, _: Handle) -> CallResult<Vec<(String, String)>> {
+        self.show(|| "children-values()".into());
+        let Backing::Queue(queue) = &self.backing else {
+            return Ok(Ok(Vec::new()));
+        };
+        let values = until_answered(|| queue.children_values(&self.job.id)).await;
+        Ok(values
+            .map(|values| values.into_iter().collect())
+            .map_err(job_error))
+    }
+
+    async fn failed_children_values(&mut self, _: Handle) -> CallResult<Vec<(String, String)>> {
+        self.show(|| "failed-children-values()".into());
+        let Backing::Queue(queue) = &self.backing else {
+            return Ok(Ok(Vec::new()));
+        };
+        let values = until_answered(|| queue.ignored_children_failures(&self.job.id)).await;
+        Ok(values
+            .map(|values| values.into_iter().collect())
+            .map_err(job_error))
+    }
+
+    async fn dependencies(&mut self, _: Handle, query: String) -> CallResult<String> {
+        self.show(|| format!("dependencies({query})"));
+        let query: DependenciesQuery = match options("query", &query) {
+            Ok(query) => query,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Backing::Queue(queue) = &self.backing else {
+            return Ok(Ok("{}".into()));
+        };
+        let found = until_answered(|| queue.dependencies(&self.job.id, &query)).await;
+        Ok(found.map_err(job_error).and_then(|found| to_json(&found)))
+    }
+
+    async fn dependencies_count(&mut self, _: Handle, kinds: String) -> CallResult<String> {
+        self.show(|| format!("dependencies-count({kinds})"));
+        let kinds: DependencyKinds = match options("kinds", &kinds) {
+            Ok(kinds) => kinds,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Backing::Queue(queue) = &self.backing else {
+            return Ok(Ok("{}".into()));
+        };
+        let counts = until_answered(|| queue.dependency_counts(&self.job.id, kinds)).await;
+        Ok(counts
+            .map_err(job_error)
+            .and_then(|counts| to_json(&counts)))
+    }
+
+    async fn remove_unprocessed_children(&mut self, _: Handle) -> CallResult<u64> {
+        self.show(|| "remove-unprocessed-children()".into());
+        let Backing::Queue(queue) = &self.backing else {
+            return Ok(Ok(0));
+        };
+        Ok(
+            until_answered(|| queue.remove_unprocessed_children(&self.job.id))
+                .await
+                .map_err(job_error),
+        )
+    }
+
+    async fn remove_child_dependency(&mut self, _: Handle) -> CallResult<bool> {
+        self.show(|| "remove-child-dependency()".into());
+        let Backing::Queue(queue) = &self.backing else {
+            return Ok(Ok(false));
+        };
+        Ok(
+            until_answered(|| queue.remove_child_dependency(&self.job.id))
+                .await
+                .map_err(job_error),
+        )
     }
 
     fn is_cancelled(&mut self, _: Handle) -> wasmtime::Result<bool> {

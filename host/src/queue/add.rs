@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Queue, QueueError, now_ms, script};
+use super::{Queue, QueueError, Redis, now_ms, script};
 
 /// The largest priority, as in BullMQ.
 const PRIORITY_MAX: u64 = (1 << 21) - 1;
@@ -38,6 +38,23 @@ pub struct NewJob {
 }
 
 impl NewJob {
+    /// The options as they are stored.
+    pub fn opts_json(&self) -> &str {
+        &self.opts_json
+    }
+
+    /// Makes up an id where there is none. As in BullMQ, it does not appear in the stored options.
+    pub(super) fn with_some_id(mut self) -> Self {
+        self.id
+            .get_or_insert_with(|| uuid::Uuid::new_v4().to_string());
+        self
+    }
+
+    /// The id that it was given, if it was.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// Checks and encodes a job. `data` is JSON text, `options` BullMQ's `JobsOptions`.
     pub fn new(name: &str, data: &str, options: Map<String, Value>) -> Result<Self, QueueError> {
         check_json("data", data)?;
@@ -69,27 +86,80 @@ impl NewJob {
 impl Queue {
     /// Adds a job and returns its id: the one of the job that is there already, if one is.
     pub async fn add(&self, job: &NewJob) -> Result<String, QueueError> {
+        self.add_bulk(std::slice::from_ref(job))
+            .await?
+            .pop()
+            .ok_or(QueueError::Reply("add"))
+    }
+
+    /// Adds jobs, all or none, and returns their ids.
+    pub async fn add_bulk(&self, jobs: &[NewJob]) -> Result<Vec<String>, QueueError> {
+        let base = self.keys.base();
+        let entries = jobs.iter().map(|job| Entry {
+            base,
+            job,
+            waits_for_children: false,
+        });
+        add_entries(&self.redis, entries).await
+    }
+}
+
+/// A job on its way to a queue.
+pub(super) struct Entry<'a> {
+    pub(super) base: &'a str,
+    pub(super) job: &'a NewJob,
+    /// Its children are added with it, after it.
+    pub(super) waits_for_children: bool,
+}
+
+/// Adds jobs to any queues in one call, all or none.
+pub(super) async fn add_entries<'a>(
+    redis: &Redis,
+    entries: impl Iterator<Item = Entry<'a>> + Clone,
+) -> Result<Vec<String>, QueueError> {
+    let Some(first) = entries.clone().next() else {
+        return Ok(Vec::new());
+    };
+    let mut call = script!("add", "parent", "store").key(first.base);
+    for Entry {
+        base,
+        job,
+        waits_for_children,
+    } in entries.clone()
+    {
         let (parent_key, parent) = job
             .parent
             .as_ref()
             .map_or(("", ""), |(key, record)| (key.as_str(), record.as_str()));
-        let mut call = script!("add", "parent", "store").key(self.keys.base());
-        call.arg(job.timestamp)
+        call.arg(base)
             .arg(job.id.as_deref().unwrap_or_default())
             .arg(&job.name)
             .arg(&job.data)
             .arg(&job.opts_json)
+            .arg(job.timestamp)
             .arg(job.delay_ms)
             .arg(job.priority)
             .arg(u8::from(job.lifo))
             .arg(parent_key)
-            .arg(parent);
-        match call.invoke_async(&mut self.redis.shared()).await? {
-            redis::Value::Int(code) => Err(QueueError::job(code, parent_key, "addJob")),
-            redis::Value::BulkString(id) => Ok(String::from_utf8_lossy(&id).into_owned()),
-            _ => Err(QueueError::Reply("add")),
-        }
+            .arg(parent)
+            .arg(u8::from(waits_for_children));
     }
+    let redis::Value::Array(reply) = call.invoke_async(&mut redis.shared()).await? else {
+        return Err(QueueError::Reply("add"));
+    };
+    if let [redis::Value::Int(code), redis::Value::Int(number)] = reply[..] {
+        let refused = usize::try_from(number - 1)
+            .ok()
+            .and_then(|at| entries.clone().nth(at));
+        let parent =
+            refused.and_then(|entry| entry.job.parent.as_ref().map(|(key, _)| key.clone()));
+        return Err(QueueError::job(code, parent.unwrap_or_default(), "addJob"));
+    }
+    let id = |value| match value {
+        redis::Value::BulkString(id) => Ok(String::from_utf8_lossy(&id).into_owned()),
+        _ => Err(QueueError::Reply("add")),
+    };
+    reply.into_iter().map(id).collect()
 }
 
 fn invalid(message: impl Into<String>) -> QueueError {

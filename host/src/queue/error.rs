@@ -19,8 +19,12 @@ pub enum ErrorCode {
     JobLockMismatch,
     /// -7: the job has another parent that still exists.
     ParentJobCannotBeReplaced,
+    /// -8: the job is the next one of a scheduler.
+    JobBelongsToJobScheduler,
     /// -9: a child failed that fails its parent, too.
     JobHasFailedChildren,
+    /// -10, ours: the job would become its own ancestor.
+    ParentsInACircle,
     /// A number that no script of ours answers.
     Unknown(i64),
 }
@@ -35,7 +39,9 @@ impl ErrorCode {
             -5 => ErrorCode::ParentJobNotExist,
             -6 => ErrorCode::JobLockMismatch,
             -7 => ErrorCode::ParentJobCannotBeReplaced,
+            -8 => ErrorCode::JobBelongsToJobScheduler,
             -9 => ErrorCode::JobHasFailedChildren,
+            -10 => ErrorCode::ParentsInACircle,
             other => ErrorCode::Unknown(other),
         }
     }
@@ -68,6 +74,9 @@ pub enum QueueError {
         /// The operation by BullMQ's name.
         command: &'static str,
     },
+    /// The job, or a child of it, is being worked on.
+    #[error("Job {0} could not be removed because it is locked by another worker")]
+    Locked(String),
     /// An argument is not what it should be.
     #[error("{0}")]
     Invalid(String),
@@ -135,6 +144,14 @@ fn describe(code: ErrorCode, subject: &str, command: &str) -> String {
             format!(
                 "Cannot complete job {subject} because it has at least one failed child. {command}"
             )
+        }
+        ErrorCode::JobBelongsToJobScheduler => {
+            format!(
+                "Job {subject} belongs to a job scheduler and cannot be removed directly. {command}"
+            )
+        }
+        ErrorCode::ParentsInACircle => {
+            format!("The parent job {subject} is a descendant of its new child. {command}")
         }
         ErrorCode::Unknown(code) => format!("Unknown code {code} error for {subject}. {command}"),
     }

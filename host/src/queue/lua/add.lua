@@ -1,50 +1,107 @@
--- Adds one job.
+-- Adds jobs: one, many, or whole flows, in any queues. All of them or none.
 --
--- KEYS[1]  the queue's base key
--- ARGV     1 now (ms), 2 job id or '', 3 name, 4 data, 5 opts (JSON text), 6 delay (ms), 7 priority,
---          8 '1' for lifo, 9 parent key or '', 10 parent record (JSON text) or ''
--- Returns  the job's id, or -5 no such parent, -7 the job has another parent that still exists
-local base = KEYS[1]
-local now = tonumber(ARGV[1])
-local job = {
-  name = ARGV[3], data = ARGV[4], opts = ARGV[5], delay = tonumber(ARGV[6]), priority = tonumber(ARGV[7]),
-  lifo = ARGV[8] == '1',
-}
-if ARGV[9] ~= '' then
-  job.parent_key, job.parent = ARGV[9], ARGV[10]
-  if call('EXISTS', job.parent_key) == 0 then return -5 end
+-- KEYS[1]  the base key of the first job's queue
+-- ARGV     JOB_SIZE values per job, parents before their children:
+--          1 base key of its queue, 2 job id or '', 3 name, 4 data, 5 opts (JSON text), 6 timestamp (ms),
+--          7 delay (ms), 8 priority, 9 '1' for lifo, 10 parent key or '', 11 parent record (JSON text) or '',
+--          12 '1' when it waits for children that are added with it
+-- Returns  the ids of the jobs in order, or { code, number of the job (from 1) }:
+--          -5 no such parent, -7 the job has another parent that still exists, -10 its parents form a circle
+local JOB_SIZE = 12
+
+local jobs = {}
+for at = 1, #ARGV, JOB_SIZE do
+  local job = {
+    base = ARGV[at], id = ARGV[at + 1], name = ARGV[at + 2], data = ARGV[at + 3], opts = ARGV[at + 4],
+    timestamp = tonumber(ARGV[at + 5]), delay = tonumber(ARGV[at + 6]), priority = tonumber(ARGV[at + 7]),
+    lifo = ARGV[at + 8] == '1', waits = ARGV[at + 11] == '1',
+  }
+  if job.id ~= '' then job.key = job.base .. ':' .. job.id end
+  if ARGV[at + 9] ~= '' then job.parent_key, job.parent = ARGV[at + 9], ARGV[at + 10] end
+  jobs[#jobs + 1] = job
 end
 
--- A job with this id exists: it is not added again, but it may become the child of this parent.
-local function adopt_existing(id)
-  local key = base .. ':' .. id
-  local fields = call('HMGET', key, 'parentKey', 'returnvalue')
-  local other = fields[1] and fields[1] ~= job.parent_key and call('EXISTS', fields[1]) == 1
-  if other and job.parent_key then return -7 end
-  if job.parent_key and not other then
-    if call('ZSCORE', base .. ':completed', id) then
-      local parent_base, parent_id = parent_of(job.parent_key, job.parent)
-      call('HSET', job.parent_key .. ':processed', key, fields[2] or 'null')
-      release_parent_if_free(parent_base, parent_id, now)
-    else
-      call('SADD', job.parent_key .. ':dependencies', key)
-    end
-    call('HSET', key, 'parentKey', job.parent_key, 'parent', job.parent)
+-- True when `key` is among the ancestors of the job `from`, or is that job.
+local function is_ancestor(key, from)
+  local seen = {}
+  while from and not seen[from] do
+    if from == key then return true end
+    seen[from] = true
+    from = call('HGET', from, 'parentKey')
   end
-  emit(base, 'duplicated', 'jobId', id)
-  return id
+  return false
 end
 
-local settings = read_settings(base)
-trim_events(base, settings)
-local counter = call('INCR', base .. ':id')
-local id = ARGV[2]
-if id == '' then
-  id = tostring(counter)
-elseif call('EXISTS', base .. ':' .. id) == 1 then
-  return adopt_existing(id)
+-- What is wrong with adding this job, or nil. `added` has the keys of the jobs before it.
+local function refuse(job, added)
+  if job.parent_key and not added[job.parent_key] and call('EXISTS', job.parent_key) == 0 then return -5 end
+  if not job.key then return nil end
+  if job.parent_key == job.key then return -10 end
+  job.exists = call('EXISTS', job.key) == 1
+  if job.exists and job.parent_key then
+    local other = call('HGET', job.key, 'parentKey')
+    if other and other ~= job.parent_key and call('EXISTS', other) == 1 then return -7 end
+    if is_ancestor(job.key, job.parent_key) then return -10 end
+  end
 end
-store_job(base, id, job, now)
-enqueue_job(base, settings, id, job, now)
-if job.parent_key then call('SADD', job.parent_key .. ':dependencies', base .. ':' .. id) end
-return id
+
+local added = {}
+for number, job in ipairs(jobs) do
+  local code = refuse(job, added)
+  if code then return { code, number } end
+  if job.key then added[job.key] = true end
+end
+
+local queues = {}
+local function settings_of(base)
+  if not queues[base] then
+    queues[base] = read_settings(base)
+    trim_events(base, queues[base])
+  end
+  return queues[base]
+end
+
+-- Parents that were here before, or whose children were: they may be free at once.
+local parents_to_look_at = {}
+
+-- A job with this id exists: it is not added again, but it becomes the child of this parent.
+local function adopt(job)
+  if job.parent_key then
+    if call('ZSCORE', job.base .. ':completed', job.id) then
+      call('HSET', job.parent_key .. ':processed', job.key, call('HGET', job.key, 'returnvalue') or 'null')
+      parents_to_look_at[job.parent_key] = job
+    else
+      call('SADD', job.parent_key .. ':dependencies', job.key)
+    end
+    call('HSET', job.key, 'parentKey', job.parent_key, 'parent', job.parent)
+  end
+  emit(job.base, 'duplicated', 'jobId', job.id)
+end
+
+local function add(job, settings, counter)
+  if not job.key then
+    job.id = tostring(counter)
+    job.key = job.base .. ':' .. job.id
+  end
+  store_job(job.base, job.id, job, job.timestamp)
+  if job.waits then
+    call('ZADD', job.base .. ':waiting-children', job.timestamp, job.id)
+    emit(job.base, 'waiting-children', 'jobId', job.id)
+  else
+    enqueue_job(job.base, settings, job.id, job, job.timestamp)
+  end
+  if job.parent_key then call('SADD', job.parent_key .. ':dependencies', job.key) end
+end
+
+local ids = {}
+for number, job in ipairs(jobs) do
+  local settings = settings_of(job.base)
+  local counter = call('INCR', job.base .. ':id')
+  if job.exists then adopt(job) else add(job, settings, counter) end
+  ids[number] = job.id
+end
+for _, job in pairs(parents_to_look_at) do
+  local base, id = parent_of(job.parent_key, job.parent)
+  release_parent_if_free(base, id, job.timestamp)
+end
+return ids

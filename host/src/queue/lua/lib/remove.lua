@@ -43,3 +43,62 @@ local function retain_finished(base, target, now, count, age, limit)
     call('ZREMRANGEBYRANK', set, 0, -(count + 1))
   end
 end
+
+-- Takes a job out of whatever holds it and returns that state.
+local function take_out(base, id)
+  for _, state in ipairs({ 'completed', 'waiting-children', 'delayed', 'failed', 'prioritized' }) do
+    if call('ZREM', base .. ':' .. state, id) == 1 then return state end
+  end
+  for _, state in ipairs({ 'wait', 'paused', 'active' }) do
+    if call('LREM', base .. ':' .. state, 1, id) == 1 then return state end
+  end
+  return 'unknown'
+end
+
+-- A deduplication id is free again when its holder is removed.
+local function free_deduplication(base, id, deduplication_id)
+  if not deduplication_id then return end
+  local key = base .. ':de:' .. deduplication_id
+  if call('GET', key) == id then call('DEL', key, base .. ':dn:' .. deduplication_id) end
+end
+
+local function children_of(key, unprocessed_only)
+  local children = call('SMEMBERS', key .. ':dependencies')
+  if unprocessed_only then return children end
+  for _, finished in ipairs({ call('HKEYS', key .. ':processed'), call('HKEYS', key .. ':failed'),
+    call('ZRANGE', key .. ':unsuccessful', 0, -1) }) do
+    for _, child in ipairs(finished) do children[#children + 1] = child end
+  end
+  return children
+end
+
+-- True when the job, or a pending child of it at any depth, is being worked on.
+local function any_locked(key, with_children)
+  if call('EXISTS', key .. ':lock') == 1 then return true end
+  if with_children then
+    for _, child in ipairs(call('SMEMBERS', key .. ':dependencies')) do
+      if any_locked(child, true) then return true end
+    end
+  end
+  return false
+end
+
+-- Removes a job and, depth first, its children. `unprocessed_only` spares what is active or finished.
+local function remove_tree(base, id, with_children, unprocessed_only)
+  local key = base .. ':' .. id
+  if unprocessed_only and (call('EXISTS', key .. ':lock') == 1
+      or call('ZSCORE', base .. ':completed', id) or call('ZSCORE', base .. ':failed', id)) then
+    return
+  end
+  local fields = call('HMGET', key, 'name', 'parentKey', 'parent', 'deid')
+  drop_dependency(key, fields[2], fields[3])
+  if with_children then
+    for _, child in ipairs(children_of(key, unprocessed_only)) do
+      local child_base, child_id = split_job_key(child)
+      remove_tree(child_base, child_id, true, unprocessed_only)
+    end
+  end
+  local state = take_out(base, id)
+  free_deduplication(base, id, fields[4])
+  if remove_job_keys(key) > 0 then emit(base, 'removed', 'jobId', id, 'prev', state) end
+end

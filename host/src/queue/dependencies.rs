@@ -1,0 +1,236 @@
+//! The children of a job: pending, processed, ignored, failed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Queue, QueueError};
+
+/// Which kinds of children to read. None at all means all of every kind.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DependenciesQuery {
+    /// Children that completed.
+    pub processed: Option<Page>,
+    /// Children that are pending.
+    pub unprocessed: Option<Page>,
+    /// Children whose failure does not fail the parent.
+    pub ignored: Option<Page>,
+    /// Children whose failure fails the parent.
+    pub failed: Option<Page>,
+}
+
+/// A part of the children of one kind. Redis may return somewhat more than `count`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Page {
+    /// 0, or what the last page gave as its next cursor.
+    pub cursor: u64,
+    /// About how many.
+    pub count: u64,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Page {
+            cursor: 0,
+            count: 20,
+        }
+    }
+}
+
+/// Children by kind, as BullMQ's `getDependencies` returns them. A cursor of 0 means there are no more,
+/// except for `failed`, where the next page is simply empty.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dependencies {
+    /// Child key → value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processed: Option<BTreeMap<String, Value>>,
+    /// Where the next page begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_processed_cursor: Option<u64>,
+    /// Child keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unprocessed: Option<Vec<String>>,
+    /// Where the next page begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_unprocessed_cursor: Option<u64>,
+    /// Child key → error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignored: Option<BTreeMap<String, String>>,
+    /// Where the next page begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_ignored_cursor: Option<u64>,
+    /// Child keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Vec<String>>,
+    /// Where the next page begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_failed_cursor: Option<u64>,
+}
+
+/// Which counts to read. None at all means all.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DependencyKinds {
+    /// Children that completed.
+    pub processed: bool,
+    /// Children that are pending.
+    pub unprocessed: bool,
+    /// Children whose failure does not fail the parent.
+    pub ignored: bool,
+    /// Children whose failure fails the parent.
+    pub failed: bool,
+}
+
+/// Kind → count, as BullMQ's `getDependenciesCount` returns them.
+pub type DependencyCounts = BTreeMap<&'static str, u64>;
+
+type Pairs = BTreeMap<String, String>;
+
+impl Queue {
+    /// Child key → value, JSON text, of the children that completed.
+    pub async fn children_values(&self, id: &str) -> Result<Pairs, QueueError> {
+        self.child_map(id, "processed").await
+    }
+
+    /// Child key → error of the children whose failure does not fail the parent.
+    pub async fn ignored_children_failures(&self, id: &str) -> Result<Pairs, QueueError> {
+        self.child_map(id, "failed").await
+    }
+
+    async fn child_map(&self, id: &str, kind: &str) -> Result<Pairs, QueueError> {
+        let mut command = redis::cmd("HGETALL");
+        Ok(command
+            .arg(self.child_key(id, kind))
+            .query_async(&mut self.redis.shared())
+            .await?)
+    }
+
+    fn child_key(&self, id: &str, kind: &str) -> String {
+        format!("{}:{kind}", self.keys.job(id))
+    }
+
+    /// Reads the children of a job, by kind and page.
+    pub async fn dependencies(
+        &self,
+        id: &str,
+        query: &DependenciesQuery,
+    ) -> Result<Dependencies, QueueError> {
+        let DependenciesQuery {
+            processed,
+            unprocessed,
+            ignored,
+            failed,
+        } = *query;
+        if processed.is_none() && unprocessed.is_none() && ignored.is_none() && failed.is_none() {
+            return self.all_dependencies(id).await;
+        }
+        let mut found = Dependencies::default();
+        if let Some(page) = processed {
+            let (next, pairs): (u64, Pairs) = self.scan("HSCAN", id, "processed", page).await?;
+            found.processed = Some(values(pairs));
+            found.next_processed_cursor = Some(next);
+        }
+        if let Some(page) = unprocessed {
+            let (next, keys) = self.scan("SSCAN", id, "dependencies", page).await?;
+            found.unprocessed = Some(keys);
+            found.next_unprocessed_cursor = Some(next);
+        }
+        if let Some(page) = ignored {
+            let (next, pairs) = self.scan("HSCAN", id, "failed", page).await?;
+            found.ignored = Some(pairs);
+            found.next_ignored_cursor = Some(next);
+        }
+        if let Some(page) = failed {
+            let next = page.cursor.saturating_add(page.count);
+            found.failed = Some(
+                self.failed_range(id, page.cursor, i64::try_from(next).unwrap_or(0) - 1)
+                    .await?,
+            );
+            found.next_failed_cursor = Some(next);
+        }
+        Ok(found)
+    }
+
+    async fn all_dependencies(&self, id: &str) -> Result<Dependencies, QueueError> {
+        let mut command = redis::cmd("SMEMBERS");
+        let pending = command.arg(self.child_key(id, "dependencies"));
+        Ok(Dependencies {
+            processed: Some(values(self.children_values(id).await?)),
+            unprocessed: Some(pending.query_async(&mut self.redis.shared()).await?),
+            ignored: Some(self.ignored_children_failures(id).await?),
+            failed: Some(self.failed_range(id, 0, -1).await?),
+            ..Dependencies::default()
+        })
+    }
+
+    async fn scan<T: redis::FromRedisValue>(
+        &self,
+        command: &str,
+        id: &str,
+        kind: &str,
+        page: Page,
+    ) -> Result<T, QueueError> {
+        let mut scan = redis::cmd(command);
+        scan.arg(self.child_key(id, kind))
+            .arg(page.cursor)
+            .arg("COUNT")
+            .arg(page.count.max(1));
+        Ok(scan.query_async(&mut self.redis.shared()).await?)
+    }
+
+    async fn failed_range(&self, id: &str, from: u64, to: i64) -> Result<Vec<String>, QueueError> {
+        let mut command = redis::cmd("ZRANGE");
+        command
+            .arg(self.child_key(id, "unsuccessful"))
+            .arg(from)
+            .arg(to);
+        Ok(command.query_async(&mut self.redis.shared()).await?)
+    }
+
+    /// Counts the children of a job, by kind.
+    pub async fn dependency_counts(
+        &self,
+        id: &str,
+        kinds: DependencyKinds,
+    ) -> Result<DependencyCounts, QueueError> {
+        let DependencyKinds {
+            processed,
+            unprocessed,
+            ignored,
+            failed,
+        } = kinds;
+        let all = !(processed || unprocessed || ignored || failed);
+        let wanted: Vec<_> = [
+            (processed, "processed", "HLEN", "processed"),
+            (unprocessed, "unprocessed", "SCARD", "dependencies"),
+            (ignored, "ignored", "HLEN", "failed"),
+            (failed, "failed", "ZCARD", "unsuccessful"),
+        ]
+        .into_iter()
+        .filter(|(asked, ..)| all || *asked)
+        .collect();
+        let mut pipeline = redis::pipe();
+        for (_, _, command, kind) in &wanted {
+            pipeline.cmd(command).arg(self.child_key(id, kind));
+        }
+        let counts: Vec<u64> = pipeline.query_async(&mut self.redis.shared()).await?;
+        Ok(wanted
+            .into_iter()
+            .map(|(_, name, ..)| name)
+            .zip(counts)
+            .collect())
+    }
+}
+
+/// A value that is no JSON is shown as the text that it is.
+fn values(pairs: Pairs) -> BTreeMap<String, Value> {
+    let value = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
+    pairs
+        .into_iter()
+        .map(|(key, text)| (key, value(text)))
+        .collect()
+}

@@ -1,0 +1,87 @@
+//! Removing, retrying and promoting jobs from outside.
+
+use super::{Queue, QueueError, script};
+
+impl Queue {
+    /// Removes a job and, unless told otherwise, its children. When one of them is being worked on,
+    /// nothing is removed.
+    pub async fn remove(&self, id: &str, with_children: bool) -> Result<(), QueueError> {
+        let script = script!("remove_job", "parent", "remove");
+        let mut call = script.key(self.keys.base());
+        call.arg(id).arg(u8::from(with_children));
+        match call.invoke_async(&mut self.redis.shared()).await? {
+            1 => Ok(()),
+            0 => Err(QueueError::Locked(id.to_owned())),
+            code => Err(QueueError::job(code, id, "removeJob")),
+        }
+    }
+
+    /// Removes the children of a job that are neither active nor finished; returns how many.
+    pub async fn remove_unprocessed_children(&self, id: &str) -> Result<u64, QueueError> {
+        let script = script!("remove_unprocessed_children", "parent", "remove");
+        Ok(script
+            .key(self.keys.base())
+            .arg(id)
+            .invoke_async(&mut self.redis.shared())
+            .await?)
+    }
+
+    /// Frees a job from its parent. False: the parent does not wait for it.
+    pub async fn remove_child_dependency(&self, id: &str) -> Result<bool, QueueError> {
+        let script = script!("remove_child_dependency", "parent", "remove");
+        match script
+            .key(self.keys.base())
+            .arg(id)
+            .invoke_async(&mut self.redis.shared())
+            .await?
+        {
+            0 => Ok(true),
+            1 => Ok(false),
+            code => Err(QueueError::job(code, id, "removeChildDependency")),
+        }
+    }
+
+    /// Puts a failed job, or a completed one, back in line.
+    pub async fn retry(&self, id: &str, completed: bool) -> Result<(), QueueError> {
+        let state = if completed { "completed" } else { "failed" };
+        let lifo = self.job(id).await?.and_then(|record| {
+            let opts: serde_json::Value = serde_json::from_str(record.get("opts")?).ok()?;
+            opts.get("lifo")?.as_bool()
+        });
+        let mut call = script!("retry_job").key(self.keys.base());
+        call.arg(id).arg(state).arg(u8::from(lifo.unwrap_or(false)));
+        self.in_state(
+            call.invoke_async(&mut self.redis.shared()).await?,
+            id,
+            state,
+            "reprocessJob",
+        )
+    }
+
+    /// Makes a delayed job wait no longer.
+    pub async fn promote(&self, id: &str) -> Result<(), QueueError> {
+        let script = script!("promote_job");
+        let code = script
+            .key(self.keys.base())
+            .arg(id)
+            .invoke_async(&mut self.redis.shared())
+            .await?;
+        self.in_state(code, id, "delayed", "promote")
+    }
+
+    fn in_state(
+        &self,
+        code: i64,
+        id: &str,
+        state: &str,
+        command: &'static str,
+    ) -> Result<(), QueueError> {
+        match code {
+            0 => Ok(()),
+            -3 => Err(QueueError::Invalid(format!(
+                "Job {id} is not in the {state} state. {command}"
+            ))),
+            code => Err(QueueError::job(code, id, command)),
+        }
+    }
+}
