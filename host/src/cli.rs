@@ -2,6 +2,8 @@
 
 mod add;
 mod check;
+mod events;
+mod flow;
 mod job;
 mod run;
 mod serve;
@@ -45,6 +47,8 @@ enum Verb {
     Run(run::Run),
     Add(add::Add),
     Job(job::Job),
+    Flow(flow::Flow),
+    Events(events::Events),
 }
 
 impl Cli {
@@ -72,6 +76,8 @@ impl Cli {
             Verb::Run(run) => run.run().await,
             Verb::Add(add) => add.run().await,
             Verb::Job(job) => job.run().await,
+            Verb::Flow(flow) => flow.run().await,
+            Verb::Events(events) => events.run().await,
         }
     }
 }

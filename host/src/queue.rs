@@ -8,6 +8,7 @@ mod add;
 mod connection;
 mod dependencies;
 mod error;
+mod events;
 mod flow;
 mod getters;
 mod job;
@@ -23,6 +24,7 @@ pub use add::NewJob;
 pub use connection::{Redis, redacted, script};
 pub use dependencies::{Dependencies, DependenciesQuery, DependencyCounts, DependencyKinds, Page};
 pub use error::{ErrorCode, QueueError};
+pub use events::{Event, Events};
 pub use flow::{
     FlowJob, FlowNode, FlowOptions, FlowPlan, FlowQuery, FlowQueueOptions, FlowTree, Flows,
     parse_flow,

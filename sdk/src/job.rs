@@ -211,6 +211,7 @@ impl Job<'_> {
     }
 
     /// Frees this job from its parent, which runs if it was the last. False: the parent did not wait for it.
+    /// A job without a parent gets [`Error::NotFound`].
     pub fn remove_child_dependency(&self) -> Result<bool, Error> {
         Ok(self.raw.remove_child_dependency()?)
     }

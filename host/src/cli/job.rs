@@ -2,46 +2,147 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
-use clap::Args;
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use toril::queue::{JobRecord, JobState};
+use toril::queue::{JobRecord, JobState, Queue};
 
 /// How many lines of a job's log are shown.
 const LOG_LINES: usize = 100;
 
+/// Shows a job, or changes where it stands.
+///
+/// `toril job QUEUE ID` shows its state, fields and log.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct Job {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    show: Option<Show>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Show(Show),
+    /// Prints the state of a job.
+    State(Which),
+    /// Puts a failed job back in line.
+    Retry(Retry),
+    /// Makes a delayed job wait no longer.
+    Promote(Which),
+    /// Removes a job and its children. When one of them is being worked on, nothing is removed.
+    Remove(Remove),
+}
+
 /// Shows a job: its state, fields and log.
 #[derive(Args)]
-pub(super) struct Job {
+struct Show {
+    #[command(flatten)]
+    which: Which,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Retry {
+    #[command(flatten)]
+    which: Which,
+    /// Retries a completed job instead.
+    #[arg(long)]
+    completed: bool,
+}
+
+#[derive(Args)]
+struct Remove {
+    #[command(flatten)]
+    which: Which,
+    /// Keeps its children.
+    #[arg(long)]
+    keep_children: bool,
+}
+
+#[derive(Args)]
+struct Which {
     /// The queue.
     queue: String,
     /// The job's id.
     id: String,
-    /// Prints JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     redis: super::RedisArgs,
 }
 
 impl Job {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let queue = self.redis.queue(&self.queue).await?;
-        let Some(record) = queue.job(&self.id).await? else {
-            bail!("queue `{}` has no job `{}`", queue.keys().base(), self.id);
+        match self.verb {
+            Some(verb) => verb.run().await?,
+            None => {
+                self.show
+                    .context("which job?\nhint: `toril job QUEUE ID`")?
+                    .run()
+                    .await?
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Verb {
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Verb::Show(show) => show.run().await?,
+            Verb::State(which) => super::print_line(which.queue().await?.state(&which.id).await?),
+            Verb::Retry(Retry { which, completed }) => {
+                which.queue().await?.retry(&which.id, completed).await?
+            }
+            Verb::Promote(which) => which.queue().await?.promote(&which.id).await?,
+            Verb::Remove(Remove {
+                which,
+                keep_children,
+            }) => {
+                which
+                    .queue()
+                    .await?
+                    .remove(&which.id, !keep_children)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Which {
+    async fn queue(&self) -> anyhow::Result<Queue> {
+        self.redis.queue(&self.queue).await
+    }
+}
+
+impl Show {
+    async fn run(self) -> anyhow::Result<()> {
+        let queue = self.which.queue().await?;
+        let Some(record) = queue.job(&self.which.id).await? else {
+            bail!(
+                "queue `{}` has no job `{}`",
+                queue.keys().base(),
+                self.which.id
+            );
         };
-        let state = queue.state(&self.id).await?;
-        let logs = queue.logs(&self.id, LOG_LINES).await?;
+        let state = queue.state(&self.which.id).await?;
+        let logs = queue.logs(&self.which.id, LOG_LINES).await?;
         if self.json {
             super::print_line(self.as_json(state, &record, &logs));
         } else {
             self.describe(state, &record, &logs);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     fn describe(&self, state: JobState, record: &JobRecord, logs: &[String]) {
-        super::print_line(format_args!("job {} of {} is {state}", self.id, self.queue));
+        super::print_line(format_args!(
+            "job {} of {} is {state}",
+            self.which.id, self.which.queue
+        ));
         for (name, value) in record {
             let value = match name.as_str() {
                 "stacktrace" => stack_lines(value),
@@ -58,7 +159,8 @@ impl Job {
     }
 
     fn as_json(&self, state: JobState, record: &JobRecord, logs: &[String]) -> Value {
-        let mut job = json!({ "id": self.id, "queue": self.queue, "state": state, "logs": logs });
+        let mut job =
+            json!({ "id": self.which.id, "queue": self.which.queue, "state": state, "logs": logs });
         for (name, value) in record {
             // Texts that are no JSON, such as a name, stay texts.
             let is_text = matches!(

@@ -1,6 +1,8 @@
 //! Removing, retrying and promoting jobs from outside.
 
-use super::{Queue, QueueError, script};
+use redis::Value;
+
+use super::{ErrorCode, Queue, QueueError, script};
 
 impl Queue {
     /// Removes a job and, unless told otherwise, its children. When one of them is being worked on,
@@ -26,8 +28,10 @@ impl Queue {
             .await?)
     }
 
-    /// Frees a job from its parent. False: the parent does not wait for it.
+    /// Frees a job from its parent. False: the parent does not wait for it. A job without a parent is an
+    /// error, as in BullMQ.
     pub async fn remove_child_dependency(&self, id: &str) -> Result<bool, QueueError> {
+        const COMMAND: &str = "removeChildDependency";
         let script = script!("remove_child_dependency", "parent", "remove");
         match script
             .key(self.keys.base())
@@ -35,9 +39,15 @@ impl Queue {
             .invoke_async(&mut self.redis.shared())
             .await?
         {
-            0 => Ok(true),
-            1 => Ok(false),
-            code => Err(QueueError::job(code, id, "removeChildDependency")),
+            Value::Int(0) => Ok(true),
+            Value::Int(1) => Ok(false),
+            Value::Int(code) => Err(QueueError::job(code, id, COMMAND)),
+            Value::BulkString(parent) => Err(QueueError::Job {
+                code: ErrorCode::ParentJobNotExist,
+                subject: String::from_utf8_lossy(&parent).into_owned(),
+                command: COMMAND,
+            }),
+            _ => Err(QueueError::Reply(COMMAND)),
         }
     }
 

@@ -1,0 +1,133 @@
+//! `toril flow`.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use toril::queue::{FlowJob, FlowNode, FlowOptions, FlowQuery, parse_flow};
+
+/// Adds a flow, or shows one.
+#[derive(Args)]
+pub(super) struct Flow {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Add(Add),
+    Show(Show),
+}
+
+/// Adds a tree of jobs, all or none, and prints their keys.
+///
+/// The file has BullMQ's `FlowJob`: name, queueName, data, opts, children; or a list of them.
+#[derive(Args)]
+#[command(after_help = "Example:\n  toril flow add renovation.json")]
+struct Add {
+    /// The tree, JSON; `-` reads standard input.
+    file: PathBuf,
+    /// BullMQ's `FlowOpts`: `{"queuesOptions":{"QUEUE":{"defaultJobOptions":{…}}}}`.
+    #[arg(long, default_value = "{}", value_name = "JSON")]
+    opts: String,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    redis: super::RedisArgs,
+}
+
+/// Draws a flow, with the state of each job.
+#[derive(Args)]
+struct Show {
+    /// The queue of the flow's root, or of any job in it.
+    queue: String,
+    /// The job's id.
+    id: String,
+    /// How many levels to show.
+    #[arg(long, default_value_t = FlowQuery::default().depth, value_name = "N")]
+    depth: usize,
+    /// How many children of each kind to show per job.
+    #[arg(long, default_value_t = FlowQuery::default().max_children, value_name = "N")]
+    max_children: u64,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    redis: super::RedisArgs,
+}
+
+impl Flow {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.verb {
+            Verb::Add(add) => add.run().await,
+            Verb::Show(show) => show.run().await,
+        }
+    }
+}
+
+impl Add {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let text = self.text()?;
+        let flows: Vec<FlowNode> = match text.trim_start().starts_with('[') {
+            true => parse_flow(&text)?,
+            false => vec![parse_flow(&text)?],
+        };
+        let options: FlowOptions =
+            serde_json::from_str(&self.opts).context("`--opts` cannot be understood")?;
+        let queue = self.redis.queue("flow").await?;
+        let added = queue.flows().add(flows, &options).await?;
+        if self.json {
+            super::print_line(serde_json::to_string(&added)?);
+        } else {
+            added.iter().for_each(|root| print_keys(root, 0));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn text(&self) -> anyhow::Result<String> {
+        if self.file.as_os_str() == "-" {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("failed to read standard input")?;
+            return Ok(text);
+        }
+        std::fs::read_to_string(&self.file)
+            .with_context(|| format!("failed to read flow `{}`", self.file.display()))
+    }
+}
+
+fn print_keys(job: &FlowJob, depth: usize) {
+    super::print_line(format_args!(
+        "{:indent$}{} {}",
+        "",
+        job.key,
+        job.name,
+        indent = depth * 2
+    ));
+    job.children
+        .iter()
+        .for_each(|child| print_keys(child, depth + 1));
+}
+
+impl Show {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let flows = self.redis.queue(&self.queue).await?.flows();
+        let query = FlowQuery {
+            depth: self.depth,
+            max_children: self.max_children,
+        };
+        let Some(tree) = flows.get(&self.queue, &self.id, query).await? else {
+            bail!("queue `{}` has no job `{}`", self.queue, self.id);
+        };
+        if self.json {
+            super::print_line(serde_json::to_string(&tree)?);
+        } else {
+            super::print_line(tree);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
