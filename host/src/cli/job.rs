@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use toril::queue::{JobRecord, JobState, Queue};
@@ -18,8 +18,17 @@ const LOG_LINES: usize = 100;
 pub(super) struct Job {
     #[command(subcommand)]
     verb: Option<Verb>,
+    /// The queue.
+    #[arg(required = true)]
+    queue: Option<String>,
+    /// The job's id.
+    #[arg(required = true)]
+    id: Option<String>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
-    show: Option<Show>,
+    redis: super::RedisArgs,
 }
 
 #[derive(Subcommand)]
@@ -75,14 +84,25 @@ struct Which {
 
 impl Job {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        match self.verb {
-            Some(verb) => verb.run().await?,
-            None => {
-                self.show
-                    .context("which job?\nhint: `toril job QUEUE ID`")?
-                    .run()
-                    .await?
+        let Job {
+            verb,
+            queue,
+            id,
+            json,
+            redis,
+        } = self;
+        match (verb, queue, id) {
+            (Some(verb), ..) => verb.run().await?,
+            (None, Some(queue), Some(id)) => {
+                Show {
+                    which: Which { queue, id, redis },
+                    json,
+                }
+                .run()
+                .await?;
             }
+            // The parser has asked for both.
+            (None, ..) => bail!("which job?\nhint: `toril job QUEUE ID`"),
         }
         Ok(ExitCode::SUCCESS)
     }
