@@ -1,6 +1,6 @@
 //! `make demo`: real work through a real host.
 //!
-//! Starts a private Redis and `toril serve` with the example processors, adds jobs, swaps a broken
+//! Starts a private Redis and `toril serve` with the example processors, adds jobs and flows, swaps a broken
 //! processor for a working one while its job is being retried, and shows how each job ends. The exit code
 //! is 0 only where all went as intended.
 
@@ -15,7 +15,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use toril::private_redis::PrivateRedis;
-use toril::queue::{JobRecord, JobState, NewJob, Queue, Redis};
+use toril::queue::{
+    FlowOptions, FlowQuery, Flows, JobRecord, JobState, NewJob, Queue, Redis, parse_flow,
+};
 
 /// Far longer than it takes: past this something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -112,6 +114,71 @@ fn work() -> Vec<Work> {
     ]
 }
 
+/// A flow of the demo, and how each of its jobs should end; `None` is removed.
+struct FlowWork {
+    shows: &'static str,
+    tree: Value,
+    queue: &'static str,
+    id: &'static str,
+    ends: Vec<(&'static str, &'static str, Option<JobState>)>,
+}
+
+fn flow_work() -> [FlowWork; 2] {
+    let completed = Some(JobState::Completed);
+    let failed = Some(JobState::Failed);
+    let step = |id: &str, price: u32| json!({ "name": id, "queueName": "renovation", "data": { "price": price }, "opts": { "jobId": id } });
+    let upload = |server: &str, delay: u64| {
+        json!({ "name": format!("upload-to-{server}"), "queueName": "file-uploads",
+            "data": { "server": server, "broken": server == "server-2" },
+            "opts": { "jobId": server, "continueParentOnFailure": true, "delay": delay } })
+    };
+    [
+        FlowWork {
+            shows: "a flow: the parent sums up what its steps cost",
+            tree: json!({ "name": "renovate-interior", "queueName": "renovation", "opts": { "jobId": "interior" },
+                "children": [step("ceiling", 100), step("walls", 200), step("floor", 300)] }),
+            queue: "renovation",
+            id: "interior",
+            ends: ["interior", "ceiling", "walls", "floor"]
+                .map(|id| ("renovation", id, completed))
+                .into(),
+        },
+        FlowWork {
+            shows: "a flow: one upload fails, the batch cancels the third and deletes the first",
+            tree: json!({ "name": "upload-batch", "queueName": "uploads", "data": { "batchId": "123" },
+                "opts": { "jobId": "batch" },
+                "children": [upload("server-1", 0), upload("server-2", 300), upload("server-3", 60_000)] }),
+            queue: "uploads",
+            id: "batch",
+            ends: vec![
+                ("uploads", "batch", failed),
+                ("file-uploads", "server-1", completed),
+                ("file-uploads", "server-2", failed),
+                ("file-uploads", "server-3", None),
+            ],
+        },
+    ]
+}
+
+/// How many jobs ended, and how many of them as intended.
+#[derive(Default)]
+struct Tally {
+    ended: usize,
+    completed: usize,
+    failed: usize,
+}
+
+impl Tally {
+    fn count(&mut self, ended: JobState, intended: JobState) {
+        self.ended += 1;
+        match ended {
+            _ if ended != intended => {}
+            JobState::Completed => self.completed += 1,
+            _ => self.failed += 1,
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match demo().await {
@@ -129,23 +196,48 @@ async fn demo() -> anyhow::Result<bool> {
     let redis = PrivateRedis::start_anywhere(&dir.path().join("redis"), false).await?;
     println!("demo: private redis at {}", redis.url());
     let host = Host::start(dir.path(), &redis.url()).await?;
-    println!("demo: toril serves renovation, steps, flaky and inspection");
+    println!(
+        "demo: toril serves {}",
+        QUEUES.map(|(queue, _)| queue).join(", ")
+    );
     let result = play(&host, &redis.url()).await;
-    if let Err(error) = result {
-        return Err(error.context(format!("log of the host:\n{}", host.log())));
-    }
+    let Tally {
+        ended,
+        completed,
+        failed,
+    } = result.map_err(|error| error.context(format!("log of the host:\n{}", host.log())))?;
     let swaps = host.log().matches("processor was swapped").count();
-    let all_well = summarize(result?, swaps);
+    println!(
+        "demo: {ended} jobs, {completed} completed, {failed} failed as intended, {swaps} swaps"
+    );
     host.stop().await?;
     redis.stop().await?;
-    Ok(all_well)
+    Ok(completed + failed == ended && swaps == 1)
 }
 
-/// Adds all jobs and follows them to their end.
-async fn play(host: &Host, redis_url: &str) -> anyhow::Result<Vec<(Work, JobState)>> {
+/// Adds all jobs and flows and follows them to their end.
+async fn play(host: &Host, redis_url: &str) -> anyhow::Result<Tally> {
     let redis = Redis::connect(redis_url).await?;
+    let (jobs, flows) = (work(), flow_work());
+    let progress = progress(jobs.len() + flows.len());
+    let mut tally = Tally::default();
+    play_jobs(host, &redis, jobs, &progress, &mut tally).await?;
+    for flow in flows {
+        play_flow(&redis, flow, &progress, &mut tally).await?;
+    }
+    progress.finish_and_clear();
+    Ok(tally)
+}
+
+async fn play_jobs(
+    host: &Host,
+    redis: &Redis,
+    jobs: Vec<Work>,
+    progress: &ProgressBar,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
     let mut open = Vec::new();
-    for work in work() {
+    for work in jobs {
         let queue = Queue::new(redis.clone(), "bull", work.queue);
         let Value::Object(options) = work.options.clone() else {
             bail!("options are an object")
@@ -155,8 +247,6 @@ async fn play(host: &Host, redis_url: &str) -> anyhow::Result<Vec<(Work, JobStat
             .await?;
         open.push((work, queue, id));
     }
-    let progress = progress(open.len());
-    let mut done = Vec::new();
     let mut swapped = false;
     let end = Instant::now() + PATIENCE;
     while !open.is_empty() {
@@ -172,15 +262,15 @@ async fn play(host: &Host, redis_url: &str) -> anyhow::Result<Vec<(Work, JobStat
             if !swapped && work.name == "broken deploy" && record.contains_key("failedReason") {
                 host.swap("inspection", "renovate-interior")?;
                 say(
-                    &progress,
+                    progress,
                     "      swapped the broken processor of `inspection` for one that works",
                 );
                 swapped = true;
             }
             if matches!(state, JobState::Completed | JobState::Failed) {
-                say(&progress, &outcome(&work, state, &record));
+                say(progress, &outcome(&work, state, &record));
                 progress.inc(1);
-                done.push((work, state));
+                tally.count(state, work.ends);
             } else {
                 still_open.push((work, queue, id));
             }
@@ -188,13 +278,67 @@ async fn play(host: &Host, redis_url: &str) -> anyhow::Result<Vec<(Work, JobStat
         open = still_open;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    progress.finish_and_clear();
-    Ok(done)
+    Ok(())
+}
+
+/// Draws a flow while it runs: live on a terminal, at each change elsewhere.
+async fn play_flow(
+    redis: &Redis,
+    work: FlowWork,
+    progress: &ProgressBar,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let flows = Flows::new(redis.clone(), "bull");
+    flows
+        .add(
+            vec![parse_flow(&work.tree.to_string())?],
+            &FlowOptions::default(),
+        )
+        .await?;
+    say(progress, &format!("      {}", work.shows));
+    let (mut shown, mut root_ended) = (String::new(), false);
+    let end = Instant::now() + PATIENCE;
+    while !root_ended {
+        ensure!(
+            Instant::now() < end,
+            "flow `{}` did not end in {PATIENCE:?}",
+            work.id
+        );
+        let tree = flows
+            .get(work.queue, work.id, FlowQuery::default())
+            .await?
+            .context("a flow is gone")?;
+        root_ended = matches!(tree.state, JobState::Completed | JobState::Failed);
+        let drawn = format!("      {}", tree.to_string().replace('\n', "\n      "));
+        if drawn != shown && (root_ended || progress.is_hidden()) {
+            say(progress, &drawn);
+        }
+        progress.set_message(if root_ended {
+            String::new()
+        } else {
+            format!("{drawn}\n")
+        });
+        shown = drawn;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for (queue, id, ends) in work.ends {
+        let state = Queue::new(redis.clone(), "bull", queue).state(id).await?;
+        let removed = state == JobState::Unknown;
+        match ends {
+            Some(ends) => tally.count(state, ends),
+            None => ensure!(
+                removed,
+                "job `{id}` of `{queue}` is {state} and should have been removed"
+            ),
+        }
+    }
+    progress.inc(1);
+    Ok(())
 }
 
 /// A bar on a terminal; elsewhere nothing, the lines speak for themselves.
 fn progress(jobs: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("      [{bar:40}] {pos}/{len} jobs")
+    let style = ProgressStyle::with_template("{msg}      [{bar:40}] {pos}/{len}")
         .unwrap_or(ProgressStyle::default_bar());
     ProgressBar::new(jobs as u64).with_style(style.progress_chars("=> "))
 }
@@ -221,19 +365,16 @@ fn outcome(work: &Work, state: JobState, record: &JobRecord) -> String {
     )
 }
 
-fn summarize(done: Vec<(Work, JobState)>, swaps: usize) -> bool {
-    let ended = |state: JobState| {
-        done.iter()
-            .filter(|(work, end)| *end == state && work.ends == state)
-            .count()
-    };
-    let (completed, failed) = (ended(JobState::Completed), ended(JobState::Failed));
-    println!(
-        "demo: {} jobs, {completed} completed, {failed} failed as intended, {swaps} swaps",
-        done.len()
-    );
-    completed + failed == done.len() && swaps == 1
-}
+/// The queues, and the example that serves each.
+const QUEUES: [(&str, &str); 7] = [
+    ("renovation", "renovate-interior"),
+    ("steps", "step-job"),
+    ("rests", "delayed-step-job"),
+    ("flaky", "flaky"),
+    ("inspection", "flaky"),
+    ("uploads", "upload-batch"),
+    ("file-uploads", "upload-batch"),
+];
 
 /// A running `toril serve` with copies of the processors, so that one can be exchanged.
 struct Host {
@@ -243,15 +384,8 @@ struct Host {
 
 impl Host {
     async fn start(dir: &Path, redis_url: &str) -> anyhow::Result<Self> {
-        let queues = [
-            ("renovation", "renovate-interior"),
-            ("steps", "step-job"),
-            ("rests", "delayed-step-job"),
-            ("flaky", "flaky"),
-            ("inspection", "flaky"),
-        ];
         let mut config = format!("redis = \"{redis_url}\"\n");
-        for (queue, example) in queues {
+        for (queue, example) in QUEUES {
             install(example, &processor_file(dir, queue))?;
             config.push_str(&format!("[queues.{queue}]\nprocessor = \"{queue}.wasm\"\n"));
         }

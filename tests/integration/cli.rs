@@ -33,13 +33,22 @@ fn path(crate_name: &str) -> String {
 
 #[test]
 fn help_reads_well() {
-    for verb in ["", "serve", "check", "run", "add", "job"] {
-        let arguments: Vec<&str> = [verb, "--help"]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect();
-        let name = if verb.is_empty() { "help" } else { verb };
-        insta::assert_snapshot!(format!("help-{name}"), stdout(&toril(&arguments)));
+    let verbs = [
+        "",
+        "serve",
+        "check",
+        "run",
+        "add",
+        "job",
+        "job remove",
+        "flow add",
+        "flow show",
+        "events",
+    ];
+    for verb in verbs {
+        let arguments: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
+        let name = format!("help {verb}").trim_end().replace(' ', "-");
+        insta::assert_snapshot!(name, stdout(&toril(&arguments)));
     }
 }
 

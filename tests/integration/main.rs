@@ -5,6 +5,7 @@
 
 mod cli;
 mod crashes;
+mod flows;
 mod guests;
 mod harness;
 mod lifecycle;

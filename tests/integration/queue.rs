@@ -1,9 +1,11 @@
 //! The queue engine by itself, where a whole host would hide what is tested.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 use toril::queue::{
-    Attempt, ErrorCode, Fetch, Job, JobState, KeepJobs, Moved, Queue, QueueError, Settlement,
-    SettlementKind,
+    Attempt, DependenciesQuery, DependencyKinds, ErrorCode, Fetch, FlowOptions, Job, JobState,
+    KeepJobs, Moved, Page, Queue, QueueError, Settlement, SettlementKind, parse_flow,
 };
 
 use crate::harness::{TestRedis, add, new_job};
@@ -285,5 +287,132 @@ async fn large_batches_stay_whole() {
             .command::<u64>(&["ZCARD", "bull:ring:completed"])
             .await,
         500
+    );
+}
+
+#[tokio::test]
+async fn failed_child_fails_its_parent_across_queues_and_prefixes() {
+    let redis = TestRedis::start(false).await;
+    let connection = redis.connect().await;
+    let parents = Queue::new(connection.clone(), "bull", "parents");
+    let children = Queue::new(connection, "other", "children");
+    let flow = json!({ "name": "parent", "queueName": "parents", "opts": { "jobId": "p" }, "children": [
+        { "name": "middle", "queueName": "children", "prefix": "other",
+          "opts": { "jobId": "m", "failParentOnFailure": true }, "children": [
+            { "name": "leaf", "queueName": "children", "prefix": "other",
+              "opts": { "jobId": "l", "failParentOnFailure": true } }] }] });
+    let flow = parse_flow(&flow.to_string()).unwrap();
+    parents
+        .flows()
+        .add(vec![flow], &FlowOptions::default())
+        .await
+        .unwrap();
+    for (number, id, reason) in [
+        (0, "l", None),
+        (1, "m", Some("child other:children:l failed")),
+    ] {
+        let jobs = take(&children, 1, number).await;
+        assert_eq!(ids(&jobs), [id]);
+        assert_eq!(jobs[0].deferred_failure.as_deref(), reason);
+        let attempt = Attempt {
+            made: 1,
+            reason: "no".into(),
+            stacktrace: "[]".into(),
+        };
+        let kind = SettlementKind::Failed {
+            attempt,
+            attempts: 0,
+            keep: KeepJobs::ALL,
+        };
+        let settlement = Settlement {
+            job_id: jobs[0].id.clone(),
+            token: jobs[0].token.clone(),
+            kind,
+        };
+        children.settle_one(settlement).await.unwrap();
+    }
+    let jobs = take(&parents, 1, 0).await;
+    assert_eq!(
+        jobs[0].deferred_failure.as_deref(),
+        Some("child other:children:m failed")
+    );
+    let counts = parents
+        .dependency_counts("p", DependencyKinds::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        counts.into_iter().collect::<Vec<_>>(),
+        [
+            ("failed", 1),
+            ("ignored", 0),
+            ("processed", 0),
+            ("unprocessed", 0)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn children_are_read_page_by_page() {
+    const CHILDREN: usize = 2000;
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for kind in ["processed", "failed"] {
+        let pairs: Vec<String> = (0..CHILDREN)
+            .flat_map(|n| [format!("bull:ring:{n}"), n.to_string()])
+            .collect();
+        let key = format!("bull:ring:p:{kind}");
+        let parts: Vec<&str> = ["HSET", &key]
+            .into_iter()
+            .chain(pairs.iter().map(String::as_str))
+            .collect();
+        let _: i64 = redis.command(&parts).await;
+    }
+    let keys: Vec<String> = (0..CHILDREN).map(|n| format!("bull:ring:{n}")).collect();
+    let parts = ["SADD", "bull:ring:p:dependencies"]
+        .into_iter()
+        .chain(keys.iter().map(String::as_str));
+    let _: i64 = redis.command(&parts.collect::<Vec<_>>()).await;
+    let scored = keys.iter().flat_map(|key| ["1", key.as_str()]);
+    let parts: Vec<&str> = ["ZADD", "bull:ring:p:unsuccessful"]
+        .into_iter()
+        .chain(scored)
+        .collect();
+    let _: i64 = redis.command(&parts).await;
+
+    let page = |cursor| Some(Page { cursor, count: 100 });
+    let (mut processed, mut unprocessed, mut failed) =
+        (HashSet::new(), HashSet::new(), HashSet::new());
+    let mut query = DependenciesQuery {
+        processed: page(0),
+        unprocessed: page(0),
+        failed: page(0),
+        ..Default::default()
+    };
+    for round in 0.. {
+        let found = queue.dependencies("p", &query).await.unwrap();
+        assert!(found.ignored.is_none(), "it was not asked for");
+        processed.extend(found.processed.unwrap_or_default().into_keys());
+        unprocessed.extend(found.unprocessed.unwrap_or_default());
+        let more_failed = found.failed.unwrap_or_default();
+        assert!(more_failed.len() <= 100);
+        query.failed = page(found.next_failed_cursor.unwrap()).filter(|_| !more_failed.is_empty());
+        failed.extend(more_failed);
+        query.processed = found
+            .next_processed_cursor
+            .filter(|next| *next > 0)
+            .and_then(page);
+        query.unprocessed = found
+            .next_unprocessed_cursor
+            .filter(|next| *next > 0)
+            .and_then(page);
+        // Asking for none at all would ask for everything.
+        if query.processed.is_none() && query.unprocessed.is_none() && query.failed.is_none() {
+            break;
+        }
+        assert!(round < 200);
+    }
+    assert_eq!(
+        [processed.len(), unprocessed.len(), failed.len()],
+        [CHILDREN; 3]
     );
 }

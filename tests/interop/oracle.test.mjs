@@ -26,6 +26,7 @@ async function play(scenario, startWorker) {
     await worker.stop();
   }
   const left = await snapshot(redis.client, queue.qualifiedName);
+  for (const key of scenario.ignore ?? []) delete left[key];
   await Promise.all([queue.close(), flow.close()]);
   return left;
 }

@@ -3,7 +3,7 @@
 //
 // The processor is `tests/fixtures/scenarios`; its twin in JavaScript is below. Options of the worker are
 // given as Node takes them (`node`) and as toril.toml does (`toril`).
-import { DelayedError, UnrecoverableError, WaitingChildrenError, WaitingError } from 'bullmq';
+import { DelayedError, UnrecoverableError, WaitingChildrenError, WaitingError, Worker } from 'bullmq';
 
 export const QUEUE = 'oracle';
 
@@ -45,6 +45,20 @@ export const twin = ({ queue, flow }) => async (job, token) => {
       await job.moveToDelayed(Date.now() + 50, token);
       await job.updateData({ step: 'second' });
       throw new DelayedError();
+    case 'update-then-delay':
+      if (!firstStart) return job.data;
+      await job.updateData({ step: 'second' });
+      await job.moveToDelayed(Date.now() + 50, token);
+      throw new DelayedError();
+    case 'limit-once':
+      if (!firstStart) return 'let through';
+      await queue.rateLimit(60);
+      throw Worker.RateLimitError();
+    case 'wait-for-failed-child':
+      await queue.add('fail', {}, { parent: parentOf(job), jobId: 'doomed', failParentOnFailure: true });
+      while ((await queue.getJobState('doomed')) !== 'failed') await new Promise((tick) => setTimeout(tick, 2));
+      if (await job.moveToWaitingChildren(token)) throw new WaitingChildrenError();
+      throw new Error('the child did not fail');
     case 'wait-once':
       if (!firstStart) return 'came back';
       await job.moveToWait(token);
@@ -105,12 +119,20 @@ export const twin = ({ queue, flow }) => async (job, token) => {
       return {
         attemptsMade: job.attemptsMade,
         attemptsStarted: job.attemptsStarted,
+        data: job.data,
+        delay: job.delay,
+        id: job.id,
         name: job.name,
         opts: job.opts,
         parent: job.parent ?? null,
         parentKey: job.parentKey ?? null,
         priority: job.priority,
+        progress: job.progress,
         queue: job.queueName,
+        queueQualifiedName: job.queueQualifiedName,
+        repeatJobKey: job.repeatJobKey ?? null,
+        stalledCounter: job.stalledCounter,
+        timestamp: job.timestamp,
       };
     default:
       throw new UnrecoverableError(`no scenario is called ${job.name}`);
@@ -162,6 +184,21 @@ export const scenarios = [
   { name: 'updates data', add: add('update-data') },
   { name: 'resumes at the stored step', add: add('step-and-fail', { attempts: 2 }) },
   { name: 'delays itself', add: add('delay-once') },
+  { name: 'delays itself after it updated its data', add: add('update-then-delay') },
+  {
+    name: 'limits the rate of the queue',
+    node: { limiter: { max: 1000, duration: 1000 } },
+    toril: { limiter: { max: 1000, duration_ms: 1000 } },
+    add: addAll(['limit-once', {}], ['return', {}]),
+    // The limiter's own count runs out by itself, some time later.
+    ignore: ['limiter'],
+  },
+  {
+    name: 'cannot wait for a child that failed it',
+    node: { concurrency: 2 },
+    toril: { concurrency: 2 },
+    add: add('wait-for-failed-child', { attempts: 3 }),
+  },
   { name: 'gives itself back', add: addAll(['wait-once', {}], ['return', {}]) },
   { name: 'gives itself back with a priority', add: addAll(['wait-once', { priority: 2 }], ['return', { priority: 2 }]) },
   { name: 'does not wait for children it has not', add: add('wait-for-children') },

@@ -258,6 +258,8 @@ impl Flows {
             if *left == 0 {
                 return Ok(None);
             }
+            // In this order: a job shown as completed has its value.
+            let state = queue.state(&id).await?;
             let Some(mut record) = queue.job(&id).await? else {
                 return Ok(None);
             };
@@ -276,7 +278,7 @@ impl Flows {
             }
             Ok(Some(FlowTree {
                 key: queue.keys().job(&id),
-                state: queue.state(&id).await?,
+                state,
                 name: record.remove("name").unwrap_or_default(),
                 queue_name: queue.keys().name().to_owned(),
                 returnvalue: record
