@@ -44,9 +44,9 @@ fn parent(job: Job) -> Result<Value, Failure> {
 }
 
 fn add_flow(job: Job) -> Result<FlowJob, Failure> {
-    let grandchild = |idx: u32, foo: &str| {
+    let grandchild = |idx: u32, value: &str| {
         Flow::new("grandchild", "grandchildren")
-            .data(&json!({ "idx": idx, "foo": foo }))
+            .data(&json!({ "idx": idx, "foo": value }))
             .id(job.child_id(&format!("grandchild-{idx}")))
     };
     let flow = Flow::new("child-job", "children")
