@@ -16,6 +16,7 @@ mod keys;
 mod locks;
 mod options;
 mod remove;
+mod scheduler;
 mod settle;
 mod update;
 mod wait;

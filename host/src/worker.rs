@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -517,7 +518,8 @@ impl Pump {
     fn start(&mut self, job: Arc<Job>) {
         let cancel = Arc::new(Cancel::default());
         self.running.insert(&job, Arc::clone(&cancel));
-        if let Some(reason) = outcome::must_not_run(&job, &self.options) {
+        let refusal = outcome::must_not_run(&job, &self.options);
+        if let (Some(reason), None) = (&refusal, &job.scheduler) {
             return self.push_outcome(job, Outcome::unrecoverable(reason));
         }
         let (runtime, slot, queue) = (
@@ -527,6 +529,10 @@ impl Pump {
         );
         let running_job = Arc::clone(&job);
         let task = self.executions.spawn(async move {
+            advance_scheduler(&queue, &running_job).await;
+            if let Some(reason) = refusal {
+                return Outcome::unrecoverable(reason);
+            }
             let _place = runtime.place().await;
             let processor = slot.current();
             let backing = Backing::Queue(queue.clone());
@@ -541,6 +547,24 @@ impl Pump {
             execute(&runtime, &processor, state, &cancel).await
         });
         self.jobs.insert(task.id(), job);
+    }
+}
+
+/// Adds the next job of the scheduler that made this one, before this one runs.
+async fn advance_scheduler(queue: &Queue, job: &Job) {
+    let Some(scheduler) = &job.scheduler else {
+        return;
+    };
+    let advanced = (|| queue.advance_scheduler(job))
+        .retry(
+            ExponentialBuilder::default()
+                .with_max_delay(RETRY_MAX)
+                .without_max_times(),
+        )
+        .when(QueueError::is_transient)
+        .await;
+    if let Err(error) = advanced {
+        error!(queue = queue.keys().name(), scheduler, %error, "scheduler cannot go on");
     }
 }
 

@@ -237,3 +237,44 @@ test('events are shown as they stand in the stream', async () => {
   const lines = (await toril('events', LOW, '--all', '--idle-ms', '50', '--json')).split('\n').map(JSON.parse);
   assert.deepEqual(lines.map(({ event, jobId }) => [event, jobId]), [['added', 'child'], ['waiting', 'child']]);
 });
+
+// Deduplication on add, each mode: what the second and the third add leave.
+const modes = {
+  simple: [{}, {}],
+  'with a time to live': [{ ttl: 60_000 }, {}],
+  extended: [{ ttl: 60_000, extend: true }, {}],
+  replaced: [{ ttl: 60_000, replace: true }, { delay: 3_600_000 }],
+  'replaced and extended': [{ ttl: 60_000, replace: true, extend: true }, { delay: 3_600_000 }],
+  'replaced when not delayed': [{ replace: true }, {}],
+  rescheduled: [{ reschedule: true }, { delay: 3_600_000 }],
+  'keeping the last': [{ keepLastIfActive: true }, {}],
+};
+for (const [mode, [options, opts]] of Object.entries(modes)) {
+  test(`deduplication ${mode} works on add as in BullMQ`, async () => {
+    const jobs = [1, 2, 3].map((n) => [{ n }, { ...opts, deduplication: { id: 'one', ...options } }]);
+    await same(
+      () => {},
+      async ({ low }) => {
+        for (const [data, opts] of jobs) await low.add('job', data, opts);
+      },
+      async () => {
+        for (const [data, opts] of jobs) {
+          await toril('add', LOW, 'job', '--data', JSON.stringify(data), '--opts', JSON.stringify(opts));
+        }
+      },
+    );
+  });
+}
+
+test('a deduplication id whose holder is gone is taken over', async () => {
+  const opts = { deduplication: { id: 'one' } };
+  await same(
+    async ({ low }) => {
+      await low.add('job', {}, opts);
+      await redis.client.del('bull:low:1');
+      await redis.client.lpop('bull:low:wait');
+    },
+    ({ low }) => low.add('job', {}, opts),
+    () => toril('add', LOW, 'job', '--opts', JSON.stringify(opts)),
+  );
+});

@@ -109,7 +109,16 @@ export async function snapshot(client, base) {
       .filter((key) => !/:(marker|stalled-check)$/.test(key))
       .map(async (key) => [key.slice(base.length + 1), await read(client, key)]),
   );
-  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
+  return nameIterations(Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1))));
+}
+
+/** Jobs of a scheduler carry their time in their id: here they are numbered instead. */
+function nameIterations(left) {
+  const times = Object.keys(left).flatMap((key) => key.match(/^repeat:[^:]+:(\d+)$/)?.[1] ?? []);
+  const text = [...new Set(times)]
+    .sort()
+    .reduce((text, time, n) => text.replaceAll(new RegExp(`(repeat:[^:"]+:)${time}`, 'g'), `$1#${n + 1}`), JSON.stringify(left));
+  return withoutTimes(JSON.parse(text));
 }
 
 const readers = {
@@ -121,6 +130,9 @@ const readers = {
     // Engines write different traces; how many are kept is the protocol's.
     if (fields.stacktrace) fields.stacktrace = `${JSON.parse(fields.stacktrace).length} traces`;
     for (const name of ['opts', 'parent']) if (fields[name]) fields[name] = JSON.parse(fields[name]);
+    // How long a scheduler's job waits, and where its slots lie, depends on the moment.
+    if (fields.rjk) delete fields.opts.delay;
+    if (fields.ic) delete fields.offset;
     return fields;
   },
   async zset(client, key) {
@@ -146,7 +158,7 @@ const readers = {
 
 async function read(client, key) {
   const type = await client.type(key);
-  return withoutTimes(await readers[type](client, key));
+  return readers[type](client, key);
 }
 
 function withoutTimes(value) {

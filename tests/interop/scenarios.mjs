@@ -115,6 +115,9 @@ export const twin = ({ queue, flow }) => async (job, token) => {
       if (await job.moveToWaitingChildren(token)) throw new WaitingChildrenError();
       throw new Error('the flow was not pending');
     }
+    case 'add-its-successor':
+      for (const n of [1, 2]) await queue.add('return', { n }, { deduplication: { id: 'one', keepLastIfActive: true } });
+      return 'done';
     case 'fields':
       return {
         attemptsMade: job.attemptsMade,
@@ -239,6 +242,35 @@ export const scenarios = [
     toril: { max_started_attempts: 1 },
     add: add('delay-once'),
   },
+  {
+    name: 'keeps an interval scheduler going to its limit',
+    add: ({ queue }) =>
+      queue.upsertJobScheduler('beat', { every: 30, limit: 3 }, { name: 'return', data: { a: 1 }, opts: { attempts: 2, keepLogs: 3 } }),
+    settled: (counts) => counts.completed === 3 && idle(counts),
+  },
+  {
+    name: 'keeps a cron scheduler going to its limit',
+    add: ({ queue }) =>
+      queue.upsertJobScheduler('cron', { pattern: '* * * * * *', tz: 'Asia/Tokyo', limit: 2 }, { name: 'return', opts: { priority: 3 } }),
+    settled: (counts) => counts.completed === 2 && idle(counts),
+  },
+  {
+    name: 'keeps a scheduler going whose jobs fail',
+    add: ({ queue }) => queue.upsertJobScheduler('beat', { every: 30, limit: 2 }, { name: 'fail', opts: { attempts: 2 } }),
+    settled: (counts) => counts.failed === 2 && idle(counts),
+  },
+  {
+    name: 'ends with a scheduler that was removed',
+    add: async ({ queue }) => {
+      await queue.upsertJobScheduler('beat', { every: 30 }, { name: 'return' });
+      await queue.removeJobScheduler('beat');
+    },
+  },
+  {
+    name: 'brings in the job that was kept while another was active',
+    add: ({ queue }) => queue.add('add-its-successor', {}, { deduplication: { id: 'one', keepLastIfActive: true } }),
+    settled: (counts) => counts.completed === 2 && idle(counts),
+  },
   { name: 'frees a deduplication id', add: add('return', { deduplication: { id: 'once' } }) },
   { name: 'leaves a deduplication id to its time to live', add: add('return', { deduplication: { id: 'once', ttl: 60_000 } }) },
   { name: 'gives values to the parent', add: flow({}, ['return', {}], ['nothing', {}]) },
@@ -265,19 +297,19 @@ export const scenarios = [
     add: family(
       'dependencies',
       {},
-      ['return', {}],
-      ['return', { delay: 120 }],
-      ['fail', { delay: 20, continueParentOnFailure: true }],
+      ['return', { priority: 1 }],
+      ['return', { delay: 3_600_000 }],
+      ['fail', { priority: 2, continueParentOnFailure: true }],
     ),
-    settled: (counts) => counts.delayed === 0 && counts.completed + counts.failed === 4,
+    settled: (counts) => counts.completed + counts.failed === 3,
   },
   {
     name: 'removes the children that have not begun',
     add: family(
       'clean-up',
       {},
-      ['return', {}],
-      ['fail', { delay: 20, continueParentOnFailure: true }],
+      ['return', { priority: 1 }],
+      ['fail', { priority: 2, continueParentOnFailure: true }],
       ['return', { delay: 3_600_000 }],
       ['return', { delay: 3_600_000, priority: 3 }],
     ),

@@ -34,6 +34,8 @@ pub struct NewJob {
     lifo: bool,
     /// Key, and record as JSON text.
     parent: Option<(String, String)>,
+    /// BullMQ's `DeduplicationOptions`, JSON text.
+    deduplication: Option<String>,
     opts_json: String,
 }
 
@@ -78,6 +80,7 @@ impl NewJob {
                 .and_then(Value::as_bool)
                 .unwrap_or(false),
             parent,
+            deduplication: options.get("deduplication").map(Value::to_string),
             opts_json: encode_options(options),
         })
     }
@@ -120,7 +123,7 @@ pub(super) async fn add_entries<'a>(
     let Some(first) = entries.clone().next() else {
         return Ok(Vec::new());
     };
-    let mut call = script!("add", "parent", "store").key(first.base);
+    let mut call = script!("add", "parent", "remove", "store", "deduplication").key(first.base);
     for Entry {
         base,
         job,
@@ -142,7 +145,8 @@ pub(super) async fn add_entries<'a>(
             .arg(u8::from(job.lifo))
             .arg(parent_key)
             .arg(parent)
-            .arg(u8::from(waits_for_children));
+            .arg(u8::from(waits_for_children))
+            .arg(job.deduplication.as_deref().unwrap_or_default());
     }
     let redis::Value::Array(reply) = call.invoke_async(&mut redis.shared()).await? else {
         return Err(QueueError::Reply("add"));
@@ -239,12 +243,35 @@ fn check_options(options: &Map<String, Value>, data: &str) -> Result<(), QueueEr
     if jitter.is_some_and(|jitter| !(0.0..=1.0).contains(&jitter)) {
         return Err(invalid("Jitter should be between 0 and 1"));
     }
-    for unsupported in ["deduplication", "repeat"] {
-        if options.contains_key(unsupported) {
-            return Err(invalid(format!(
-                "`{unsupported}` is not supported yet when adding a job through toril"
-            )));
-        }
+    if options.contains_key("repeat") {
+        return Err(invalid(
+            "`repeat` is no option of a job, use a job scheduler",
+        ));
+    }
+    if let Some(deduplication) = options.get("deduplication") {
+        check_deduplication(deduplication, options.contains_key("parent"))?;
+    }
+    Ok(())
+}
+
+fn check_deduplication(deduplication: &Value, has_parent: bool) -> Result<(), QueueError> {
+    let id = deduplication
+        .get("id")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if id.is_empty() {
+        return Err(invalid("Deduplication id must be provided"));
+    }
+    if has_parent {
+        return Err(invalid(
+            "Deduplication and parent options cannot be used together",
+        ));
+    }
+    let ttl = deduplication.get("ttl").filter(|ttl| !ttl.is_null());
+    if ttl.is_some_and(|ttl| ttl.as_u64().is_none()) {
+        return Err(invalid(
+            "`deduplication.ttl` must be a whole number of milliseconds",
+        ));
     }
     Ok(())
 }

@@ -4,10 +4,10 @@
 -- ARGV     JOB_SIZE values per job, parents before their children:
 --          1 base key of its queue, 2 job id or '', 3 name, 4 data, 5 opts (JSON text), 6 timestamp (ms),
 --          7 delay (ms), 8 priority, 9 '1' for lifo, 10 parent key or '', 11 parent record (JSON text) or '',
---          12 '1' when it waits for children that are added with it
+--          12 '1' when it waits for children that are added with it, 13 deduplication options (JSON text) or ''
 -- Returns  the ids of the jobs in order, or { code, number of the job (from 1) }:
 --          -5 no such parent, -7 the job has another parent that still exists, -10 its parents form a circle
-local JOB_SIZE = 12
+local JOB_SIZE = 13
 
 local jobs = {}
 for at = 1, #ARGV, JOB_SIZE do
@@ -17,6 +17,10 @@ for at = 1, #ARGV, JOB_SIZE do
     lifo = ARGV[at + 8] == '1', waits = ARGV[at + 11] == '1',
   }
   if job.id ~= '' then job.key = job.base .. ':' .. job.id end
+  if ARGV[at + 12] ~= '' then
+    job.de = cjson.decode(ARGV[at + 12])
+    job.deduplication = job.de.id
+  end
   if ARGV[at + 9] ~= '' then job.parent_key, job.parent = ARGV[at + 9], ARGV[at + 10] end
   jobs[#jobs + 1] = job
 end
@@ -82,6 +86,11 @@ local function add(job, settings, counter)
   if not job.key then
     job.id = tostring(counter)
     job.key = job.base .. ':' .. job.id
+  end
+  local holder = job.de and deduplicate(job.base, job, job.id, job.timestamp)
+  if holder then
+    job.id = holder
+    return
   end
   store_job(job.base, job.id, job, job.timestamp)
   if job.waits then

@@ -35,3 +35,76 @@ local function finish_deduplication(base, settings, deduplication_id, job_id, no
   if kept[6] then call('SADD', kept[6], base .. ':' .. id) end
   call('DEL', next_key)
 end
+
+-- A key without a time to live goes with its holder; one whose holder is gone is left over from a crash.
+local function is_stale(base, key, holder)
+  return call('PTTL', key) == -1 and call('EXISTS', base .. ':' .. holder) == 0
+end
+
+-- Keeps the newest job that was refused while the holder was active. True: it was kept.
+local function keep_next(base, job, id, holder, key)
+  if not job.de.keepLastIfActive or not call('LPOS', base .. ':active', holder) then return false end
+  local next_key = base .. ':dn:' .. job.deduplication
+  local fields = { 'name', job.name, 'data', job.data, 'opts', job.opts, 'jid', id }
+  if job.scheduler then
+    fields[#fields + 1] = 'rjk'
+    fields[#fields + 1] = job.scheduler
+  end
+  call('DEL', next_key)
+  call('HSET', next_key, unpack(fields))
+  -- The id must stay held for as long as the holder is active.
+  call('PERSIST', key)
+  return true
+end
+
+local function emit_deduplicated(base, job, kept, refused)
+  emit(base, 'deduplicated', 'jobId', kept, 'deduplicationId', job.deduplication, 'deduplicatedJobId', refused)
+end
+
+-- Takes the place of a holder that is still delayed. True: it did.
+local function replace_delayed(base, job, id, holder, key)
+  if call('ZREM', base .. ':delayed', holder) == 0 then return false end
+  remove_job_keys(base .. ':' .. holder)
+  emit(base, 'removed', 'jobId', holder, 'prev', 'delayed')
+  emit_deduplicated(base, job, id, holder)
+  call('DEL', base .. ':dn:' .. job.deduplication)
+  local ttl = tonumber(job.de.ttl)
+  if ttl and ttl > 0 and not job.de.extend and not job.de.keepLastIfActive then
+    call('SET', key, id, 'KEEPTTL')
+  else
+    hold_deduplication(base, job.deduplication, id, job.de)
+  end
+  return true
+end
+
+local function reschedule(base, job, holder, now)
+  if not call('ZSCORE', base .. ':delayed', holder) then return end
+  call('HSET', base .. ':' .. holder, 'delay', job.delay)
+  add_delayed(base, holder, now + job.delay)
+  signal_delayed(base)
+end
+
+-- Claims the deduplication id for the new job `id`. Returns the job that holds it already, if it stays.
+local function deduplicate(base, job, id, now)
+  local key = base .. ':de:' .. job.deduplication
+  local holder = call('GET', key)
+  if holder and is_stale(base, key, holder) then
+    call('DEL', key, base .. ':dn:' .. job.deduplication)
+    holder = false
+  end
+  if not holder then
+    hold_deduplication(base, job.deduplication, id, job.de)
+    return nil
+  end
+  if job.de.replace then
+    if replace_delayed(base, job, id, holder, key) then return nil end
+    if keep_next(base, job, id, holder, key) then emit_deduplicated(base, job, holder, id) end
+    return holder
+  end
+  if not keep_next(base, job, id, holder, key) and job.de.extend and (tonumber(job.de.ttl) or 0) > 0 then
+    hold_deduplication(base, job.deduplication, holder, job.de)
+  end
+  emit_deduplicated(base, job, holder, id)
+  if job.de.reschedule then reschedule(base, job, holder, now) end
+  return holder
+end
