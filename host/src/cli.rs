@@ -9,6 +9,7 @@ mod run;
 mod serve;
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -101,8 +102,14 @@ fn print_line(line: impl std::fmt::Display) {
 #[derive(Args)]
 struct RedisArgs {
     /// The Redis to use, such as `redis://user:password@host:6379/0`.
+    ///
+    /// `rediss://` uses TLS, `redis+cluster://host:port,host:port` is a cluster, and
+    /// `redis+sentinel://host:port,host:port/SERVICE` the master that sentinels name.
     #[arg(long, env = "TORIL_REDIS", value_name = "URL", hide_env_values = true)]
     redis: Option<String>,
+    /// The certificate authority to trust for `rediss://`, PEM [default: those of the system].
+    #[arg(long, env = "TORIL_REDIS_CA_FILE", value_name = "FILE")]
+    redis_ca_file: Option<PathBuf>,
     /// The prefix of the queue's keys.
     #[arg(long, env = "TORIL_PREFIX", value_name = "PREFIX")]
     prefix: Option<String>,
@@ -115,16 +122,15 @@ impl RedisArgs {
             .redis
             .clone()
             .unwrap_or_else(|| private_redis::url(DEFAULT_REDIS_PORT));
-        let redis = Redis::connect(&url).await.with_context(|| {
+        let authority = toril::config::read_authority(self.redis_ca_file.as_deref())?;
+        let redis = Redis::connect_trusting(&url, authority.as_deref()).await.with_context(|| {
             format!(
                 "failed to connect to redis at `{}`\nhint: start it, or name another one with `--redis`",
                 redacted(&url)
             )
         })?;
-        Ok(Queue::new(
-            redis,
-            self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX),
-            name,
-        ))
+        let prefix = self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
+        redis.check_prefix(prefix)?;
+        Ok(Queue::new(redis, prefix, name))
     }
 }

@@ -24,6 +24,8 @@ pub const DEFAULT_REDIS_PORT: u16 = 6379;
 pub struct Config {
     /// The Redis to use; none is configured where this is `None`.
     pub redis_url: Option<String>,
+    /// The certificate authority to trust for `rediss://`, PEM; the system's where there is none.
+    pub redis_ca_file: Option<PathBuf>,
     /// Where a Redis is looked for, and started, where none is configured.
     pub local_redis_port: u16,
     /// The prefix of all keys.
@@ -54,6 +56,8 @@ pub struct QueueConfig {
 pub struct Overrides {
     /// `--redis`, `TORIL_REDIS`.
     pub redis_url: Option<String>,
+    /// `--redis-ca-file`, `TORIL_REDIS_CA_FILE`.
+    pub redis_ca_file: Option<PathBuf>,
     /// `--local-redis-port`.
     pub local_redis_port: Option<u16>,
     /// `--prefix`, `TORIL_PREFIX`.
@@ -80,6 +84,7 @@ impl Config {
 #[serde(default, deny_unknown_fields)]
 struct File {
     redis: Option<String>,
+    redis_ca_file: Option<PathBuf>,
     local_redis_port: Option<u16>,
     prefix: Option<String>,
     grace_ms: Option<u64>,
@@ -190,6 +195,9 @@ impl File {
         );
         Ok(Config {
             redis_url: overrides.redis_url.or(self.redis),
+            redis_ca_file: overrides
+                .redis_ca_file
+                .or(self.redis_ca_file.map(|file| self.dir.join(file))),
             local_redis_port: overrides
                 .local_redis_port
                 .or(self.local_redis_port)
@@ -200,6 +208,14 @@ impl File {
             queues,
         })
     }
+}
+
+/// Reads a certificate authority, if one is named.
+pub fn read_authority(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(file) = file else { return Ok(None) };
+    let pem = std::fs::read(file)
+        .with_context(|| format!("failed to read certificate authority `{}`", file.display()))?;
+    Ok(Some(pem))
 }
 
 /// The engine must have room for the largest of all limits.

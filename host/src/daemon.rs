@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, read_authority};
 use crate::private_redis::{self, PrivateRedis};
 use crate::queue::{Queue, QueueError, Redis, redacted};
 use crate::registry::Slot;
@@ -41,6 +41,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let (redis, private) = (redis?, private);
     redis.check_server().await.map_err(anyhow::Error::from)?;
+    redis.check_prefix(&config.prefix)?;
     let (phase, workers) = start_workers(&config, &redis, &slots, &runtime);
     info!(queues = slots.len(), "serving");
     supervise(&config, &mut signals, &slots, &runtime, phase, workers).await;
@@ -81,13 +82,17 @@ async fn load_processors(
 /// or to one of our own.
 async fn connect(config: &Config) -> (anyhow::Result<Redis>, Option<PrivateRedis>) {
     if let Some(url) = &config.redis_url {
-        return (connect_until_answered(url).await, None);
+        let redis = match read_authority(config.redis_ca_file.as_deref()) {
+            Ok(authority) => connect_until_answered(url, authority.as_deref()).await,
+            Err(error) => Err(error),
+        };
+        return (redis, None);
     }
     let port = config.local_redis_port;
     let url = private_redis::url(port);
     if private_redis::answers(&url).await {
         info!(url, "no redis is configured, using the one that runs here");
-        return (connect_until_answered(&url).await, None);
+        return (connect_until_answered(&url, None).await, None);
     }
     match PrivateRedis::start(Path::new(PRIVATE_REDIS_DIR), port, true).await {
         Ok(private) => {
@@ -96,19 +101,19 @@ async fn connect(config: &Config) -> (anyhow::Result<Redis>, Option<PrivateRedis
                 dir = PRIVATE_REDIS_DIR,
                 "no redis is configured and none runs here: started our own, which stops with this host"
             );
-            (connect_until_answered(&url).await, Some(private))
+            (connect_until_answered(&url, None).await, Some(private))
         }
         Err(error) => (Err(error), None),
     }
 }
 
-async fn connect_until_answered(url: &str) -> anyhow::Result<Redis> {
+async fn connect_until_answered(url: &str, authority: Option<&[u8]>) -> anyhow::Result<Redis> {
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
         .with_max_delay(Duration::from_secs(5))
         .with_jitter()
         .without_max_times();
-    let redis = (|| Redis::connect(url))
+    let redis = (|| Redis::connect_trusting(url, authority))
         .retry(backoff)
         .when(QueueError::is_transient)
         .notify(|error, pause| {

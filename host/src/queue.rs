@@ -5,6 +5,7 @@
 //! takes the next ones in one call. The formats are those of BullMQ 6: <https://docs.bullmq.io>.
 
 mod add;
+mod address;
 mod connection;
 mod dependencies;
 mod error;
@@ -17,6 +18,7 @@ mod locks;
 mod options;
 mod remove;
 mod scheduler;
+mod sentinel;
 mod settle;
 mod update;
 mod wait;

@@ -10,3 +10,4 @@ mod guests;
 mod harness;
 mod lifecycle;
 mod queue;
+mod topologies;

@@ -40,6 +40,7 @@ impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let overrides = Overrides {
             redis_url: self.redis.redis,
+            redis_ca_file: self.redis.redis_ca_file,
             local_redis_port: self.local_redis_port,
             prefix: self.redis.prefix,
             concurrency: self.concurrency,

@@ -1,6 +1,6 @@
 //! Why an operation on a queue failed. The texts are the ones that BullMQ's users know.
 
-use redis::RedisError;
+use redis::{ErrorKind, RedisError};
 
 /// A script's answer that is not success, numbered as BullMQ numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,11 @@ impl QueueError {
             || error.is_timeout()
             || error.is_connection_dropped()
             || error.is_connection_refusal()
+            || error.is_cluster_error()
+            || matches!(
+                error.kind(),
+                ErrorKind::ClusterConnectionNotFound | ErrorKind::MasterNameNotFoundBySentinel
+            )
             || matches!(
                 error.code(),
                 Some(

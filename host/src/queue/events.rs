@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use serde::Serialize;
 
+use super::connection::Dedicated;
 use super::{Queue, QueueError};
 
 /// One event of a queue.
@@ -23,7 +23,7 @@ pub struct Event {
 /// Reads a queue's events as they come.
 pub struct Events {
     queue: Queue,
-    connection: MultiplexedConnection,
+    connection: Dedicated,
     after: String,
 }
 

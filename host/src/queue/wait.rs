@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-
+use super::connection::Dedicated;
 use super::{Queue, QueueError};
 
 /// What woke a worker.
@@ -20,7 +19,7 @@ pub enum Marker {
 pub struct MarkerWait {
     queue: Queue,
     client_name: String,
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Dedicated>,
 }
 
 impl Queue {

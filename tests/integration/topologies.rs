@@ -1,0 +1,338 @@
+//! More than one Redis: a cluster and a sentinel trio, each through a failover; TLS and ACL.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use toril::queue::{FlowNode, FlowOptions, JobState, Queue, Redis, parse_flow};
+
+use crate::harness::{TestHost, eventually, new_job, processor, queue_section, reaches};
+
+/// A server process, killed when dropped.
+struct Node {
+    child: Child,
+    port: u16,
+    _dir: TempDir,
+}
+
+impl Node {
+    fn start(arguments: &[&str]) -> Self {
+        Self::start_on(free_port(), arguments)
+    }
+
+    fn start_on(port: u16, arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("redis.conf");
+        std::fs::write(&config, "").unwrap();
+        let child = Command::new("redis-server")
+            .arg(&config)
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+            ])
+            .args(["--maxmemory-policy", "noeviction", "--dir"])
+            .arg(dir.path())
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Node {
+            child,
+            port,
+            _dir: dir,
+        }
+    }
+
+    fn sentinel(master: u16) -> Self {
+        let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
+        let config = dir.path().join("sentinel.conf");
+        let lines = format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor ring 127.0.0.1 {master} 2\n\
+             sentinel down-after-milliseconds ring 300\nsentinel failover-timeout ring 2000\n",
+            dir.path().display()
+        );
+        std::fs::write(&config, lines).unwrap();
+        let child = Command::new("redis-server")
+            .arg(&config)
+            .arg("--sentinel")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Node {
+            child,
+            port,
+            _dir: dir,
+        }
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// One command to this very node; none while it does not answer.
+    async fn command<T: redis::FromRedisValue>(&self, parts: &[&str]) -> Option<T> {
+        let client = redis::Client::open(format!("redis://{}", self.address())).ok()?;
+        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+        redis::cmd(parts[0])
+            .arg(&parts[1..])
+            .query_async(&mut connection)
+            .await
+            .ok()
+    }
+}
+
+/// A port whose cluster bus (10,000 above) is a port, too.
+fn free_port() -> u16 {
+    loop {
+        let port = fastrand::u16(20_000..30_000);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
+            && std::net::TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok()
+        {
+            return port;
+        }
+    }
+}
+
+async fn add_flow(queue: &Queue, root: &str, children: usize) {
+    let node = |id: String, children: Vec<Value>| json!({ "name": "any", "queueName": "ring", "opts": { "jobId": id }, "children": children });
+    let children = (0..children)
+        .map(|n| node(format!("{root}-{n}"), vec![]))
+        .collect();
+    let flow: FlowNode = parse_flow(&node(root.to_owned(), children).to_string()).unwrap();
+    let flows = queue.flows();
+    let plan = flows.plan(vec![flow], &FlowOptions::default()).unwrap();
+    // A failover may be under way: adding the same plan again adds nothing twice.
+    eventually("the flow is added", async || plan.add().await.ok()).await;
+}
+
+/// Waits for a job through failovers, during which asking fails.
+async fn completes(queue: &Queue, id: &str) {
+    let what = format!("job {id} completes");
+    eventually(&what, async || {
+        (queue.state(id).await.ok()? == JobState::Completed).then_some(())
+    })
+    .await;
+}
+
+const CLUSTER: [&str; 4] = ["--cluster-enabled", "yes", "--cluster-node-timeout", "500"];
+
+/// Three masters that share the slots, and a replica of the one that holds the queue.
+async fn start_cluster(prefix: &str) -> (Vec<Node>, usize) {
+    let nodes: Vec<Node> = (0..4).map(|_| Node::start(&CLUSTER)).collect();
+    for (at, node) in nodes.iter().enumerate() {
+        eventually("a node answers", async || {
+            node.command::<String>(&["PING"]).await
+        })
+        .await;
+        let slots = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
+        if let Some((from, to)) = slots.get(at) {
+            node.command::<String>(&["CLUSTER", "ADDSLOTSRANGE", from, to])
+                .await
+                .unwrap();
+            let epoch = (at + 1).to_string();
+            node.command::<String>(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch])
+                .await
+                .unwrap();
+        }
+        let first = nodes[0].port.to_string();
+        node.command::<String>(&["CLUSTER", "MEET", "127.0.0.1", &first])
+            .await
+            .unwrap();
+    }
+    for node in &nodes {
+        eventually("the cluster forms", async || {
+            let info: String = node.command(&["CLUSTER", "INFO"]).await?;
+            (info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:4"))
+                .then_some(())
+        })
+        .await;
+    }
+    let slot: usize = nodes[0]
+        .command(&["CLUSTER", "KEYSLOT", prefix])
+        .await
+        .unwrap();
+    let holder = match slot {
+        0..=5460 => 0,
+        5461..=10922 => 1,
+        _ => 2,
+    };
+    let holder_id: String = nodes[holder].command(&["CLUSTER", "MYID"]).await.unwrap();
+    eventually("the replica follows", async || {
+        nodes[3]
+            .command::<String>(&["CLUSTER", "REPLICATE", &holder_id])
+            .await
+    })
+    .await;
+    in_step(&nodes[holder]).await;
+    (nodes, holder)
+}
+
+/// Waits until a replica has all that this master has.
+async fn in_step(master: &Node) {
+    eventually("a replica is in step", async || {
+        let replicas: u64 = master.command(&["WAIT", "1", "100"]).await?;
+        (replicas == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cluster_works_jobs_and_flows_through_a_failover() {
+    let (mut nodes, holder) = start_cluster("{bull}").await;
+    let addresses: Vec<String> = nodes.iter().take(3).map(Node::address).collect();
+    let url = format!("redis+cluster://{}", addresses.join(","));
+    let options = "lock_duration_ms = 2000\nstalled_interval_ms = 500\nmax_stalled_count = 100";
+    let section = queue_section("ring", "fixture-noop", options);
+
+    let mut untagged = TestHost::spawn(&format!("redis = \"{url}\"\n{section}"), &[]);
+    assert!(!untagged.ended().await.success());
+    assert!(
+        untagged.log().contains("has no hash tag"),
+        "{}",
+        untagged.log()
+    );
+
+    let mut host = TestHost::spawn(
+        &format!("redis = \"{url}\"\nprefix = \"{{bull}}\"\n{section}"),
+        &[],
+    );
+    host.logs("serving").await;
+    let queue = Queue::new(Redis::connect(&url).await.unwrap(), "{bull}", "ring");
+    add_flow(&queue, "before", 100).await;
+    completes(&queue, "before").await;
+
+    in_step(&nodes[holder]).await;
+    nodes[holder].child.kill().await.unwrap();
+    add_flow(&queue, "after", 100).await;
+    completes(&queue, "after").await;
+    completes(&queue, "before").await;
+    let role: Vec<redis::Value> = nodes[3].command(&["ROLE"]).await.unwrap();
+    assert_eq!(
+        role[0],
+        redis::Value::BulkString(b"master".to_vec()),
+        "the replica took over"
+    );
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn sentinels_lead_the_host_to_the_new_master() {
+    let mut master = Node::start(&[]);
+    let master_port = master.port.to_string();
+    let replica = Node::start(&["--replicaof", "127.0.0.1", &master_port]);
+    in_step(&master).await;
+    let sentinels: Vec<Node> = (0..3).map(|_| Node::sentinel(master.port)).collect();
+    for sentinel in &sentinels {
+        eventually("the sentinels know each other", async || {
+            let others: Vec<redis::Value> =
+                sentinel.command(&["SENTINEL", "SENTINELS", "ring"]).await?;
+            let replicas: Vec<redis::Value> =
+                sentinel.command(&["SENTINEL", "REPLICAS", "ring"]).await?;
+            (others.len() == 2 && replicas.len() == 1).then_some(())
+        })
+        .await;
+    }
+    let addresses: Vec<String> = sentinels.iter().map(Node::address).collect();
+    let url = format!("redis+sentinel://{}/ring", addresses.join(","));
+    let options = "lock_duration_ms = 2000\nstalled_interval_ms = 500\nmax_stalled_count = 100";
+    let section = queue_section("ring", "fixture-noop", options);
+    let mut host = TestHost::spawn(&format!("redis = \"{url}\"\n{section}"), &[]);
+    host.logs("serving").await;
+    let queue = Queue::new(Redis::connect(&url).await.unwrap(), "bull", "ring");
+    add_flow(&queue, "before", 20).await;
+    completes(&queue, "before").await;
+
+    in_step(&master).await;
+    master.child.kill().await.unwrap();
+    add_flow(&queue, "after", 20).await;
+    completes(&queue, "after").await;
+    completes(&queue, "before").await;
+    let role: Vec<redis::Value> = replica.command(&["ROLE"]).await.unwrap();
+    assert_eq!(
+        role[0],
+        redis::Value::BulkString(b"master".to_vec()),
+        "the replica took over"
+    );
+    host.stop().await;
+}
+
+/// A server certificate for 127.0.0.1 that is its own authority.
+fn write_certificate(dir: &Path) {
+    let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(dir.join("cert.pem"), certificate.cert.pem()).unwrap();
+    std::fs::write(dir.join("key.pem"), certificate.signing_key.serialize_pem()).unwrap();
+}
+
+#[tokio::test]
+async fn tls_and_acl_users_are_honoured() {
+    let dir = tempfile::tempdir().unwrap();
+    write_certificate(dir.path());
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (cert, key, tls_port) = (file("cert.pem"), file("key.pem"), free_port());
+    let port = tls_port.to_string();
+    let tls = [
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+    ];
+    let rest = ["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"];
+    let user = ["--user", "toril", "on", ">ole", "~bull:*", "&*", "+@all"];
+    let off = ["--user", "default", "off"];
+    let arguments: Vec<&str> = [&tls[..], &rest, &user, &off].concat();
+    let _server = Node::start_on(0, &arguments);
+    let url = format!("rediss://toril:ole@127.0.0.1:{tls_port}");
+    let authority = std::fs::read(&cert).unwrap();
+    let redis = eventually("the server answers", async || {
+        Redis::connect_trusting(&url, Some(&authority)).await.ok()
+    })
+    .await;
+    let untrusted = Redis::connect(&url)
+        .await
+        .err()
+        .expect("an unknown authority is refused");
+    assert!(
+        untrusted.to_string().to_lowercase().contains("certificate"),
+        "{untrusted}"
+    );
+
+    let processor = processor("fixture-noop");
+    let config = format!(
+        "redis = \"{url}\"\nredis_ca_file = {cert:?}\n[queues.ring]\nprocessor = {processor:?}\n"
+    );
+    let mut host = TestHost::spawn(&config, &[]);
+    host.logs("serving").await;
+    let queue = Queue::new(redis, "bull", "ring");
+    let id = queue
+        .add(&new_job("any", json!(null), json!({})))
+        .await
+        .unwrap();
+    reaches(&queue, &id, JobState::Completed).await;
+    assert!(
+        !host.log().contains("ole"),
+        "the password is in the log:\n{}",
+        host.log()
+    );
+    host.stop().await;
+
+    let wrong = config.replace("toril:ole", "toril:wrong");
+    let mut refused = TestHost::spawn(&wrong, &[]);
+    assert!(!refused.ended().await.success());
+    assert!(
+        refused.log().contains("WRONGPASS") || refused.log().contains("AuthenticationFailed"),
+        "{}",
+        refused.log()
+    );
+}
