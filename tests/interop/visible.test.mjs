@@ -1,9 +1,9 @@
 // What BullMQ's own tools see of a running `toril serve`.
 import { after, before, beforeEach, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Queue, QueueEvents, Worker } from 'bullmq';
+import { Queue, QueueEvents } from 'bullmq';
 import { eventually, processor, run, snapshot, startRedis, startToril } from './harness.mjs';
-import { idle, twin } from './scenarios.mjs';
+import { idle } from './scenarios.mjs';
 
 const QUEUE = 'visible';
 let redis;
@@ -136,21 +136,6 @@ test('a worker limiter spreads jobs over its windows', async () => {
     await settled();
     const starts = (await queue.getCompleted()).map((job) => job.processedOn).sort();
     assert.ok(starts[4] - starts[0] >= 290, `started at ${starts}`);
-  });
-});
-
-test('Node and toril share a queue: each job completes once', async () => {
-  const node = new Worker(QUEUE, twin({ queue }), { connection: redis.connection, concurrency: 10 });
-  await serving({ name: 'toril' }, async () => {
-    const jobs = Array.from({ length: 2000 }, (_, n) => ({ name: 'return', data: n }));
-    await queue.addBulk(jobs);
-    await settled();
-    const completed = await queue.getCompleted(0, -1);
-    assert.equal(completed.length, 2000);
-    assert.ok(completed.every((job) => job.attemptsMade === 1 && job.attemptsStarted === 1));
-    const byUs = completed.filter((job) => job.processedBy === 'toril').length;
-    assert.ok(byUs > 0 && byUs < 2000, `${byUs} of 2000 ran here`);
-    await node.close();
   });
 });
 
