@@ -120,6 +120,11 @@ struct QueueFile {
     limiter: Option<LimiterFile>,
     remove_on_complete: Option<KeepJobs>,
     remove_on_fail: Option<KeepJobs>,
+    skip_stalled_check: Option<bool>,
+    skip_lock_renewal: Option<bool>,
+    autorun: Option<bool>,
+    #[serde(default)]
+    backoff: BTreeMap<String, Vec<u64>>,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
@@ -258,6 +263,10 @@ impl QueueFile {
                 limiter: self.limiter.map(limiter),
                 remove_on_complete: self.remove_on_complete.unwrap_or(KeepJobs::ALL),
                 remove_on_fail: self.remove_on_fail.unwrap_or(KeepJobs::ALL),
+                backoff: self.backoff,
+                skip_stalled_check: self.skip_stalled_check.unwrap_or(false),
+                skip_lock_renewal: self.skip_lock_renewal.unwrap_or(false),
+                autorun: self.autorun.unwrap_or(true),
             },
             limits: self.limits,
             grants: self.grants,
@@ -269,7 +278,8 @@ impl QueueConfig {
     /// More than BullMQ's 1: an instance costs microseconds, not a process.
     const CONCURRENCY: usize = 50;
 
-    fn new(processor: PathBuf) -> Self {
+    /// A queue with this processor and the defaults of `toril serve`.
+    pub fn new(processor: PathBuf) -> Self {
         let worker = WorkerOptions {
             concurrency: Self::CONCURRENCY,
             ..WorkerOptions::default()
@@ -282,7 +292,8 @@ impl QueueConfig {
         }
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    /// Refuses what would stop a queue, or a host.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         let worker = &self.worker;
         for (name, value) in [
             ("concurrency", worker.concurrency as u64),

@@ -12,16 +12,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use backon::{ExponentialBuilder, Retryable as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, read_authority};
+use crate::host::Host;
 use crate::private_redis::{self, PrivateRedis};
-use crate::queue::{Queue, QueueError, Redis, redacted};
+use crate::queue::{QueueError, Redis, redacted};
 use crate::registry::Slot;
 use crate::runtime::Runtime;
-use crate::worker::{Phase, work};
 
 /// Where our own Redis keeps its data, below the working directory.
 const PRIVATE_REDIS_DIR: &str = ".toril/redis";
@@ -42,9 +40,12 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let (redis, private) = (redis?, private);
     redis.check_server().await.map_err(anyhow::Error::from)?;
     redis.check_prefix(&config.prefix)?;
-    let (phase, workers) = start_workers(&config, &redis, &slots, &runtime);
-    info!(queues = slots.len(), "serving");
-    supervise(&config, &mut signals, &slots, &runtime, phase, workers).await;
+    let host = Host::new(Arc::clone(&runtime), redis, &config.prefix);
+    for (name, slot) in slots {
+        host.attach_slot(&name, &config.queues[&name], slot)?;
+    }
+    info!(queues = config.queues.len(), "serving");
+    supervise(&host, &mut signals, config.grace_ms).await;
     if let Some(private) = private {
         private
             .stop()
@@ -125,75 +126,42 @@ async fn connect_until_answered(url: &str, authority: Option<&[u8]>) -> anyhow::
     Ok(redis)
 }
 
-fn start_workers(
-    config: &Config,
-    redis: &Redis,
-    slots: &BTreeMap<String, Arc<Slot>>,
-    runtime: &Arc<Runtime>,
-) -> (watch::Sender<Phase>, JoinSet<()>) {
-    let (phase, phases) = watch::channel(Phase::Work);
-    let mut workers = JoinSet::new();
-    for (name, slot) in slots {
-        let queue = Queue::new(redis.clone(), &config.prefix, name);
-        let options = config.queues[name].worker.clone();
-        workers.spawn(work(
-            queue,
-            options,
-            Arc::clone(slot),
-            Arc::clone(runtime),
-            phases.clone(),
-        ));
-    }
-    (phase, workers)
-}
-
 /// Reloads on SIGHUP; on SIGTERM or SIGINT drains, and returns when all workers have ended.
-async fn supervise(
-    config: &Config,
-    signals: &mut Signals,
-    slots: &BTreeMap<String, Arc<Slot>>,
-    runtime: &Arc<Runtime>,
-    phase: watch::Sender<Phase>,
-    mut workers: JoinSet<()>,
-) {
+async fn supervise(host: &Host, signals: &mut Signals, grace_ms: u64) {
     while signals.next().await == Asked::Reload {
-        reload(slots, runtime).await;
+        reload(host).await;
     }
     info!(
-        grace_ms = config.grace_ms,
+        grace_ms,
         "stopping: running jobs may end, a second signal ends them now"
     );
-    phase.send_replace(Phase::Drain);
-    let ended = async { while workers.join_next().await.is_some() {} };
-    tokio::pin!(ended);
+    host.drain_all();
     tokio::select! {
-        () = &mut ended => return,
-        () = tokio::time::sleep(Duration::from_millis(config.grace_ms)) => {
+        () = host.ended() => return,
+        () = tokio::time::sleep(Duration::from_millis(grace_ms)) => {
             warn!("grace time is over, running jobs are given back");
         }
         () = signals.stop() => warn!("second signal, running jobs are given back"),
     }
-    phase.send_replace(Phase::GiveBack);
+    host.give_back_all();
     tokio::select! {
-        () = &mut ended => {}
+        () = host.ended() => {}
         () = signals.stop() => warn!("third signal, leaving at once"),
     }
 }
 
-async fn reload(slots: &BTreeMap<String, Arc<Slot>>, runtime: &Arc<Runtime>) {
-    for (queue, slot) in slots {
-        match slot.reload(runtime).await {
-            Ok(true) => info!(
-                queue,
-                digest = slot.current().digest,
-                "processor was swapped"
-            ),
+async fn reload(host: &Host) {
+    for (queue, result) in host.reload().await {
+        match result {
+            Ok(true) => info!(queue, "processor was swapped"),
             Ok(false) => info!(queue, "processor is unchanged"),
-            Err(error) => error!(
-                queue,
-                error = format!("{error:#}"),
-                "swap was refused, the old processor stays"
-            ),
+            Err(error) => {
+                error!(
+                    queue,
+                    error = format!("{error:#}"),
+                    "swap was refused, the old processor stays"
+                );
+            }
         }
     }
 }

@@ -5,12 +5,14 @@
 //! guest calls arrives in [`imports`], which write to the queue. One `Outcome` comes back; only the
 //! worker settles it, together with the next fetch.
 //!
-//! [`daemon`] wires this for `toril serve` after [`config`] read what the operator wants;
+//! A [`host`] works any number of queues, attached and detached while it runs; [`daemon`] makes one for
+//! `toril serve` after [`config`] read what the operator wants;
 //! [`private_redis`] stands in where there is no Redis.
 
 pub mod config;
 pub mod daemon;
 pub mod execution;
+pub mod host;
 pub mod imports;
 pub mod private_redis;
 pub mod queue;

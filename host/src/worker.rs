@@ -1,42 +1,22 @@
 //! Works one queue: takes jobs, runs them, settles what comes back.
 //!
-//! One pump per queue sends one call at a time to Redis: the outcomes that came in since the last call,
-//! and the number of free slots. Under load the batches fill by themselves; on an idle queue a call
-//! carries one job. Only the pump settles.
+//! A [`Worker`] is the handle; the [`pump`] does the work, [`locks`] beside it keeps what it holds.
 
 mod locks;
 mod outcome;
+mod pump;
 
-use std::collections::HashMap;
-use std::pin::Pin;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
 use tokio::sync::watch;
-use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tokio::task::{JoinHandle, JoinSet};
 
-use crate::execution::{Outcome, execute};
-use crate::imports::{Backing, JobState};
-use crate::queue::{
-    ErrorCode, Fetch, Job, KeepJobs, Limiter, Marker, MarkerWait, Moved, Queue, QueueError,
-    Settled, Settlement, now_ms,
-};
+use crate::queue::{KeepJobs, Limiter, Queue};
 use crate::registry::Slot;
-use crate::runtime::{Cancel, Runtime, Stop};
+use crate::runtime::{Runtime, Stop};
 use locks::Running;
-
-/// The most outcomes, and the most jobs, that one call carries. Keeps Redis responsive: at about 25 µs
-/// per job a call holds it for some 2 ms.
-const BATCH_MAX: usize = 100;
-/// The longest that one wait for a marker lasts, as in BullMQ: a connection that died silently is noticed.
-const WAIT_MAX: Duration = Duration::from_secs(10);
-/// The longest that a rate-limited worker sleeps, so that delayed jobs are promoted meanwhile.
-const LIMITED_MAX: Duration = Duration::from_secs(30);
-const RETRY_MIN: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_secs(2);
+use pump::Pump;
 
 /// How a queue is worked. The names and defaults are those of BullMQ's `WorkerOptions`.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +43,15 @@ pub struct WorkerOptions {
     pub remove_on_fail: KeepJobs,
     /// Minutes of metrics to keep; none collects none.
     pub metrics_points: Option<u32>,
+    /// Backoff strategies of the user's own, by name: the delay before each next attempt, in ms; the last
+    /// one holds for all that follow.
+    pub backoff: BTreeMap<String, Vec<u64>>,
+    /// Leaves looking for jobs of dead workers to other workers.
+    pub skip_stalled_check: bool,
+    /// Leaves locks to run out: only for jobs that are shorter than a lock holds.
+    pub skip_lock_renewal: bool,
+    /// Starts at once; otherwise it rests until it is resumed.
+    pub autorun: bool,
 }
 
 impl Default for WorkerOptions {
@@ -79,13 +68,25 @@ impl Default for WorkerOptions {
             remove_on_complete: KeepJobs::ALL,
             remove_on_fail: KeepJobs::ALL,
             metrics_points: None,
+            backoff: BTreeMap::new(),
+            skip_stalled_check: false,
+            skip_lock_renewal: false,
+            autorun: true,
         }
     }
 }
 
-/// What the worker is asked to do. Sent by the daemon, only ever forward.
+/// What a worker is asked to do. Written by its handle, read by its pump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Control {
+    phase: Phase,
+    paused: bool,
+    concurrency: usize,
+}
+
+/// How far a worker is from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+enum Phase {
     /// Take jobs.
     Work,
     /// Take no more; let the running ones end.
@@ -94,490 +95,136 @@ pub enum Phase {
     GiveBack,
 }
 
-/// Works a queue until told otherwise; returns when nothing is left running.
-pub async fn work(
-    queue: Queue,
-    options: WorkerOptions,
-    slot: Arc<Slot>,
-    runtime: Arc<Runtime>,
-    phase: watch::Receiver<Phase>,
-) {
-    let running = Arc::new(Running::default());
-    let mut companions = JoinSet::new();
-    companions.spawn(locks::renew(
-        queue.clone(),
-        Arc::clone(&running),
-        options.lock_duration_ms,
-    ));
-    companions.spawn(locks::recover(
-        queue.clone(),
-        options.stalled_interval_ms,
-        options.max_stalled_count,
-    ));
-    Pump::new(queue, options, slot, runtime, running, phase)
-        .run()
-        .await;
-    companions.shutdown().await;
-}
-
-type MarkerFuture =
-    Pin<Box<dyn Future<Output = (Box<MarkerWait>, Result<Option<Marker>, QueueError>)> + Send>>;
-
-/// A settlement on its way, with the job for the case that it is refused.
-struct Pending {
-    job: Arc<Job>,
-    settlement: Settlement,
-}
-
-struct Pump {
-    queue: Queue,
-    options: WorkerOptions,
-    slot: Arc<Slot>,
-    runtime: Arc<Runtime>,
-    phase: watch::Receiver<Phase>,
+/// A running worker of one queue. Dropped, it gives its jobs back.
+pub struct Worker {
+    control: watch::Sender<Control>,
     running: Arc<Running>,
-    executions: JoinSet<Outcome>,
-    jobs: HashMap<Id, Arc<Job>>,
-    /// Outcomes that wait for the next call.
-    pending: Vec<Pending>,
-    token_base: Arc<str>,
-    token_number: u64,
-    /// The last fetch got less than it asked for: wait for a marker.
-    idle: bool,
-    limited_until: Option<Instant>,
-    next_delayed_ms: Option<u64>,
-    /// At rest, or out waiting. It is never dropped while it waits: it may have taken a marker.
-    marker: Option<Box<MarkerWait>>,
-    marker_future: Option<MarkerFuture>,
+    task: JoinHandle<()>,
 }
 
-enum Event {
-    Ended(Result<(Id, Outcome), JoinError>),
-    Marker(Box<MarkerWait>, Result<Option<Marker>, QueueError>),
-    LimitOver,
-    Phase,
-}
-
-impl Pump {
-    fn new(
+impl Worker {
+    /// Begins to work a queue.
+    pub fn start(
         queue: Queue,
         options: WorkerOptions,
         slot: Arc<Slot>,
         runtime: Arc<Runtime>,
-        running: Arc<Running>,
-        phase: watch::Receiver<Phase>,
     ) -> Self {
-        Pump {
-            marker: Some(Box::new(queue.marker_wait(options.name.as_deref()))),
-            queue,
-            options,
+        let control = Control {
+            phase: Phase::Work,
+            paused: !options.autorun,
+            concurrency: options.concurrency,
+        };
+        let (control, controlled) = watch::channel(control);
+        let running = Arc::new(Running::default());
+        let pump = Pump::new(
+            queue.clone(),
+            options.clone(),
             slot,
             runtime,
-            phase,
+            Arc::clone(&running),
+            controlled,
+        );
+        let task = tokio::spawn(work(queue, options, Arc::clone(&running), pump));
+        Worker {
+            control,
             running,
-            executions: JoinSet::new(),
-            jobs: HashMap::new(),
-            pending: Vec::new(),
-            token_base: uuid::Uuid::new_v4().to_string().into(),
-            token_number: 0,
-            idle: false,
-            limited_until: None,
-            next_delayed_ms: None,
-            marker_future: None,
+            task,
         }
     }
 
-    async fn run(mut self) {
-        self.announce().await;
-        loop {
-            while let Some(ended) = self.executions.try_join_next_with_id() {
-                self.note_end(ended).await;
-            }
-            let want = self.want();
-            if !self.pending.is_empty() || (want > 0 && !self.idle) {
-                self.settle_and_fetch(want).await;
-            } else if self.phase() != Phase::Work && self.executions.is_empty() {
-                break;
-            } else {
-                let event = self.next_event(want).await;
-                self.handle(event).await;
-            }
-        }
+    /// Takes no more jobs; those that run go on.
+    pub fn pause(&self) {
+        self.control.send_modify(|control| control.paused = true);
     }
 
-    fn phase(&self) -> Phase {
-        *self.phase.borrow()
+    /// Takes jobs again.
+    pub fn resume(&self) {
+        self.control.send_modify(|control| control.paused = false);
     }
 
-    /// How many jobs to take with the next call.
-    fn want(&self) -> usize {
-        if self.phase() != Phase::Work || self.limited_until.is_some() {
-            return 0;
-        }
-        self.options
-            .concurrency
-            .saturating_sub(self.executions.len())
-            .min(BATCH_MAX)
+    /// True while it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.control.borrow().paused
     }
 
-    /// Opens the blocking connection at once, so that the worker is seen even while it is busy.
-    async fn announce(&mut self) {
-        if let Some(marker) = &mut self.marker
-            && let Err(error) = marker.connect().await
-        {
-            warn!(queue = self.queue.keys().name(), %error, "blocking connection failed, it is tried again");
-        }
+    /// Changes how many jobs run at once; more than that end as they are.
+    pub fn set_concurrency(&self, concurrency: usize) {
+        self.control
+            .send_modify(|control| control.concurrency = concurrency.max(1));
     }
 
-    async fn next_event(&mut self, want: usize) -> Event {
-        if want > 0 {
-            self.start_waiting();
-        }
-        let limited_until = self.limited_until;
-        tokio::select! {
-            Some(ended) = self.executions.join_next_with_id() => Event::Ended(ended),
-            Some((wait, marker)) = poll_marker(&mut self.marker_future) => Event::Marker(wait, marker),
-            () = until(limited_until) => Event::LimitOver,
-            _ = self.phase.changed() => Event::Phase,
-        }
+    /// How many jobs may run at once.
+    pub fn concurrency(&self) -> usize {
+        self.control.borrow().concurrency
     }
 
-    async fn handle(&mut self, event: Event) {
-        match event {
-            Event::Ended(ended) => self.note_end(ended).await,
-            Event::Marker(wait, marker) => {
-                self.marker = Some(wait);
-                self.marker_future = None;
-                self.note_marker(marker).await;
-            }
-            Event::LimitOver => {
-                self.limited_until = None;
-                self.idle = false;
-            }
-            Event::Phase => {
-                if self.phase() == Phase::GiveBack {
-                    self.running.stop_all(Stop::Shutdown);
-                }
-            }
-        }
+    /// How many jobs it holds: running, or about to be settled.
+    pub fn running(&self) -> usize {
+        self.running.len()
     }
 
-    /// Begins to wait for a marker, unless that is under way.
-    fn start_waiting(&mut self) {
-        let Some(mut wait) = self.marker.take() else {
-            return;
-        };
-        let drain_delay = Duration::from_millis(self.options.drain_delay_ms);
-        let timeout = match self.next_delayed_ms {
-            Some(due) => Duration::from_millis(due.saturating_sub(now_ms())).min(WAIT_MAX),
-            None => drain_delay,
-        };
-        // A zero timeout would wait for ever.
-        let timeout = timeout.max(Duration::from_millis(1));
-        self.marker_future = Some(Box::pin(async move {
-            let marker = wait.next(timeout).await;
-            (wait, marker)
-        }));
+    /// Stops a running job, which fails for good. False: it does not run here.
+    pub fn cancel(&self, job_id: &str) -> bool {
+        self.running.stop(job_id, Stop::Cancelled)
     }
 
-    async fn note_marker(&mut self, marker: Result<Option<Marker>, QueueError>) {
-        match marker {
-            Ok(Some(Marker::Delayed(due))) if due > now_ms() => self.next_delayed_ms = Some(due),
-            Ok(marker) => {
-                self.next_delayed_ms = None;
-                self.idle = false;
-                if let Some(marker) = marker
-                    && self.want() == 0
-                {
-                    // Whoever has room may take what it announces.
-                    let returned = self.queue.return_marker(marker).await;
-                    returned.unwrap_or_else(|error| debug!(%error, "marker could not be returned"));
-                }
-            }
-            Err(error) => {
-                debug!(queue = self.queue.keys().name(), %error, "waiting for work failed, it is tried again");
-                tokio::time::sleep(RETRY_MIN).await;
-                self.idle = false;
-            }
-        }
+    /// Takes no more jobs for good, and lets the running ones end.
+    pub fn drain(&self) {
+        self.advance(Phase::Drain);
     }
 
-    /// Turns the end of an execution into a settlement for the next call.
-    async fn note_end(&mut self, ended: Result<(Id, Outcome), JoinError>) {
-        let (id, outcome) = match ended {
-            Ok(ended) => ended,
-            Err(panic) => {
-                error!(queue = self.queue.keys().name(), %panic, "execution panicked: this is a bug of toril");
-                (
-                    panic.id(),
-                    Outcome::failed("internal error of the job host"),
-                )
-            }
-        };
-        let Some(job) = self.jobs.remove(&id) else {
-            return;
-        };
-        if let Outcome::RateLimited(duration_ms) = outcome {
-            self.limit(duration_ms).await;
-        }
-        self.push_outcome(job, outcome);
+    /// Stops the running jobs and gives them back.
+    pub fn give_back(&self) {
+        self.advance(Phase::GiveBack);
     }
 
-    fn push_outcome(&mut self, job: Arc<Job>, outcome: Outcome) {
-        match outcome::settlement(&job, outcome, &self.options) {
-            Some(kind) => {
-                let settlement = Settlement {
-                    job_id: job.id.clone(),
-                    token: job.token.clone(),
-                    kind,
-                };
-                self.pending.push(Pending { job, settlement });
-            }
-            None => self.running.remove(&job),
-        }
+    /// Only ever forward: what was given up does not come back.
+    fn advance(&self, phase: Phase) {
+        self.control
+            .send_modify(|control| control.phase = control.phase.max(phase));
     }
 
-    async fn limit(&mut self, duration_ms: u64) {
-        if let Err(error) = self.queue.rate_limit(duration_ms).await {
-            warn!(queue = self.queue.keys().name(), %error, "rate limit could not be stored");
-        }
-        self.limited_until =
-            Some(Instant::now() + Duration::from_millis(duration_ms).min(LIMITED_MAX));
+    /// True once nothing is left running.
+    pub fn is_ended(&self) -> bool {
+        self.task.is_finished()
     }
 
-    /// One call: settles what waits, takes up to `want` jobs, and starts them. Repeats while Redis is away.
-    async fn settle_and_fetch(&mut self, want: usize) {
-        let batch: Vec<Pending> = self
-            .pending
-            .drain(..self.pending.len().min(BATCH_MAX))
-            .collect();
-        let settlements: Vec<Settlement> = batch
-            .iter()
-            .map(|pending| pending.settlement.clone())
-            .collect();
-        let mut fetch = self.fetch(want);
-        let mut uncertain = false;
-        let mut pause = RETRY_MIN;
-        loop {
-            match self.queue.settle_and_fetch(&settlements, &fetch).await {
-                Ok(settled) => return self.apply(batch, settled, fetch.want, uncertain),
-                Err(error) if error.is_transient() => {
-                    if !uncertain {
-                        warn!(queue = self.queue.keys().name(), %error, "redis is away, settling is repeated until it is back");
-                    }
-                    uncertain = true;
-                    if self.phase() == Phase::GiveBack {
-                        // Nobody is left to wait: locks run out and other workers take over.
-                        error!(
-                            jobs = batch.len(),
-                            "host stops while redis is away; the jobs run again"
-                        );
-                        batch
-                            .iter()
-                            .for_each(|pending| self.running.remove(&pending.job));
-                        return;
-                    }
-                    fetch = self
-                        .recover_lost_call(fetch, &settlements, &mut pause)
-                        .await;
-                }
-                Err(error) if settlements.len() > 1 => {
-                    warn!(queue = self.queue.keys().name(), %error, "a batch was refused, its jobs are settled one by one");
-                    return self.settle_one_by_one(batch).await;
-                }
-                Err(error) => {
-                    // What Redis refuses for good, such as a key of the wrong type, needs a person.
-                    error!(queue = self.queue.keys().name(), %error, "redis refused a call");
-                    batch
-                        .iter()
-                        .for_each(|pending| self.running.remove(&pending.job));
-                    tokio::time::sleep(RETRY_MAX).await;
-                    return;
-                }
-            }
+    /// Waits until nothing is left running, after [`drain`](Worker::drain) or [`give_back`](Worker::give_back).
+    pub async fn ended(&mut self) {
+        if let Err(error) = (&mut self.task).await {
+            tracing::error!(%error, "worker panicked: this is a bug of toril");
         }
-    }
-
-    fn fetch(&mut self, want: usize) -> Fetch {
-        let token_number = self.token_number;
-        self.token_number += want as u64;
-        Fetch {
-            worker: self.options.name.clone(),
-            lock_ms: self.options.lock_duration_ms,
-            want,
-            token_base: Arc::clone(&self.token_base),
-            token_number,
-            limiter: self.options.limiter,
-            metrics_points: self.options.metrics_points,
-        }
-    }
-
-    /// Waits for Redis, then starts the jobs that the lost call took, and takes locks again that ran out
-    /// meanwhile. Returns the fetch for the next try.
-    async fn recover_lost_call(
-        &mut self,
-        lost: Fetch,
-        settlements: &[Settlement],
-        pause: &mut Duration,
-    ) -> Fetch {
-        let jobs = loop {
-            tokio::time::sleep(*pause + *pause * fastrand::u32(0..50) / 100).await;
-            *pause = (*pause * 2).min(RETRY_MAX);
-            match self.queue.reclaim(&lost).await {
-                Ok(jobs) => break jobs,
-                Err(_) if self.phase() == Phase::GiveBack => break Vec::new(),
-                Err(error) => debug!(%error, "redis is still away"),
-            }
-        };
-        let locks = settlements
-            .iter()
-            .map(|settlement| (&*settlement.job_id, &*settlement.token));
-        if let Err(error) = self
-            .queue
-            .extend_locks(locks, self.options.lock_duration_ms)
-            .await
-        {
-            debug!(%error, "locks could not be renewed");
-        }
-        let want = lost.want.saturating_sub(jobs.len());
-        info!(
-            queue = self.queue.keys().name(),
-            jobs = jobs.len(),
-            "redis is back"
-        );
-        self.start_all(jobs);
-        self.fetch(want)
-    }
-
-    async fn settle_one_by_one(&mut self, batch: Vec<Pending>) {
-        for pending in batch {
-            if let Err(error) = self.queue.settle_one(pending.settlement).await {
-                error!(queue = self.queue.keys().name(), job_id = &*pending.job.id, %error, "job could not be settled");
-            }
-            self.running.remove(&pending.job);
-        }
-    }
-
-    /// Takes in the answer of a call. `uncertain`: an earlier try may have been carried out.
-    fn apply(&mut self, batch: Vec<Pending>, settled: Settled, want: usize, uncertain: bool) {
-        for (pending, result) in batch.into_iter().zip(settled.results) {
-            self.note_settled(pending, result, uncertain);
-        }
-        if want > 0 {
-            self.idle = settled.jobs.len() < want;
-            self.next_delayed_ms = settled.next_delayed_ms;
-            if settled.limited_ms > 0 {
-                let wait = Duration::from_millis(settled.limited_ms).min(LIMITED_MAX);
-                self.limited_until = Some(Instant::now() + wait);
-            }
-        }
-        self.start_all(settled.jobs);
-    }
-
-    fn note_settled(
-        &mut self,
-        pending: Pending,
-        result: Result<Moved, QueueError>,
-        uncertain: bool,
-    ) {
-        let queue = self.queue.keys().name();
-        let error = match result {
-            Ok(_) => return self.running.remove(&pending.job),
-            Err(error) => error,
-        };
-        match &error {
-            QueueError::Job {
-                code: ErrorCode::JobPendingChildren,
-                ..
-            } => {
-                self.push_outcome(pending.job, Outcome::failed(error.to_string()));
-            }
-            QueueError::Job {
-                code: ErrorCode::JobHasFailedChildren,
-                ..
-            } => {
-                self.push_outcome(pending.job, Outcome::unrecoverable(error.to_string()));
-            }
-            QueueError::Job { code, .. } if code.is_lost() && uncertain => {
-                debug!(queue, job_id = &*pending.job.id, %error, "job was settled by the call whose reply was lost");
-                self.running.remove(&pending.job);
-            }
-            _ => {
-                warn!(queue, job_id = &*pending.job.id, %error, "outcome was dropped: the job is not this worker's any more");
-                self.running.remove(&pending.job);
-            }
-        }
-    }
-
-    fn start_all(&mut self, jobs: Vec<Job>) {
-        for job in jobs {
-            self.start(Arc::new(job));
-        }
-    }
-
-    fn start(&mut self, job: Arc<Job>) {
-        let cancel = Arc::new(Cancel::default());
-        self.running.insert(&job, Arc::clone(&cancel));
-        let refusal = outcome::must_not_run(&job, &self.options);
-        if let (Some(reason), None) = (&refusal, &job.scheduler) {
-            return self.push_outcome(job, Outcome::unrecoverable(reason));
-        }
-        let (runtime, slot, queue) = (
-            Arc::clone(&self.runtime),
-            Arc::clone(&self.slot),
-            self.queue.clone(),
-        );
-        let running_job = Arc::clone(&job);
-        let task = self.executions.spawn(async move {
-            advance_scheduler(&queue, &running_job).await;
-            if let Some(reason) = refusal {
-                return Outcome::unrecoverable(reason);
-            }
-            let _place = runtime.place().await;
-            let processor = slot.current();
-            let backing = Backing::Queue(queue.clone());
-            let state = JobState::new(
-                running_job,
-                &queue,
-                backing,
-                slot.limits(),
-                Arc::clone(&cancel),
-            )
-            .with_grants(slot.grants());
-            execute(&runtime, &processor, state, &cancel).await
-        });
-        self.jobs.insert(task.id(), job);
     }
 }
 
-/// Adds the next job of the scheduler that made this one, before this one runs.
-async fn advance_scheduler(queue: &Queue, job: &Job) {
-    let Some(scheduler) = &job.scheduler else {
-        return;
-    };
-    let advanced = (|| queue.advance_scheduler(job))
-        .retry(
-            ExponentialBuilder::default()
-                .with_max_delay(RETRY_MAX)
-                .without_max_times(),
-        )
-        .when(QueueError::is_transient)
-        .await;
-    if let Err(error) = advanced {
-        error!(queue = queue.keys().name(), scheduler, %error, "scheduler cannot go on");
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
-async fn poll_marker(
-    future: &mut Option<MarkerFuture>,
-) -> Option<(Box<MarkerWait>, Result<Option<Marker>, QueueError>)> {
-    Some(future.as_mut()?.await)
-}
-
-/// Never ends where there is no time to wait for.
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
+async fn work(queue: Queue, options: WorkerOptions, running: Arc<Running>, pump: Pump) {
+    let mut companions = JoinSet::new();
+    if !options.skip_lock_renewal {
+        companions.spawn(locks::renew(
+            queue.clone(),
+            running,
+            options.lock_duration_ms,
+        ));
     }
+    if !options.skip_stalled_check {
+        let WorkerOptions {
+            stalled_interval_ms,
+            max_stalled_count,
+            ..
+        } = options;
+        companions.spawn(locks::recover(
+            queue,
+            stalled_interval_ms,
+            max_stalled_count,
+        ));
+    }
+    pump.run().await;
+    companions.shutdown().await;
 }

@@ -8,6 +8,7 @@ mod crashes;
 mod flows;
 mod guests;
 mod harness;
+mod host;
 mod lifecycle;
 mod queue;
 mod topologies;

@@ -180,8 +180,21 @@ async fn start_cluster(prefix: &str) -> (Vec<Node>, usize) {
 /// Waits until a replica has all that this master has.
 async fn in_step(master: &Node) {
     eventually("a replica is in step", async || {
-        let replicas: u64 = master.command(&["WAIT", "1", "100"]).await?;
-        (replicas == 1).then_some(())
+        let client = redis::Client::open(format!("redis://{}", master.address())).ok()?;
+        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+        // `WAIT` waits for what this connection wrote, and so for all that was written before.
+        let write = redis::cmd("SET")
+            .arg("{bull}:in-step")
+            .arg(1)
+            .exec_async(&mut connection)
+            .await;
+        write.ok()?;
+        let wait = redis::cmd("WAIT")
+            .arg(1)
+            .arg(100)
+            .query_async::<u64>(&mut connection)
+            .await;
+        (wait.ok()? == 1).then_some(())
     })
     .await;
 }

@@ -57,10 +57,16 @@ impl Running {
         }
     }
 
-    fn stop(&self, id: &str, reason: Stop) {
-        if let Some(held) = self.jobs().get(id) {
-            held.cancel.stop(reason);
-        }
+    /// Stops a job. False: it is not held here.
+    pub(super) fn stop(&self, id: &str, reason: Stop) -> bool {
+        self.jobs()
+            .get(id)
+            .inspect(|held| held.cancel.stop(reason))
+            .is_some()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.jobs().len()
     }
 
     fn locks(&self) -> Vec<(Arc<str>, Arc<str>)> {

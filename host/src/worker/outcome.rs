@@ -65,10 +65,7 @@ fn after_failure(
             keep,
         };
     }
-    let backoff = job.options.backoff.as_ref();
-    match backoff.map_or(0, |backoff| {
-        backoff.delay_after(attempt.made, fastrand::f64())
-    }) {
+    match delay_after(job, attempt.made, options) {
         0 => SettlementKind::Retry {
             attempt,
             lifo: job.options.lifo.unwrap_or(false),
@@ -78,6 +75,18 @@ fn after_failure(
             attempt: Some(attempt),
         },
     }
+}
+
+/// How long to wait before the next attempt, in ms. A strategy that nobody knows waits its plain delay.
+fn delay_after(job: &Job, attempts_made: u32, options: &WorkerOptions) -> u64 {
+    let Some(backoff) = &job.options.backoff else {
+        return 0;
+    };
+    if let Some(delays) = options.backoff.get(&backoff.kind) {
+        let at = (attempts_made.max(1) as usize - 1).min(delays.len().saturating_sub(1));
+        return delays.get(at).copied().unwrap_or(0);
+    }
+    backoff.delay_after(attempts_made, fastrand::f64())
 }
 
 /// Appends to the stored traces, keeping as many as the job wants.
@@ -133,6 +142,18 @@ mod tests {
             matches!(unrecoverable, SettlementKind::Failed { .. }),
             "{unrecoverable:?}"
         );
+    }
+
+    #[test]
+    fn own_strategy_gives_its_delays_and_then_its_last() {
+        let mut options = WorkerOptions::default();
+        options.backoff.insert("gentle".into(), vec![10, 200]);
+        for (made, delay) in [(1, 10), (2, 200), (9, 200)] {
+            let job = job(r#"{"attempts":99,"backoff":{"type":"gentle"}}"#, 0);
+            assert_eq!(delay_after(&job, made, &options), delay);
+        }
+        let unknown = job(r#"{"attempts":99,"backoff":{"type":"other","delay":7}}"#, 0);
+        assert_eq!(delay_after(&unknown, 1, &options), 7);
     }
 
     #[test]

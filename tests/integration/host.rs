@@ -1,0 +1,144 @@
+//! The host as a library: queues attached, changed and detached while it runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+use toril::config::QueueConfig;
+use toril::host::{Detach, Host};
+use toril::queue::{JobState, Queue};
+use toril::runtime::{Runtime, RuntimeOptions};
+
+use crate::harness::{TestRedis, add, eventually, processor, reaches};
+
+async fn host(redis: &TestRedis) -> (Host, Queue) {
+    let options = RuntimeOptions {
+        executions_max: 20,
+        ..RuntimeOptions::default()
+    };
+    let runtime = Arc::new(Runtime::new(&options).unwrap());
+    let host = Host::new(runtime, redis.connect().await, "bull");
+    (host, redis.queue("ring").await)
+}
+
+fn config(concurrency: usize) -> QueueConfig {
+    let mut config = QueueConfig::new(processor("fixture-misbehaving"));
+    config.worker.concurrency = concurrency;
+    config
+}
+
+#[tokio::test]
+async fn queue_is_attached_and_detached_while_the_host_runs() {
+    let redis = TestRedis::start(false).await;
+    let (host, queue) = host(&redis).await;
+    let id = add(&queue, "fine", json!(null)).await;
+    host.attach("ring", &config(5)).await.unwrap();
+    reaches(&queue, &id, JobState::Completed).await;
+    let status = &host.status()[0];
+    assert_eq!(
+        (&*status.queue, status.concurrency, status.paused),
+        ("ring", 5, false)
+    );
+    assert!(
+        host.attach("ring", &config(5))
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("attached already")
+    );
+
+    let running = add(&queue, "sleep", json!(150)).await;
+    reaches(&queue, &running, JobState::Active).await;
+    host.detach("ring", Detach::Wait).await.unwrap();
+    assert_eq!(queue.state(&running).await.unwrap(), JobState::Completed);
+    let later = add(&queue, "fine", json!(null)).await;
+    assert_eq!(queue.state(&later).await.unwrap(), JobState::Waiting);
+    assert!(
+        host.detach("ring", Detach::Wait)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("not attached")
+    );
+
+    host.attach("ring", &config(1)).await.unwrap();
+    reaches(&queue, &later, JobState::Completed).await;
+    let endless = add(&queue, "loop", json!(null)).await;
+    reaches(&queue, &endless, JobState::Active).await;
+    host.detach("ring", Detach::GiveBack).await.unwrap();
+    assert_eq!(queue.state(&endless).await.unwrap(), JobState::Waiting);
+}
+
+#[tokio::test]
+async fn refused_queue_leaves_the_host_as_it_was() {
+    let redis = TestRedis::start(false).await;
+    let (host, _) = host(&redis).await;
+    let missing = QueueConfig::new(PathBuf::from("missing.wasm"));
+    assert!(host.attach("ring", &missing).await.is_err());
+    let mut zero = config(1);
+    zero.worker.lock_duration_ms = 0;
+    assert!(host.attach("ring", &zero).await.is_err());
+    assert!(host.status().is_empty());
+    assert!(host.pause("ring").is_err() && host.cancel("ring", "1").is_err());
+}
+
+#[tokio::test]
+async fn worker_rests_while_it_is_paused_and_starts_so_without_autorun() {
+    let redis = TestRedis::start(false).await;
+    let (host, queue) = host(&redis).await;
+    let mut resting = config(5);
+    resting.worker.autorun = false;
+    host.attach("ring", &resting).await.unwrap();
+    let first = add(&queue, "fine", json!(null)).await;
+    assert!(host.status()[0].paused);
+    host.resume("ring").unwrap();
+    reaches(&queue, &first, JobState::Completed).await;
+    // A job that runs when the worker is paused goes on.
+    let running = add(&queue, "sleep", json!(100)).await;
+    reaches(&queue, &running, JobState::Active).await;
+    host.pause("ring").unwrap();
+    let second = add(&queue, "fine", json!(null)).await;
+    reaches(&queue, &running, JobState::Completed).await;
+    assert_eq!(queue.state(&second).await.unwrap(), JobState::Waiting);
+    host.resume("ring").unwrap();
+    reaches(&queue, &second, JobState::Completed).await;
+}
+
+#[tokio::test]
+async fn concurrency_changes_while_jobs_run() {
+    let redis = TestRedis::start(false).await;
+    let (host, queue) = host(&redis).await;
+    host.attach("ring", &config(1)).await.unwrap();
+    for _ in 0..6 {
+        add(&queue, "sleep", json!(3_600_000)).await;
+    }
+    let active = async |jobs: u64| {
+        let now: u64 = redis.command(&["LLEN", "bull:ring:active"]).await;
+        (now == jobs).then_some(())
+    };
+    eventually("one job runs", async || active(1).await).await;
+    assert!(host.set_concurrency("ring", 0).is_err());
+    host.set_concurrency("ring", 4).unwrap();
+    eventually("four jobs run", async || active(4).await).await;
+    host.detach("ring", Detach::GiveBack).await.unwrap();
+    eventually("none runs", async || active(0).await).await;
+}
+
+#[tokio::test]
+async fn cancelled_job_fails_for_good_whatever_it_does() {
+    let redis = TestRedis::start(false).await;
+    let (host, queue) = host(&redis).await;
+    host.attach("ring", &config(5)).await.unwrap();
+    for name in ["loop", "sleep"] {
+        let job = crate::harness::new_job(name, json!(3_600_000), json!({ "attempts": 5 }));
+        let id = queue.add(&job).await.unwrap();
+        reaches(&queue, &id, JobState::Active).await;
+        eventually("the job is cancelled", async || {
+            host.cancel("ring", &id).unwrap().then_some(())
+        })
+        .await;
+        let job = reaches(&queue, &id, JobState::Failed).await;
+        assert_eq!(job["failedReason"], "job was cancelled");
+    }
+    assert!(!host.cancel("ring", "unknown").unwrap());
+}
