@@ -32,6 +32,8 @@ pub struct Config {
     pub prefix: String,
     /// How long running jobs may take to end when the host stops, in ms.
     pub grace_ms: u64,
+    /// Where traces go: a collector that speaks OTLP over HTTP. None are recorded where there is none.
+    pub otlp_endpoint: Option<String>,
     /// The engine.
     pub runtime: RuntimeOptions,
     /// By queue name.
@@ -43,6 +45,8 @@ pub struct Config {
 pub struct QueueConfig {
     /// The component.
     pub processor: PathBuf,
+    /// The prefix of its keys, where it is not the host's.
+    pub prefix: Option<String>,
     /// The worker.
     pub worker: WorkerOptions,
     /// What one attempt may use.
@@ -88,6 +92,7 @@ struct File {
     local_redis_port: Option<u16>,
     prefix: Option<String>,
     grace_ms: Option<u64>,
+    otlp_endpoint: Option<String>,
     runtime: RuntimeFile,
     queues: BTreeMap<String, QueueFile>,
     /// Paths in the file are relative to it.
@@ -109,6 +114,7 @@ struct RuntimeFile {
 #[serde(deny_unknown_fields)]
 struct QueueFile {
     processor: PathBuf,
+    prefix: Option<String>,
     concurrency: Option<usize>,
     name: Option<String>,
     lock_duration_ms: Option<u64>,
@@ -209,6 +215,9 @@ impl File {
                 .unwrap_or(DEFAULT_REDIS_PORT),
             prefix,
             grace_ms: self.grace_ms.unwrap_or(30_000),
+            otlp_endpoint: self
+                .otlp_endpoint
+                .or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok()),
             runtime,
             queues,
         })
@@ -249,6 +258,7 @@ impl QueueFile {
         };
         QueueConfig {
             processor: dir.join(self.processor),
+            prefix: self.prefix,
             worker: WorkerOptions {
                 concurrency: self.concurrency.unwrap_or(QueueConfig::CONCURRENCY),
                 name: self.name,
@@ -286,6 +296,7 @@ impl QueueConfig {
         };
         QueueConfig {
             processor,
+            prefix: None,
             worker,
             limits: Limits::default(),
             grants: Grants::default(),

@@ -20,6 +20,7 @@ use crate::private_redis::{self, PrivateRedis};
 use crate::queue::{QueueError, Redis, redacted};
 use crate::registry::Slot;
 use crate::runtime::Runtime;
+use crate::telemetry::Telemetry;
 
 /// Where our own Redis keeps its data, below the working directory.
 const PRIVATE_REDIS_DIR: &str = ".toril/redis";
@@ -39,13 +40,22 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let (redis, private) = (redis?, private);
     redis.check_server().await.map_err(anyhow::Error::from)?;
-    redis.check_prefix(&config.prefix)?;
-    let host = Host::new(Arc::clone(&runtime), redis, &config.prefix);
+    let telemetry = config
+        .otlp_endpoint
+        .as_deref()
+        .map(Telemetry::new)
+        .transpose()?
+        .map(Arc::new);
+    let host =
+        Host::new(Arc::clone(&runtime), redis, &config.prefix).with_telemetry(telemetry.clone());
     for (name, slot) in slots {
         host.attach_slot(&name, &config.queues[&name], slot)?;
     }
     info!(queues = config.queues.len(), "serving");
     supervise(&host, &mut signals, config.grace_ms).await;
+    if let Some(telemetry) = telemetry {
+        tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;
+    }
     if let Some(private) = private {
         private
             .stop()

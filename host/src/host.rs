@@ -14,6 +14,7 @@ use crate::config::QueueConfig;
 use crate::queue::{Queue, Redis};
 use crate::registry::Slot;
 use crate::runtime::Runtime;
+use crate::telemetry::Telemetry;
 use crate::worker::Worker;
 
 /// The queues that one process works.
@@ -21,6 +22,7 @@ pub struct Host {
     runtime: Arc<Runtime>,
     redis: Redis,
     prefix: String,
+    telemetry: Option<Arc<Telemetry>>,
     attached: Mutex<BTreeMap<String, Attached>>,
 }
 
@@ -61,8 +63,15 @@ impl Host {
             runtime,
             redis,
             prefix: prefix.to_owned(),
+            telemetry: None,
             attached: Mutex::default(),
         }
+    }
+
+    /// Records a span for each attempt of the queues that are attached from now on.
+    pub fn with_telemetry(mut self, telemetry: Option<Arc<Telemetry>>) -> Self {
+        self.telemetry = telemetry;
+        self
     }
 
     fn attached(&self) -> MutexGuard<'_, BTreeMap<String, Attached>> {
@@ -94,12 +103,15 @@ impl Host {
         if attached.contains_key(name) {
             bail!("queue `{name}` is attached already");
         }
-        let queue = Queue::new(self.redis.clone(), &self.prefix, name);
+        let prefix = config.prefix.as_deref().unwrap_or(&self.prefix);
+        self.redis.check_prefix(prefix)?;
+        let queue = Queue::new(self.redis.clone(), prefix, name);
         let worker = Worker::start(
             queue,
             config.worker.clone(),
             Arc::clone(&slot),
             Arc::clone(&self.runtime),
+            self.telemetry.clone(),
         );
         attached.insert(name.to_owned(), Attached { slot, worker });
         Ok(())

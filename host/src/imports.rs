@@ -97,6 +97,8 @@ pub struct JobState {
     pub(crate) limits: Limits,
     pub(crate) quota: Quota,
     pub(crate) grants: Arc<Grants>,
+    /// What the jobs that the guest adds carry, to belong to the same trace.
+    pub(crate) trace: Option<String>,
     log_budget: LogBudget,
     cancel: Arc<Cancel>,
     deadline: Instant,
@@ -127,6 +129,12 @@ impl JobState {
     /// Gives the guest rights beyond its job.
     pub fn with_grants(mut self, grants: Arc<Grants>) -> Self {
         self.grants = grants;
+        self
+    }
+
+    /// Lets the jobs that the guest adds belong to a trace.
+    pub fn with_trace(mut self, trace: Option<String>) -> Self {
+        self.trace = trace;
         self
     }
 
@@ -183,6 +191,7 @@ impl JobState {
             last_words: None,
             quota: Quota::new(limits),
             grants: Arc::default(),
+            trace: None,
             log_budget,
             cancel,
             deadline: Instant::now() + Duration::from_millis(limits.deadline_ms),

@@ -18,4 +18,5 @@ pub mod private_redis;
 pub mod queue;
 pub mod registry;
 pub mod runtime;
+pub mod telemetry;
 pub mod worker;

@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::queue::{KeepJobs, Limiter, Queue};
 use crate::registry::Slot;
 use crate::runtime::{Runtime, Stop};
+use crate::telemetry::Telemetry;
 use locks::Running;
 use pump::Pump;
 
@@ -109,6 +110,7 @@ impl Worker {
         options: WorkerOptions,
         slot: Arc<Slot>,
         runtime: Arc<Runtime>,
+        telemetry: Option<Arc<Telemetry>>,
     ) -> Self {
         let control = Control {
             phase: Phase::Work,
@@ -122,6 +124,7 @@ impl Worker {
             options.clone(),
             slot,
             runtime,
+            telemetry,
             Arc::clone(&running),
             controlled,
         );

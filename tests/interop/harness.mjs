@@ -64,11 +64,14 @@ export async function startRedis() {
   };
 }
 
-/** `toril serve`, ready. `queues` maps a name to { processor, ...keys of its section in toril.toml }. */
-export async function startToril(redis, queues, { prefix = 'bull' } = {}) {
+/**
+ * `toril serve`, ready. `queues` maps a name to { processor, ...keys of its section in toril.toml }, `settings`
+ * are other keys of the file.
+ */
+export async function startToril(redis, queues, settings = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'toril-interop-'));
   const config = join(dir, 'toril.toml');
-  await writeFile(config, toToml({ redis: redis.url, prefix, queues }));
+  await writeFile(config, toToml({ redis: redis.url, ...settings, queues }));
   const child = spawn(toril, ['serve', '--config', config], { stdio: ['ignore', 'ignore', 'pipe'] });
   let log = '';
   child.stderr.on('data', (chunk) => (log += chunk));

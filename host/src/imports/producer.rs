@@ -1,6 +1,6 @@
 //! `toril:processor/producer`: other jobs and other queues, as far as they were granted.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::bindings::toril::processor::producer::{Host, JobError, NewJob as GuestJob};
 use super::job::{CallResult, job_error, options, to_json, until_answered};
@@ -50,9 +50,27 @@ impl JobState {
             .try_for_each(|child| self.check_flow(child))
     }
 
+    /// Lets a new job belong to this one's trace, unless it says otherwise.
+    fn continue_trace(&self, options: &mut Map<String, Value>) {
+        if let Some(trace) = &self.trace {
+            options
+                .entry("telemetry")
+                .or_insert_with(|| json!({ "metadata": trace }));
+        }
+    }
+
+    fn continue_trace_in(&self, node: &mut FlowNode) {
+        self.continue_trace(node.opts.get_or_insert_default());
+        node.children
+            .iter_mut()
+            .flatten()
+            .for_each(|child| self.continue_trace_in(child));
+    }
+
     fn new_job(&self, job: &GuestJob) -> Result<NewJob, JobError> {
         self.checked("job data", &job.data)?;
-        let options: Map<String, Value> = options("options", &job.options)?;
+        let mut options: Map<String, Value> = options("options", &job.options)?;
+        self.continue_trace(&mut options);
         NewJob::new(&job.name, &job.data, options).map_err(job_error)
     }
 
@@ -62,7 +80,10 @@ impl JobState {
         flow_options: &str,
     ) -> Result<(Vec<FlowNode>, FlowOptions), JobError> {
         self.checked("flows", flows)?;
-        let nodes: Vec<FlowNode> = parse_flow(flows).map_err(job_error)?;
+        let mut nodes: Vec<FlowNode> = parse_flow(flows).map_err(job_error)?;
+        nodes
+            .iter_mut()
+            .for_each(|node| self.continue_trace_in(node));
         nodes.iter().try_for_each(|node| self.check_flow(node))?;
         Ok((nodes, options("options", flow_options)?))
     }

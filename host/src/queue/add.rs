@@ -61,7 +61,7 @@ impl NewJob {
     pub fn new(name: &str, data: &str, options: Map<String, Value>) -> Result<Self, QueueError> {
         check_json("data", data)?;
         let id = job_id(&options)?;
-        check_options(&options, data)?;
+        check_options(name, &options, data)?;
         let parent = parent(&options)?;
         let number = |name: &str| options.get(name).and_then(Value::as_f64).unwrap_or(0.0);
         let timestamp = match number("timestamp") as u64 {
@@ -197,7 +197,7 @@ fn job_id(options: &Map<String, Value>) -> Result<Option<String>, QueueError> {
     Ok(Some(id.to_owned()))
 }
 
-fn check_options(options: &Map<String, Value>, data: &str) -> Result<(), QueueError> {
+fn check_options(job: &str, options: &Map<String, Value>, data: &str) -> Result<(), QueueError> {
     for name in ["delay", "priority", "timestamp", "attempts"] {
         if options
             .get(name)
@@ -222,7 +222,7 @@ fn check_options(options: &Map<String, Value>, data: &str) -> Result<(), QueueEr
         .unwrap_or(0);
     if limit > 0 && data.len() as u64 > limit {
         return Err(invalid(format!(
-            "The size of the job exceeds the limit {limit} bytes"
+            "The size of job {job} exceeds the limit {limit} bytes"
         )));
     }
     let policies: Vec<_> = FAILURE_POLICIES
@@ -389,6 +389,14 @@ mod tests {
         assert_eq!(
             refused(json!({ "delay": -1 })),
             "`delay` must be a number, 0 or more"
+        );
+        assert_eq!(
+            refused(json!({ "sizeLimit": 1 })),
+            "The size of job paint exceeds the limit 1 bytes"
+        );
+        assert_eq!(
+            refused(json!({ "failParentOnFailure": true, "continueParentOnFailure": true })),
+            "The following options cannot be used together: failParentOnFailure, continueParentOnFailure"
         );
         assert!(refused(json!({ "parent": { "id": 1 } })).contains("`parent` must be"));
         assert!(

@@ -28,6 +28,9 @@ pub struct JobOptions {
     /// How many stack traces to keep, newest last.
     #[serde(rename = "stackTraceLimit", deserialize_with = "lenient")]
     pub stack_trace_limit: Option<f64>,
+    /// The trace that the producer began: a carrier of its context, JSON text.
+    #[serde(rename = "tm", deserialize_with = "lenient")]
+    pub trace: Option<String>,
     /// How many log lines to keep.
     #[serde(rename = "kl", deserialize_with = "lenient")]
     pub keep_logs: Option<f64>,

@@ -23,6 +23,7 @@ use crate::queue::{
 };
 use crate::registry::Slot;
 use crate::runtime::{Cancel, Runtime, Stop};
+use crate::telemetry::Telemetry;
 
 /// The most outcomes, and the most jobs, that one call carries. Keeps Redis responsive: at about 25 µs
 /// per job a call holds it for some 2 ms.
@@ -48,6 +49,7 @@ pub(super) struct Pump {
     options: WorkerOptions,
     slot: Arc<Slot>,
     runtime: Arc<Runtime>,
+    telemetry: Option<Arc<Telemetry>>,
     control: watch::Receiver<Control>,
     running: Arc<Running>,
     executions: JoinSet<Outcome>,
@@ -78,6 +80,7 @@ impl Pump {
         options: WorkerOptions,
         slot: Arc<Slot>,
         runtime: Arc<Runtime>,
+        telemetry: Option<Arc<Telemetry>>,
         running: Arc<Running>,
         control: watch::Receiver<Control>,
     ) -> Self {
@@ -87,6 +90,7 @@ impl Pump {
             options,
             slot,
             runtime,
+            telemetry,
             control,
             running,
             executions: JoinSet::new(),
@@ -446,24 +450,31 @@ impl Pump {
             Arc::clone(&self.slot),
             self.queue.clone(),
         );
+        let span = self
+            .telemetry
+            .as_ref()
+            .map(|telemetry| telemetry.start(self.queue.keys().name(), &job));
         let running_job = Arc::clone(&job);
         let task = self.executions.spawn(async move {
             advance_scheduler(&queue, &running_job).await;
-            if let Some(reason) = refusal {
-                return Outcome::unrecoverable(reason);
+            let outcome = match refusal {
+                Some(reason) => Outcome::unrecoverable(reason),
+                None => {
+                    let _place = runtime.place().await;
+                    let processor = slot.current();
+                    let backing = Backing::Queue(queue.clone());
+                    let limits = slot.limits();
+                    let state =
+                        JobState::new(running_job, &queue, backing, limits, Arc::clone(&cancel))
+                            .with_grants(slot.grants())
+                            .with_trace(span.as_ref().map(|span| span.carrier().to_owned()));
+                    execute(&runtime, &processor, state, &cancel).await
+                }
+            };
+            if let Some(span) = span {
+                span.end(&outcome);
             }
-            let _place = runtime.place().await;
-            let processor = slot.current();
-            let backing = Backing::Queue(queue.clone());
-            let state = JobState::new(
-                running_job,
-                &queue,
-                backing,
-                slot.limits(),
-                Arc::clone(&cancel),
-            )
-            .with_grants(slot.grants());
-            execute(&runtime, &processor, state, &cancel).await
+            outcome
         });
         self.jobs.insert(task.id(), job);
     }
