@@ -1,6 +1,6 @@
 //! Works one queue: takes jobs, runs them, settles what comes back.
 //!
-//! A [`Worker`] is the handle; the [`pump`] does the work, [`locks`] beside it keeps what it holds.
+//! A [`Worker`] is the handle; its pump does the work, and tasks beside that one keep what it holds.
 
 mod locks;
 mod outcome;

@@ -1,5 +1,6 @@
 //! The connection to Redis: reconnects by itself, checks what it is connected to, runs scripts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{
@@ -27,15 +28,14 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 /// A connection to Redis that many tasks share and that reconnects by itself.
 #[derive(Clone)]
 pub struct Redis {
-    server: Server,
+    server: Arc<Server>,
     shared: Shared,
 }
 
 /// Makes further connections.
-#[derive(Clone)]
 enum Server {
-    Single(Client),
-    Cluster(ClusterClient),
+    Single(Box<Client>),
+    Cluster(Box<ClusterClient>),
     Sentinel(Sentinel),
 }
 
@@ -89,7 +89,7 @@ impl Redis {
                 sentinel.connection().await?;
                 let shared = Shared(Route::Sentinel(sentinel.clone()));
                 Ok(Redis {
-                    server: Server::Sentinel(sentinel),
+                    server: Arc::new(Server::Sentinel(sentinel)),
                     shared,
                 })
             }
@@ -111,7 +111,7 @@ impl Redis {
             .set_max_delay(RECONNECT_DELAY_MAX);
         let shared = ConnectionManager::new_with_config(client.clone(), config).await?;
         Ok(Redis {
-            server: Server::Single(client),
+            server: Arc::new(Server::Single(Box::new(client))),
             shared: Shared(Route::Single(shared)),
         })
     }
@@ -132,7 +132,7 @@ impl Redis {
         let client = builder.build()?;
         let shared = Shared(Route::Cluster(client.get_async_connection().await?));
         Ok(Redis {
-            server: Server::Cluster(client),
+            server: Arc::new(Server::Cluster(Box::new(client))),
             shared,
         })
     }
@@ -147,7 +147,7 @@ impl Redis {
         let tagged = prefix
             .find('{')
             .is_some_and(|open| prefix[open + 1..].find('}').is_some_and(|close| close > 0));
-        if tagged || !matches!(self.server, Server::Cluster(_)) {
+        if tagged || !matches!(*self.server, Server::Cluster(_)) {
             return Ok(());
         }
         Err(QueueError::Invalid(format!(
@@ -161,7 +161,7 @@ impl Redis {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(None);
-        Ok(Dedicated(match &self.server {
+        Ok(Dedicated(match &*self.server {
             Server::Single(client) => Route::Single(
                 client
                     .get_multiplexed_async_connection_with_config(&config)
