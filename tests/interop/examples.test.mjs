@@ -18,11 +18,15 @@ async function served(example, names, body, options = {}) {
   const host = await startToril(redis, Object.fromEntries(names.map((name) => [name, section])));
   const connection = redis.connection;
   const queues = Object.fromEntries(names.map((name) => [name, new Queue(name, { connection })]));
-  const events = new QueueEvents(names[0], { connection });
+  // From the first event on: a listener that starts now may miss what happens before it listens.
+  const events = new QueueEvents(names[0], { connection, lastEventId: '0' });
   flow = new FlowProducer({ connection });
   try {
     await events.waitUntilReady();
     return await body({ queues, events, finished: (job) => job.waitUntilFinished(events, 10_000) });
+  } catch (error) {
+    error.message += `\nlog of the host:\n${host.log()}`;
+    throw error;
   } finally {
     await Promise.all([host.stop(), flow.close(), events.close(), ...Object.values(queues).map((queue) => queue.close())]);
   }

@@ -33,7 +33,7 @@ async function serving(options, body) {
 const settled = () => eventually('all jobs settle', async () => idle(await queue.getJobCounts()));
 
 test('QueueEvents hears the whole life of a job', async () => {
-  const events = new QueueEvents(QUEUE, { connection: redis.connection });
+  const events = new QueueEvents(QUEUE, { connection: redis.connection, lastEventId: '0' });
   await events.waitUntilReady();
   const heard = [];
   for (const name of ['added', 'waiting', 'active', 'progress', 'delayed', 'completed', 'failed', 'retries-exhausted', 'drained']) {
