@@ -358,9 +358,12 @@ fn outcome(work: &Work, state: JobState, record: &JobRecord) -> String {
         JobState::Completed => format!("completed with {}", field("returnvalue")),
         _ => format!("failed as intended: {}", field("failedReason")),
     };
-    let attempts = format!("{} made, {} started", field("atm"), field("ats"));
+    let attempts = match field("atm") {
+        "1" => "1 attempt".to_owned(),
+        attempts => format!("{attempts} attempts"),
+    };
     format!(
-        "{mark:>4}  {}: {} — {what} (attempts: {attempts}; {})",
+        "{mark:>4}  {}: {} {what}, {attempts} ({})",
         work.queue, work.name, work.shows
     )
 }

@@ -62,6 +62,30 @@ pub struct Runtime {
     room: Semaphore,
     /// Compiling takes every core it gets; one at a time leaves the others to jobs.
     compiling: Semaphore,
+    guests: GuestThreads,
+}
+
+/// The threads that guests run on. Not those that talk to Redis: a guest that computes for long must keep
+/// neither a lock from being renewed nor another job from being settled.
+struct GuestThreads(Option<tokio::runtime::Runtime>);
+
+impl GuestThreads {
+    fn start() -> std::io::Result<Self> {
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("guest")
+            .enable_all()
+            .build()?;
+        Ok(GuestThreads(Some(threads)))
+    }
+}
+
+impl Drop for GuestThreads {
+    fn drop(&mut self) {
+        // Waiting for threads is not allowed where this may be dropped.
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
+    }
 }
 
 /// A component that is ready to run jobs.
@@ -119,6 +143,7 @@ impl Runtime {
             component_bytes_max: options.component_bytes_max,
             room: Semaphore::new(options.executions_max as usize),
             compiling: Semaphore::new(1),
+            guests: GuestThreads::start()?,
         })
     }
 
@@ -179,6 +204,15 @@ impl Runtime {
             cache.put(&component, digest);
         }
         Ok((component, compile_time))
+    }
+
+    /// The threads to run jobs on.
+    pub fn guest_threads(&self) -> tokio::runtime::Handle {
+        match &self.guests.0 {
+            Some(threads) => threads.handle().clone(),
+            // Only after it was dropped, when nobody can ask.
+            None => tokio::runtime::Handle::current(),
+        }
     }
 
     /// Waits for a place among the running jobs.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use toril::queue::{JobState, Queue};
 
-use crate::harness::{TestHost, TestRedis, add, eventually, new_job, reaches};
+use crate::harness::{TestHost, TestRedis, add, eventually, new_job, queue_section, reaches};
 
 const LIMITS: &str = "concurrency = 2\nlimits = { deadline_ms = 150, memory_bytes_max = 20971520, value_bytes_max = 1000, log_lines_max = 3 }";
 
@@ -178,5 +178,34 @@ async fn lost_lock_stops_the_guest_and_writes_nothing() {
         !job.contains_key("failedReason") && !job.contains_key("atm"),
         "{job:?}"
     );
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn guests_that_compute_hold_up_neither_locks_nor_other_queues() {
+    let redis = TestRedis::start(false).await;
+    let (busy, quick) = (redis.queue("busy").await, redis.queue("quick").await);
+    let options = "lock_duration_ms = 300\nstalled_interval_ms = 100\nconcurrency = 30";
+    let config = format!(
+        "{}{}",
+        queue_section("busy", "fixture-misbehaving", options),
+        queue_section("quick", "fixture-noop", "")
+    );
+    let host = TestHost::serve(&redis, &config).await;
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        ids.push(add(&busy, "spin", json!(1_500)).await);
+    }
+    eventually("all of them are running", async || {
+        let active: u64 = redis.command(&["LLEN", "bull:busy:active"]).await;
+        (active == 30).then_some(())
+    })
+    .await;
+    let id = add(&quick, "any", json!(null)).await;
+    reaches(&quick, &id, JobState::Completed).await;
+    for id in ids {
+        let job = reaches(&busy, &id, JobState::Completed).await;
+        assert_eq!(job["ats"], "1", "no lock ran out: {job:?}");
+    }
     host.stop().await;
 }

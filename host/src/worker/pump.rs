@@ -455,7 +455,8 @@ impl Pump {
             .as_ref()
             .map(|telemetry| telemetry.start(self.queue.keys().name(), &job));
         let running_job = Arc::clone(&job);
-        let task = self.executions.spawn(async move {
+        let guest_threads = runtime.guest_threads();
+        let execution = async move {
             advance_scheduler(&queue, &running_job).await;
             let outcome = match refusal {
                 Some(reason) => Outcome::unrecoverable(reason),
@@ -475,7 +476,8 @@ impl Pump {
                 span.end(&outcome);
             }
             outcome
-        });
+        };
+        let task = self.executions.spawn_on(execution, &guest_threads);
         self.jobs.insert(task.id(), job);
     }
 }
