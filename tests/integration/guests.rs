@@ -182,30 +182,31 @@ async fn lost_lock_stops_the_guest_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn guests_that_compute_hold_up_neither_locks_nor_other_queues() {
+async fn guests_that_compute_do_not_hold_up_other_queues() {
     let redis = TestRedis::start(false).await;
     let (busy, quick) = (redis.queue("busy").await, redis.queue("quick").await);
-    let options = "lock_duration_ms = 300\nstalled_interval_ms = 100\nconcurrency = 30";
     let config = format!(
         "{}{}",
-        queue_section("busy", "fixture-misbehaving", options),
+        queue_section("busy", "fixture-misbehaving", "concurrency = 200"),
         queue_section("quick", "fixture-noop", "")
     );
     let host = TestHost::serve(&redis, &config).await;
-    let mut ids = Vec::new();
-    for _ in 0..30 {
-        ids.push(add(&busy, "spin", json!(1_500)).await);
+    for _ in 0..200 {
+        add(&busy, "spin", json!(5_000)).await;
     }
+    let active = async || redis.command::<u64>(&["LLEN", "bull:busy:active"]).await;
     eventually("all of them are running", async || {
-        let active: u64 = redis.command(&["LLEN", "bull:busy:active"]).await;
-        (active == 30).then_some(())
+        (active().await == 200).then_some(())
     })
     .await;
+    // They come round only at their epochs, one after the other: were the host's own work in that line, too,
+    // each of its many steps would wait for a whole round.
     let id = add(&quick, "any", json!(null)).await;
     reaches(&quick, &id, JobState::Completed).await;
-    for id in ids {
-        let job = reaches(&busy, &id, JobState::Completed).await;
-        assert_eq!(job["ats"], "1", "no lock ran out: {job:?}");
-    }
-    host.stop().await;
+    assert_eq!(
+        active().await,
+        200,
+        "the other queue's job was done before any of these"
+    );
+    host.kill().await;
 }
