@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tracing::warn;
-use wasmtime::WasmBacktrace;
 use wasmtime::component::Resource;
+use wasmtime::{PoolConcurrencyLimitError, WasmBacktrace};
 
 use crate::imports::{Failure, FailureDetail, InvalidData, JobHandle, JobState, MovedTo};
 use crate::runtime::{Cancel, Processor, Runtime, Stop};
@@ -31,6 +31,8 @@ pub enum Outcome {
     RateLimited(u64),
     /// The job is another worker's now: nothing may be written.
     Lost,
+    /// The host failed, not the job: it runs again some time later, and no attempt is spent.
+    HostFailed(String),
 }
 
 impl Outcome {
@@ -145,6 +147,9 @@ fn trapped(state: &mut JobState, error: &wasmtime::Error) -> Outcome {
                 Outcome::failure(stop.to_string(), stack_of(stop, error), false)
             }
         };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Outcome::HostFailed(error.to_string());
     }
     if let Some(invalid) = error.downcast_ref::<InvalidData>() {
         return Outcome::unrecoverable(invalid.to_string());

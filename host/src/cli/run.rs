@@ -63,7 +63,7 @@ impl Run {
         } else {
             super::print_line(describe(&outcome));
         }
-        let failed = matches!(outcome, Outcome::Failed { .. });
+        let failed = matches!(outcome, Outcome::Failed { .. } | Outcome::HostFailed(_));
         Ok(if failed {
             ExitCode::FAILURE
         } else {
@@ -107,6 +107,7 @@ fn describe(outcome: &Outcome) -> String {
             format!("given back, queue limited for {duration_ms} ms")
         }
         Outcome::Lost => "lock lost".into(),
+        Outcome::HostFailed(reason) => format!("host failed: {reason}"),
     }
 }
 
@@ -129,5 +130,6 @@ fn as_json(outcome: &Outcome) -> serde_json::Value {
             json!({ "kind": "rate-limited", "durationMs": duration_ms })
         }
         Outcome::Lost => json!({ "kind": "lost" }),
+        Outcome::HostFailed(reason) => json!({ "kind": "host-failed", "reason": reason }),
     }
 }

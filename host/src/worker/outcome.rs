@@ -4,6 +4,9 @@ use super::WorkerOptions;
 use crate::execution::Outcome;
 use crate::queue::{Attempt, Job, SettlementKind};
 
+/// How long a job rests after the host failed it. At once could be at once again, for ever.
+const HOST_FAILED_DELAY_MS: u64 = 5_000;
+
 /// Why a job must fail without being run, if it must.
 pub(super) fn must_not_run(job: &Job, options: &WorkerOptions) -> Option<String> {
     if let Some(reason) = &job.deferred_failure {
@@ -43,6 +46,10 @@ pub(super) fn settlement(
             Some(after_failure(job, attempt, unrecoverable, options))
         }
         Outcome::Wait | Outcome::RateLimited(_) => Some(SettlementKind::Wait),
+        Outcome::HostFailed(_) => Some(SettlementKind::Delayed {
+            delay_ms: HOST_FAILED_DELAY_MS,
+            attempt: None,
+        }),
         Outcome::Moved(_) | Outcome::Lost => None,
     }
 }
@@ -165,6 +172,15 @@ mod tests {
         assert!(
             matches!(retry, SettlementKind::Retry { lifo: true, .. }),
             "{retry:?}"
+        );
+    }
+
+    #[test]
+    fn failure_of_the_host_spends_no_attempt() {
+        let delayed = after(&job("{}", 0), Outcome::HostFailed("no room".into()));
+        assert!(
+            matches!(delayed, SettlementKind::Delayed { attempt: None, .. }),
+            "{delayed:?}"
         );
     }
 

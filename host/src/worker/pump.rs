@@ -229,14 +229,17 @@ impl Pump {
     async fn note_end(&mut self, ended: Result<(Id, Outcome), JoinError>) {
         let (id, outcome) = match ended {
             Ok(ended) => ended,
-            Err(panic) => {
-                error!(queue = self.queue.keys().name(), %panic, "execution panicked: this is a bug of toril");
-                (
-                    panic.id(),
-                    Outcome::failed("internal error of the job host"),
-                )
-            }
+            Err(panic) => (
+                panic.id(),
+                Outcome::HostFailed(format!("execution panicked: {panic}")),
+            ),
         };
+        if let Outcome::HostFailed(reason) = &outcome {
+            error!(
+                queue = self.queue.keys().name(),
+                reason, "host failed a job, which runs again later"
+            );
+        }
         let Some(job) = self.jobs.remove(&id) else {
             return;
         };
