@@ -29,7 +29,7 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Redis {
     server: Arc<Server>,
-    shared: Shared,
+    shared: Route<ConnectionManager>,
 }
 
 /// Makes further connections.
@@ -39,15 +39,12 @@ enum Server {
     Sentinel(Sentinel),
 }
 
-/// A connection that any task may send a command on.
-#[derive(Clone)]
-pub struct Shared(Route<ConnectionManager>);
-
 /// A connection that only one task uses.
-pub(super) struct Dedicated(Route<MultiplexedConnection>);
+pub(super) type Dedicated = Route<MultiplexedConnection>;
 
+/// How commands reach Redis; `S` is the connection to a single server.
 #[derive(Clone)]
-enum Route<S> {
+pub(super) enum Route<S> {
     Single(S),
     Cluster(ClusterConnection),
     Sentinel(Sentinel),
@@ -87,7 +84,7 @@ impl Redis {
             } => {
                 let sentinel = Sentinel::new(sentinels, *master, service, certificates);
                 sentinel.connection().await?;
-                let shared = Shared(Route::Sentinel(sentinel.clone()));
+                let shared = Route::Sentinel(sentinel.clone());
                 Ok(Redis {
                     server: Arc::new(Server::Sentinel(sentinel)),
                     shared,
@@ -112,7 +109,7 @@ impl Redis {
         let shared = ConnectionManager::new_with_config(client.clone(), config).await?;
         Ok(Redis {
             server: Arc::new(Server::Single(Box::new(client))),
-            shared: Shared(Route::Single(shared)),
+            shared: Route::Single(shared),
         })
     }
 
@@ -130,7 +127,7 @@ impl Redis {
             builder = builder.certs(certificates);
         }
         let client = builder.build()?;
-        let shared = Shared(Route::Cluster(client.get_async_connection().await?));
+        let shared = Route::Cluster(client.get_async_connection().await?);
         Ok(Redis {
             server: Arc::new(Server::Cluster(Box::new(client))),
             shared,
@@ -138,7 +135,7 @@ impl Redis {
     }
 
     /// The shared connection. Cheap to call; never send a blocking command on it.
-    pub fn shared(&self) -> Shared {
+    pub fn shared(&self) -> impl ConnectionLike + Clone + Send + Sync + use<> {
         self.shared.clone()
     }
 
@@ -161,7 +158,7 @@ impl Redis {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(None);
-        Ok(Dedicated(match &*self.server {
+        Ok(match &*self.server {
             Server::Single(client) => Route::Single(
                 client
                     .get_multiplexed_async_connection_with_config(&config)
@@ -169,7 +166,7 @@ impl Redis {
             ),
             Server::Cluster(client) => Route::Cluster(client.get_async_connection().await?),
             Server::Sentinel(sentinel) => Route::Single(sentinel.open(&config).await?),
-        }))
+        })
     }
 
     /// Asks the server what it is.
@@ -262,32 +259,6 @@ impl<S: ConnectionLike + Send> ConnectionLike for Route<S> {
         }
     }
 }
-
-macro_rules! connection_like {
-    ($name:ident) => {
-        impl ConnectionLike for $name {
-            fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-                self.0.req_packed_command(command)
-            }
-
-            fn req_packed_commands<'a>(
-                &'a mut self,
-                pipeline: &'a Pipeline,
-                offset: usize,
-                count: usize,
-            ) -> RedisFuture<'a, Vec<Value>> {
-                self.0.req_packed_commands(pipeline, offset, count)
-            }
-
-            fn get_db(&self) -> i64 {
-                self.0.get_db()
-            }
-        }
-    };
-}
-
-connection_like!(Shared);
-connection_like!(Dedicated);
 
 /// A Redis URL without its password, fit for logs and errors.
 pub fn redacted(url: &str) -> String {
