@@ -202,13 +202,13 @@ impl Host {
 
     /// Waits until nothing runs, after [`drain_all`](Host::drain_all).
     pub(crate) async fn ended(&self) {
-        let idle = |host: &Self| {
-            host.attached()
-                .values()
-                .all(|attached| attached.worker.is_ended())
-        };
-        while !idle(self) {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        let ends: Vec<_> = self
+            .attached()
+            .values()
+            .map(|attached| attached.worker.end())
+            .collect();
+        for end in ends {
+            end.await;
         }
     }
 }

@@ -188,9 +188,11 @@ impl Worker {
             .send_modify(|control| control.phase = control.phase.max(phase));
     }
 
-    /// True once nothing is left running.
-    pub fn is_ended(&self) -> bool {
-        self.task.is_finished()
+    /// A future that ends when nothing is left running. It does not hold the worker.
+    pub(crate) fn end(&self) -> impl Future<Output = ()> + use<> {
+        // The pump has the only receiver, and drops it when it ends.
+        let control = self.control.clone();
+        async move { control.closed().await }
     }
 
     /// Waits until nothing is left running, after [`drain`](Worker::drain) or [`give_back`](Worker::give_back).
