@@ -210,6 +210,29 @@ async fn stalled_job_is_given_back_and_fails_after_too_many_times() {
 }
 
 #[tokio::test]
+async fn job_of_a_scheduler_is_not_failed_for_stalling() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    add(&queue, "any", json!(null)).await;
+    let _: i64 = redis.command(&["HSET", "bull:ring:1", "rjk", "beat"]).await;
+    let _: i64 = redis
+        .command(&["HSET", "bull:ring:repeat:beat", "name", "any"])
+        .await;
+    for round in 0..3 {
+        let jobs = take(&queue, 1, round).await;
+        assert_eq!(
+            (jobs[0].stalled_counter, &jobs[0].deferred_failure),
+            (round as u32, &None)
+        );
+        let _: i64 = redis.command(&["DEL", "bull:ring:1:lock"]).await;
+        for _ in 0..2 {
+            let _: i64 = redis.command(&["DEL", "bull:ring:stalled-check"]).await;
+            queue.recover_stalled(30_000, 0).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn job_whose_hash_is_gone_is_dropped_and_no_other_is_kept_waiting() {
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;
