@@ -2,11 +2,13 @@
 
 mod add;
 mod check;
+mod deploy;
 mod events;
 mod flow;
 mod job;
 mod run;
 mod serve;
+mod status;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use toril::config::{DEFAULT_PREFIX, DEFAULT_REDIS_PORT};
+use toril::fleet::Deployments;
 use toril::private_redis;
 use toril::queue::{Queue, Redis, redacted};
 
@@ -50,6 +53,13 @@ enum Verb {
     Job(job::Job),
     Flow(flow::Flow),
     Events(events::Events),
+    Deploy(deploy::Deploy),
+    Rollback(deploy::Rollback),
+    Promote(deploy::Promote),
+    Abort(deploy::Abort),
+    Undeploy(deploy::Undeploy),
+    Versions(status::Versions),
+    Status(status::Status),
 }
 
 impl Cli {
@@ -79,6 +89,13 @@ impl Cli {
             Verb::Job(job) => job.run().await,
             Verb::Flow(flow) => flow.run().await,
             Verb::Events(events) => events.run().await,
+            Verb::Deploy(deploy) => deploy.run().await,
+            Verb::Rollback(rollback) => rollback.run().await,
+            Verb::Promote(promote) => promote.run().await,
+            Verb::Abort(abort) => abort.run().await,
+            Verb::Undeploy(undeploy) => undeploy.run().await,
+            Verb::Versions(versions) => versions.run().await,
+            Verb::Status(status) => status.run().await,
         }
     }
 }
@@ -118,19 +135,47 @@ struct RedisArgs {
 impl RedisArgs {
     /// Connects once: a command that a person waits for does not wait for Redis.
     async fn queue(&self, name: &str) -> anyhow::Result<Queue> {
+        let redis = self.connect().await?;
+        let prefix = self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
+        redis.check_prefix(prefix)?;
+        Ok(Queue::new(redis, prefix, name))
+    }
+
+    async fn deployments(&self, queue: &str) -> anyhow::Result<Deployments> {
+        anyhow::ensure!(
+            !queue.is_empty() && !queue.contains(':'),
+            "queue name `{queue}` is empty or contains `:`"
+        );
+        Ok(Deployments::of(&self.queue(queue).await?))
+    }
+
+    /// The deployments of all queues that have any, by `prefix:queue`.
+    async fn all_deployments(&self) -> anyhow::Result<Vec<(String, Deployments)>> {
+        let redis = self.connect().await?;
+        let mut all = Vec::new();
+        for name in Deployments::queues(&redis).await? {
+            let Some((prefix, queue)) = name.rsplit_once(':') else {
+                continue;
+            };
+            if self.prefix.as_deref().is_none_or(|wanted| wanted == prefix) {
+                let deployments = Deployments::of(&Queue::new(redis.clone(), prefix, queue));
+                all.push((name.clone(), deployments));
+            }
+        }
+        Ok(all)
+    }
+
+    async fn connect(&self) -> anyhow::Result<Redis> {
         let url = self
             .redis
             .clone()
             .unwrap_or_else(|| private_redis::url(DEFAULT_REDIS_PORT));
         let authority = toril::config::read_authority(self.redis_ca_file.as_deref())?;
-        let redis = Redis::connect_trusting(&url, authority.as_deref()).await.with_context(|| {
+        Redis::connect_trusting(&url, authority.as_deref()).await.with_context(|| {
             format!(
                 "failed to connect to redis at `{}`\nhint: start it, or name another one with `--redis`",
                 redacted(&url)
             )
-        })?;
-        let prefix = self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
-        redis.check_prefix(prefix)?;
-        Ok(Queue::new(redis, prefix, name))
+        })
     }
 }

@@ -3,6 +3,7 @@
 //! The file is the only place that names everything; an unknown key in it is an error.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -19,6 +20,10 @@ pub const DEFAULT_PREFIX: &str = "bull";
 /// Where BullMQ looks for Redis by default.
 pub const DEFAULT_REDIS_PORT: u16 = 6379;
 
+/// Where the admin API listens, unless it is told otherwise: nobody but this machine reaches it.
+pub const DEFAULT_ADMIN: SocketAddr =
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7717);
+
 /// What `toril serve` does.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -34,6 +39,12 @@ pub struct Config {
     pub grace_ms: u64,
     /// Where traces go: a collector that speaks OTLP over HTTP. None are recorded where there is none.
     pub otlp_endpoint: Option<String>,
+    /// Where the admin API listens; it does not where there is none.
+    pub admin: Option<AdminConfig>,
+    /// Swaps processors when their files change.
+    pub watch: bool,
+    /// A directory in which `QUEUE.wasm` serves the queue of that name.
+    pub processors_dir: Option<PathBuf>,
     /// The engine.
     pub runtime: RuntimeOptions,
     /// By queue name.
@@ -43,8 +54,10 @@ pub struct Config {
 /// How one queue is served.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueConfig {
-    /// The component.
-    pub processor: PathBuf,
+    /// The component's file; none waits for a deployment. A deployment goes before the file.
+    pub processor: Option<PathBuf>,
+    /// Jobs that come back go on with the version that they started on.
+    pub pinned: bool,
     /// The prefix of its keys, where it is not the host's.
     pub prefix: Option<String>,
     /// The worker.
@@ -53,6 +66,38 @@ pub struct QueueConfig {
     pub limits: Limits,
     /// What it may do beyond its own job.
     pub grants: Grants,
+}
+
+/// Where the admin API listens, and for whom.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// The address.
+    pub listen: SocketAddr,
+    /// What callers must send as a bearer token. Only an address that nobody else reaches can do without.
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for AdminConfig {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token stays out of logs.
+        write!(formatter, "AdminConfig({})", self.listen)
+    }
+}
+
+/// Where a config comes from, so that it can be read again.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// The file; without one `toril.toml`, if it is there.
+    pub file: Option<PathBuf>,
+    /// What goes over it.
+    pub overrides: Overrides,
+}
+
+impl Source {
+    /// Reads it.
+    pub fn load(&self) -> anyhow::Result<Config> {
+        Config::load(self.file.as_deref(), self.overrides.clone())
+    }
 }
 
 /// What flags and the environment say over the file.
@@ -68,8 +113,14 @@ pub struct Overrides {
     pub prefix: Option<String>,
     /// `--concurrency`: for every queue.
     pub concurrency: Option<usize>,
-    /// `--queue NAME=FILE`.
-    pub queues: Vec<(String, PathBuf)>,
+    /// `--queue NAME=FILE`, or `NAME`.
+    pub queues: Vec<(String, Option<PathBuf>)>,
+    /// `--watch`.
+    pub watch: bool,
+    /// `--admin`, `TORIL_ADMIN`.
+    pub admin: Option<SocketAddr>,
+    /// `TORIL_ADMIN_TOKEN`.
+    pub admin_token: Option<String>,
 }
 
 impl Config {
@@ -93,11 +144,26 @@ struct File {
     prefix: Option<String>,
     grace_ms: Option<u64>,
     otlp_endpoint: Option<String>,
+    admin: Option<AdminFile>,
+    watch: bool,
+    processors_dir: Option<PathBuf>,
     runtime: RuntimeFile,
     queues: BTreeMap<String, QueueFile>,
     /// Paths in the file are relative to it.
     #[serde(skip)]
     dir: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdminFile {
+    #[serde(default = "default_admin_listen")]
+    listen: SocketAddr,
+    token_file: Option<PathBuf>,
+}
+
+fn default_admin_listen() -> SocketAddr {
+    DEFAULT_ADMIN
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -113,7 +179,9 @@ struct RuntimeFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QueueFile {
-    processor: PathBuf,
+    processor: Option<PathBuf>,
+    #[serde(default)]
+    pinned: bool,
     prefix: Option<String>,
     concurrency: Option<usize>,
     name: Option<String>,
@@ -155,17 +223,23 @@ fn read_file(path: &Path) -> anyhow::Result<File> {
 
 impl File {
     fn into_config(self, overrides: Overrides) -> anyhow::Result<Config> {
+        let admin = self.admin(&overrides)?;
+        let processors_dir = self.processors_dir.as_ref().map(|dir| self.dir.join(dir));
         let mut queues = BTreeMap::new();
         for (name, queue) in self.queues {
             queues.insert(name, queue.into_config(&self.dir));
         }
         for (name, processor) in overrides.queues {
             match queues.get_mut(&name) {
-                Some(queue) => queue.processor = processor,
+                Some(queue) => queue.processor = processor.or(queue.processor.take()),
                 None => {
                     queues.insert(name, QueueConfig::new(processor));
                 }
             }
+        }
+        for (name, processor) in processors_in(processors_dir.as_deref())? {
+            let queue = queues.entry(name).or_insert_with(|| QueueConfig::new(None));
+            queue.processor.get_or_insert(processor);
         }
         for (name, queue) in &mut queues {
             if let Some(concurrency) = overrides.concurrency {
@@ -218,10 +292,65 @@ impl File {
             otlp_endpoint: self
                 .otlp_endpoint
                 .or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok()),
+            admin,
+            watch: overrides.watch || self.watch,
+            processors_dir,
             runtime,
             queues,
         })
     }
+
+    fn admin(&self, overrides: &Overrides) -> anyhow::Result<Option<AdminConfig>> {
+        let listen = overrides
+            .admin
+            .or(self.admin.as_ref().map(|admin| admin.listen));
+        let Some(listen) = listen else {
+            return Ok(None);
+        };
+        let file = self
+            .admin
+            .as_ref()
+            .and_then(|admin| admin.token_file.as_ref());
+        let token = match (&overrides.admin_token, file) {
+            (Some(token), _) => Some(token.clone()),
+            (None, Some(file)) => Some(read_token(&self.dir.join(file))?),
+            (None, None) => None,
+        };
+        if let Some(token) = &token {
+            ensure!(!token.is_empty(), "the admin API's token is empty");
+        }
+        ensure!(
+            token.is_some() || listen.ip().is_loopback(),
+            "the admin API at `{listen}` can be reached from other machines and has no token\n\
+             hint: set TORIL_ADMIN_TOKEN or `admin.token_file`, or listen at 127.0.0.1"
+        );
+        Ok(Some(AdminConfig { listen, token }))
+    }
+}
+
+fn read_token(file: &Path) -> anyhow::Result<String> {
+    let token = std::fs::read_to_string(file)
+        .with_context(|| format!("failed to read the admin API's token `{}`", file.display()))?;
+    Ok(token.trim().to_owned())
+}
+
+/// The queues that a directory of processors names.
+fn processors_in(dir: Option<&Path>) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let Some(dir) = dir else {
+        return Ok(Vec::new());
+    };
+    let read = || -> std::io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(dir)?
+            .map(|entry| Ok(entry?.path()))
+            .collect()
+    };
+    let files = read().with_context(|| format!("failed to list `{}`", dir.display()))?;
+    let named = files.into_iter().filter_map(|file| {
+        let name = file.file_stem()?.to_str()?.to_owned();
+        let is_processor = file.extension()? == "wasm" && !name.starts_with('.');
+        is_processor.then_some((name, file))
+    });
+    Ok(named.collect())
 }
 
 /// Reads a certificate authority, if one is named.
@@ -257,7 +386,8 @@ impl QueueFile {
             duration_ms: limiter.duration_ms,
         };
         QueueConfig {
-            processor: dir.join(self.processor),
+            processor: self.processor.map(|file| dir.join(file)),
+            pinned: self.pinned,
             prefix: self.prefix,
             worker: WorkerOptions {
                 concurrency: self.concurrency.unwrap_or(QueueConfig::CONCURRENCY),
@@ -289,13 +419,14 @@ impl QueueConfig {
     const CONCURRENCY: usize = 50;
 
     /// A queue with this processor and the defaults of `toril serve`.
-    pub fn new(processor: PathBuf) -> Self {
+    pub fn new(processor: Option<PathBuf>) -> Self {
         let worker = WorkerOptions {
             concurrency: Self::CONCURRENCY,
             ..WorkerOptions::default()
         };
         QueueConfig {
             processor,
+            pinned: false,
             prefix: None,
             worker,
             limits: Limits::default(),
@@ -351,8 +482,8 @@ mod tests {
             redis_url: Some("redis://b".into()),
             concurrency: Some(7),
             queues: vec![
-                ("paint".into(), "new.wasm".into()),
-                ("fix".into(), "fix.wasm".into()),
+                ("paint".into(), Some("new.wasm".into())),
+                ("fix".into(), Some("fix.wasm".into())),
             ],
             ..Overrides::default()
         };
@@ -364,7 +495,10 @@ mod tests {
         );
         let paint = &config.queues["paint"];
         assert_eq!(
-            (paint.processor.to_str(), paint.worker.concurrency),
+            (
+                paint.processor.as_deref().and_then(Path::to_str),
+                paint.worker.concurrency
+            ),
             (Some("new.wasm"), 7)
         );
         assert_eq!(paint.limits.deadline_ms, 5);
@@ -386,6 +520,22 @@ mod tests {
         let text = "[queues.paint]\nprocessor = \"a.wasm\"\nlock_duration_ms = 0";
         let error = format!("{:#}", config(text, Overrides::default()).unwrap_err());
         assert_eq!(error, "queue `paint`: `lock_duration_ms` must be 1 or more");
+    }
+
+    #[test]
+    fn admin_api_needs_a_token_where_others_reach_it() {
+        let open = "[admin]\nlisten = \"0.0.0.0:7717\"";
+        let error = config(open, Overrides::default()).unwrap_err().to_string();
+        assert!(error.contains("hint: set TORIL_ADMIN_TOKEN"), "{error}");
+        let overrides = Overrides {
+            admin_token: Some("secret".into()),
+            ..Overrides::default()
+        };
+        let admin = config(open, overrides).unwrap().admin.unwrap();
+        assert!(!format!("{admin:?}").contains("secret"));
+        let local = config("[admin]", Overrides::default()).unwrap().admin;
+        assert_eq!(local.unwrap().listen, DEFAULT_ADMIN);
+        assert!(config("", Overrides::default()).unwrap().admin.is_none());
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! then one worker per queue. Stop: workers take no more jobs, running ones end within the grace time,
 //! the rest is given back; then our own Redis stops, if there is one.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,31 +14,35 @@ use backon::{ExponentialBuilder, Retryable as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, read_authority};
-use crate::host::Host;
+use crate::admin;
+use crate::config::{Config, QueueConfig, Source, read_authority};
+use crate::host::{self, Detach, Host, Reloaded};
 use crate::private_redis::{self, PrivateRedis};
 use crate::queue::{QueueError, Redis, redacted};
-use crate::registry::Slot;
+use crate::registry::Version;
 use crate::runtime::Runtime;
 use crate::telemetry::Telemetry;
+use crate::watch::{self, Watch};
 
 /// Where our own Redis keeps its data, below the working directory.
 const PRIVATE_REDIS_DIR: &str = ".toril/redis";
 
 /// Serves until it is told to stop.
-pub async fn serve(config: Config) -> anyhow::Result<()> {
-    if config.queues.is_empty() {
-        bail!(
-            "no queue is configured\nhint: name one with `--queue NAME=FILE.wasm` or in `toril.toml`"
-        );
-    }
+pub async fn serve(source: Source) -> anyhow::Result<()> {
+    let config = source.load()?;
+    ensure_work(&config)?;
     let mut signals = Signals::new()?;
     let runtime = Arc::new(Runtime::new(&config.runtime)?);
-    let slots = load_processors(&runtime, &config).await?;
+    let files = load_files(&runtime, &config).await?;
+    // Before Redis: an address that is taken is a mistake that should show at once.
+    let admin = match &config.admin {
+        Some(admin) => Some(admin::Listener::bind(admin).await?),
+        None => None,
+    };
     let Some((redis, private)) = signals.unless_stopped(connect(&config)).await else {
         return Ok(());
     };
-    let (redis, private) = (redis?, private);
+    let redis = redis?;
     redis.check_server().await.map_err(anyhow::Error::from)?;
     let telemetry = config
         .otlp_endpoint
@@ -48,11 +52,17 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         .map(Arc::new);
     let host =
         Host::new(Arc::clone(&runtime), redis, &config.prefix).with_telemetry(telemetry.clone());
-    for (name, slot) in slots {
-        host.attach_slot(&name, &config.queues[&name], slot)?;
+    let host = Arc::new(host);
+    let admin = admin.map(|listener| listener.serve(Arc::clone(&host)));
+    for (name, file) in files {
+        host.attach_loaded(&name, &config.queues[&name], file)
+            .await?;
+    }
+    if let Some(admin) = &admin {
+        admin.set_ready(true);
     }
     info!(queues = config.queues.len(), "serving");
-    supervise(&host, &mut signals, config.grace_ms).await;
+    supervise(&host, &source, &config, &mut signals, admin.as_ref()).await;
     if let Some(telemetry) = telemetry {
         tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;
     }
@@ -67,26 +77,40 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn load_processors(
+fn ensure_work(config: &Config) -> anyhow::Result<()> {
+    // Queues may come later where there is a way for them to come.
+    if config.queues.is_empty() && config.admin.is_none() && config.processors_dir.is_none() {
+        bail!(
+            "no queue is configured\nhint: name one with `--queue NAME=FILE.wasm` or in `toril.toml`"
+        );
+    }
+    Ok(())
+}
+
+async fn load_files(
     runtime: &Arc<Runtime>,
     config: &Config,
-) -> anyhow::Result<BTreeMap<String, Arc<Slot>>> {
-    let mut slots = BTreeMap::new();
+) -> anyhow::Result<BTreeMap<String, Option<Arc<Version>>>> {
+    let mut files = BTreeMap::new();
     for (name, queue) in &config.queues {
-        let slot = Slot::load(runtime, &queue.processor, &queue.limits, &queue.grants)
+        let Some(file) = &queue.processor else {
+            files.insert(name.clone(), None);
+            continue;
+        };
+        let version = host::load_file(runtime, file, queue)
             .await
             .with_context(|| format!("queue `{name}`"))?;
-        let processor = slot.current();
+        let processor = &version.processor;
         info!(
             queue = name,
-            digest = processor.digest,
+            digest = %processor.digest,
             bytes = processor.inspection.bytes,
             compile_ms = u64::try_from(processor.compile_time.as_millis()).unwrap_or(u64::MAX),
             "processor is ready"
         );
-        slots.insert(name.clone(), Arc::new(slot));
+        files.insert(name.clone(), Some(version));
     }
-    Ok(slots)
+    Ok(files)
 }
 
 /// Connects to the configured Redis for as long as it takes; where none is configured, to a local one,
@@ -136,16 +160,31 @@ async fn connect_until_answered(url: &str, authority: Option<&[u8]>) -> anyhow::
     Ok(redis)
 }
 
-/// Reloads on SIGHUP; on SIGTERM or SIGINT drains, and returns when all workers have ended.
-async fn supervise(host: &Host, signals: &mut Signals, grace_ms: u64) {
-    while signals.next().await == Asked::Reload {
-        reload(host).await;
+/// Follows the config and the files; on SIGTERM or SIGINT drains, and returns when all workers have ended.
+async fn supervise(
+    host: &Host,
+    source: &Source,
+    config: &Config,
+    signals: &mut Signals,
+    admin: Option<&admin::Server>,
+) {
+    follow_files(host, source, config, signals).await;
+    let grace_ms = config.grace_ms;
+    if let Some(admin) = admin {
+        // Whoever balances load by it sends nothing more here.
+        admin.set_ready(false);
     }
     info!(
         grace_ms,
         "stopping: running jobs may end, a second signal ends them now"
     );
     host.drain_all();
+    drained(host, signals, grace_ms).await;
+    // Redis may be away: whoever looks sees that this host is silent.
+    let _ = tokio::time::timeout(Duration::from_secs(1), host.leave()).await;
+}
+
+async fn drained(host: &Host, signals: &mut Signals, grace_ms: u64) {
     tokio::select! {
         () = host.ended() => return,
         () = tokio::time::sleep(Duration::from_millis(grace_ms)) => {
@@ -160,18 +199,131 @@ async fn supervise(host: &Host, signals: &mut Signals, grace_ms: u64) {
     }
 }
 
-async fn reload(host: &Host) {
-    for (queue, result) in host.reload().await {
-        match result {
-            Ok(true) => info!(queue, "processor was swapped"),
-            Ok(false) => info!(queue, "processor is unchanged"),
-            Err(error) => {
-                error!(
-                    queue,
-                    error = format!("{error:#}"),
-                    "swap was refused, the old processor stays"
-                );
+/// Takes up changes of the config on SIGHUP, and of watched files at once, until the host should stop.
+async fn follow_files(host: &Host, source: &Source, config: &Config, signals: &mut Signals) {
+    let mut from_config = config.queues.clone();
+    let mut watch = watch_files(config);
+    loop {
+        let by_signal = tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => return,
+                Asked::Reload => true,
+            },
+            () = changed(&mut watch) => false,
+        };
+        let follow = follow_change(host, source, &mut from_config, &mut watch, by_signal);
+        if signals.unless_stopped(follow).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn follow_change(
+    host: &Host,
+    source: &Source,
+    from_config: &mut BTreeMap<String, QueueConfig>,
+    watch: &mut Option<Watch>,
+    by_signal: bool,
+) {
+    match source.load() {
+        Ok(config) => {
+            if let Some(watch) = watch {
+                watch.set(directories(&config));
             }
+            // A directory of processors names queues, too.
+            if by_signal || config.processors_dir.is_some() {
+                apply(host, from_config, config.queues).await;
+            }
+        }
+        Err(error) => {
+            error!(
+                error = format!("{error:#}"),
+                "config was refused, the old one stays"
+            );
+        }
+    }
+    reload(host, by_signal).await;
+}
+
+fn watch_files(config: &Config) -> Option<Watch> {
+    if !config.watch {
+        return None;
+    }
+    let mut watch = Watch::new()
+        .inspect_err(|error| error!(%error, "files cannot be watched"))
+        .ok()?;
+    watch.set(directories(config));
+    Some(watch)
+}
+
+fn directories(config: &Config) -> BTreeSet<PathBuf> {
+    let files = config
+        .queues
+        .values()
+        .filter_map(|queue| queue.processor.as_deref());
+    files
+        .map(watch::dir_of)
+        .chain(config.processors_dir.clone())
+        .collect()
+}
+
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Attaches, changes and detaches queues as a new config says. Queues that were attached through the admin
+/// API stay as they are.
+async fn apply(
+    host: &Host,
+    from_config: &mut BTreeMap<String, QueueConfig>,
+    queues: BTreeMap<String, QueueConfig>,
+) {
+    let attached = host.configs();
+    for name in from_config
+        .keys()
+        .filter(|name| !queues.contains_key(*name))
+    {
+        if attached.contains_key(name) {
+            note(name, "detached", host.detach(name, Detach::Wait).await);
+        }
+    }
+    for (name, queue) in &queues {
+        if !attached.contains_key(name) {
+            note(name, "attached", host.attach(name, queue).await);
+        } else if from_config.get(name) != Some(queue) {
+            note(name, "changed", host.reconfigure(name, queue).await);
+        }
+    }
+    *from_config = queues;
+}
+
+fn note(queue: &str, done: &str, result: anyhow::Result<()>) {
+    match result {
+        Ok(()) => info!(queue, done, "queue was {done} as the config says"),
+        Err(error) => {
+            error!(
+                queue,
+                error = format!("{error:#}"),
+                "queue could not be {done} as the config says"
+            );
+        }
+    }
+}
+
+async fn reload(host: &Host, by_signal: bool) {
+    for (queue, reloaded) in host.reload(by_signal).await {
+        match reloaded {
+            // The slot has told.
+            Reloaded::Swapped | Reloaded::Refused => {}
+            Reloaded::Hidden => info!(
+                queue,
+                "file changed, but a deployment goes before it; `toril undeploy {queue}` ends that"
+            ),
+            Reloaded::Unchanged if by_signal => info!(queue, "processor is unchanged"),
+            Reloaded::Unchanged => {}
         }
     }
 }

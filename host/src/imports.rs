@@ -13,6 +13,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::queue::{Job, Queue};
 use crate::runtime::{Cancel, Grants, Limits, Quota, Stop};
+use crate::worker::Listeners;
 
 pub use bindings::toril::processor::jobs::{Failure, FailureDetail};
 pub use bindings::{Processor, ProcessorPre};
@@ -97,6 +98,8 @@ pub struct JobState {
     pub(crate) limits: Limits,
     pub(crate) quota: Quota,
     pub(crate) grants: Arc<Grants>,
+    /// Those who hear of its progress.
+    pub(crate) listeners: Option<Listeners>,
     /// What the jobs that the guest adds carry, to belong to the same trace.
     pub(crate) trace: Option<String>,
     log_budget: LogBudget,
@@ -129,6 +132,12 @@ impl JobState {
     /// Gives the guest rights beyond its job.
     pub fn with_grants(mut self, grants: Arc<Grants>) -> Self {
         self.grants = grants;
+        self
+    }
+
+    /// Tells of the guest's progress.
+    pub fn with_listeners(mut self, listeners: Listeners) -> Self {
+        self.listeners = Some(listeners);
         self
     }
 
@@ -191,6 +200,7 @@ impl JobState {
             last_words: None,
             quota: Quota::new(limits),
             grants: Arc::default(),
+            listeners: None,
             trace: None,
             log_budget,
             cancel,

@@ -65,6 +65,11 @@ impl Queue {
         Flows::new(self.redis.clone(), self.keys.prefix())
     }
 
+    /// The connection, for what is kept beside the queue.
+    pub(crate) fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
     /// The queue's keys and names.
     pub fn keys(&self) -> &QueueKeys {
         &self.keys

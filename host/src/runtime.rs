@@ -91,7 +91,7 @@ impl Drop for GuestThreads {
 /// A component that is ready to run jobs.
 pub struct Processor {
     /// `sha256:` and the digest of the component.
-    pub digest: String,
+    pub digest: Arc<str>,
     /// What is known of it without running it.
     pub inspection: Inspection,
     /// How long compiling took; zero where the cache had it.
@@ -160,7 +160,7 @@ impl Runtime {
             });
         }
         let inspection = inspect(&bytes)?;
-        let digest = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
+        let digest = digest(&bytes);
         let compile = {
             let _turn = self.compiling.acquire().await;
             let (runtime, digest) = (Arc::clone(self), digest.clone());
@@ -204,6 +204,11 @@ impl Runtime {
             cache.put(&component, digest);
         }
         Ok((component, compile_time))
+    }
+
+    /// The largest component that is accepted, in bytes.
+    pub fn component_bytes_max(&self) -> usize {
+        self.component_bytes_max
     }
 
     /// The threads to run jobs on.
@@ -298,6 +303,11 @@ fn start_epoch_thread(engine: &Engine) -> std::io::Result<()> {
         .map(drop)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The name of a component: `sha256:` and its digest.
+pub fn digest(bytes: &[u8]) -> Arc<str> {
+    let hex: String = Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("sha256:{hex}").into()
 }

@@ -2,6 +2,7 @@
 //!
 //! A [`Worker`] is the handle; its pump does the work, and tasks beside that one keep what it holds.
 
+mod listeners;
 mod locks;
 mod outcome;
 mod pump;
@@ -12,11 +13,14 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::fleet::Member;
+use crate::metrics::QueueMetrics;
 use crate::queue::{KeepJobs, Limiter, Queue};
-use crate::registry::Slot;
-use crate::runtime::{Runtime, Stop};
+use crate::runtime::Stop;
 use crate::telemetry::Telemetry;
+pub use listeners::{Listeners, WorkerEvent};
 use locks::Running;
+pub use locks::RunningJob;
 use pump::Pump;
 
 /// How a queue is worked. The names and defaults are those of BullMQ's `WorkerOptions`.
@@ -82,7 +86,48 @@ impl Default for WorkerOptions {
 struct Control {
     phase: Phase,
     paused: bool,
+    /// There is a processor to run jobs on.
+    ready: bool,
     concurrency: usize,
+}
+
+/// What watches a queue, whoever works it.
+pub struct Observers {
+    /// Those who hear of each event.
+    pub listeners: Listeners,
+    /// What is counted.
+    pub metrics: QueueMetrics,
+    /// Spans of attempts, where they are recorded.
+    pub telemetry: Option<Arc<Telemetry>>,
+}
+
+/// Looks at a worker, and does not hold it.
+#[derive(Clone)]
+pub struct View {
+    control: watch::Sender<Control>,
+    running: Arc<Running>,
+}
+
+impl View {
+    /// How many jobs may run at once.
+    pub fn concurrency(&self) -> usize {
+        self.control.borrow().concurrency
+    }
+
+    /// How many jobs it holds: running, or about to be settled.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// The jobs that it holds.
+    pub fn jobs(&self) -> Vec<RunningJob> {
+        self.running.list()
+    }
+
+    /// True while it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.control.borrow().paused
+    }
 }
 
 /// How far a worker is from its end.
@@ -98,8 +143,7 @@ enum Phase {
 
 /// A running worker of one queue. Dropped, it gives its jobs back.
 pub struct Worker {
-    control: watch::Sender<Control>,
-    running: Arc<Running>,
+    view: View,
     task: JoinHandle<()>,
 }
 
@@ -108,13 +152,13 @@ impl Worker {
     pub fn start(
         queue: Queue,
         options: WorkerOptions,
-        slot: Arc<Slot>,
-        runtime: Arc<Runtime>,
-        telemetry: Option<Arc<Telemetry>>,
+        member: Arc<Member>,
+        observers: Arc<Observers>,
     ) -> Self {
         let control = Control {
             phase: Phase::Work,
             paused: !options.autorun,
+            ready: member.slot().active().is_some(),
             concurrency: options.concurrency,
         };
         let (control, controlled) = watch::channel(control);
@@ -122,54 +166,45 @@ impl Worker {
         let pump = Pump::new(
             queue.clone(),
             options.clone(),
-            slot,
-            runtime,
-            telemetry,
+            Arc::clone(&member),
+            Arc::clone(&observers),
             Arc::clone(&running),
             controlled,
         );
-        let task = tokio::spawn(work(queue, options, Arc::clone(&running), pump));
-        Worker {
-            control,
-            running,
-            task,
-        }
+        let view = View { control, running };
+        let task = tokio::spawn(work(queue, options, view.clone(), member, observers, pump));
+        Worker { view, task }
+    }
+
+    /// Looks at it.
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// Takes no more jobs; those that run go on.
     pub fn pause(&self) {
-        self.control.send_modify(|control| control.paused = true);
+        self.view
+            .control
+            .send_modify(|control| control.paused = true);
     }
 
     /// Takes jobs again.
     pub fn resume(&self) {
-        self.control.send_modify(|control| control.paused = false);
-    }
-
-    /// True while it is paused.
-    pub fn is_paused(&self) -> bool {
-        self.control.borrow().paused
+        self.view
+            .control
+            .send_modify(|control| control.paused = false);
     }
 
     /// Changes how many jobs run at once; more than that end as they are.
     pub fn set_concurrency(&self, concurrency: usize) {
-        self.control
+        self.view
+            .control
             .send_modify(|control| control.concurrency = concurrency.max(1));
-    }
-
-    /// How many jobs may run at once.
-    pub fn concurrency(&self) -> usize {
-        self.control.borrow().concurrency
-    }
-
-    /// How many jobs it holds: running, or about to be settled.
-    pub fn running(&self) -> usize {
-        self.running.len()
     }
 
     /// Stops a running job, which fails for good. False: it does not run here.
     pub fn cancel(&self, job_id: &str) -> bool {
-        self.running.stop(job_id, Stop::Cancelled)
+        self.view.running.stop(job_id, Stop::Cancelled)
     }
 
     /// Takes no more jobs for good, and lets the running ones end.
@@ -184,14 +219,15 @@ impl Worker {
 
     /// Only ever forward: what was given up does not come back.
     fn advance(&self, phase: Phase) {
-        self.control
+        self.view
+            .control
             .send_modify(|control| control.phase = control.phase.max(phase));
     }
 
     /// A future that ends when nothing is left running. It does not hold the worker.
     pub(crate) fn end(&self) -> impl Future<Output = ()> + use<> {
         // The pump has the only receiver, and drops it when it ends.
-        let control = self.control.clone();
+        let control = self.view.control.clone();
         async move { control.closed().await }
     }
 
@@ -209,14 +245,28 @@ impl Drop for Worker {
     }
 }
 
-async fn work(queue: Queue, options: WorkerOptions, running: Arc<Running>, pump: Pump) {
+async fn work(
+    queue: Queue,
+    options: WorkerOptions,
+    view: View,
+    member: Arc<Member>,
+    observers: Arc<Observers>,
+    pump: Pump,
+) {
     let mut companions = JoinSet::new();
+    let View { control, running } = view;
+    companions.spawn(async move {
+        member.slot().ready().await;
+        control.send_modify(|control| control.ready = true);
+    });
     if !options.skip_lock_renewal {
-        companions.spawn(locks::renew(
+        let renewal = locks::renew(
             queue.clone(),
             running,
             options.lock_duration_ms,
-        ));
+            Arc::clone(&observers),
+        );
+        companions.spawn(renewal);
     }
     if !options.skip_stalled_check {
         let WorkerOptions {
@@ -228,6 +278,7 @@ async fn work(queue: Queue, options: WorkerOptions, running: Arc<Running>, pump:
             queue,
             stalled_interval_ms,
             max_stalled_count,
+            observers,
         ));
     }
     pump.run().await;

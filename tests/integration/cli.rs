@@ -44,6 +44,13 @@ fn help_reads_well() {
         "flow add",
         "flow show",
         "events",
+        "deploy",
+        "rollback",
+        "promote",
+        "abort",
+        "undeploy",
+        "versions",
+        "status",
     ];
     for verb in verbs {
         let arguments: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();

@@ -59,6 +59,52 @@ fn build_guests() -> PathBuf {
     target.join("wasm32-wasip2/processor")
 }
 
+/// A version of `fixture-version`; its jobs return the name, which is `good-` or `bad--` and five digits.
+pub(crate) fn version(name: &str) -> Vec<u8> {
+    const MARKER: &[u8] = b"good-00000";
+    assert_eq!(name.len(), MARKER.len());
+    let mut component = std::fs::read(processor("fixture-version")).unwrap();
+    let at = component
+        .windows(MARKER.len())
+        .position(|window| window == MARKER);
+    let at = at.expect("the fixture has its marker");
+    component[at..at + MARKER.len()].copy_from_slice(name.as_bytes());
+    component
+}
+
+/// A processor whose core module is written by hand, for what no compiler writes. It must export `process`
+/// (i32) -> i32, `realloc`, and the memory `memory`.
+pub(crate) fn handwritten(core: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+          (import "toril:processor/jobs@1.0.0" (instance $jobs
+            (export "job" (type (sub resource)))
+            (type $detail' (record (field "message" string) (field "stack" (option string))))
+            (export "failure-detail" (type $detail (eq $detail')))
+            (type $failure' (variant (case "failed" $detail) (case "unrecoverable" $detail) (case "delayed")
+              (case "waiting-children") (case "waiting") (case "rate-limited" u64)))
+            (export "failure" (type (eq $failure')))))
+          (alias export $jobs "job" (type $job))
+          (alias export $jobs "failure" (type $failure))
+          (core module $core {core})
+          (core instance $core (instantiate $core))
+          (func (export "process") (param "job" (borrow $job)) (result (result string (error $failure)))
+            (canon lift (core func $core "process") (memory (core memory $core "memory"))
+              (realloc (core func $core "realloc")))))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// Runs a command of `toril` against this Redis.
+pub(crate) async fn toril(redis: &TestRedis, arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new(TORIL);
+    command
+        .args(arguments)
+        .args(["--redis", &redis.server.url()]);
+    command.env_remove("TORIL_REDIS").stdin(Stdio::null());
+    command.output().await.unwrap()
+}
+
 /// A Redis of the test's own, in a temporary directory.
 pub(crate) struct TestRedis {
     pub(crate) server: PrivateRedis,

@@ -3,12 +3,15 @@
 //! One binary, since each links wasmtime. What Node's BullMQ sees is tested in `tests/interop`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admin;
 mod cli;
 mod crashes;
+mod fleet;
 mod flows;
 mod guests;
 mod harness;
 mod host;
 mod lifecycle;
 mod queue;
+mod swaps;
 mod topologies;

@@ -19,6 +19,7 @@ fn fetch(want: usize, token_number: u64) -> Fetch {
         token_number,
         limiter: None,
         metrics_points: None,
+        pin: None,
     }
 }
 

@@ -79,7 +79,7 @@ fn as_json(processor: &Processor) -> serde_json::Value {
         "processor": true,
         "worldVersion": processor.inspection.world_version,
         "sdk": processor.inspection.sdk,
-        "digest": processor.digest,
+        "digest": &*processor.digest,
         "bytes": processor.inspection.bytes,
         "compileMs": u64::try_from(processor.compile_time.as_millis()).unwrap_or(u64::MAX),
         "imports": processor.inspection.imports,

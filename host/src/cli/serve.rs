@@ -1,10 +1,11 @@
 //! `toril serve`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use toril::config::{Config, Overrides};
+use toril::config::{Overrides, Source};
 use toril::daemon;
 
 /// Serves queues: pulls their jobs and runs each in its processor.
@@ -12,7 +13,7 @@ use toril::daemon;
 /// Where no Redis is configured, the one at 127.0.0.1:6379 is used if it answers; otherwise the host
 /// starts its own there, with its data in `.toril/redis`, and stops it when it stops.
 ///
-/// SIGHUP reads the processors again and swaps those that changed. SIGTERM and SIGINT let running jobs
+/// SIGHUP reads the config again and swaps the processors that changed. SIGTERM and SIGINT let running jobs
 /// end; a second one gives them back at once.
 #[derive(Args)]
 #[command(
@@ -22,9 +23,18 @@ pub(super) struct Serve {
     /// The config file [default: toril.toml, if it is there].
     #[arg(long, env = "TORIL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Serves a queue with a processor. May be repeated.
-    #[arg(long = "queue", value_name = "NAME=FILE.wasm", value_parser = parse_queue)]
-    queues: Vec<(String, PathBuf)>,
+    /// Serves a queue with a processor, or with the one that is deployed. May be repeated.
+    #[arg(long = "queue", value_name = "NAME[=FILE.wasm]", value_parser = parse_queue)]
+    queues: Vec<(String, Option<PathBuf>)>,
+    /// Swaps processors as soon as their files change.
+    #[arg(long)]
+    watch: bool,
+    /// Listens for admin requests [default without an address: 127.0.0.1:7717].
+    ///
+    /// Any address but this machine's own needs a token, in TORIL_ADMIN_TOKEN or `admin.token_file`.
+    #[arg(long, env = "TORIL_ADMIN", value_name = "ADDRESS", num_args = 0..=1,
+        default_missing_value = "127.0.0.1:7717")]
+    admin: Option<SocketAddr>,
     /// Jobs that run at once, per queue [default: 50].
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
@@ -45,17 +55,25 @@ impl Serve {
             prefix: self.redis.prefix,
             concurrency: self.concurrency,
             queues: self.queues,
+            watch: self.watch,
+            admin: self.admin,
+            admin_token: std::env::var("TORIL_ADMIN_TOKEN").ok(),
         };
-        daemon::serve(Config::load(self.config.as_deref(), overrides)?).await?;
+        let source = Source {
+            file: self.config,
+            overrides,
+        };
+        daemon::serve(source).await?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn parse_queue(argument: &str) -> Result<(String, PathBuf), String> {
+fn parse_queue(argument: &str) -> Result<(String, Option<PathBuf>), String> {
     match argument.split_once('=') {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => {
-            Ok((name.into(), file.into()))
+            Ok((name.into(), Some(file.into())))
         }
-        _ => Err("expected NAME=FILE.wasm, such as `paint=paint.wasm`".into()),
+        None if !argument.is_empty() => Ok((argument.into(), None)),
+        _ => Err("expected NAME=FILE.wasm or NAME, such as `paint=paint.wasm`".into()),
     }
 }

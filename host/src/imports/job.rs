@@ -251,6 +251,9 @@ impl HostJob for JobState {
                 return Ok(Err(job_error(error)));
             }
         }
+        if let Some(listeners) = &self.listeners {
+            listeners.progress(&self.job, &progress);
+        }
         self.progress = Some(progress);
         Ok(Ok(()))
     }

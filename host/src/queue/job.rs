@@ -47,6 +47,8 @@ pub struct Job {
     pub stacktrace: Option<String>,
     /// When it was picked up, in ms since the epoch.
     pub processed_on: u64,
+    /// The digest of the processor that it started on, where its queue pins jobs to versions.
+    pub version: Option<String>,
 }
 
 impl Job {
@@ -72,6 +74,7 @@ impl Job {
             deferred_failure: None,
             stacktrace: None,
             processed_on: now_ms(),
+            version: None,
         }
     }
 
@@ -105,6 +108,7 @@ impl Job {
         // Jobs of BullMQ before 5 counted in `attemptsMade`.
         let attempts_made = number(next().or(attempts_made));
         let processed_on = number(next());
+        let version = next().map(text);
         Ok(Job {
             id: text(id).into(),
             token: text(token).into(),
@@ -125,6 +129,29 @@ impl Job {
             deferred_failure,
             stacktrace,
             processed_on,
+            version,
+        })
+    }
+
+    /// The job as BullMQ's `job.toJSON()` shows it, as far as a worker knows it.
+    pub fn as_json(&self) -> serde_json::Value {
+        let parsed = |text: &str| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
+        serde_json::json!({
+            "id": &*self.id,
+            "name": self.name,
+            "data": serde_json::from_slice(&self.data).unwrap_or(serde_json::Value::Null),
+            "opts": parsed(&self.opts_json),
+            "progress": parsed(&self.progress),
+            "timestamp": self.timestamp,
+            "delay": self.delay_ms,
+            "priority": self.priority,
+            "attemptsMade": self.attempts_made,
+            "attemptsStarted": self.attempts_started,
+            "stalledCounter": self.stalled_counter,
+            "processedOn": self.processed_on,
+            "parentKey": self.parent_key,
+            "parent": self.parent.as_deref().map(parsed),
+            "repeatJobKey": self.scheduler,
         })
     }
 }

@@ -89,6 +89,8 @@ pub struct Fetch {
     pub limiter: Option<Limiter>,
     /// Data points of metrics to keep, one per minute; none collects none.
     pub metrics_points: Option<u32>,
+    /// The version of the processor to note in jobs that run for the first time.
+    pub pin: Option<Arc<str>>,
 }
 
 /// At most `max` jobs per `duration_ms`.
@@ -149,7 +151,8 @@ impl Queue {
             .arg(fetch.token_number)
             .arg(optional(fetch.limiter.map(|limiter| limiter.max)))
             .arg(optional(fetch.limiter.map(|limiter| limiter.duration_ms)))
-            .arg(optional(fetch.metrics_points));
+            .arg(optional(fetch.metrics_points))
+            .arg(fetch.pin.as_deref().unwrap_or_default());
         for settlement in settlements {
             push_entry(&mut call, settlement);
         }
@@ -167,6 +170,7 @@ impl Queue {
             token_number: 0,
             limiter: None,
             metrics_points: None,
+            pin: None,
         };
         let settled = self.settle_and_fetch(&[settlement], &fetch).await?;
         settled

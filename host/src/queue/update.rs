@@ -25,6 +25,12 @@ impl Queue {
             .await
     }
 
+    /// Notes the version of the processor that a job goes on with when it comes back.
+    pub async fn pin_version(&self, id: &str, token: &str, digest: &str) -> Result<(), QueueError> {
+        self.update_field(id, Some(token), "torilVersion", digest, "pinVersion")
+            .await
+    }
+
     async fn update_field(
         &self,
         id: &str,

@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use tracing::{info, warn};
+use utoipa::ToSchema;
 
+use super::Observers;
 use crate::queue::{Job, Queue};
 use crate::runtime::{Cancel, Stop};
 
@@ -20,8 +23,26 @@ pub(super) struct Running {
 }
 
 struct Held {
-    token: Arc<str>,
+    job: Arc<Job>,
     cancel: Arc<Cancel>,
+    /// The digest that it runs on, once that is decided.
+    version: Option<Arc<str>>,
+}
+
+/// A job that is held now.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningJob {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// When it was picked up, in ms since the epoch.
+    pub processed_on: u64,
+    /// Times it was picked up, this one included.
+    pub attempts_started: u32,
+    /// The digest that it runs on; none while it waits for its turn.
+    pub version: Option<String>,
 }
 
 impl Running {
@@ -30,14 +51,32 @@ impl Running {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn insert(&self, job: &Job, cancel: Arc<Cancel>) {
-        self.jobs().insert(
-            job.id.clone(),
-            Held {
-                token: job.token.clone(),
-                cancel,
-            },
-        );
+    pub(super) fn insert(&self, job: &Arc<Job>, cancel: Arc<Cancel>) {
+        let held = Held {
+            job: Arc::clone(job),
+            cancel,
+            version: None,
+        };
+        self.jobs().insert(job.id.clone(), held);
+    }
+
+    /// Notes what a job runs on.
+    pub(super) fn set_version(&self, job: &Job, version: &Arc<str>) {
+        if let Some(held) = self.jobs().get_mut(&job.id) {
+            held.version = Some(Arc::clone(version));
+        }
+    }
+
+    pub(super) fn list(&self) -> Vec<RunningJob> {
+        let jobs = self.jobs();
+        let running = jobs.values().map(|held| RunningJob {
+            id: held.job.id.to_string(),
+            name: held.job.name.clone(),
+            processed_on: held.job.processed_on,
+            attempts_started: held.job.attempts_started,
+            version: held.version.as_deref().map(str::to_owned),
+        });
+        running.collect()
     }
 
     /// Forgets a job, unless it was taken anew meanwhile.
@@ -45,7 +84,7 @@ impl Running {
         let mut jobs = self.jobs();
         if jobs
             .get(&job.id)
-            .is_some_and(|held| held.token == job.token)
+            .is_some_and(|held| held.job.token == job.token)
         {
             jobs.remove(&job.id);
         }
@@ -72,13 +111,18 @@ impl Running {
     fn locks(&self) -> Vec<(Arc<str>, Arc<str>)> {
         self.jobs()
             .iter()
-            .map(|(id, held)| (id.clone(), held.token.clone()))
+            .map(|(id, held)| (id.clone(), held.job.token.clone()))
             .collect()
     }
 }
 
 /// Renews all locks at half their time, and stops jobs whose lock is lost. Never returns.
-pub(super) async fn renew(queue: Queue, running: Arc<Running>, lock_ms: u64) {
+pub(super) async fn renew(
+    queue: Queue,
+    running: Arc<Running>,
+    lock_ms: u64,
+    observers: Arc<Observers>,
+) {
     let half = Duration::from_millis((lock_ms / 2).max(1));
     let mut pause = half;
     loop {
@@ -101,10 +145,13 @@ pub(super) async fn renew(queue: Queue, running: Arc<Running>, lock_ms: u64) {
                         "lock of a running job was lost, it is stopped"
                     );
                     running.stop(&id, Stop::LockLost);
+                    observers.metrics.locks_lost.inc();
+                    observers.listeners.lock_lost(&id);
                 }
             }
             Err(error) => {
                 pause = RETRY.min(half);
+                observers.listeners.error(&error);
                 warn!(queue = queue.keys().name(), %error, "locks could not be renewed, it is tried again");
             }
         }
@@ -112,12 +159,19 @@ pub(super) async fn renew(queue: Queue, running: Arc<Running>, lock_ms: u64) {
 }
 
 /// Gives back the jobs of dead workers, at once and at every interval. Never returns.
-pub(super) async fn recover(queue: Queue, interval_ms: u64, stalled_max: u32) {
+pub(super) async fn recover(
+    queue: Queue,
+    interval_ms: u64,
+    stalled_max: u32,
+    observers: Arc<Observers>,
+) {
     let interval = Duration::from_millis(interval_ms.max(1));
     loop {
         let pause = match queue.recover_stalled(interval_ms.max(1), stalled_max).await {
             Ok(stalled) => {
                 for job_id in stalled {
+                    observers.metrics.stalled.inc();
+                    observers.listeners.stalled(&job_id);
                     info!(
                         queue = queue.keys().name(),
                         job_id, "job had stalled and was given back"
@@ -126,6 +180,7 @@ pub(super) async fn recover(queue: Queue, interval_ms: u64, stalled_max: u32) {
                 interval
             }
             Err(error) => {
+                observers.listeners.error(&error);
                 warn!(queue = queue.keys().name(), %error, "stalled jobs could not be looked for");
                 RETRY.min(interval)
             }

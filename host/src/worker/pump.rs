@@ -14,16 +14,15 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::locks::Running;
-use super::{Control, Phase, WorkerOptions, outcome};
+use super::{Control, Observers, Phase, WorkerOptions, outcome};
 use crate::execution::{Outcome, execute};
+use crate::fleet::Member;
 use crate::imports::{Backing, JobState};
 use crate::queue::{
     ErrorCode, Fetch, Job, Marker, MarkerWait, Moved, Queue, QueueError, Settled, Settlement,
-    now_ms,
+    SettlementKind, now_ms,
 };
-use crate::registry::Slot;
-use crate::runtime::{Cancel, Runtime, Stop};
-use crate::telemetry::Telemetry;
+use crate::runtime::{Cancel, Stop};
 
 /// The most outcomes, and the most jobs, that one call carries. Keeps Redis responsive: at about 25 µs
 /// per job a call holds it for some 2 ms.
@@ -47,9 +46,8 @@ struct Pending {
 pub(super) struct Pump {
     queue: Queue,
     options: WorkerOptions,
-    slot: Arc<Slot>,
-    runtime: Arc<Runtime>,
-    telemetry: Option<Arc<Telemetry>>,
+    member: Arc<Member>,
+    observers: Arc<Observers>,
     control: watch::Receiver<Control>,
     running: Arc<Running>,
     executions: JoinSet<Outcome>,
@@ -62,6 +60,8 @@ pub(super) struct Pump {
     idle: bool,
     limited_until: Option<Instant>,
     next_delayed_ms: Option<u64>,
+    /// The last fetch found nothing, and nobody was told of jobs since.
+    drained: bool,
     /// At rest, or out waiting. It is never dropped while it waits: it may have taken a marker.
     marker: Option<Box<MarkerWait>>,
     marker_future: Option<MarkerFuture>,
@@ -78,9 +78,8 @@ impl Pump {
     pub(super) fn new(
         queue: Queue,
         options: WorkerOptions,
-        slot: Arc<Slot>,
-        runtime: Arc<Runtime>,
-        telemetry: Option<Arc<Telemetry>>,
+        member: Arc<Member>,
+        observers: Arc<Observers>,
         running: Arc<Running>,
         control: watch::Receiver<Control>,
     ) -> Self {
@@ -88,9 +87,8 @@ impl Pump {
             marker: Some(Box::new(queue.marker_wait(options.name.as_deref()))),
             queue,
             options,
-            slot,
-            runtime,
-            telemetry,
+            member,
+            observers,
             control,
             running,
             executions: JoinSet::new(),
@@ -101,6 +99,7 @@ impl Pump {
             idle: false,
             limited_until: None,
             next_delayed_ms: None,
+            drained: true,
             marker_future: None,
         }
     }
@@ -132,9 +131,10 @@ impl Pump {
         let Control {
             phase,
             paused,
+            ready,
             concurrency,
         } = *self.control.borrow();
-        if phase != Phase::Work || paused || self.limited_until.is_some() {
+        if phase != Phase::Work || paused || !ready || self.limited_until.is_some() {
             return 0;
         }
         concurrency
@@ -285,10 +285,13 @@ impl Pump {
         let mut uncertain = false;
         let mut pause = RETRY_MIN;
         loop {
+            self.observers.metrics.calls.inc();
             match self.queue.settle_and_fetch(&settlements, &fetch).await {
                 Ok(settled) => return self.apply(batch, settled, fetch.want, uncertain),
                 Err(error) if error.is_transient() => {
+                    self.observers.metrics.redis_errors.inc();
                     if !uncertain {
+                        self.observers.listeners.error(&error);
                         warn!(queue = self.queue.keys().name(), %error, "redis is away, settling is repeated until it is back");
                     }
                     uncertain = true;
@@ -335,6 +338,7 @@ impl Pump {
             token_number,
             limiter: self.options.limiter,
             metrics_points: self.options.metrics_points,
+            pin: self.member.slot().pin(),
         }
     }
 
@@ -391,6 +395,7 @@ impl Pump {
         }
         if want > 0 {
             self.idle = settled.jobs.len() < want;
+            self.tell_if_drained(settled.jobs.is_empty());
             self.next_delayed_ms = settled.next_delayed_ms;
             if settled.limited_ms > 0 {
                 let wait = Duration::from_millis(settled.limited_ms).min(LIMITED_MAX);
@@ -408,7 +413,10 @@ impl Pump {
     ) {
         let queue = self.queue.keys().name();
         let error = match result {
-            Ok(_) => return self.running.remove(&pending.job),
+            Ok(_) => {
+                self.running.remove(&pending.job);
+                return self.tell_settled(&pending);
+            }
             Err(error) => error,
         };
         match &error {
@@ -435,7 +443,29 @@ impl Pump {
         }
     }
 
+    fn tell_settled(&self, Pending { job, settlement }: &Pending) {
+        let listeners = &self.observers.listeners;
+        match &settlement.kind {
+            SettlementKind::Completed { value, .. } => listeners.completed(job, value),
+            SettlementKind::Failed { attempt, .. }
+            | SettlementKind::Retry { attempt, .. }
+            | SettlementKind::Delayed {
+                attempt: Some(attempt),
+                ..
+            } => listeners.failed(job, &attempt.reason, &attempt.stacktrace),
+            _ => {}
+        }
+    }
+
+    fn tell_if_drained(&mut self, nothing_found: bool) {
+        if nothing_found && !self.drained {
+            self.observers.listeners.drained();
+        }
+        self.drained = nothing_found;
+    }
+
     fn start_all(&mut self, jobs: Vec<Job>) {
+        self.observers.metrics.taken.inc_by(jobs.len() as u64);
         for job in jobs {
             self.start(Arc::new(job));
         }
@@ -444,44 +474,85 @@ impl Pump {
     fn start(&mut self, job: Arc<Job>) {
         let cancel = Arc::new(Cancel::default());
         self.running.insert(&job, Arc::clone(&cancel));
+        self.observers.listeners.active(&job);
         let refusal = outcome::must_not_run(&job, &self.options);
         if let (Some(reason), None) = (&refusal, &job.scheduler) {
             return self.push_outcome(job, Outcome::unrecoverable(reason));
         }
-        let (runtime, slot, queue) = (
-            Arc::clone(&self.runtime),
-            Arc::clone(&self.slot),
-            self.queue.clone(),
-        );
-        let span = self
-            .telemetry
-            .as_ref()
-            .map(|telemetry| telemetry.start(self.queue.keys().name(), &job));
-        let running_job = Arc::clone(&job);
-        let guest_threads = runtime.guest_threads();
-        let execution = async move {
-            advance_scheduler(&queue, &running_job).await;
-            let outcome = match refusal {
-                Some(reason) => Outcome::unrecoverable(reason),
-                None => {
-                    let _place = runtime.place().await;
-                    let processor = slot.current();
-                    let backing = Backing::Queue(queue.clone());
-                    let limits = slot.limits();
-                    let state =
-                        JobState::new(running_job, &queue, backing, limits, Arc::clone(&cancel))
-                            .with_grants(slot.grants())
-                            .with_trace(span.as_ref().map(|span| span.carrier().to_owned()));
-                    execute(&runtime, &processor, state, &cancel).await
-                }
-            };
-            if let Some(span) = span {
-                span.end(&outcome);
-            }
-            outcome
+        let attempt = Attempt {
+            job: Arc::clone(&job),
+            cancel,
+            queue: self.queue.clone(),
+            member: Arc::clone(&self.member),
+            running: Arc::clone(&self.running),
+            observers: Arc::clone(&self.observers),
         };
-        let task = self.executions.spawn_on(execution, &guest_threads);
+        let guest_threads = self.member.runtime().guest_threads();
+        let task = self
+            .executions
+            .spawn_on(attempt.run(refusal), &guest_threads);
         self.jobs.insert(task.id(), job);
+    }
+}
+
+/// One attempt of a job, on its way from the fetch to its outcome.
+struct Attempt {
+    job: Arc<Job>,
+    cancel: Arc<Cancel>,
+    queue: Queue,
+    member: Arc<Member>,
+    running: Arc<Running>,
+    observers: Arc<Observers>,
+}
+
+impl Attempt {
+    /// Runs it, or ends it with the reason for which it must not run.
+    async fn run(self, refusal: Option<String>) -> Outcome {
+        let telemetry = self.observers.telemetry.as_ref();
+        let span = telemetry.map(|telemetry| telemetry.start(self.queue.keys().name(), &self.job));
+        advance_scheduler(&self.queue, &self.job).await;
+        let outcome = match refusal {
+            Some(reason) => Outcome::unrecoverable(reason),
+            None => {
+                let trace = span.as_ref().map(|span| span.carrier().to_owned());
+                self.execute(trace).await
+            }
+        };
+        if let Some(span) = span {
+            span.end(&outcome);
+        }
+        outcome
+    }
+
+    async fn execute(&self, trace: Option<String>) -> Outcome {
+        let runtime = self.member.runtime();
+        let _place = runtime.place().await;
+        let Some(lease) = self.member.lease(&self.job).await else {
+            return Outcome::HostFailed("queue has no processor".to_owned());
+        };
+        self.running
+            .set_version(&self.job, &lease.processor().digest);
+        let rights = self.member.slot().rights();
+        let backing = Backing::Queue(self.queue.clone());
+        let cancel = Arc::clone(&self.cancel);
+        let job = Arc::clone(&self.job);
+        let state = JobState::new(job, &self.queue, backing, &rights.limits, cancel)
+            .with_grants(Arc::clone(&rights.grants))
+            .with_listeners(self.observers.listeners.clone())
+            .with_trace(trace);
+        let begin = Instant::now();
+        let outcome = execute(runtime, lease.processor(), state, &self.cancel).await;
+        let metrics = &self.observers.metrics;
+        metrics.attempt(&outcome, begin.elapsed().as_secs_f64());
+        // What was stopped from outside says nothing of the processor.
+        if self.cancel.reason().is_none() {
+            match outcome {
+                Outcome::Completed(_) => lease.count(false),
+                Outcome::Failed { .. } => lease.count(true),
+                _ => {}
+            }
+        }
+        outcome
     }
 }
 

@@ -3,7 +3,8 @@
 -- KEYS[1]  the queue's base key
 -- ARGV     1 now (ms), 2 worker name or '', 3 lock duration (ms), 4 how many jobs to take,
 --          5 lock token base, 6 number of the first token, 7 limiter max or '', 8 limiter ms or '',
---          9 metrics data points or '', then ENTRY_SIZE values per entry:
+--          9 metrics data points or '', 10 the version to pin new jobs to or '', then ENTRY_SIZE values per
+--          entry:
 --          kind, job id, lock token, value, stacktrace or '', attempts made, and three more by kind:
 --            completed, failed   keep count or '', keep age (s) or '', keep limit or '' ; attempts
 --            retry               LPUSH or RPUSH
@@ -22,7 +23,8 @@ local worker, lock_ms, want = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local token_base, token_number = ARGV[5], tonumber(ARGV[6])
 local limiter_max, limiter_ms = tonumber(ARGV[7]), tonumber(ARGV[8])
 local metrics_points = tonumber(ARGV[9])
-local FIRST_ENTRY, ENTRY_SIZE = 10, 10
+local pin = ARGV[10]
+local FIRST_ENTRY, ENTRY_SIZE = 11, 10
 
 local active = base .. ':active'
 local settings = read_settings(base)
@@ -236,11 +238,16 @@ local function start_job(id, number)
   call('SET', key .. ':lock', token, 'PX', lock_ms)
   fields[9] = (tonumber(fields[9]) or 0) + 1
   fields[17] = now
+  local changes = { 'processedOn', now, 'ats', fields[9] }
   if worker ~= '' then
-    call('HSET', key, 'processedOn', now, 'ats', fields[9], 'pb', worker)
-  else
-    call('HSET', key, 'processedOn', now, 'ats', fields[9])
+    changes[5], changes[6] = 'pb', worker
   end
+  if pin ~= '' and not fields[18] then
+    fields[18] = pin
+    changes[#changes + 1] = 'torilVersion'
+    changes[#changes + 1] = pin
+  end
+  call('HSET', key, unpack(changes))
   emit(base, 'active', 'jobId', id, 'prev', 'waiting')
   return job_reply(id, token, fields)
 end

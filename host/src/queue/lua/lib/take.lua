@@ -2,7 +2,7 @@
 
 -- The fields handed to the worker, in this order, after the job's id and its lock token.
 local JOB_FIELDS = { 'name', 'data', 'opts', 'timestamp', 'delay', 'priority', 'progress', 'atm', 'ats', 'stc',
-  'parentKey', 'parent', 'rjk', 'defa', 'stacktrace', 'attemptsMade', 'processedOn', 'deid' }
+  'parentKey', 'parent', 'rjk', 'defa', 'stacktrace', 'attemptsMade', 'processedOn', 'torilVersion' }
 
 local function read_job(key)
   return call('HMGET', key, unpack(JOB_FIELDS))

@@ -1,0 +1,202 @@
+//! The admin API: HTTP for people and tools that operate a host. Its routes, with bodies and answers, are
+//! described at `/openapi.json`.
+//!
+//! | route | what |
+//! |---|---|
+//! | `GET /healthz`, `GET /readyz` | alive; takes jobs and Redis answers |
+//! | `GET /metrics` | [`METRICS`](crate::metrics::METRICS) |
+//! | `/v1/queues…` | [`queues`]: attach, detach, pause, resume, concurrency, events, jobs |
+//! | `/v1/queues/{queue}/versions`, `/deployment`, `/canary` | [`processors`]: upload, deploy, roll back |
+//! | `GET /v1/hosts` | what each host of the fleet runs |
+//!
+//! Nothing here instantiates a processor for a job or touches one that runs, and no path of a request reaches
+//! the file system.
+
+mod auth;
+mod body;
+mod error;
+mod processors;
+mod queues;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+use tracing::{info, warn};
+use utoipa::{OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::config::AdminConfig;
+use crate::fleet::{Deployments, HostReport};
+use crate::host::Host;
+use auth::Auth;
+use error::ApiError;
+
+const REDIS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What every handler knows.
+#[derive(Clone)]
+struct Admin {
+    host: Arc<Host>,
+    ready: Arc<AtomicBool>,
+}
+
+/// An address that is taken, and not served yet.
+pub(crate) struct Listener {
+    listener: TcpListener,
+    auth: Auth,
+}
+
+/// A served API. It ends when this is dropped.
+pub(crate) struct Server {
+    ready: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Listener {
+    pub(crate) async fn bind(config: &AdminConfig) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("the admin API cannot listen at `{}`", config.listen))?;
+        let auth = Auth::new(config.token.as_deref());
+        Ok(Listener { listener, auth })
+    }
+
+    pub(crate) fn serve(self, host: Arc<Host>) -> Server {
+        let ready = Arc::new(AtomicBool::new(false));
+        let admin = Admin {
+            host,
+            ready: Arc::clone(&ready),
+        };
+        let address = self
+            .listener
+            .local_addr()
+            .map(|address| address.to_string());
+        info!(
+            address = address.unwrap_or_default(),
+            "the admin API listens"
+        );
+        let router = router(admin, self.auth);
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(self.listener, router).await {
+                warn!(%error, "the admin API ended");
+            }
+        });
+        Server {
+            ready,
+            task: task.abort_handle(),
+        }
+    }
+}
+
+impl Server {
+    /// Says whether the host takes jobs.
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Toril admin API",
+    description = "Operates one host, and through Redis the fleet that it belongs to."
+))]
+struct Api;
+
+fn router(admin: Admin, auth: Auth) -> Router {
+    let (api, document) = described().split_for_parts();
+    // Plain data, which can always be written.
+    let document = Bytes::from(document.to_json().unwrap_or_default());
+    let document = ([(header::CONTENT_TYPE, "application/json")], document);
+    // Who balances load has no token, and learns nothing from `healthz` and `readyz`.
+    api.route("/openapi.json", get(async move || document))
+        .layer(middleware::from_fn_with_state(auth, auth::guard))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::no_such_method)
+        .with_state(admin)
+}
+
+/// All routes that the OpenAPI document describes.
+fn described() -> OpenApiRouter<Admin> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(metrics))
+        .routes(routes!(hosts))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::show, queues::attach, queues::detach))
+        .routes(routes!(queues::pause))
+        .routes(routes!(queues::resume))
+        .routes(routes!(queues::set_concurrency))
+        .routes(routes!(queues::events))
+        .routes(routes!(queues::jobs))
+        .routes(routes!(queues::cancel))
+        .routes(routes!(processors::versions, processors::upload))
+        .routes(routes!(
+            processors::deployment,
+            processors::deploy,
+            processors::undeploy
+        ))
+        .routes(routes!(processors::rollback))
+        .routes(routes!(processors::promote))
+        .routes(routes!(processors::abort))
+}
+
+async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
+    if !admin.ready.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n");
+    }
+    let mut connection = admin.host.redis().shared();
+    let ping = redis::cmd("PING");
+    let ping = ping.exec_async(&mut connection);
+    match tokio::time::timeout(REDIS_PATIENCE, ping).await {
+        Ok(Ok(())) => (StatusCode::OK, "ok\n"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "redis does not answer\n"),
+    }
+}
+
+/// What this host counts, for Prometheus.
+#[utoipa::path(get, path = "/metrics", responses((status = OK, body = String)))]
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    let text = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, text)], admin.host.metrics())
+}
+
+/// What the hosts of the fleet run, by queue.
+#[derive(Serialize, ToSchema)]
+struct QueueHosts {
+    /// `prefix:queue`.
+    queue: String,
+    hosts: Vec<HostReport>,
+}
+
+/// Lists what each host of the fleet runs, for the queues of this host.
+#[utoipa::path(get, path = "/v1/hosts", responses((status = OK, body = Vec<QueueHosts>)))]
+async fn hosts(State(admin): State<Admin>) -> Result<Json<Vec<QueueHosts>>, ApiError> {
+    let mut queues = Vec::new();
+    for status in admin.host.status() {
+        let deployments: Deployments = admin.host.deployments(&status.queue);
+        queues.push(QueueHosts {
+            hosts: deployments.hosts().await?,
+            queue: status.queue,
+        });
+    }
+    Ok(Json(queues))
+}

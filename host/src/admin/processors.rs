@@ -1,0 +1,201 @@
+//! `/v1/queues/{queue}/versions`, `/deployment`, `/canary`: the processors of a queue, on all hosts.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Admin;
+use super::body::{read, read_json};
+use super::error::ApiError;
+use super::queues::check_name;
+use crate::fleet::{Change, Deployment, Deployments, Note, StoredVersion, Upload};
+use crate::registry::CanaryRule;
+use crate::runtime::Limits;
+
+impl Admin {
+    /// The deployments of a queue that this host works, or that were made before.
+    async fn deployments(&self, queue: &str) -> Result<Deployments, ApiError> {
+        check_name(queue)?;
+        let deployments = self.host.deployments(queue);
+        if self.host.queue_status(queue).is_err() && deployments.current().await?.revision == 0 {
+            return Err(ApiError::unknown_queue(queue));
+        }
+        Ok(deployments)
+    }
+}
+
+/// A component that was stored.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Uploaded {
+    /// `sha256:` and the digest of the component.
+    digest: String,
+    /// Its size.
+    bytes: usize,
+    /// How long compiling took here, in ms.
+    compile_ms: u64,
+}
+
+/// What is deployed on a queue, and how it came to that.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeploymentState {
+    #[serde(flatten)]
+    deployment: Deployment,
+    /// Newest first.
+    changes: Vec<Change>,
+}
+
+/// What to deploy.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Deploy {
+    /// A version that was uploaded: its digest, or as much of the beginning as is unique.
+    digest: String,
+    /// Gives it some of the jobs first.
+    canary: Option<CanaryRule>,
+}
+
+/// Where to go back to.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rollback {
+    /// The version; the one that was active before where none is given.
+    digest: Option<String>,
+}
+
+/// Why a canary ends.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Abort {
+    reason: Option<String>,
+}
+
+/// Lists the versions that are stored for a queue, newest first.
+#[utoipa::path(get, path = "/v1/queues/{queue}/versions", responses(
+    (status = OK, body = Vec<StoredVersion>), (status = NOT_FOUND)))]
+pub(super) async fn versions(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+) -> Result<Json<Vec<StoredVersion>>, ApiError> {
+    Ok(Json(admin.deployments(&queue).await?.versions().await?))
+}
+
+/// Checks a component and stores it, to be deployed.
+#[utoipa::path(post, path = "/v1/queues/{queue}/versions",
+    request_body(content = Vec<u8>, content_type = "application/wasm"), responses(
+    (status = CREATED, body = Uploaded), (status = NOT_FOUND), (status = PAYLOAD_TOO_LARGE),
+    (status = UNPROCESSABLE_ENTITY)))]
+pub(super) async fn upload(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+    body: Body,
+) -> Result<(StatusCode, Json<Uploaded>), ApiError> {
+    let deployments = admin.deployments(&queue).await?;
+    let runtime = admin.host.runtime();
+    let bytes = read(body, runtime.component_bytes_max()).await?;
+    let limits = admin
+        .host
+        .limits(&queue)
+        .unwrap_or_else(|_| Limits::default());
+    let processor = runtime.load(bytes.to_vec(), &limits).await?;
+    let note = Note {
+        bytes: bytes.len(),
+        name: None,
+        sdk: processor.inspection.sdk.clone(),
+    };
+    let upload = Upload {
+        bytes: &bytes,
+        note,
+    };
+    deployments.store(&processor.digest, &upload).await?;
+    let uploaded = Uploaded {
+        digest: processor.digest.to_string(),
+        bytes: bytes.len(),
+        compile_ms: u64::try_from(processor.compile_time.as_millis()).unwrap_or(u64::MAX),
+    };
+    Ok((StatusCode::CREATED, Json(uploaded)))
+}
+
+/// Shows what is deployed on a queue.
+#[utoipa::path(get, path = "/v1/queues/{queue}/deployment", responses(
+    (status = OK, body = DeploymentState), (status = NOT_FOUND)))]
+pub(super) async fn deployment(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+) -> Result<Json<DeploymentState>, ApiError> {
+    let deployments = admin.deployments(&queue).await?;
+    Ok(Json(DeploymentState {
+        deployment: deployments.current().await?,
+        changes: deployments.changes().await?,
+    }))
+}
+
+/// Deploys a stored version on all hosts, to all jobs or as a canary.
+#[utoipa::path(put, path = "/v1/queues/{queue}/deployment", request_body = Deploy, responses(
+    (status = OK, body = Deployment), (status = BAD_REQUEST), (status = NOT_FOUND)))]
+pub(super) async fn deploy(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+    body: Body,
+) -> Result<Json<Deployment>, ApiError> {
+    let Deploy { digest, canary } = read_json(body).await?;
+    let deployments = admin.deployments(&queue).await?;
+    let digest = deployments.resolve(&digest).await?;
+    Ok(Json(
+        deployments.deploy(&digest, None, canary.as_ref()).await?,
+    ))
+}
+
+/// Takes the deployment away: each host goes back to the file that its config names.
+#[utoipa::path(delete, path = "/v1/queues/{queue}/deployment", responses(
+    (status = OK, body = Deployment), (status = NOT_FOUND), (status = CONFLICT)))]
+pub(super) async fn undeploy(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+) -> Result<Json<Deployment>, ApiError> {
+    Ok(Json(admin.deployments(&queue).await?.undeploy().await?))
+}
+
+/// Goes back to an earlier version.
+#[utoipa::path(post, path = "/v1/queues/{queue}/deployment/rollback", request_body = Rollback, responses(
+    (status = OK, body = Deployment), (status = NOT_FOUND), (status = CONFLICT)))]
+pub(super) async fn rollback(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+    body: Body,
+) -> Result<Json<Deployment>, ApiError> {
+    let Rollback { digest } = read_json(body).await?;
+    let deployments = admin.deployments(&queue).await?;
+    let digest = match digest {
+        Some(digest) => Some(deployments.resolve(&digest).await?),
+        None => None,
+    };
+    Ok(Json(deployments.rollback(digest.as_deref()).await?))
+}
+
+/// Makes the candidate of a canary active.
+#[utoipa::path(post, path = "/v1/queues/{queue}/canary/promote", responses(
+    (status = OK, body = Deployment), (status = NOT_FOUND), (status = CONFLICT)))]
+pub(super) async fn promote(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+) -> Result<Json<Deployment>, ApiError> {
+    Ok(Json(admin.deployments(&queue).await?.promote().await?))
+}
+
+/// Ends a canary; all jobs go to the active version.
+#[utoipa::path(post, path = "/v1/queues/{queue}/canary/abort", request_body = Abort, responses(
+    (status = OK, body = Deployment), (status = NOT_FOUND), (status = CONFLICT)))]
+pub(super) async fn abort(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+    body: Body,
+) -> Result<Json<Deployment>, ApiError> {
+    let Abort { reason } = read_json(body).await?;
+    let reason = reason.unwrap_or_else(|| "by the admin API".to_owned());
+    Ok(Json(admin.deployments(&queue).await?.abort(&reason).await?))
+}

@@ -1,0 +1,267 @@
+//! `toril deploy`, `rollback`, `promote`, `abort` and `undeploy`: what all hosts of a queue run.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::time::Instant;
+use toril::fleet::{Deployment, Deployments, HostReport, Note, Upload};
+use toril::registry::CanaryRule;
+use toril::runtime::{Limits, Runtime, RuntimeOptions};
+
+use super::RedisArgs;
+
+/// How often the hosts' reports are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Deploys a processor on all hosts of a queue.
+///
+/// The component is checked here, stored in Redis by its digest, and made active in one step. Every host
+/// notices within a second, checks it again and swaps; jobs that run end on the version they started on. The
+/// exit code is 0 where all hosts took it.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  toril deploy paint paint.wasm\n  toril deploy paint paint.wasm --canary 10%\n  \
+                  toril promote paint"
+)]
+pub(super) struct Deploy {
+    /// The queue.
+    queue: String,
+    /// The component.
+    file: PathBuf,
+    /// Gives it this share of the jobs, and waits for `toril promote` or `toril abort`.
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    canary: Option<f64>,
+    /// Gives it the jobs of these names only, as a canary.
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    jobs: Vec<String>,
+    /// Aborts the canary when its share of failed attempts is larger than the active version's by more than
+    /// this.
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "5%")]
+    abort_margin: f64,
+    /// ... once it has ended this many attempts.
+    #[arg(long, value_name = "N", default_value_t = CanaryRule::default().minimum)]
+    abort_after: u64,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    redis: RedisArgs,
+}
+
+/// Goes back to the version that was active before, or to another one.
+#[derive(Args)]
+pub(super) struct Rollback {
+    /// The queue.
+    queue: String,
+    /// The version: the beginning of its digest, as `toril versions` lists it.
+    digest: Option<String>,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    redis: RedisArgs,
+}
+
+/// Makes the candidate of a canary active.
+#[derive(Args)]
+pub(super) struct Promote {
+    /// The queue.
+    queue: String,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    redis: RedisArgs,
+}
+
+/// Ends a canary: all jobs go to the active version.
+#[derive(Args)]
+pub(super) struct Abort {
+    /// The queue.
+    queue: String,
+    /// Why, for `toril versions`.
+    #[arg(long, default_value = "by command")]
+    reason: String,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    redis: RedisArgs,
+}
+
+/// Takes a deployment away: each host goes back to the file that its config names.
+#[derive(Args)]
+pub(super) struct Undeploy {
+    /// The queue.
+    queue: String,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    redis: RedisArgs,
+}
+
+/// How long to wait for the hosts.
+#[derive(Args)]
+struct Wait {
+    /// How long to wait until all hosts have done it, in seconds; 0 does not wait.
+    #[arg(long = "wait", value_name = "SECONDS", default_value_t = 30)]
+    seconds: u64,
+}
+
+impl Deploy {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let bytes = std::fs::read(&self.file)
+            .with_context(|| format!("failed to read component `{}`", self.file.display()))?;
+        let runtime = Arc::new(Runtime::new(&RuntimeOptions {
+            executions_max: 1,
+            ..RuntimeOptions::default()
+        })?);
+        let processor = runtime
+            .load(bytes.clone(), &Limits::default())
+            .await
+            .with_context(|| format!("component `{}` was refused", self.file.display()))?;
+        let name = self.file.file_name();
+        let note = Note {
+            bytes: bytes.len(),
+            name: name.map(|name| name.to_string_lossy().into_owned()),
+            sdk: processor.inspection.sdk.clone(),
+        };
+        let upload = Upload {
+            bytes: &bytes,
+            note,
+        };
+        let deployments = self.redis.deployments(&self.queue).await?;
+        let rule = self.rule();
+        let deployment = deployments
+            .deploy(&processor.digest, Some(&upload), rule.as_ref())
+            .await?;
+        let what = if rule.is_some() {
+            "candidate"
+        } else {
+            "deployed"
+        };
+        super::print_line(format_args!("{what} {}", processor.digest));
+        self.wait.until_followed(&deployments, &deployment).await
+    }
+
+    fn rule(&self) -> Option<CanaryRule> {
+        if self.canary.is_none() && self.jobs.is_empty() {
+            return None;
+        }
+        Some(CanaryRule {
+            percent: self.canary.unwrap_or(100.0),
+            jobs: self.jobs.clone(),
+            margin_percent: self.abort_margin,
+            minimum: self.abort_after,
+        })
+    }
+}
+
+impl Rollback {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let deployments = self.redis.deployments(&self.queue).await?;
+        let digest = match &self.digest {
+            Some(digest) => Some(deployments.resolve(digest).await?),
+            None => None,
+        };
+        let deployment = deployments.rollback(digest.as_deref()).await?;
+        let active = deployment.active.as_deref().unwrap_or("nothing");
+        super::print_line(format_args!("rolled back to {active}"));
+        self.wait.until_followed(&deployments, &deployment).await
+    }
+}
+
+impl Promote {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let deployments = self.redis.deployments(&self.queue).await?;
+        let deployment = deployments.promote().await?;
+        let active = deployment.active.as_deref().unwrap_or("nothing");
+        super::print_line(format_args!("promoted {active}"));
+        self.wait.until_followed(&deployments, &deployment).await
+    }
+}
+
+impl Abort {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let deployments = self.redis.deployments(&self.queue).await?;
+        let deployment = deployments.abort(&self.reason).await?;
+        super::print_line("aborted");
+        self.wait.until_followed(&deployments, &deployment).await
+    }
+}
+
+impl Undeploy {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let deployments = self.redis.deployments(&self.queue).await?;
+        let deployment = deployments.undeploy().await?;
+        super::print_line("undeployed");
+        self.wait.until_followed(&deployments, &deployment).await
+    }
+}
+
+impl Wait {
+    /// Waits until each host that is alive has taken notice, and says what it made of it.
+    async fn until_followed(
+        &self,
+        deployments: &Deployments,
+        deployment: &Deployment,
+    ) -> anyhow::Result<ExitCode> {
+        if self.seconds == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let end = Instant::now() + Duration::from_secs(self.seconds);
+        let hosts = loop {
+            let mut hosts = deployments.hosts().await?;
+            hosts.retain(|host| host.alive);
+            let followed = hosts
+                .iter()
+                .all(|host| host.revision >= deployment.revision);
+            if followed || Instant::now() >= end {
+                break hosts;
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        if hosts.is_empty() {
+            super::print_line("no host works this queue now; those that come later begin with it");
+        }
+        let mut all = true;
+        for host in &hosts {
+            let (well, says) = made_of_it(host, deployment);
+            all &= well;
+            super::print_line(format_args!("  {}: {says}", host.name));
+        }
+        Ok(if all {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+/// What a host made of a deployment, and whether that is what was wanted.
+fn made_of_it(host: &HostReport, deployment: &Deployment) -> (bool, String) {
+    if host.revision < deployment.revision {
+        return (false, "has not taken notice yet".to_owned());
+    }
+    let wanted = deployment.canary.as_ref().map(|canary| &canary.digest);
+    let (wanted, runs) = match wanted {
+        Some(candidate) => (Some(candidate), host.candidate.as_ref()),
+        None => (deployment.active.as_ref(), host.active.as_ref()),
+    };
+    if wanted.is_none() || wanted == runs {
+        return (true, "ok".to_owned());
+    }
+    let reason = match &host.refusal {
+        Some(refusal) => refusal.reason.as_str(),
+        None => "for a reason that it does not tell",
+    };
+    (false, format!("refused: {reason}"))
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').parse();
+    match number {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("expected a percentage, such as `10%`".to_owned()),
+    }
+}

@@ -1,0 +1,201 @@
+//! `toril status` and `toril versions`: what the hosts of a fleet run.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+use toril::fleet::{Change, Deployment, Deployments, HostReport, StoredVersion};
+use toril::queue::now_ms;
+
+use super::RedisArgs;
+
+/// Shows hosts, queues, versions, and the jobs that run on each.
+#[derive(Args)]
+pub(super) struct Status {
+    /// Only this queue.
+    queue: Option<String>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    redis: RedisArgs,
+}
+
+/// Lists the versions of a queue's processor, and how it came to the one that is deployed.
+#[derive(Args)]
+pub(super) struct Versions {
+    /// The queue.
+    queue: String,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    redis: RedisArgs,
+}
+
+impl Status {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let queues = match &self.queue {
+            Some(queue) => vec![(queue.clone(), self.redis.deployments(queue).await?)],
+            None => self.redis.all_deployments().await?,
+        };
+        let mut all = Vec::new();
+        for (queue, deployments) in queues {
+            let (deployment, hosts) = (deployments.current().await?, deployments.hosts().await?);
+            if self.json {
+                all.push(json!({ "queue": queue, "deployment": deployment, "hosts": hosts }));
+            } else {
+                show_queue(&queue, &deployment, &hosts);
+            }
+        }
+        if self.json {
+            super::print_line(json!(all));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Versions {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let deployments: Deployments = self.redis.deployments(&self.queue).await?;
+        let deployment = deployments.current().await?;
+        let (versions, changes) = (deployments.versions().await?, deployments.changes().await?);
+        if self.json {
+            super::print_line(
+                json!({ "deployment": deployment, "versions": versions, "changes": changes }),
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+        if versions.is_empty() {
+            super::print_line(format_args!(
+                "no version of `{0}` is stored\nhint: `toril deploy {0} FILE.wasm` deploys one",
+                self.queue
+            ));
+        }
+        for version in &versions {
+            show_version(version, &deployment);
+        }
+        if !changes.is_empty() {
+            super::print_line("changes, newest first");
+        }
+        for change in changes.iter().take(20) {
+            show_change(change);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn show_queue(queue: &str, deployment: &Deployment, hosts: &[HostReport]) {
+    super::print_line(queue);
+    match &deployment.active {
+        Some(digest) => super::print_line(format_args!("  deployed   {}", short(digest))),
+        None => super::print_line("  deployed   nothing: hosts serve their own files"),
+    }
+    if let Some(canary) = &deployment.canary {
+        let names = if canary.rule.jobs.is_empty() {
+            String::new()
+        } else {
+            format!(" named {}", canary.rule.jobs.join(", "))
+        };
+        super::print_line(format_args!(
+            "  candidate  {} takes {} % of the jobs{names}",
+            short(&canary.digest),
+            canary.rule.percent
+        ));
+        let share = |[completed, failed]: [u64; 2]| format!("{failed} of {}", completed + failed);
+        super::print_line(format_args!(
+            "             failed: candidate {}, active {}",
+            share(canary.candidate),
+            share(canary.active)
+        ));
+    }
+    if hosts.is_empty() {
+        super::print_line("  no host works it now");
+    }
+    hosts.iter().for_each(show_host);
+}
+
+fn show_host(host: &HostReport) {
+    let state = match (host.alive, host.paused) {
+        (false, _) => format!("silent for {}", since(host.age)),
+        (true, true) => "paused".to_owned(),
+        (true, false) => format!("{} of {} jobs run", host.running, host.concurrency),
+    };
+    super::print_line(format_args!("  {:<22} {state}", host.name));
+    for version in &host.versions {
+        let role = if host.active.as_ref() == Some(&version.digest) {
+            "active"
+        } else if host.candidate.as_ref() == Some(&version.digest) {
+            "candidate"
+        } else {
+            "draining"
+        };
+        super::print_line(format_args!(
+            "    {} {role}: {} running, {} completed, {} failed",
+            short(&version.digest),
+            version.in_flight,
+            version.completed,
+            version.failed
+        ));
+    }
+    if host.versions.is_empty() {
+        super::print_line("    no processor yet");
+    }
+    if let Some(refusal) = &host.refusal {
+        let digest = refusal.digest.as_deref().map_or("a file", short);
+        super::print_line(format_args!(
+            "    refused {digest} {} ago: {}",
+            since(now_ms().saturating_sub(refusal.at)),
+            refusal.reason
+        ));
+    }
+}
+
+fn show_version(version: &StoredVersion, deployment: &Deployment) {
+    let candidate = deployment.canary.as_ref().map(|canary| &canary.digest);
+    let role = if deployment.active.as_ref() == Some(&version.digest) {
+        "active"
+    } else if candidate == Some(&version.digest) {
+        "candidate"
+    } else {
+        ""
+    };
+    super::print_line(format_args!(
+        "{} {:>9} {:>10} bytes  {:>8} ago  {}",
+        short(&version.digest),
+        role,
+        version.note.bytes,
+        since(now_ms().saturating_sub(version.at)),
+        version.note.name.as_deref().unwrap_or("")
+    ));
+}
+
+fn show_change(change: &Change) {
+    let reason = match &change.reason {
+        Some(reason) => format!(": {reason}"),
+        None => String::new(),
+    };
+    super::print_line(format_args!(
+        "  {:>8} ago  {} {}{reason}",
+        since(now_ms().saturating_sub(change.at)),
+        change.what,
+        short(&change.digest)
+    ));
+}
+
+/// As much of a digest as tells versions apart.
+fn short(digest: &str) -> &str {
+    let hex = digest.trim_start_matches("sha256:");
+    hex.get(..12).unwrap_or(hex)
+}
+
+/// A time in words, as coarse as people need it.
+fn since(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}

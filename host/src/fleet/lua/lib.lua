@@ -1,0 +1,56 @@
+-- What is deployed on one queue. All keys of a queue share its hash tag, so that a cluster keeps them together.
+--
+-- K:deployment  hash: revision, active, and while there is a canary: candidate, canary (the revision at which it
+--               began), rule (JSON), margin (share), minimum, and its counts a0 a1 c0 c1 (active and candidate,
+--               completed and failed)
+-- K:history     list: digests that were active, newest first; the first one is
+-- K:changes     list of JSON: what was changed, newest first
+-- K:versions    zset: digest, scored by when it was stored or became active
+-- K:notes       hash: digest -> JSON
+-- K:component:DIGEST
+-- K:hosts       hash: host -> JSON, with the time of the report in front
+local K = KEYS[1]
+local call = redis.call
+local DEPLOYMENT, HISTORY, CHANGES = K .. ':deployment', K .. ':history', K .. ':changes'
+local VERSIONS, NOTES, HOSTS = K .. ':versions', K .. ':notes', K .. ':hosts'
+local CHANGES_KEPT = 100
+-- A host that has not reported for this long is forgotten; it says so again when it is back.
+local FORGET_MS = 60000
+
+local function now_ms()
+  local time = call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local NOW = now_ms()
+
+local function change(what, digest, reason)
+  local revision = call('HINCRBY', DEPLOYMENT, 'revision', 1)
+  local entry = cjson.encode({ revision = revision, at = NOW, what = what, digest = digest, reason = reason })
+  call('LPUSH', CHANGES, entry)
+  call('LTRIM', CHANGES, 0, CHANGES_KEPT - 1)
+  return revision
+end
+
+local function end_canary()
+  call('HDEL', DEPLOYMENT, 'candidate', 'canary', 'rule', 'margin', 'minimum', 'a0', 'a1', 'c0', 'c1')
+end
+
+local function record()
+  return call('HGETALL', DEPLOYMENT)
+end
+
+-- The reports of hosts that are alive, as `{ host, 'TIME JSON', … }`; forgets the others.
+local function live_hosts()
+  local hosts = call('HGETALL', HOSTS)
+  local live = {}
+  for i = 1, #hosts, 2 do
+    local at = tonumber(string.match(hosts[i + 1], '^%d+')) or 0
+    if NOW - at > FORGET_MS then
+      call('HDEL', HOSTS, hosts[i])
+    else
+      live[#live + 1] = hosts[i]
+      live[#live + 1] = hosts[i + 1]
+    end
+  end
+  return live
+end

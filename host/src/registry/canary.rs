@@ -1,0 +1,166 @@
+//! A candidate that takes some of the jobs, and what came of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::Version;
+use crate::queue::Job;
+
+/// Which jobs a candidate takes, and when it has failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct CanaryRule {
+    /// The share of the jobs, in percent.
+    pub percent: f64,
+    /// The names of jobs to take of; empty is all.
+    pub jobs: Vec<String>,
+    /// The candidate is aborted when its share of failed attempts is larger than the active version's by
+    /// more than this, in percent.
+    pub margin_percent: f64,
+    /// ... once it has ended this many attempts.
+    pub minimum: u64,
+}
+
+impl Default for CanaryRule {
+    fn default() -> Self {
+        CanaryRule {
+            percent: 100.0,
+            jobs: Vec::new(),
+            margin_percent: 5.0,
+            minimum: 20,
+        }
+    }
+}
+
+impl CanaryRule {
+    /// Refuses what makes no sense.
+    pub fn check(&self) -> Result<(), String> {
+        let is_percentage = |value: f64| (0.0..=100.0).contains(&value);
+        if !is_percentage(self.percent) || !is_percentage(self.margin_percent) {
+            return Err("percentages of a canary are between 0 and 100".into());
+        }
+        if self.minimum == 0 {
+            return Err("the minimum of a canary is 1 or more".into());
+        }
+        Ok(())
+    }
+
+    /// A job is always taken, or never: its later attempts go where the first one went, on every host.
+    fn takes(&self, candidate: &str, job_name: &str, job_id: &str) -> bool {
+        if !self.jobs.is_empty() && !self.jobs.iter().any(|name| name == job_name) {
+            return false;
+        }
+        let hash = Sha256::new()
+            .chain_update(candidate)
+            .chain_update(job_id)
+            .finalize();
+        let place = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+        f64::from(place) / (f64::from(u32::MAX) + 1.0) * 100.0 < self.percent
+    }
+}
+
+/// How attempts ended since the last report, by who ran them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The active version's attempts that completed, and that failed.
+    pub active: [u64; 2],
+    /// The candidate's.
+    pub candidate: [u64; 2],
+}
+
+/// A candidate at work.
+pub struct Canary {
+    /// The revision of the deployment with which it began.
+    pub id: u64,
+    /// The candidate.
+    pub version: Arc<Version>,
+    /// What it takes.
+    pub rule: CanaryRule,
+    active: [AtomicU64; 2],
+    candidate: [AtomicU64; 2],
+}
+
+impl Canary {
+    /// A candidate that took no job yet.
+    pub fn new(id: u64, version: Arc<Version>, rule: CanaryRule) -> Arc<Self> {
+        Arc::new(Canary {
+            id,
+            version,
+            rule,
+            active: Default::default(),
+            candidate: Default::default(),
+        })
+    }
+
+    pub(super) fn takes(&self, job: &Job) -> bool {
+        self.rule.takes(self.version.digest(), &job.name, &job.id)
+    }
+
+    pub(super) fn count(&self, is_candidate: bool, failed: bool) {
+        let counts = if is_candidate {
+            &self.candidate
+        } else {
+            &self.active
+        };
+        counts[usize::from(failed)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What ended since this was asked last.
+    pub fn take_tally(&self) -> Tally {
+        let take = |counts: &[AtomicU64; 2]| [0, 1].map(|at| counts[at].swap(0, Ordering::Relaxed));
+        Tally {
+            active: take(&self.active),
+            candidate: take(&self.candidate),
+        }
+    }
+
+    /// Takes back a tally that could not be reported.
+    pub fn return_tally(&self, tally: Tally) {
+        for at in [0, 1] {
+            self.active[at].fetch_add(tally.active[at], Ordering::Relaxed);
+            self.candidate[at].fetch_add(tally.candidate[at], Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn share_is_kept_and_a_job_stays_where_it_is() {
+        let rule = CanaryRule {
+            percent: 10.0,
+            ..CanaryRule::default()
+        };
+        let taken = |digest: &str| {
+            (0..10_000)
+                .filter(|id: &u32| rule.takes(digest, "any", &id.to_string()))
+                .collect::<Vec<_>>()
+        };
+        let jobs = taken("sha256:a");
+        assert!((900..1100).contains(&jobs.len()), "{} jobs", jobs.len());
+        assert_eq!(jobs, taken("sha256:a"));
+        assert_ne!(jobs, taken("sha256:b"), "another candidate, other jobs");
+    }
+
+    #[test]
+    fn all_none_and_named_jobs() {
+        let rule = |percent, jobs: &[&str]| CanaryRule {
+            percent,
+            jobs: jobs.iter().map(|name| (*name).to_owned()).collect(),
+            ..CanaryRule::default()
+        };
+        for id in 0..1000 {
+            let id = id.to_string();
+            assert!(rule(100.0, &[]).takes("d", "any", &id));
+            assert!(!rule(0.0, &[]).takes("d", "any", &id));
+            assert!(rule(100.0, &["paint"]).takes("d", "paint", &id));
+            assert!(!rule(100.0, &["paint"]).takes("d", "fix", &id));
+        }
+        assert!(rule(101.0, &[]).check().is_err() && rule(-1.0, &[]).check().is_err());
+    }
+}

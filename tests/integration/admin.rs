@@ -1,0 +1,431 @@
+//! The admin API, over HTTP.
+
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::tempdir;
+use toril::metrics::METRICS;
+use toril::queue::JobState;
+
+use crate::harness::{
+    TestHost, TestRedis, add, eventually, new_job, queue_section, reaches, version,
+};
+
+const TOKEN: &str = "a-token-of-the-test";
+
+/// A host with an admin API, and a client of it.
+struct Api {
+    host: TestHost,
+    url: String,
+    client: Client,
+    token: Option<&'static str>,
+    _dir: tempfile::TempDir,
+}
+
+impl Api {
+    async fn start(redis: &TestRedis, config: &str) -> Self {
+        let dir = tempdir().unwrap();
+        let token = dir.path().join("token");
+        std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
+        let config =
+            format!("{config}\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = {token:?}\n");
+        let mut api = Self::start_as(redis, &config).await;
+        (api.token, api._dir) = (Some(TOKEN), dir);
+        api
+    }
+
+    async fn start_as(redis: &TestRedis, config: &str) -> Self {
+        let host = TestHost::serve(redis, config).await;
+        let log = host.log();
+        let line = log
+            .lines()
+            .find(|line| line.contains("the admin API listens"));
+        let address = line.and_then(|line| line.split("address=").nth(1)).unwrap();
+        let address = address.trim_matches('"');
+        Api {
+            url: format!("http://{address}"),
+            host,
+            client: Client::new(),
+            token: None,
+            _dir: tempdir().unwrap(),
+        }
+    }
+
+    async fn send(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> Response {
+        let request = self
+            .client
+            .request(method, format!("{}{path}", self.url))
+            .body(body);
+        let request = match self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        request.send().await.unwrap()
+    }
+
+    /// Sends a request and expects a status; returns the body, null where there is none.
+    async fn asks(&self, method: Method, path: &str, body: Value, status: u16) -> Value {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let response = self.send(method.clone(), path, body).await;
+        let found = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        assert_eq!(found, status, "{method} {path}: {text}");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.asks(Method::GET, path, Value::Null, 200).await
+    }
+
+    /// Uploads a version and returns its digest.
+    async fn uploads(&self, queue: &str, component: Vec<u8>) -> String {
+        let path = format!("/v1/queues/{queue}/versions");
+        let response = self.send(Method::POST, &path, component).await;
+        assert_eq!(response.status(), StatusCode::CREATED);
+        let uploaded: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        uploaded["digest"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn queue_is_attached_given_a_processor_and_operated() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let api = Api::start(&redis, "").await;
+    let options = json!({ "options": { "concurrency": 2, "lockDuration": 20000, "drainDelay": 1,
+        "name": "stall-1", "limiter": { "max": 100, "duration": 1000 }, "removeOnFail": { "count": 10 } } });
+    let status = api.asks(Method::PUT, "/v1/queues/ring", options, 201).await;
+    assert_eq!(
+        (&status["concurrency"], &status["digest"]),
+        (&json!(2), &Value::Null)
+    );
+    let waits = add(&queue, "any", json!(null)).await;
+
+    let first = api.uploads("ring", version("good-00001")).await;
+    assert_eq!(
+        queue.state(&waits).await.unwrap(),
+        JobState::Waiting,
+        "stored is not deployed"
+    );
+    let deploy = json!({ "digest": first });
+    api.asks(Method::PUT, "/v1/queues/ring/deployment", deploy, 200)
+        .await;
+    let job = reaches(&queue, &waits, JobState::Completed).await;
+    assert_eq!(
+        (&job["returnvalue"], &job["pb"]),
+        (&json!("\"good-00001\""), &json!("stall-1"))
+    );
+
+    let second = api.uploads("ring", version("good-00002")).await;
+    let canary = json!({ "digest": &second[..20], "canary": { "percent": 100 } });
+    let deployed = api
+        .asks(Method::PUT, "/v1/queues/ring/deployment", canary, 200)
+        .await;
+    assert_eq!(deployed["canary"]["digest"], second);
+    api.asks(
+        Method::POST,
+        "/v1/queues/ring/canary/promote",
+        Value::Null,
+        200,
+    )
+    .await;
+    let serves =
+        async |digest: &str| (api.get("/v1/queues/ring").await["digest"] == digest).then_some(());
+    eventually("the promoted version serves", async || {
+        serves(&second).await
+    })
+    .await;
+    api.asks(
+        Method::POST,
+        "/v1/queues/ring/deployment/rollback",
+        Value::Null,
+        200,
+    )
+    .await;
+    eventually("the first version serves", async || serves(&first).await).await;
+    let state = api.get("/v1/queues/ring/deployment").await;
+    assert_eq!(
+        (&state["active"], &state["changes"][0]["what"]),
+        (&json!(first), &json!("rolled back"))
+    );
+    assert_eq!(
+        api.get("/v1/queues/ring/versions")
+            .await
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert_eq!(
+        api.get("/v1/hosts").await[0]["hosts"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+
+    api.asks(Method::POST, "/v1/queues/ring/pause", Value::Null, 204)
+        .await;
+    let rests = add(&queue, "any", json!(null)).await;
+    assert_eq!(api.get("/v1/queues/ring").await["paused"], true);
+    api.asks(
+        Method::PUT,
+        "/v1/queues/ring/concurrency",
+        json!({ "concurrency": 7 }),
+        204,
+    )
+    .await;
+    assert_eq!(api.get("/v1/queues").await[0]["concurrency"], 7);
+    assert_eq!(queue.state(&rests).await.unwrap(), JobState::Waiting);
+    api.asks(Method::POST, "/v1/queues/ring/resume", Value::Null, 204)
+        .await;
+    reaches(&queue, &rests, JobState::Completed).await;
+
+    let endless = add(&queue, "sleep", json!(3_600_000)).await;
+    let runs = async || {
+        let jobs = api.get("/v1/queues/ring/jobs").await;
+        (jobs[0]["id"] == endless && jobs[0]["version"] == first).then_some(())
+    };
+    eventually("the job is listed", runs).await;
+    let path = format!("/v1/queues/ring/jobs/{endless}");
+    api.asks(Method::DELETE, &path, Value::Null, 204).await;
+    let job = reaches(&queue, &endless, JobState::Failed).await;
+    assert_eq!(job["failedReason"], "job was cancelled");
+
+    let given_back = add(&queue, "sleep", json!(3_600_000)).await;
+    reaches(&queue, &given_back, JobState::Active).await;
+    api.asks(
+        Method::DELETE,
+        "/v1/queues/ring?wait=false",
+        Value::Null,
+        204,
+    )
+    .await;
+    assert_eq!(queue.state(&given_back).await.unwrap(), JobState::Waiting);
+    api.asks(Method::GET, "/v1/queues/ring", Value::Null, 404)
+        .await;
+    api.host.stop().await;
+}
+
+#[tokio::test]
+async fn events_are_those_of_bullmqs_worker() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let api = Api::start(&redis, &queue_section("ring", "fixture-scenarios", "")).await;
+    let mut events = api.send(Method::GET, "/v1/queues/ring/events", "").await;
+    assert_eq!(events.headers()["content-type"], "text/event-stream");
+    add(&queue, "progress", json!({ "n": 1 })).await;
+    let failing = new_job("fail", json!({}), json!({ "attempts": 1 }));
+    let failed = queue.add(&failing).await.unwrap();
+    let (mut text, mut names) = (String::new(), Vec::new());
+    while !(names.contains(&"failed".to_owned()) && names.contains(&"completed".to_owned())) {
+        text.push_str(std::str::from_utf8(&events.chunk().await.unwrap().unwrap()).unwrap());
+        let lines = text.lines().filter_map(|line| line.strip_prefix("event: "));
+        names = lines.map(str::to_owned).collect();
+    }
+    let told = |name: &str| -> Value {
+        let event = text
+            .split("\n\n")
+            .find(|event| event.contains(&format!("event: {name}\n")));
+        let data = event
+            .and_then(|event| event.split("data: ").nth(1))
+            .unwrap();
+        serde_json::from_str(data).unwrap()
+    };
+    assert_eq!(told("active")["job"]["name"], "progress");
+    assert_eq!(told("progress")["progress"], 50);
+    let completed = told("completed");
+    assert_eq!(
+        (&completed["result"], &completed["prev"]),
+        (&json!("done"), &json!("active"))
+    );
+    assert_eq!(completed["job"]["data"], json!({ "n": 1 }));
+    let failure = told("failed");
+    assert_eq!(
+        (&failure["jobId"], &failure["error"]["message"]),
+        (&json!(failed), &json!("on purpose"))
+    );
+    while !text.contains("event: drained\n") {
+        text.push_str(std::str::from_utf8(&events.chunk().await.unwrap().unwrap()).unwrap());
+    }
+    api.host.stop().await;
+}
+
+#[tokio::test]
+async fn refused_requests_change_nothing_and_say_why() {
+    let redis = TestRedis::start(false).await;
+    let runtime = "[runtime]\ncomponent_bytes_max = 2000000\n";
+    let config = runtime.to_owned() + &queue_section("ring", "fixture-noop", "");
+    let mut api = Api::start(&redis, &config).await;
+    let before = api.get("/v1/queues").await;
+    let refused: [(Method, &str, Vec<u8>, u16, &str); 16] = [
+        (Method::PUT, "/v1/queues/new", b"{".into(), 400, "invalid"),
+        (
+            Method::PUT,
+            "/v1/queues/new",
+            br#"{"options":{"concurency":1}}"#.into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/new",
+            br#"{"options":{"concurrency":0}}"#.into(),
+            400,
+            "invalid",
+        ),
+        (Method::PUT, "/v1/queues/n:ew", b"{}".into(), 400, "invalid"),
+        (
+            Method::PUT,
+            "/v1/queues/new",
+            vec![b' '; 2 << 20],
+            413,
+            "too_large",
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/ring",
+            b"{}".into(),
+            409,
+            "conflict",
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/ring/concurrency",
+            br#"{"concurrency":0}"#.into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::POST,
+            "/v1/queues/other/pause",
+            b"".into(),
+            404,
+            "unknown_queue",
+        ),
+        (
+            Method::DELETE,
+            "/v1/queues/other",
+            b"".into(),
+            404,
+            "unknown_queue",
+        ),
+        (
+            Method::POST,
+            "/v1/queues/other/versions",
+            version("good-00001"),
+            404,
+            "unknown_queue",
+        ),
+        (
+            Method::DELETE,
+            "/v1/queues/ring/jobs/1",
+            b"".into(),
+            404,
+            "not_running",
+        ),
+        (
+            Method::POST,
+            "/v1/queues/ring/versions",
+            vec![0; 2_000_001],
+            413,
+            "too_large",
+        ),
+        (
+            Method::POST,
+            "/v1/queues/ring/versions",
+            b"nonsense".into(),
+            422,
+            "component_refused",
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/ring/deployment",
+            br#"{"digest":"abcdef"}"#.into(),
+            404,
+            "unknown_version",
+        ),
+        (
+            Method::POST,
+            "/v1/queues/ring/canary/abort",
+            b"".into(),
+            409,
+            "conflict",
+        ),
+        (
+            Method::GET,
+            "/v1/../etc/passwd",
+            b"".into(),
+            404,
+            "unknown_route",
+        ),
+    ];
+    for (method, path, body, status, code) in refused {
+        let response = api.send(method.clone(), path, body).await;
+        let (found, text) = (response.status().as_u16(), response.text().await.unwrap());
+        assert_eq!(found, status, "{method} {path}: {text}");
+        let error: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(error["error"]["code"], code, "{method} {path}: {text}");
+        assert!(!error["error"]["message"].as_str().unwrap().is_empty());
+    }
+    for token in [None, Some("wrong"), Some("")] {
+        api.token = token;
+        for path in ["/v1/queues", "/metrics", "/openapi.json"] {
+            let error = api.asks(Method::GET, path, Value::Null, 401).await;
+            assert_eq!(error["error"]["code"], "unauthorized");
+        }
+        api.asks(Method::DELETE, "/v1/queues/ring", Value::Null, 401)
+            .await;
+    }
+    api.token = Some(TOKEN);
+    assert_eq!(api.get("/v1/queues").await, before);
+    let stored: Vec<String> = redis.command(&["KEYS", "toril:*component*"]).await;
+    assert!(stored.is_empty(), "{stored:?}");
+    api.host.stop().await;
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_told() {
+    let mut redis = TestRedis::start(true).await;
+    let queue = redis.queue("ring").await;
+    let config =
+        queue_section("ring", "fixture-scenarios", "") + "[admin]\nlisten = \"127.0.0.1:0\"\n";
+    let api = Api::start_as(&redis, &config).await;
+    let id = add(&queue, "return", json!(1)).await;
+    reaches(&queue, &id, JobState::Completed).await;
+    let text = async |path: &str| api.send(Method::GET, path, "").await.text().await.unwrap();
+    let counted = async || {
+        let metrics = text("/metrics").await;
+        let completed = "toril_attempts_total{queue=\"ring\",outcome=\"completed\"} 1";
+        metrics.contains(completed).then_some(metrics)
+    };
+    let metrics = eventually("the attempt is counted", counted).await;
+    for [name, kind, _, meaning] in METRICS {
+        let name = name.trim_end_matches("_total");
+        assert!(
+            metrics.contains(&format!("# HELP {name} {meaning}.\n# TYPE {name} {kind}\n")),
+            "{name}: {metrics}"
+        );
+    }
+    let named = metrics.matches("# TYPE").count();
+    assert_eq!(named, METRICS.len(), "each metric is in the table");
+    assert_eq!(text("/healthz").await, "ok\n");
+    assert_eq!(text("/readyz").await, "ok\n");
+    redis.server.kill().await.unwrap();
+    let status = api.send(Method::GET, "/readyz", "").await.status();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(text("/healthz").await, "ok\n");
+    api.host.kill().await;
+}
+
+#[tokio::test]
+async fn api_is_described() {
+    let redis = TestRedis::start(false).await;
+    let api = Api::start(&redis, "").await;
+    let document = api.get("/openapi.json").await;
+    insta::assert_snapshot!("openapi", serde_json::to_string_pretty(&document).unwrap());
+    api.host.stop().await;
+}

@@ -1,0 +1,309 @@
+//! Deployments in Redis, followed by every host.
+
+use serde_json::{Value, json};
+use tempfile::tempdir;
+use toril::queue::{JobState, Queue};
+
+use crate::harness::{TestHost, TestRedis, add, eventually, new_job, reaches, toril, version};
+
+const QUEUE: &str = "[queues.ring]\n";
+
+/// Runs a command that must succeed, and returns what it printed.
+async fn does(redis: &TestRedis, arguments: &[&str]) -> String {
+    let output = toril(redis, arguments).await;
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command that must fail, and returns what it said.
+async fn fails(redis: &TestRedis, arguments: &[&str]) -> String {
+    let output = toril(redis, arguments).await;
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+/// Writes a version to a file, and returns the file's name.
+fn file(dir: &tempfile::TempDir, name: &str) -> String {
+    let file = dir.path().join(format!("{name}.wasm"));
+    std::fs::write(&file, version(name)).unwrap();
+    file.display().to_string()
+}
+
+async fn status(redis: &TestRedis) -> Value {
+    serde_json::from_str(&does(redis, &["status", "ring", "--json"]).await).unwrap()
+}
+
+/// The digests that the hosts that are alive run, in the order of their names.
+async fn runs(redis: &TestRedis) -> Vec<String> {
+    let status = status(redis).await;
+    let hosts = status[0]["hosts"].as_array().unwrap();
+    let alive = hosts.iter().filter(|host| host["alive"] == true);
+    alive
+        .map(|host| host["active"].as_str().unwrap_or("none").to_owned())
+        .collect()
+}
+
+fn digest(name: &str) -> String {
+    toril::runtime::digest(&version(name)).to_string()
+}
+
+async fn returned(queue: &Queue) -> Value {
+    let id = add(queue, "any", json!(null)).await;
+    reaches(queue, &id, JobState::Completed).await["returnvalue"].clone()
+}
+
+#[tokio::test]
+async fn three_hosts_follow_deployments_canaries_and_rollbacks() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let one = TestHost::serve(&redis, QUEUE).await;
+    let two = TestHost::serve(&redis, QUEUE).await;
+    let three = TestHost::serve(&redis, QUEUE).await;
+
+    // Jobs wait for the first processor.
+    let early = add(&queue, "any", json!(null)).await;
+    let said = does(&redis, &["deploy", "ring", &file(&dir, "good-00001")]).await;
+    assert_eq!(said.matches(": ok").count(), 3, "{said}");
+    let job = reaches(&queue, &early, JobState::Completed).await;
+    assert_eq!(job["returnvalue"], "\"good-00001\"");
+
+    // One dies while the next version is deployed, and comes back right.
+    three.kill().await;
+    let second = file(&dir, "good-00002");
+    let arguments = ["deploy", "ring", &second, "--wait", "0"];
+    let deploy = does(&redis, &arguments);
+    let (_, three) = tokio::join!(deploy, TestHost::serve(&redis, QUEUE));
+    let all_follow = async || (runs(&redis).await == vec![digest("good-00002"); 3]).then_some(());
+    eventually("three hosts that are alive run the new version", all_follow).await;
+    assert_eq!(returned(&queue).await, "\"good-00002\"");
+
+    // A canary that does as well as the others stays until it is promoted.
+    let good = file(&dir, "good-00003");
+    does(&redis, &["deploy", "ring", &good, "--canary", "50%"]).await;
+    let taken = async || (returned(&queue).await == "\"good-00003\"").then_some(());
+    eventually("the candidate takes jobs", taken).await;
+    let left = async || (returned(&queue).await == "\"good-00002\"").then_some(());
+    eventually("the active version takes jobs, too", left).await;
+    does(&redis, &["promote", "ring"]).await;
+    assert_eq!(runs(&redis).await, vec![digest("good-00003"); 3]);
+
+    // One that fails goes back by itself.
+    let bad = file(&dir, "bad--00004");
+    let canary = [
+        "--canary",
+        "50%",
+        "--abort-after",
+        "10",
+        "--abort-margin",
+        "20%",
+    ];
+    does(&redis, &[&["deploy", "ring", &bad], &canary[..]].concat()).await;
+    let aborted = async || {
+        for _ in 0..10 {
+            add(&queue, "any", json!(null)).await;
+        }
+        let versions = does(&redis, &["versions", "ring"]).await;
+        versions.contains("aborted").then_some(versions)
+    };
+    let versions = eventually("the canary is aborted", aborted).await;
+    assert!(versions.contains("attempts failed"), "{versions}");
+    let ended = async || {
+        let status = status(&redis).await;
+        let hosts = status[0]["hosts"].as_array().unwrap().clone();
+        hosts
+            .iter()
+            .all(|host| host["candidate"].is_null())
+            .then_some(())
+    };
+    eventually("no host runs the candidate any more", ended).await;
+    for _ in 0..20 {
+        assert_eq!(returned(&queue).await, "\"good-00003\"");
+    }
+
+    // Back to the one before, to a named one, and to one that comes later.
+    does(&redis, &["rollback", "ring"]).await;
+    assert_eq!(runs(&redis).await, vec![digest("good-00002"); 3]);
+    let first = digest("good-00001");
+    does(&redis, &["rollback", "ring", &first[..20]]).await;
+    assert_eq!(runs(&redis).await, vec![first.clone(); 3]);
+    assert_eq!(returned(&queue).await, "\"good-00001\"");
+    let fourth = TestHost::serve(&redis, QUEUE).await;
+    assert_eq!(runs(&redis).await, vec![first; 4]);
+    for host in [one, two, three, fourth] {
+        host.stop().await;
+    }
+    assert!(
+        runs(&redis).await.is_empty(),
+        "hosts that stop leave the list"
+    );
+}
+
+#[tokio::test]
+async fn canary_by_name_takes_the_jobs_of_these_names_only() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let host = TestHost::serve(&redis, QUEUE).await;
+    does(&redis, &["deploy", "ring", &file(&dir, "good-00001")]).await;
+    does(
+        &redis,
+        &[
+            "deploy",
+            "ring",
+            &file(&dir, "good-00002"),
+            "--jobs",
+            "new,newer",
+        ],
+    )
+    .await;
+    for (name, value) in [
+        ("any", "\"good-00001\""),
+        ("new", "\"good-00002\""),
+        ("newer", "\"good-00002\""),
+    ] {
+        let id = add(&queue, name, json!(null)).await;
+        assert_eq!(
+            reaches(&queue, &id, JobState::Completed).await["returnvalue"],
+            value
+        );
+    }
+    assert!(does(&redis, &["status"]).await.contains("named new, newer"));
+    does(&redis, &["abort", "ring", "--reason", "seen enough"]).await;
+    let id = add(&queue, "new", json!(null)).await;
+    assert_eq!(
+        reaches(&queue, &id, JobState::Completed).await["returnvalue"],
+        "\"good-00001\""
+    );
+    assert!(
+        does(&redis, &["versions", "ring"])
+            .await
+            .contains("seen enough")
+    );
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn deployment_goes_before_the_file_until_it_is_taken_away() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let own = file(&dir, "good-00001");
+    let config = format!("[queues.ring]\nprocessor = {own:?}\n");
+    let mut host = TestHost::serve(&redis, &config).await;
+    assert_eq!(returned(&queue).await, "\"good-00001\"");
+    does(&redis, &["deploy", "ring", &file(&dir, "good-00002")]).await;
+    assert_eq!(returned(&queue).await, "\"good-00002\"");
+    std::fs::write(&own, version("good-00003")).unwrap();
+    host.signal("HUP");
+    host.logs("a deployment goes before it").await;
+    assert_eq!(returned(&queue).await, "\"good-00002\"");
+    does(&redis, &["undeploy", "ring"]).await;
+    assert_eq!(returned(&queue).await, "\"good-00003\"");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn refused_deployments_change_nothing() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let good = file(&dir, "good-00001");
+    let corrupt = dir.path().join("corrupt.wasm");
+    std::fs::write(&corrupt, "nonsense").unwrap();
+    let corrupt = corrupt.display().to_string();
+    assert!(
+        fails(&redis, &["deploy", "ring", &corrupt])
+            .await
+            .contains("not a WebAssembly component")
+    );
+    for (command, reason) in [
+        (&["rollback", "ring"][..], "no earlier version"),
+        (&["rollback", "ring", "abcdef"], "has no version `abcdef`"),
+        (&["promote", "ring"], "has no canary"),
+        (&["abort", "ring"], "has no canary"),
+        (&["undeploy", "ring"], "nothing is deployed"),
+        (&["deploy", "ri:ng", &good], "contains `:`"),
+    ] {
+        let said = fails(&redis, command).await;
+        assert!(said.contains(reason), "{command:?}: {said}");
+    }
+    let stored: Vec<String> = redis.command(&["KEYS", "toril:{*"]).await;
+    assert!(stored.is_empty(), "{stored:?}");
+
+    // A host with less room than the one who deploys says so, and what it runs goes on.
+    let queue = redis.queue("ring").await;
+    let small = format!("[runtime]\ncomponent_bytes_max = 1000\n{QUEUE}");
+    let (roomy, small) = (
+        TestHost::serve(&redis, QUEUE).await,
+        TestHost::serve(&redis, &small).await,
+    );
+    let said = fails(&redis, &["deploy", "ring", &good]).await;
+    assert!(
+        said.contains("more than the limit of 1000") && said.contains(": ok"),
+        "{said}"
+    );
+    assert_eq!(returned(&queue).await, "\"good-00001\"");
+    // What is stored is not trusted to be what it was stored as.
+    let key = format!("toril:{{bull:ring}}:component:{}", digest("good-00001"));
+    let other = redis.connect().await;
+    let mut set = redis::cmd("SET");
+    set.arg(&key).arg(version("good-00009"));
+    let _: () = set.query_async(&mut other.shared()).await.unwrap();
+    let later = TestHost::serve(&redis, QUEUE).await;
+    assert!(
+        later.log().contains("redis holds `sha256:"),
+        "{}",
+        later.log()
+    );
+    for host in [roomy, small, later] {
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn old_versions_are_pruned_but_none_in_use() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let mut host = TestHost::serve(&redis, QUEUE).await;
+    does(&redis, &["deploy", "ring", &file(&dir, "good-00001")]).await;
+    let id = add(&queue, "sleep", json!(3_600_000)).await;
+    reaches(&queue, &id, JobState::Active).await;
+    for n in 2..=14 {
+        does(
+            &redis,
+            &["deploy", "ring", &file(&dir, &format!("good-{n:05}"))],
+        )
+        .await;
+    }
+    let stored: Vec<String> = redis
+        .command(&["KEYS", "toril:{bull:ring}:component:*"])
+        .await;
+    let has = |name: &str| stored.iter().any(|key| key.ends_with(&digest(name)));
+    assert!(has("good-00001"), "a job still runs on it");
+    assert!(has("good-00014") && !has("good-00002") && !has("good-00003"));
+    assert!(stored.len() <= 12, "{} are stored", stored.len());
+    host.signal("TERM");
+    host.signal("TERM");
+    assert!(host.ended().await.success());
+}
+
+#[tokio::test]
+async fn pinned_job_finds_its_version_after_its_host_died() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let pinned = format!("{QUEUE}pinned = true\n");
+    let host = TestHost::serve(&redis, &pinned).await;
+    does(&redis, &["deploy", "ring", &file(&dir, "good-00001")]).await;
+    let options = json!({ "attempts": 2, "backoff": 3_600_000 });
+    let job = new_job("in-two-steps", json!([]), options);
+    let id = queue.add(&job).await.unwrap();
+    reaches(&queue, &id, JobState::Delayed).await;
+    host.kill().await;
+    does(
+        &redis,
+        &["deploy", "ring", &file(&dir, "good-00002"), "--wait", "0"],
+    )
+    .await;
+    let host = TestHost::serve(&redis, &pinned).await;
+    queue.promote(&id).await.unwrap();
+    let job = reaches(&queue, &id, JobState::Completed).await;
+    assert_eq!(job["returnvalue"], "[\"good-00001\",\"good-00001\"]");
+    assert_eq!(returned(&queue).await, "\"good-00002\"");
+    host.stop().await;
+}
