@@ -120,10 +120,12 @@ struct FlowWork {
     tree: Value,
     queue: &'static str,
     id: &'static str,
+    /// Deployed while the flow runs, once this job of the queue has failed: queue, job, example.
+    deploys: Option<(&'static str, &'static str, &'static str)>,
     ends: Vec<(&'static str, &'static str, Option<JobState>)>,
 }
 
-fn flow_work() -> [FlowWork; 2] {
+fn flow_work() -> [FlowWork; 3] {
     let completed = Some(JobState::Completed);
     let failed = Some(JobState::Failed);
     let step = |id: &str, price: u32| json!({ "name": id, "queueName": "renovation", "data": { "price": price }, "opts": { "jobId": id } });
@@ -139,9 +141,25 @@ fn flow_work() -> [FlowWork; 2] {
                 "children": [step("ceiling", 100), step("walls", 200), step("floor", 300)] }),
             queue: "renovation",
             id: "interior",
+            deploys: None,
             ends: ["interior", "ceiling", "walls", "floor"]
                 .map(|id| ("renovation", id, completed))
                 .into(),
+        },
+        FlowWork {
+            shows: "a flow: the plumber's processor is broken, and another one is deployed while the flow runs",
+            tree: json!({ "name": "renovate-interior", "queueName": "renovation", "opts": { "jobId": "bathroom" },
+                "children": [step("tiles", 250), { "name": "pipes", "queueName": "plumbing",
+                    "data": { "failures": 1000, "price": 450 },
+                    "opts": { "jobId": "pipes", "attempts": 50, "backoff": 200 } }] }),
+            queue: "renovation",
+            id: "bathroom",
+            deploys: Some(("plumbing", "pipes", "renovate-interior")),
+            ends: vec![
+                ("renovation", "bathroom", completed),
+                ("renovation", "tiles", completed),
+                ("plumbing", "pipes", completed),
+            ],
         },
         FlowWork {
             shows: "a flow: one upload fails, the batch cancels the third and deletes the first",
@@ -150,6 +168,7 @@ fn flow_work() -> [FlowWork; 2] {
                 "children": [upload("server-1", 0), upload("server-2", 300), upload("server-3", 60_000)] }),
             queue: "uploads",
             id: "batch",
+            deploys: None,
             ends: vec![
                 ("uploads", "batch", failed),
                 ("file-uploads", "server-1", completed),
@@ -212,7 +231,7 @@ async fn demo() -> anyhow::Result<bool> {
     );
     host.stop().await?;
     redis.stop().await?;
-    Ok(completed + failed == ended && swaps == 1)
+    Ok(completed + failed == ended && swaps == 2)
 }
 
 /// Adds all jobs and flows and follows them to their end.
@@ -223,7 +242,7 @@ async fn play(host: &Host, redis_url: &str) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     play_jobs(host, &redis, jobs, &progress, &mut tally).await?;
     for flow in flows {
-        play_flow(&redis, flow, &progress, &mut tally).await?;
+        play_flow(host, &redis, flow, &progress, &mut tally).await?;
     }
     progress.finish_and_clear();
     Ok(tally)
@@ -283,8 +302,9 @@ async fn play_jobs(
 
 /// Draws a flow while it runs: live on a terminal, at each change elsewhere.
 async fn play_flow(
+    host: &Host,
     redis: &Redis,
-    work: FlowWork,
+    mut work: FlowWork,
     progress: &ProgressBar,
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
@@ -308,6 +328,17 @@ async fn play_flow(
             .get(work.queue, work.id, FlowQuery::default())
             .await?
             .context("a flow is gone")?;
+        if let Some((queue, id, example)) = work.deploys {
+            let child = Queue::new(redis.clone(), "bull", queue).job(id).await?;
+            if child.is_some_and(|child| child.contains_key("failedReason")) {
+                let said = host.deploy(queue, example).await?;
+                say(
+                    progress,
+                    &format!("      $ toril deploy {queue} {example}.wasm\n{said}"),
+                );
+                work.deploys = None;
+            }
+        }
         root_ended = matches!(tree.state, JobState::Completed | JobState::Failed);
         let drawn = format!("      {}", tree.to_string().replace('\n', "\n      "));
         if drawn != shown && (root_ended || progress.is_hidden()) {
@@ -369,12 +400,13 @@ fn outcome(work: &Work, state: JobState, record: &JobRecord) -> String {
 }
 
 /// The queues, and the example that serves each.
-const QUEUES: [(&str, &str); 7] = [
+const QUEUES: [(&str, &str); 8] = [
     ("renovation", "renovate-interior"),
     ("steps", "step-job"),
     ("rests", "delayed-step-job"),
     ("flaky", "flaky"),
     ("inspection", "flaky"),
+    ("plumbing", "flaky"),
     ("uploads", "upload-batch"),
     ("file-uploads", "upload-batch"),
 ];
@@ -383,6 +415,7 @@ const QUEUES: [(&str, &str); 7] = [
 struct Host {
     child: Child,
     dir: PathBuf,
+    redis_url: String,
 }
 
 impl Host {
@@ -412,6 +445,7 @@ impl Host {
         let mut host = Host {
             child,
             dir: dir.to_owned(),
+            redis_url: redis_url.to_owned(),
         };
         host.wait_until_serving().await?;
         Ok(host)
@@ -441,6 +475,22 @@ impl Host {
         self.signal("HUP")
     }
 
+    /// Deploys another processor on all hosts of the queue, and returns what the command says.
+    async fn deploy(&self, queue: &str, example: &str) -> anyhow::Result<String> {
+        let output = Command::new(release_dir()?.join("toril"))
+            .args(["deploy", queue])
+            .arg(component(example)?)
+            .args(["--redis", &self.redis_url])
+            .output()
+            .await?;
+        ensure!(output.status.success(), "deploy failed: {output:?}");
+        let said = String::from_utf8_lossy(&output.stdout);
+        Ok(format!(
+            "      {}",
+            said.trim_end().replace('\n', "\n      ")
+        ))
+    }
+
     fn signal(&self, name: &str) -> anyhow::Result<()> {
         let pid = self.child.id().context("host has ended")?.to_string();
         let status = std::process::Command::new("kill")
@@ -466,12 +516,17 @@ fn processor_file(dir: &Path, queue: &str) -> PathBuf {
     dir.join(format!("{queue}.wasm"))
 }
 
-fn install(example: &str, to: &Path) -> anyhow::Result<()> {
+/// The component of an example.
+fn component(example: &str) -> anyhow::Result<PathBuf> {
     let name = format!("{}.wasm", example.replace('-', "_"));
-    let built = release_dir()?
+    Ok(release_dir()?
         .with_file_name("wasm32-wasip2")
         .join("processor")
-        .join(name);
+        .join(name))
+}
+
+fn install(example: &str, to: &Path) -> anyhow::Result<()> {
+    let built = component(example)?;
     // Renamed into place: the host never reads half a component.
     let draft = to.with_extension("draft");
     std::fs::copy(&built, &draft).with_context(|| {

@@ -5,8 +5,8 @@
 //! |---|---|
 //! | `GET /healthz`, `GET /readyz` | alive; takes jobs and Redis answers |
 //! | `GET /metrics` | [`METRICS`](crate::metrics::METRICS) |
-//! | `/v1/queues…` | [`queues`]: attach, detach, pause, resume, concurrency, events, jobs |
-//! | `/v1/queues/{queue}/versions`, `/deployment`, `/canary` | [`processors`]: upload, deploy, roll back |
+//! | `/v1/queues…` | attach, detach, pause, resume, concurrency, events, jobs |
+//! | `/v1/queues/{queue}/versions`, `/deployment`, `/canary` | upload, deploy, roll back |
 //! | `GET /v1/hosts` | what each host of the fleet runs |
 //!
 //! Nothing here instantiates a processor for a job or touches one that runs, and no path of a request reaches

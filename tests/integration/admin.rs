@@ -410,6 +410,11 @@ async fn health_and_metrics_are_told() {
             "{name}: {metrics}"
         );
     }
+    let readme = include_str!("../../README.md");
+    for [name, kind, labels, meaning] in METRICS {
+        let row = format!("| `{name}` | {kind} | {labels} | {meaning} |");
+        assert!(readme.contains(&row), "the README lists: {row}");
+    }
     let named = metrics.matches("# TYPE").count();
     assert_eq!(named, METRICS.len(), "each metric is in the table");
     assert_eq!(text("/healthz").await, "ok\n");
