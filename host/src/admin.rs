@@ -182,7 +182,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
 /// What the hosts of the fleet run, by queue.
 #[derive(Serialize, ToSchema)]
 struct QueueHosts {
-    /// `prefix:queue`.
+    /// The queue's name.
     queue: String,
     hosts: Vec<HostReport>,
 }

@@ -97,10 +97,13 @@ pub(crate) fn handwritten(core: &str) -> Vec<u8> {
 
 /// Runs a command of `toril` against this Redis.
 pub(crate) async fn toril(redis: &TestRedis, arguments: &[&str]) -> std::process::Output {
+    toril_at(&redis.server.url(), arguments).await
+}
+
+/// Runs a command of `toril` against any Redis.
+pub(crate) async fn toril_at(url: &str, arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new(TORIL);
-    command
-        .args(arguments)
-        .args(["--redis", &redis.server.url()]);
+    command.args(arguments).args(["--redis", url]);
     command.env_remove("TORIL_REDIS").stdin(Stdio::null());
     command.output().await.unwrap()
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use toril::queue::{FlowNode, FlowOptions, JobState, Queue, Redis, parse_flow};
 
-use crate::harness::{TestHost, eventually, new_job, processor, queue_section, reaches};
+use crate::harness::{TestHost, eventually, new_job, processor, queue_section, reaches, toril_at};
 
 /// A server process, killed when dropped.
 struct Node {
@@ -223,6 +223,10 @@ async fn cluster_works_jobs_and_flows_through_a_failover() {
     let queue = Queue::new(Redis::connect(&url).await.unwrap(), "{bull}", "ring");
     add_flow(&queue, "before", 100).await;
     completes(&queue, "before").await;
+    let other = processor("fixture-version").display().to_string();
+    let deploy = ["deploy", "ring", &other, "--prefix", "{bull}"];
+    let deployed = toril_at(&url, &deploy).await;
+    assert!(deployed.status.success(), "{deployed:?}");
 
     in_step(&nodes[holder]).await;
     nodes[holder].child.kill().await.unwrap();
