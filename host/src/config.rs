@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use crate::queue::{KeepJobs, Limiter};
-use crate::runtime::{Grants, Limits, RuntimeOptions};
+use crate::runtime::{Grants, Limits, Reuse, Rights, RuntimeOptions, Secret};
 use crate::worker::WorkerOptions;
 
 /// Read where no file is named, if it is there.
@@ -66,6 +67,8 @@ pub struct QueueConfig {
     pub limits: Limits,
     /// What it may do beyond its own job.
     pub grants: Grants,
+    /// How often an instance is used; none makes a fresh one for each attempt.
+    pub reuse: Option<Reuse>,
 }
 
 /// Where the admin API listens, and for whom.
@@ -171,6 +174,8 @@ fn default_admin_listen() -> SocketAddr {
 struct RuntimeFile {
     executions_max: Option<u32>,
     component_bytes_max: Option<usize>,
+    compile_ms_max: Option<u64>,
+    stack_bytes_max: Option<usize>,
     cache_dir: Option<PathBuf>,
     /// `false` compiles at each start.
     cache: Option<bool>,
@@ -202,7 +207,28 @@ struct QueueFile {
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
-    grants: Grants,
+    grants: GrantsFile,
+    reuse: Option<Reuse>,
+}
+
+/// Grants, and where their secrets are.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GrantsFile {
+    secrets: BTreeMap<String, SecretSource>,
+    /// The rest, which refuses what it does not know.
+    #[serde(flatten)]
+    grants: toml::Table,
+}
+
+/// Where a secret is kept.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SecretSource {
+    /// In an environment variable of the host.
+    Env(String),
+    /// In a file; white space around it does not count.
+    File(PathBuf),
 }
 
 #[derive(Debug, Deserialize)]
@@ -227,7 +253,9 @@ impl File {
         let processors_dir = self.processors_dir.as_ref().map(|dir| self.dir.join(dir));
         let mut queues = BTreeMap::new();
         for (name, queue) in self.queues {
-            queues.insert(name, queue.into_config(&self.dir));
+            let config = queue.into_config(&self.dir);
+            let config = config.with_context(|| format!("queue `{name}`"))?;
+            queues.insert(name, config);
         }
         for (name, processor) in overrides.queues {
             match queues.get_mut(&name) {
@@ -271,6 +299,15 @@ impl File {
                 .runtime
                 .component_bytes_max
                 .unwrap_or(defaults.component_bytes_max),
+            compile_ms_max: self
+                .runtime
+                .compile_ms_max
+                .unwrap_or(defaults.compile_ms_max),
+            stack_bytes_max: self
+                .runtime
+                .stack_bytes_max
+                .unwrap_or(defaults.stack_bytes_max),
+            idle_max: idle_max(&queues),
             memory_bytes_max: memory_bytes_max(&queues).unwrap_or(defaults.memory_bytes_max),
             cache_dir: cache_dir.filter(|_| self.runtime.cache != Some(false)),
         };
@@ -369,6 +406,14 @@ fn memory_bytes_max(queues: &BTreeMap<String, QueueConfig>) -> Option<usize> {
         .max()
 }
 
+/// Instances that may rest between jobs: one per slot of a queue that reuses them, twice for the time of a
+/// canary.
+fn idle_max(queues: &BTreeMap<String, QueueConfig>) -> u32 {
+    let reusing = queues.values().filter(|queue| queue.reuse.is_some());
+    let slots: usize = reusing.map(|queue| queue.worker.concurrency).sum();
+    u32::try_from(slots.saturating_mul(2)).unwrap_or(u32::MAX)
+}
+
 /// Where compiled code is kept, by the XDG base directory rules.
 pub fn default_cache_dir() -> Option<PathBuf> {
     let xdg = std::env::var_os("XDG_CACHE_HOME")
@@ -379,13 +424,14 @@ pub fn default_cache_dir() -> Option<PathBuf> {
 }
 
 impl QueueFile {
-    fn into_config(self, dir: &Path) -> QueueConfig {
+    fn into_config(self, dir: &Path) -> anyhow::Result<QueueConfig> {
+        let grants = self.grants.resolve(dir)?;
         let defaults = WorkerOptions::default();
         let limiter = |limiter: LimiterFile| Limiter {
             max: limiter.max,
             duration_ms: limiter.duration_ms,
         };
-        QueueConfig {
+        Ok(QueueConfig {
             processor: self.processor.map(|file| dir.join(file)),
             pinned: self.pinned,
             prefix: self.prefix,
@@ -409,8 +455,43 @@ impl QueueFile {
                 autorun: self.autorun.unwrap_or(true),
             },
             limits: self.limits,
-            grants: self.grants,
+            grants,
+            reuse: self.reuse,
+        })
+    }
+}
+
+impl GrantsFile {
+    /// Reads the secrets, and makes paths absolute or relative to the config.
+    fn resolve(self, dir: &Path) -> anyhow::Result<Grants> {
+        let mut grants: Grants = self
+            .grants
+            .try_into()
+            .context("`grants` cannot be understood")?;
+        for granted in &mut grants.dirs {
+            granted.host = dir.join(&granted.host);
+            ensure!(
+                granted.host.is_dir(),
+                "`grants.dirs`: `{}` is no directory",
+                granted.host.display()
+            );
         }
+        for (name, source) in self.secrets {
+            let text = match &source {
+                SecretSource::Env(variable) => std::env::var(variable).with_context(|| {
+                    format!("secret `{name}`: environment variable `{variable}`")
+                })?,
+                SecretSource::File(file) => {
+                    std::fs::read_to_string(dir.join(file)).with_context(|| {
+                        format!("secret `{name}`: failed to read `{}`", file.display())
+                    })?
+                }
+            };
+            let secret = Secret::new(text.trim().to_owned());
+            let secret = secret.with_context(|| format!("secret `{name}` cannot be kept"))?;
+            grants.secrets.insert(name, secret);
+        }
+        Ok(grants)
     }
 }
 
@@ -431,6 +512,16 @@ impl QueueConfig {
             worker,
             limits: Limits::default(),
             grants: Grants::default(),
+            reuse: None,
+        }
+    }
+
+    /// What the queue's processors may use and do.
+    pub fn rights(&self) -> Rights {
+        Rights {
+            limits: self.limits.clone(),
+            grants: Arc::new(self.grants.clone()),
+            reuse: self.reuse,
         }
     }
 

@@ -1,13 +1,16 @@
 //! Runs one attempt of a job: instantiate, call, judge. Settles nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 use wasmtime::component::Resource;
 use wasmtime::{PoolConcurrencyLimitError, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 
-use crate::imports::{Failure, FailureDetail, InvalidData, JobHandle, JobState, MovedTo};
-use crate::runtime::{Cancel, Processor, Runtime, Stop};
+use crate::imports::{Failure, FailureDetail, InvalidData, JobHandle, JobState, MovedTo, Task};
+use crate::runtime::{Cancel, Processor, Reusable, Rights, Runtime, Stop};
 
 /// What came of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,34 +59,113 @@ impl Outcome {
     }
 }
 
+/// What came of an attempt, and what it cost.
+#[derive(Debug)]
+pub struct Execution {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Processor time of the guest and of the host's work for it.
+    pub cpu: Duration,
+}
+
 /// Runs one attempt, from instantiation to outcome. A guest that does not come back is dropped.
 pub async fn execute(
     runtime: &Runtime,
     processor: &Processor,
-    state: JobState,
-    cancel: &Cancel,
-) -> Outcome {
-    let deadline_ms = state.limits.deadline_ms;
-    let deadline = Duration::from_millis(deadline_ms);
-    let mut store = runtime.store(state);
+    rights: &Arc<Rights>,
+    task: Task,
+) -> Execution {
+    let cancel = Arc::clone(&task.cancel);
+    let mut run = match prepare(runtime, processor, rights, task) {
+        Ok(run) => run,
+        Err(error) => {
+            let outcome = Outcome::HostFailed(format!("{error:#}"));
+            return Execution {
+                outcome,
+                cpu: Duration::ZERO,
+            };
+        }
+    };
+    let mut cpu = Duration::ZERO;
+    let limits = &rights.limits;
     let result = tokio::select! {
         biased;
-        result = call(processor, &mut store) => result,
+        result = metered(call(processor, &mut run), &mut cpu) => result,
         // A guest that waits in a host call sees no epoch.
-        reason = cancel.stopped() => Err(wasmtime::Error::new(reason)),
-        () = tokio::time::sleep(deadline) => Err(wasmtime::Error::new(Stop::Deadline(deadline_ms))),
+        reason = cancel.must_stop(Duration::from_millis(limits.cancel_grace_ms)) => {
+            Err(wasmtime::Error::new(reason))
+        }
+        () = tokio::time::sleep(Duration::from_millis(limits.deadline_ms)) => {
+            Err(wasmtime::Error::new(Stop::Deadline(limits.deadline_ms)))
+        }
     };
-    judge(store.data_mut(), result)
+    let came_back = result.is_ok();
+    let outcome = judge(run.store.data_mut(), result);
+    let outcome = in_spite_of(&cancel, outcome);
+    if came_back && rights.reuse.is_some() {
+        processor.put_idle(run);
+    }
+    Execution { outcome, cpu }
+}
+
+fn prepare(
+    runtime: &Runtime,
+    processor: &Processor,
+    rights: &Arc<Rights>,
+    task: Task,
+) -> anyhow::Result<Reusable> {
+    if let Some(mut run) = processor.take_idle(rights) {
+        run.store.data_mut().renew(task);
+        run.store.set_epoch_deadline(1);
+        return Ok(run);
+    }
+    let store = runtime.store(JobState::new(task, rights)?);
+    Ok(Reusable::fresh(store, rights))
 }
 
 async fn call(
     processor: &Processor,
-    store: &mut wasmtime::Store<JobState>,
+    run: &mut Reusable,
 ) -> wasmtime::Result<Result<String, Failure>> {
-    let instance = processor.instantiate(store).await?;
+    let instance = match &run.instance {
+        Some(instance) => instance,
+        None => run
+            .instance
+            .insert(processor.instantiate(&mut run.store).await?),
+    };
     instance
-        .call_process(store, Resource::<JobHandle>::new_borrow(0))
+        .call_process(&mut run.store, Resource::<JobHandle>::new_borrow(0))
         .await
+}
+
+/// Adds up the processor time that a future uses, on whichever threads it runs.
+async fn metered<T>(future: impl Future<Output = T>, cpu: &mut Duration) -> T {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| {
+        let before = thread_cpu();
+        let polled = future.as_mut().poll(context);
+        *cpu += thread_cpu().saturating_sub(before);
+        polled
+    })
+    .await
+}
+
+fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    // Both are small and not negative.
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// A guest that was asked to stop may come to an end by itself. A value that it returns counts; a failure is
+/// that it was cancelled, and nothing counts once the lock is lost.
+fn in_spite_of(cancel: &Cancel, outcome: Outcome) -> Outcome {
+    match (cancel.reason(), outcome) {
+        (Some(Stop::LockLost), _) => Outcome::Lost,
+        (Some(stop @ Stop::Cancelled), Outcome::Failed { .. }) => {
+            Outcome::unrecoverable(stop.to_string())
+        }
+        (_, outcome) => outcome,
+    }
 }
 
 fn judge(state: &mut JobState, result: wasmtime::Result<Result<String, Failure>>) -> Outcome {
@@ -98,13 +180,33 @@ fn judge(state: &mut JobState, result: wasmtime::Result<Result<String, Failure>>
     }
     match result {
         Ok(Ok(value)) => completed(state, value),
-        Ok(Err(failure)) => left_with(failure),
-        Err(error) => trapped(state, &error),
+        Ok(Err(failure)) => redacted(state, left_with(failure)),
+        Err(error) => {
+            let outcome = trapped(state, &error);
+            redacted(state, outcome)
+        }
+    }
+}
+
+/// What a guest says of its end is stored and shown: without its secrets.
+fn redacted(state: &JobState, outcome: Outcome) -> Outcome {
+    let grants = &state.rights.grants;
+    match outcome {
+        Outcome::Failed {
+            message,
+            stack,
+            unrecoverable,
+        } => Outcome::Failed {
+            message: grants.redact(&message).into_owned(),
+            stack: grants.redact(&stack).into_owned(),
+            unrecoverable,
+        },
+        outcome => outcome,
     }
 }
 
 fn completed(state: &JobState, value: String) -> Outcome {
-    let max = state.limits.value_bytes_max;
+    let max = state.rights.limits.value_bytes_max;
     if value.len() > max {
         let message = format!(
             "return value has {} bytes, more than the limit of {max}",
@@ -143,13 +245,16 @@ fn trapped(state: &mut JobState, error: &wasmtime::Error) -> Outcome {
             Stop::LockLost => Outcome::Lost,
             Stop::Shutdown => Outcome::Wait,
             Stop::Cancelled => Outcome::unrecoverable(stop.to_string()),
-            Stop::Deadline(_) | Stop::Memory(_) | Stop::Tables(_) => {
+            Stop::Deadline(_) | Stop::Memory(_) | Stop::Tables(_) | Stop::HostCalls(_) => {
                 Outcome::failure(stop.to_string(), stack_of(stop, error), false)
             }
         };
     }
     if error.is::<PoolConcurrencyLimitError>() {
         return Outcome::HostFailed(error.to_string());
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
+        return Outcome::failed(format!("processor exited with code {code}"));
     }
     if let Some(invalid) = error.downcast_ref::<InvalidData>() {
         return Outcome::unrecoverable(invalid.to_string());

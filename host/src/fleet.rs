@@ -141,8 +141,7 @@ impl Member {
             self.slot.refuse(Some(digest), reason);
             return Ok(None);
         };
-        let limits = &self.slot.rights().limits;
-        match self.runtime.load(bytes, limits).await {
+        match self.runtime.load(bytes, &self.slot.rights()).await {
             Ok(processor) if *processor.digest == *digest => Ok(Some(Version::new(processor))),
             Ok(processor) => {
                 let reason = format!("redis holds `{}` under this digest", processor.digest);
@@ -248,6 +247,7 @@ impl Member {
             running: view.running(),
             paused: view.is_paused(),
             refusal: self.slot.refusal().map(|refusal| (*refusal).clone()),
+            grants: self.slot.rights().grants.describe(),
             age: 0,
             alive: true,
         }

@@ -18,8 +18,8 @@ use crate::config::QueueConfig;
 use crate::fleet::{Deployments, Identity, Member};
 use crate::metrics::Metrics;
 use crate::queue::{Queue, Redis};
-use crate::registry::{Refusal, Rights, Slot, Version, VersionReport};
-use crate::runtime::{self, Limits, Runtime};
+use crate::registry::{Refusal, Slot, Version, VersionReport};
+use crate::runtime::{self, Rights, Runtime};
 use crate::telemetry::Telemetry;
 use crate::worker::{Listeners, Observers, RunningJob, Worker, WorkerEvent};
 
@@ -80,6 +80,8 @@ pub struct QueueStatus {
     pub paused: bool,
     /// The last processor that was not taken, until the next swap.
     pub refusal: Option<Refusal>,
+    /// What its processors may do beyond their jobs: names, no values.
+    pub grants: Vec<String>,
 }
 
 /// What becomes of running jobs when their queue is detached.
@@ -181,7 +183,7 @@ impl Host {
             telemetry: self.telemetry.clone(),
         });
         let metrics = observers.metrics.clone();
-        let slot = Slot::new(name, rights(config), config.pinned, metrics);
+        let slot = Slot::new(name, config.rights(), config.pinned, metrics);
         if let Some(version) = file {
             slot.put_file(version);
         }
@@ -271,9 +273,9 @@ impl Host {
         self.with(name, |attached| attached.observers.listeners.subscribe())
     }
 
-    /// What an attempt of a queue's jobs may use.
-    pub fn limits(&self, name: &str) -> Result<Limits, NotAttached> {
-        self.with(name, |attached| attached.config.limits.clone())
+    /// What a queue's processors may use and do.
+    pub fn rights(&self, name: &str) -> Result<Arc<Rights>, NotAttached> {
+        self.with(name, |attached| attached.member.slot().rights())
     }
 
     /// What is deployed on a queue, attached here or not.
@@ -343,7 +345,7 @@ impl Host {
         if refused_before && !again {
             return Reloaded::Unchanged;
         }
-        match self.runtime.load(bytes, &slot.rights().limits).await {
+        match self.runtime.load(bytes, &slot.rights()).await {
             Ok(processor) => slot.put_file(Version::new(processor)),
             Err(error) => {
                 slot.refuse(Some(&digest), format!("file `{}`: {error}", file.display()));
@@ -368,6 +370,7 @@ impl Host {
             same_worker.worker.concurrency = config.worker.concurrency;
             same_worker.limits.clone_from(&config.limits);
             same_worker.grants.clone_from(&config.grants);
+            same_worker.reuse = config.reuse;
             (old != config, same_worker != *config)
         };
         let (any, beyond_rights) = self.with(name, |attached| changed(&attached.config))?;
@@ -377,7 +380,7 @@ impl Host {
         }
         if any && let Some(attached) = self.attached().get_mut(name) {
             attached.worker.set_concurrency(config.worker.concurrency);
-            attached.member.slot().set_rights(rights(config));
+            attached.member.slot().set_rights(config.rights());
             attached.config = config.clone();
         }
         Ok(())
@@ -440,7 +443,7 @@ pub(crate) async fn load_file(
     config: &QueueConfig,
 ) -> anyhow::Result<Arc<Version>> {
     let processor = runtime
-        .load(read_file(file).await?, &config.limits)
+        .load(read_file(file).await?, &Arc::new(config.rights()))
         .await
         .with_context(|| format!("component `{}` was refused", file.display()))?;
     Ok(Version::new(processor))
@@ -462,13 +465,6 @@ async fn begin(name: &str, member: &Member) -> anyhow::Result<Option<u64>> {
     }
 }
 
-fn rights(config: &QueueConfig) -> Rights {
-    Rights {
-        limits: config.limits.clone(),
-        grants: Arc::new(config.grants.clone()),
-    }
-}
-
 fn status(queue: &str, attached: &Attached) -> QueueStatus {
     let (slot, view) = (attached.member.slot(), attached.worker.view());
     let digest = |version: Arc<Version>| version.digest().to_string();
@@ -483,5 +479,6 @@ fn status(queue: &str, attached: &Attached) -> QueueStatus {
         running: view.running(),
         paused: view.is_paused(),
         refusal: slot.refusal().map(|refusal| (*refusal).clone()),
+        grants: slot.rights().grants.describe(),
     }
 }

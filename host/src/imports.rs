@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::queue::{Job, Queue};
-use crate::runtime::{Cancel, Grants, Limits, Quota, Stop};
+use crate::runtime::{Cancel, Grants, Outbound, Quota, Rights, Stop};
 use crate::worker::Listeners;
 
 pub use bindings::toril::processor::jobs::{Failure, FailureDetail};
 pub use bindings::{Processor, ProcessorPre};
 pub use job::{InvalidData, JobHandle};
-pub(crate) use output::LogBudget;
+pub(crate) use output::{GuestOutput, LogBudget};
 
 /// Generated from `wit/`. Only what waits for Redis is async.
 pub(crate) mod bindings {
@@ -83,7 +85,34 @@ impl MovedTo {
     }
 }
 
-/// The data of a store: one job, and all that its guest may use.
+/// One attempt of a job, and all that belongs to it.
+pub struct Task {
+    /// The job.
+    pub job: Arc<Job>,
+    /// Where its changes go.
+    pub backing: Backing,
+    /// Asks it to stop.
+    pub cancel: Arc<Cancel>,
+    /// Those who hear of its progress.
+    pub listeners: Option<Listeners>,
+    /// What the jobs that it adds carry, to belong to the same trace.
+    pub trace: Option<String>,
+}
+
+impl Task {
+    /// A job that runs without a queue; each call is shown.
+    pub fn rehearsal(job: Job, show: Box<dyn FnMut(String) + Send>, cancel: Arc<Cancel>) -> Self {
+        Task {
+            job: Arc::new(job),
+            backing: Backing::Rehearsal(show),
+            cancel,
+            listeners: None,
+            trace: None,
+        }
+    }
+}
+
+/// The data of a store: one job at a time, and all that its guest may use.
 pub struct JobState {
     pub(crate) job: Arc<Job>,
     pub(crate) queue_name: Arc<str>,
@@ -95,132 +124,113 @@ pub struct JobState {
     pub(crate) moved: Option<MovedTo>,
     /// What the guest said before it trapped.
     pub(crate) last_words: Option<String>,
-    pub(crate) limits: Limits,
     pub(crate) quota: Quota,
-    pub(crate) grants: Arc<Grants>,
-    /// Those who hear of its progress.
+    pub(crate) rights: Arc<Rights>,
     pub(crate) listeners: Option<Listeners>,
-    /// What the jobs that the guest adds carry, to belong to the same trace.
     pub(crate) trace: Option<String>,
-    log_budget: LogBudget,
+    pub(crate) log_budget: LogBudget,
     cancel: Arc<Cancel>,
     deadline: Instant,
     wasi: WasiCtx,
     table: ResourceTable,
+    config: WasiConfigVariables,
+    http: WasiHttpCtx,
+    outbound: Outbound,
 }
 
 impl JobState {
-    /// The state in which `job` runs on `queue`, from now on.
-    pub fn new(
-        job: Arc<Job>,
-        queue: &Queue,
-        backing: Backing,
-        limits: &Limits,
-        cancel: Arc<Cancel>,
-    ) -> Self {
-        let keys = queue.keys();
-        Self::named(
-            job,
-            keys.name().into(),
-            keys.base().into(),
-            backing,
-            limits,
-            cancel,
-        )
-    }
-
-    /// Gives the guest rights beyond its job.
-    pub fn with_grants(mut self, grants: Arc<Grants>) -> Self {
-        self.grants = grants;
-        self
-    }
-
-    /// Tells of the guest's progress.
-    pub fn with_listeners(mut self, listeners: Listeners) -> Self {
-        self.listeners = Some(listeners);
-        self
-    }
-
-    /// Lets the jobs that the guest adds belong to a trace.
-    pub fn with_trace(mut self, trace: Option<String>) -> Self {
-        self.trace = trace;
-        self
-    }
-
-    /// The state in which a component is instantiated once to see that it can be.
-    pub(crate) fn probe(limits: &Limits) -> Self {
-        let job = Job::rehearsal("probe", "{}");
-        Self::rehearsal(job, Box::new(|_| {}), limits, Arc::default())
-    }
-
-    /// The state in which a job runs without a queue.
-    pub fn rehearsal(
-        job: Job,
-        show: Box<dyn FnMut(String) + Send>,
-        limits: &Limits,
-        cancel: Arc<Cancel>,
-    ) -> Self {
-        let backing = Backing::Rehearsal(show);
-        Self::named(
-            Arc::new(job),
-            "rehearsal".into(),
-            "bull:rehearsal".into(),
-            backing,
-            limits,
-            cancel,
-        )
-    }
-
-    fn named(
-        job: Arc<Job>,
-        queue_name: Arc<str>,
-        queue_qualified_name: Arc<str>,
-        backing: Backing,
-        limits: &Limits,
-        cancel: Arc<Cancel>,
-    ) -> Self {
-        let log_budget = LogBudget::new(
-            Arc::clone(&queue_name),
-            Arc::clone(&job.id),
-            limits.log_lines_max,
-        );
-        // Nothing is granted: no environment, no arguments, no directories, no network.
-        let wasi = WasiCtxBuilder::new()
-            .stdout(output::GuestOutput::new("stdout", log_budget.clone()))
-            .stderr(output::GuestOutput::new("stderr", log_budget.clone()))
-            .build();
-        JobState {
-            job,
+    /// The state in which a task runs, from now on. Fails where a granted directory cannot be opened.
+    pub fn new(task: Task, rights: &Arc<Rights>) -> anyhow::Result<Self> {
+        let (queue_name, queue_qualified_name): (Arc<str>, Arc<str>) = match &task.backing {
+            Backing::Queue(queue) => (queue.keys().name().into(), queue.keys().base().into()),
+            Backing::Rehearsal(_) => ("rehearsal".into(), "bull:rehearsal".into()),
+        };
+        let Rights { limits, grants, .. } = &**rights;
+        let log_budget = LogBudget::new(Arc::clone(&queue_name), &task.job.id, rights);
+        let wasi = grants.wasi(
+            GuestOutput::new("stdout", log_budget.clone()),
+            GuestOutput::new("stderr", log_budget.clone()),
+        )?;
+        Ok(JobState {
+            job: task.job,
             queue_name,
             queue_qualified_name,
-            backing,
+            backing: task.backing,
             data: None,
             progress: None,
             moved: None,
             last_words: None,
             quota: Quota::new(limits),
-            grants: Arc::default(),
-            listeners: None,
-            trace: None,
+            rights: Arc::clone(rights),
+            listeners: task.listeners,
+            trace: task.trace,
             log_budget,
-            cancel,
+            cancel: task.cancel,
             deadline: Instant::now() + Duration::from_millis(limits.deadline_ms),
-            limits: limits.clone(),
             wasi,
-            table: ResourceTable::new(),
-        }
+            table: Grants::handles(),
+            config: grants.config_variables(),
+            http: WasiHttpCtx::new(),
+            outbound: Outbound::new(grants.http.as_ref()),
+        })
+    }
+
+    /// Begins the next task of the same queue in the same instance.
+    pub(crate) fn renew(&mut self, task: Task) {
+        self.log_budget.renew(&task.job.id, &self.rights.limits);
+        self.job = task.job;
+        self.backing = task.backing;
+        self.cancel = task.cancel;
+        self.listeners = task.listeners;
+        self.trace = task.trace;
+        (self.data, self.progress) = (None, None);
+        (self.moved, self.last_words) = (None, None);
+        self.quota.renew();
+        self.outbound.renew();
+        self.deadline = Instant::now() + Duration::from_millis(self.rights.limits.deadline_ms);
+    }
+
+    /// The state in which a component is instantiated once to see that it can be.
+    pub(crate) fn probe(rights: &Arc<Rights>) -> anyhow::Result<Self> {
+        let job = Job::rehearsal("probe", "{}");
+        Self::new(
+            Task::rehearsal(job, Box::new(|_| {}), Arc::default()),
+            rights,
+        )
+    }
+
+    fn cancel_grace(&self) -> Duration {
+        Duration::from_millis(self.rights.limits.cancel_grace_ms)
     }
 
     /// Why the guest must stop now, if it must. Asked at every epoch.
     pub(crate) fn must_stop(&self) -> Option<Stop> {
-        self.cancel.reason().or_else(|| {
-            (Instant::now() >= self.deadline).then_some(Stop::Deadline(self.limits.deadline_ms))
-        })
+        let deadline_ms = self.rights.limits.deadline_ms;
+        self.cancel
+            .overdue(self.cancel_grace())
+            .or_else(|| (Instant::now() >= self.deadline).then_some(Stop::Deadline(deadline_ms)))
+    }
+
+    /// True once the guest should come to an end by itself: it was asked to, or little of its time is left.
+    pub(crate) fn should_stop(&self) -> bool {
+        let tenth = Duration::from_millis(self.rights.limits.deadline_ms / 10);
+        let near = Instant::now() + tenth.min(self.cancel_grace()) >= self.deadline;
+        near || self.cancel.reason().is_some()
     }
 
     /// The token to write with: none once the job was moved and the lock is gone.
     pub(crate) fn token(&self) -> Option<&str> {
         self.moved.is_none().then_some(&*self.job.token)
+    }
+}
+
+impl WasiHttpView for JobState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.outbound,
+        }
     }
 }
 
@@ -233,9 +243,11 @@ impl WasiView for JobState {
     }
 }
 
-/// Offers a guest everything that it may import.
-pub fn add_to_linker(linker: &mut Linker<JobState>) -> anyhow::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker).map_err(anyhow::Error::from)?;
+/// Offers a guest everything that it may import. What needs a grant gives nothing without; a component that
+/// imports it was refused before.
+pub fn add_to_linker(linker: &mut Linker<JobState>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    wasmtime_wasi_config::add_to_linker(linker, |state| WasiConfig::new(&state.config))?;
     Processor::add_to_linker::<JobState, HasSelf<JobState>>(linker, |state| state)
-        .map_err(anyhow::Error::from)
 }

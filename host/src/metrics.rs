@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -15,7 +16,7 @@ use crate::execution::Outcome;
 use crate::host::QueueStatus;
 
 /// The metrics: name, kind, labels, meaning. The README's table is this one; a test compares them.
-pub const METRICS: [[&str; 4]; 15] = [
+pub const METRICS: [[&str; 4]; 16] = [
     [
         "toril_info",
         "gauge",
@@ -39,6 +40,12 @@ pub const METRICS: [[&str; 4]; 15] = [
         "histogram",
         "queue",
         "wall time of an attempt",
+    ],
+    [
+        "toril_cpu_seconds_total",
+        "counter",
+        "queue",
+        "processor time of attempts, the guest\'s and the host\'s for it",
     ],
     [
         "toril_jobs_running",
@@ -198,6 +205,7 @@ pub struct Metrics {
     taken: Family<OfQueue, Counter>,
     attempts: Family<OfOutcome, Counter>,
     seconds: Family<OfQueue, Histogram>,
+    cpu: Family<OfQueue, Counter<f64, AtomicU64>>,
     running: Family<OfQueue, Gauge>,
     concurrency: Family<OfQueue, Gauge>,
     paused: Family<OfQueue, Gauge>,
@@ -217,6 +225,7 @@ pub struct QueueMetrics {
     pub(crate) taken: Counter,
     attempts: [Counter; Ended::ALL.len()],
     seconds: Histogram,
+    cpu: Counter<f64, AtomicU64>,
     pub(crate) swaps: Counter,
     pub(crate) refusals: Counter,
     pub(crate) calls: Counter,
@@ -226,9 +235,10 @@ pub struct QueueMetrics {
 }
 
 impl QueueMetrics {
-    pub(crate) fn attempt(&self, outcome: &Outcome, seconds: f64) {
+    pub(crate) fn attempt(&self, outcome: &Outcome, wall: Duration, cpu: Duration) {
         self.attempts[Ended::from(outcome) as usize].inc();
-        self.seconds.observe(seconds);
+        self.seconds.observe(wall.as_secs_f64());
+        self.cpu.inc_by(cpu.as_secs_f64());
     }
 }
 
@@ -248,6 +258,7 @@ impl Metrics {
             taken: Family::default(),
             attempts: Family::default(),
             seconds: Family::new_with_constructor(histogram),
+            cpu: Family::default(),
             running: Family::default(),
             concurrency: Family::default(),
             paused: Family::default(),
@@ -285,6 +296,7 @@ impl Metrics {
             self.taken,
             self.attempts,
             self.seconds,
+            self.cpu,
             self.running,
             self.concurrency,
             self.paused,
@@ -317,6 +329,7 @@ impl Metrics {
             taken: counter(&self.taken),
             attempts,
             seconds: self.seconds.get_or_create(&of).clone(),
+            cpu: self.cpu.get_or_create(&of).clone(),
             swaps: counter(&self.swaps),
             refusals: counter(&self.refusals),
             calls: counter(&self.calls),

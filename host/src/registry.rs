@@ -16,20 +16,11 @@ use tracing::{info, warn};
 
 use crate::metrics::QueueMetrics;
 use crate::queue::{Job, now_ms};
-use crate::runtime::{Grants, Limits, Processor};
+use crate::runtime::{Processor, Rights};
 pub use canary::{Canary, CanaryRule, Tally};
 
 /// How many versions a queue that pins its jobs keeps ready after they were replaced.
 const VERSIONS_KEPT: usize = 10;
-
-/// What a queue's processors may use and do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rights {
-    /// What one attempt may use.
-    pub limits: Limits,
-    /// What it may do beyond its own job.
-    pub grants: Arc<Grants>,
-}
 
 /// A processor that serves a queue, or served it.
 pub struct Version {
@@ -189,6 +180,7 @@ impl Versions {
     fn retire(&mut self, old: &Arc<Version>, keep: bool) {
         self.retired.retain(|retired| retired.strong_count() > 0);
         self.retired.push(Arc::downgrade(old));
+        old.processor.keep_no_instances();
         if keep {
             self.kept.retain(|kept| kept.digest() != old.digest());
             self.kept.insert(0, Arc::clone(old));

@@ -4,6 +4,7 @@ mod cache;
 mod grants;
 mod inspect;
 mod limits;
+mod reuse;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,20 +14,24 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+    CallHook, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
     UpdateDeadline,
 };
 
 use crate::imports::{JobState, Processor as Bindings, ProcessorPre};
-pub use grants::Grants;
+pub use grants::{DirGrant, Grants, HttpGrant, Outbound, Reuse, Rights, Secret, Stub};
 pub use inspect::{Inspection, WORLD, inspect};
 pub use limits::{Cancel, Limits, Quota, Stop};
+use reuse::IdleInstances;
+pub use reuse::Reusable;
 
 /// How often a running guest is asked whether it should stop.
 pub const EPOCH: Duration = Duration::from_millis(10);
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+/// What the host's functions may use of a guest's stack.
+const HOST_STACK: usize = 3 * MIB / 2;
 
 /// What the engine is built with.
 #[derive(Debug, Clone)]
@@ -37,6 +42,12 @@ pub struct RuntimeOptions {
     pub memory_bytes_max: usize,
     /// The largest component that is accepted, in bytes.
     pub component_bytes_max: usize,
+    /// How long compiling a component may take, in ms.
+    pub compile_ms_max: u64,
+    /// How deep the stack of a guest may be, in bytes.
+    pub stack_bytes_max: usize,
+    /// Instances that may rest between jobs, over all queues that reuse them.
+    pub idle_max: u32,
     /// Where compiled code is kept; none compiles at each start.
     pub cache_dir: Option<PathBuf>,
 }
@@ -47,6 +58,9 @@ impl Default for RuntimeOptions {
             executions_max: 1000,
             memory_bytes_max: Limits::default().memory_bytes_max,
             component_bytes_max: 64 * MIB,
+            compile_ms_max: 60_000,
+            stack_bytes_max: 512 * KIB,
+            idle_max: 0,
             cache_dir: None,
         }
     }
@@ -61,7 +75,8 @@ pub struct Runtime {
     /// As many as the pool has places: waiting here is cheaper than failing there.
     room: Semaphore,
     /// Compiling takes every core it gets; one at a time leaves the others to jobs.
-    compiling: Semaphore,
+    compiling: Arc<Semaphore>,
+    compile_time_max: Duration,
     guests: GuestThreads,
 }
 
@@ -97,6 +112,7 @@ pub struct Processor {
     /// How long compiling took; zero where the cache had it.
     pub compile_time: Duration,
     pre: ProcessorPre<JobState>,
+    idle: IdleInstances,
 }
 
 /// Why a component was refused.
@@ -115,9 +131,15 @@ pub enum LoadError {
     /// It is not a component, or not a processor.
     #[error("{0}")]
     NotAProcessor(String),
+    /// It imports what was not granted.
+    #[error("{0}")]
+    NotGranted(String),
     /// The compiler refused it.
     #[error("failed to compile component: {0}")]
     Compile(String),
+    /// Compiling took too long.
+    #[error("compiling took more than the limit of {0} ms\nhint: raise `runtime.compile_ms_max`")]
+    CompileTime(u128),
     /// Its imports or exports do not fit the world.
     #[error("component does not fit world `{WORLD}`: {0}")]
     Mismatch(String),
@@ -142,7 +164,8 @@ impl Runtime {
             linker,
             component_bytes_max: options.component_bytes_max,
             room: Semaphore::new(options.executions_max as usize),
-            compiling: Semaphore::new(1),
+            compiling: Arc::new(Semaphore::new(1)),
+            compile_time_max: Duration::from_millis(options.compile_ms_max),
             guests: GuestThreads::start()?,
         })
     }
@@ -151,7 +174,7 @@ impl Runtime {
     pub async fn load(
         self: &Arc<Self>,
         bytes: Vec<u8>,
-        limits: &Limits,
+        rights: &Arc<Rights>,
     ) -> Result<Processor, LoadError> {
         if bytes.len() > self.component_bytes_max {
             return Err(LoadError::TooLarge {
@@ -160,14 +183,12 @@ impl Runtime {
             });
         }
         let inspection = inspect(&bytes)?;
+        rights
+            .grants
+            .check_imports(&inspection.imports)
+            .map_err(LoadError::NotGranted)?;
         let digest = digest(&bytes);
-        let compile = {
-            let _turn = self.compiling.acquire().await;
-            let (runtime, digest) = (Arc::clone(self), digest.clone());
-            tokio::task::spawn_blocking(move || runtime.compile(&bytes, &digest)).await
-        };
-        let (component, compile_time) =
-            compile.map_err(|panic| LoadError::Compile(panic.to_string()))??;
+        let (component, compile_time) = self.compile_bounded(bytes, Arc::clone(&digest)).await?;
         let pre = self
             .linker
             .instantiate_pre(&component)
@@ -178,14 +199,46 @@ impl Runtime {
             inspection,
             compile_time,
             pre,
+            idle: IdleInstances::default(),
         };
-        let mut store = self.store(JobState::probe(limits));
-        processor
-            .pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(|error| LoadError::Instantiate(format!("{error:#}")))?;
+        self.probe(&processor, rights).await?;
         Ok(processor)
+    }
+
+    /// Instantiates once, within the limits of an attempt.
+    async fn probe(&self, processor: &Processor, rights: &Arc<Rights>) -> Result<(), LoadError> {
+        let refuse = |error: String| LoadError::Instantiate(error);
+        let state = JobState::probe(rights).map_err(|error| refuse(format!("{error:#}")))?;
+        let mut store = self.store(state);
+        let deadline = Duration::from_millis(rights.limits.deadline_ms);
+        let instance = processor.instantiate(&mut store);
+        match tokio::time::timeout(deadline, instance).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(refuse(format!("{error:#}"))),
+            Err(_) => Err(refuse(
+                Stop::Deadline(rights.limits.deadline_ms).to_string(),
+            )),
+        }
+    }
+
+    /// Compiles beside the threads that run jobs, one component at a time.
+    async fn compile_bounded(
+        self: &Arc<Self>,
+        bytes: Vec<u8>,
+        digest: Arc<str>,
+    ) -> Result<(Component, Duration), LoadError> {
+        let turn = Arc::clone(&self.compiling).acquire_owned().await;
+        let runtime = Arc::clone(self);
+        let compile = tokio::task::spawn_blocking(move || {
+            // A compiler that is given up on cannot be stopped: the next one waits for its end.
+            let _turn = turn;
+            runtime.compile(&bytes, &digest)
+        });
+        match tokio::time::timeout(self.compile_time_max, compile).await {
+            Ok(Ok(compiled)) => compiled,
+            Ok(Err(panic)) => Err(LoadError::Compile(panic.to_string())),
+            Err(_) => Err(LoadError::CompileTime(self.compile_time_max.as_millis())),
+        }
     }
 
     fn compile(&self, bytes: &[u8], digest: &str) -> Result<(Component, Duration), LoadError> {
@@ -230,6 +283,13 @@ impl Runtime {
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.quota);
         store.set_epoch_deadline(1);
+        store.call_hook(|mut context, call| match call {
+            CallHook::CallingHost => {
+                let counted = context.data_mut().quota.host_call();
+                counted.map_err(wasmtime::Error::new)
+            }
+            _ => Ok(()),
+        });
         store.epoch_deadline_callback(|context| match context.data().must_stop() {
             Some(stop) => Err(wasmtime::Error::new(stop)),
             None => Ok(UpdateDeadline::Yield(1)),
@@ -243,18 +303,38 @@ impl Processor {
     pub async fn instantiate(&self, store: &mut Store<JobState>) -> wasmtime::Result<Bindings> {
         self.pre.instantiate_async(store).await
     }
+
+    /// Takes an instance that rests, if there is one with these rights that may run another job.
+    pub fn take_idle(&self, rights: &Arc<Rights>) -> Option<Reusable> {
+        self.idle.take(rights)
+    }
+
+    /// Lets an instance rest until the next job, unless its time is over.
+    pub fn put_idle(&self, instance: Reusable) {
+        self.idle.put(instance);
+    }
+
+    /// Drops the instances that rest, and keeps none from now on: this version was replaced.
+    pub fn keep_no_instances(&self) {
+        self.idle.close();
+    }
 }
 
 fn engine_config(options: &RuntimeOptions) -> Config {
     let mut config = Config::new();
     // A guest that loops is asked to stop at each epoch.
     config.epoch_interruption(true);
-    // What no processor needs is off: each is code that an attacker could reach.
+    // What no processor needs is off: each is code that an attacker could reach. Threads, garbage collection
+    // and their kin are not even compiled in, nor is any compiler but cranelift.
     config.wasm_memory64(false).shared_memory(false);
+    // One guest never waits for two things at once.
     config.concurrency_support(false);
+    // Enough to see where a trap came from, little enough to be stored with each failed attempt.
     config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
-    config.max_wasm_stack(512 * KIB);
-    config.async_stack_size(2 * MIB);
+    // A guest that recurses for ever traps here, well before it reaches the end of the stack that it shares
+    // with the host's functions.
+    config.max_wasm_stack(options.stack_bytes_max);
+    config.async_stack_size(options.stack_bytes_max + HOST_STACK);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
     config
 }
@@ -265,7 +345,7 @@ fn pool(options: &RuntimeOptions) -> PoolingAllocationConfig {
     const CORE_INSTANCES: u32 = 20;
     const MEMORIES: u32 = 2;
     const TABLES: u32 = 20;
-    let places = options.executions_max;
+    let places = options.executions_max.saturating_add(options.idle_max);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(places)
         .total_core_instances(places.saturating_mul(CORE_INSTANCES))
@@ -275,6 +355,8 @@ fn pool(options: &RuntimeOptions) -> PoolingAllocationConfig {
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
+        .max_memories_per_module(MEMORIES)
+        .max_tables_per_module(TABLES)
         .max_core_instance_size(MIB)
         .max_component_instance_size(MIB)
         .max_memory_size(options.memory_bytes_max)

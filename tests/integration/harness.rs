@@ -73,7 +73,7 @@ pub(crate) fn version(name: &str) -> Vec<u8> {
 }
 
 /// A processor whose core module is written by hand, for what no compiler writes. It must export `process`
-/// (i32) -> i32, `realloc`, and the memory `memory`.
+/// (i32) -> i32, `realloc`, and the memory `memory`; it may call `$drop` with the job's handle.
 pub(crate) fn handwritten(core: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
@@ -86,8 +86,10 @@ pub(crate) fn handwritten(core: &str) -> Vec<u8> {
             (export "failure" (type (eq $failure')))))
           (alias export $jobs "job" (type $job))
           (alias export $jobs "failure" (type $failure))
-          (core module $core {core})
-          (core instance $core (instantiate $core))
+          (core module $core (import "host" "drop" (func $drop (param i32))) {core})
+          (core func $drop (canon resource.drop $job))
+          (core instance $host (export "drop" (func $drop)))
+          (core instance $core (instantiate $core (with "host" (instance $host))))
           (func (export "process") (param "job" (borrow $job)) (result (result string (error $failure)))
             (canon lift (core func $core "process") (memory (core memory $core "memory"))
               (realloc (core func $core "realloc")))))"#
@@ -258,6 +260,10 @@ impl TestHost {
             .status()
             .unwrap();
         assert!(status.success());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
     }
 
     pub(crate) async fn kill(mut self) {

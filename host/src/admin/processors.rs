@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::queues::check_name;
 use crate::fleet::{Change, Deployment, Deployments, Note, StoredVersion, Upload};
 use crate::registry::CanaryRule;
-use crate::runtime::Limits;
+use crate::runtime::Rights;
 
 impl Admin {
     /// The deployments of a queue that this host works, or that were made before.
@@ -97,11 +97,12 @@ pub(super) async fn upload(
     let deployments = admin.deployments(&queue).await?;
     let runtime = admin.host.runtime();
     let bytes = read(body, runtime.component_bytes_max()).await?;
-    let limits = admin
+    // A queue that is worked elsewhere has rights that are not known here.
+    let rights = admin
         .host
-        .limits(&queue)
-        .unwrap_or_else(|_| Limits::default());
-    let processor = runtime.load(bytes.to_vec(), &limits).await?;
+        .rights(&queue)
+        .unwrap_or_else(|_| Rights::unjudged());
+    let processor = runtime.load(bytes.to_vec(), &rights).await?;
     let note = Note {
         bytes: bytes.len(),
         name: None,

@@ -123,6 +123,7 @@ impl Attach {
             limits: limits.unwrap_or_default(),
             grants: Grants {
                 queues: queues.unwrap_or_default(),
+                ..Grants::default()
             },
             ..QueueConfig::new(None)
         }

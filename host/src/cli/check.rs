@@ -7,16 +7,23 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use toril::runtime::{Limits, Processor, Runtime, RuntimeOptions};
+use toril::config::{Overrides, Source};
+use toril::runtime::{Grants, Processor, Rights, Runtime, RuntimeOptions};
 
 /// Checks that a file is a processor, and shows what it imports.
 ///
-/// The component is compiled and once instantiated; no job is run. The exit code is 0 where it would be
-/// served.
+/// The component is compiled and once instantiated; no job is run. With `--queue` it is judged by that queue's
+/// limits and grants, which are shown. The exit code is 0 where it would be served.
 #[derive(Args)]
 pub(super) struct Check {
     /// The component.
     file: PathBuf,
+    /// Judges it by what the config says of this queue.
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+    /// The config file [default: toril.toml, if it is there].
+    #[arg(long, env = "TORIL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -30,16 +37,53 @@ impl Check {
             executions_max: 1,
             ..RuntimeOptions::default()
         })?);
+        let rights = match &self.queue {
+            Some(queue) => self.rights_of(queue)?,
+            None => Rights::unjudged(),
+        };
         let processor = runtime
-            .load(bytes, &Limits::default())
+            .load(bytes, &rights)
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
         if self.json {
-            super::print_line(as_json(&processor));
+            super::print_line(self.as_json(&processor, &rights));
         } else {
             self.describe(&processor);
+            self.describe_rights(&processor, &rights);
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn rights_of(&self, queue: &str) -> anyhow::Result<Arc<Rights>> {
+        let source = Source {
+            file: self.config.clone(),
+            overrides: Overrides::default(),
+        };
+        let config = source.load()?;
+        let config = config
+            .queues
+            .get(queue)
+            .with_context(|| format!("queue `{queue}` is not in the config"))?;
+        Ok(Arc::new(config.rights()))
+    }
+
+    fn describe_rights(&self, processor: &Processor, rights: &Rights) {
+        let Some(queue) = &self.queue else {
+            if let Err(needed) = Grants::default().check_imports(&processor.inspection.imports) {
+                super::print_line(format_args!("  needs a grant: {needed}"));
+            }
+            return;
+        };
+        super::print_line(format_args!("  granted to queue {queue}"));
+        for granted in granted(rights) {
+            super::print_line(format_args!("    {granted}"));
+        }
+        super::print_line("  limits");
+        if let Ok(serde_json::Value::Object(limits)) = serde_json::to_value(&rights.limits) {
+            for (name, limit) in limits {
+                super::print_line(format_args!("    {name} {limit}"));
+            }
+        }
     }
 
     fn describe(&self, processor: &Processor) {
@@ -74,14 +118,30 @@ impl Check {
     }
 }
 
-fn as_json(processor: &Processor) -> serde_json::Value {
-    json!({
-        "processor": true,
-        "worldVersion": processor.inspection.world_version,
-        "sdk": processor.inspection.sdk,
-        "digest": &*processor.digest,
-        "bytes": processor.inspection.bytes,
-        "compileMs": u64::try_from(processor.compile_time.as_millis()).unwrap_or(u64::MAX),
-        "imports": processor.inspection.imports,
-    })
+/// What is granted, for people.
+fn granted(rights: &Rights) -> Vec<String> {
+    let granted = rights.grants.describe();
+    if granted.is_empty() {
+        return vec!["nothing".to_owned()];
+    }
+    granted
+}
+
+impl Check {
+    fn as_json(&self, processor: &Processor, rights: &Rights) -> serde_json::Value {
+        let mut report = json!({
+            "processor": true,
+            "worldVersion": processor.inspection.world_version,
+            "sdk": processor.inspection.sdk,
+            "digest": &*processor.digest,
+            "bytes": processor.inspection.bytes,
+            "compileMs": u64::try_from(processor.compile_time.as_millis()).unwrap_or(u64::MAX),
+            "imports": processor.inspection.imports,
+        });
+        if self.queue.is_some() {
+            report["grants"] = json!(rights.grants.describe());
+            report["limits"] = json!(rights.limits);
+        }
+        report
+    }
 }

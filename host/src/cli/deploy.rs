@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::time::Instant;
 use toril::fleet::{Deployment, Deployments, HostReport, Note, Upload};
 use toril::registry::CanaryRule;
-use toril::runtime::{Limits, Runtime, RuntimeOptions};
+use toril::runtime::{Rights, Runtime, RuntimeOptions};
 
 use super::RedisArgs;
 
@@ -117,7 +117,7 @@ impl Deploy {
             ..RuntimeOptions::default()
         })?);
         let processor = runtime
-            .load(bytes.clone(), &Limits::default())
+            .load(bytes.clone(), &Rights::unjudged())
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
         let name = self.file.file_name();

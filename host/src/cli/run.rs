@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::json;
-use toril::execution::{Outcome, execute};
-use toril::imports::JobState;
+use toril::execution::{Execution, Outcome, execute};
+use toril::imports::Task;
 use toril::queue::Job;
-use toril::runtime::{Cancel, Limits, Runtime, RuntimeOptions};
+use toril::runtime::{Limits, Rights, Runtime, RuntimeOptions};
 
 /// Runs a processor on one job without Redis, and shows each call and the outcome.
 ///
@@ -48,18 +48,23 @@ impl Run {
             deadline_ms: self.deadline_ms,
             ..Limits::default()
         };
+        let rights = Arc::new(Rights {
+            limits,
+            ..Rights::default()
+        });
         let processor = runtime
-            .load(bytes, &limits)
+            .load(bytes, &rights)
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
         let calls = Arc::new(Mutex::new(Vec::new()));
-        let cancel = Arc::new(Cancel::default());
         let job = Job::rehearsal(&self.name, &self.data);
-        let state = JobState::rehearsal(job, self.recorder(&calls), &limits, Arc::clone(&cancel));
-        let outcome = execute(&runtime, &processor, state, &cancel).await;
+        let task = Task::rehearsal(job, self.recorder(&calls), Arc::default());
+        let Execution { outcome, cpu } = execute(&runtime, &processor, &rights, task).await;
         if self.json {
             let calls = calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            super::print_line(json!({ "calls": calls, "outcome": as_json(&outcome) }));
+            super::print_line(
+                json!({ "calls": calls, "outcome": as_json(&outcome), "cpuMs": cpu.as_secs_f64() * 1000.0 }),
+            );
         } else {
             super::print_line(describe(&outcome));
         }

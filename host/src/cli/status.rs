@@ -141,6 +141,9 @@ fn show_host(host: &HostReport) {
     if host.versions.is_empty() {
         super::print_line("    no processor yet");
     }
+    if !host.grants.is_empty() {
+        super::print_line(format_args!("    granted {}", host.grants.join("; ")));
+    }
     if let Some(refusal) = &host.refusal {
         let digest = refusal.digest.as_deref().map_or("a file", short);
         super::print_line(format_args!(

@@ -120,6 +120,9 @@ pub struct HostReport {
     pub paused: bool,
     /// The last processor that it did not take.
     pub refusal: Option<Refusal>,
+    /// What its processors may do beyond their jobs: names, no values.
+    #[serde(default)]
+    pub grants: Vec<String>,
     /// How long ago it reported, in ms; counted by Redis.
     #[serde(default)]
     pub age: u64,

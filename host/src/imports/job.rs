@@ -31,8 +31,8 @@ impl JobState {
     }
 
     pub(super) fn checked(&self, what: &str, value: &str) -> Result<(), JobError> {
-        if value.len() > self.limits.value_bytes_max {
-            let max = self.limits.value_bytes_max;
+        if value.len() > self.rights.limits.value_bytes_max {
+            let max = self.rights.limits.value_bytes_max;
             return Err(JobError::Limit(format!(
                 "{what} has {} bytes, more than the limit of {max}",
                 value.len()
@@ -243,6 +243,9 @@ impl HostJob for JobState {
         if let Err(error) = self.checked_json("job progress", &progress) {
             return Ok(Err(error));
         }
+        if let Err(limit) = self.quota.progress_update() {
+            return Ok(Err(JobError::Limit(limit)));
+        }
         self.show(|| format!("update-progress({progress})"));
         if let Backing::Queue(queue) = &self.backing {
             let (id, token) = (&self.job.id, self.token());
@@ -261,6 +264,13 @@ impl HostJob for JobState {
     async fn log(&mut self, _: Handle, line: String) -> CallResult<u64> {
         if let Err(error) = self.checked("log line", &line) {
             return Ok(Err(error));
+        }
+        let line = self.rights.grants.redact(&line).into_owned();
+        if !self.log_budget.take_bytes(line.len()) {
+            let max = self.rights.limits.log_bytes_max;
+            return Ok(Err(JobError::Limit(format!(
+                "processor exceeded its limit of {max} bytes of log"
+            ))));
         }
         self.show(|| format!("log({line:?})"));
         let Backing::Queue(queue) = &self.backing else {
@@ -386,7 +396,7 @@ impl HostJob for JobState {
     }
 
     fn is_cancelled(&mut self, _: Handle) -> wasmtime::Result<bool> {
-        Ok(self.must_stop().is_some())
+        Ok(self.should_stop())
     }
 
     fn drop(&mut self, _: Handle) -> wasmtime::Result<()> {

@@ -1,56 +1,94 @@
 //! What a guest prints: lines in the host's log, counted and stripped of control characters.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tracing::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::runtime::{Grants, Limits, Rights};
+
 /// Longer lines are cut: one line of the log stays one line.
 const LINE_BYTES_MAX: usize = 4096;
 
 /// Writes the lines of one attempt to the host's log, up to a number of them.
 #[derive(Clone)]
-pub(crate) struct LogBudget {
+pub(crate) struct LogBudget(Arc<Budget>);
+
+struct Budget {
     queue: Arc<str>,
-    job_id: Arc<str>,
-    left: Arc<AtomicU32>,
+    job_id: Mutex<Arc<str>>,
+    lines_left: AtomicU32,
+    bytes_left: AtomicU64,
+    grants: Arc<Grants>,
 }
 
 impl LogBudget {
-    pub(crate) fn new(queue: Arc<str>, job_id: Arc<str>, lines_max: u32) -> Self {
-        LogBudget {
+    pub(crate) fn new(queue: Arc<str>, job_id: &Arc<str>, rights: &Rights) -> Self {
+        LogBudget(Arc::new(Budget {
             queue,
-            job_id,
-            left: Arc::new(AtomicU32::new(lines_max)),
+            job_id: Mutex::new(Arc::clone(job_id)),
+            lines_left: AtomicU32::new(rights.limits.log_lines_max),
+            bytes_left: AtomicU64::new(rights.limits.log_bytes_max),
+            grants: Arc::clone(&rights.grants),
+        }))
+    }
+
+    /// Begins the log of the next job.
+    pub(super) fn renew(&self, job_id: &Arc<str>, limits: &Limits) {
+        *self.job_id() = Arc::clone(job_id);
+        let Budget {
+            lines_left,
+            bytes_left,
+            ..
+        } = &*self.0;
+        lines_left.store(limits.log_lines_max, Ordering::Relaxed);
+        bytes_left.store(limits.log_bytes_max, Ordering::Relaxed);
+    }
+
+    fn job_id(&self) -> MutexGuard<'_, Arc<str>> {
+        self.0.job_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the bytes of a line. False: there are not so many left.
+    pub(super) fn take_bytes(&self, bytes: usize) -> bool {
+        let take = |left: u64| left.checked_sub(bytes as u64);
+        let left = &self.0.bytes_left;
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
+    }
+
+    fn take_line(&self, bytes: usize) -> bool {
+        let take = |left: u32| left.checked_sub(1);
+        let left = &self.0.lines_left;
+        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let Ok(left) = taken else { return false };
+        let fits = self.take_bytes(bytes);
+        if left == 1 || !fits {
+            self.0.lines_left.store(0, Ordering::Relaxed);
+            tracing::warn!(
+                queue = &*self.0.queue,
+                job_id = &**self.job_id(),
+                "job reached its limit of log lines or bytes, further ones are dropped"
+            );
         }
+        fits
     }
 
     pub(crate) fn line(&self, level: Level, source: &str, line: &str) {
-        let take = |left: u32| left.checked_sub(1);
-        let Ok(left) = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-        else {
+        let line = clean(&self.0.grants.redact(line));
+        if !self.take_line(line.len()) {
             return;
-        };
-        let line = clean(line);
-        let (queue, job_id) = (&*self.queue, &*self.job_id);
+        }
+        let (queue, job_id) = (&*self.0.queue, &**self.job_id());
         match level {
             Level::ERROR => tracing::error!(target: "guest", queue, job_id, source, "{line}"),
             Level::WARN => tracing::warn!(target: "guest", queue, job_id, source, "{line}"),
             Level::INFO => tracing::info!(target: "guest", queue, job_id, source, "{line}"),
             Level::DEBUG => tracing::debug!(target: "guest", queue, job_id, source, "{line}"),
             _ => tracing::trace!(target: "guest", queue, job_id, source, "{line}"),
-        }
-        if left == 1 {
-            tracing::warn!(
-                queue,
-                job_id,
-                "job reached its limit of log lines, further ones are dropped"
-            );
         }
     }
 }
@@ -72,7 +110,7 @@ fn clean(line: &str) -> String {
 
 /// Stdout or stderr of one guest.
 #[derive(Clone)]
-pub(super) struct GuestOutput {
+pub(crate) struct GuestOutput {
     name: &'static str,
     log: LogBudget,
     /// The line begun.

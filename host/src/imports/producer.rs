@@ -23,7 +23,9 @@ impl JobState {
                 "queue name `{name}` is empty or contains `:`"
             )));
         }
-        if matches!(self.backing, Backing::Rehearsal(_)) || self.grants.admits_queue(prefix, name) {
+        if matches!(self.backing, Backing::Rehearsal(_))
+            || self.rights.grants.admits_queue(prefix, name)
+        {
             return Ok(());
         }
         let shown = prefix.map_or(name.to_owned(), |prefix| format!("{prefix}:{name}"));
@@ -75,7 +77,7 @@ impl JobState {
     }
 
     fn plan_flows(
-        &self,
+        &mut self,
         flows: &str,
         flow_options: &str,
     ) -> Result<(Vec<FlowNode>, FlowOptions), JobError> {
@@ -85,6 +87,8 @@ impl JobState {
             .iter_mut()
             .for_each(|node| self.continue_trace_in(node));
         nodes.iter().try_for_each(|node| self.check_flow(node))?;
+        let jobs = nodes.iter().map(count).sum();
+        self.quota.add_jobs(jobs).map_err(JobError::Limit)?;
         Ok((nodes, options("options", flow_options)?))
     }
 
@@ -100,7 +104,9 @@ impl JobState {
             .iter()
             .map(|job| self.new_job(job))
             .collect::<Result<_, _>>()?;
-        let Some(queue) = self.granted_queue(queue)? else {
+        let granted = self.granted_queue(queue)?;
+        self.quota.add_jobs(new.len()).map_err(JobError::Limit)?;
+        let Some(queue) = granted else {
             return Ok((1..=jobs.len())
                 .map(|number| format!("rehearsal-{number}"))
                 .collect());
@@ -109,6 +115,11 @@ impl JobState {
             .await
             .map_err(job_error)
     }
+}
+
+/// The jobs of a flow.
+fn count(node: &FlowNode) -> usize {
+    1 + node.children.iter().flatten().map(count).sum::<usize>()
 }
 
 impl Host for JobState {

@@ -15,9 +15,9 @@ use tracing::{debug, error, info, warn};
 
 use super::locks::Running;
 use super::{Control, Observers, Phase, WorkerOptions, outcome};
-use crate::execution::{Outcome, execute};
+use crate::execution::{Execution, Outcome, execute};
 use crate::fleet::Member;
-use crate::imports::{Backing, JobState};
+use crate::imports::{Backing, Task};
 use crate::queue::{
     ErrorCode, Fetch, Job, Marker, MarkerWait, Moved, Queue, QueueError, Settled, Settlement,
     SettlementKind, now_ms,
@@ -533,17 +533,17 @@ impl Attempt {
         self.running
             .set_version(&self.job, &lease.processor().digest);
         let rights = self.member.slot().rights();
-        let backing = Backing::Queue(self.queue.clone());
-        let cancel = Arc::clone(&self.cancel);
-        let job = Arc::clone(&self.job);
-        let state = JobState::new(job, &self.queue, backing, &rights.limits, cancel)
-            .with_grants(Arc::clone(&rights.grants))
-            .with_listeners(self.observers.listeners.clone())
-            .with_trace(trace);
+        let task = Task {
+            job: Arc::clone(&self.job),
+            backing: Backing::Queue(self.queue.clone()),
+            cancel: Arc::clone(&self.cancel),
+            listeners: Some(self.observers.listeners.clone()),
+            trace,
+        };
         let begin = Instant::now();
-        let outcome = execute(runtime, lease.processor(), state, &self.cancel).await;
+        let Execution { outcome, cpu } = execute(runtime, lease.processor(), &rights, task).await;
         let metrics = &self.observers.metrics;
-        metrics.attempt(&outcome, begin.elapsed().as_secs_f64());
+        metrics.attempt(&outcome, begin.elapsed(), cpu);
         // What was stopped from outside says nothing of the processor.
         if self.cancel.reason().is_none() {
             match outcome {

@@ -1,0 +1,276 @@
+//! Grants: nothing without one, and no more than it says.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::tempdir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use toril::queue::{JobState, Queue};
+
+use crate::harness::{TestHost, TestRedis, add, processor, queue_section, reaches, toril};
+
+async fn completes(queue: &Queue, name: &str, data: Value) -> Value {
+    let id = add(queue, name, data).await;
+    let job = reaches(queue, &id, JobState::Completed).await;
+    serde_json::from_str(job["returnvalue"].as_str().unwrap()).unwrap()
+}
+
+async fn fails(queue: &Queue, name: &str, data: Value) -> String {
+    let id = add(queue, name, data).await;
+    let job = reaches(queue, &id, JobState::Failed).await;
+    job["failedReason"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn values_and_secrets_are_seen_by_the_processor_alone() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let file = dir.path().join("secret");
+    std::fs::write(&file, "hunter22-from-a-file\n").unwrap();
+    let grants = format!(
+        "grants = {{ env = {{ MODE = \"fast\" }}, secrets = {{ SECRET = {{ file = {file:?} }} }}, config = {{ region = \"eu\" }} }}"
+    );
+    let mut host = TestHost::serve_queue(&redis, "ring", "fixture-rights", &grants).await;
+    let env = completes(&queue, "env", json!(null)).await;
+    assert_eq!(
+        env,
+        json!([["MODE", "fast"], ["SECRET", "hunter22-from-a-file"]])
+    );
+    assert_eq!(completes(&queue, "config", json!("region")).await, "eu");
+    assert_eq!(
+        completes(&queue, "config", json!("other")).await,
+        Value::Null
+    );
+
+    let id = add(&queue, "leak-secret", json!(null)).await;
+    let job = reaches(&queue, &id, JobState::Failed).await;
+    assert_eq!(job["failedReason"], "the secret is ***");
+    assert!(!job["stacktrace"].as_str().unwrap().contains("hunter22"));
+    assert_eq!(queue.logs(&id, 10).await.unwrap(), ["the secret is ***"]);
+    host.logs("the secret is ***").await;
+    assert!(!host.log().contains("hunter22"), "{}", host.log());
+    let status = toril(&redis, &["status"]).await;
+    let status = String::from_utf8(status.stdout).unwrap();
+    assert!(
+        status.contains("granted env: MODE; secrets: SECRET; config: region"),
+        "{status}"
+    );
+    assert!(!status.contains("hunter22") && !status.contains("fast"));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn directories_have_no_way_out() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let at = |name: &str| dir.path().join(name);
+    for name in ["in", "out", "outside"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    std::fs::write(at("in/given"), "hello").unwrap();
+    std::fs::write(at("outside/secret"), "secret").unwrap();
+    let link = |target: &Path, name: &str| std::os::unix::fs::symlink(target, at(name)).unwrap();
+    link(&at("outside/secret"), "out/absolute");
+    link(Path::new("../outside/secret"), "out/relative");
+    link(&at("outside"), "out/dir");
+    link(Path::new("../outside/new"), "out/dangling");
+    let grants = format!(
+        "grants = {{ dirs = [{{ host = {:?}, guest = \"/in\" }}, {{ host = {:?}, guest = \"/out\", writable = true }}] }}",
+        at("in"),
+        at("out")
+    );
+    let grants = format!(
+        "{}\n",
+        grants.replace("] }", "], stub = [\"wasi:config\"] }")
+    );
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-rights", &grants).await;
+    assert_eq!(completes(&queue, "read", json!("/in/given")).await, "hello");
+    completes(&queue, "write", json!("/out/new")).await;
+    assert_eq!(std::fs::read_to_string(at("out/new")).unwrap(), "written");
+    for (name, path) in [
+        ("write", "/in/new"),
+        ("write", "/in/given"),
+        ("remove", "/in/given"),
+        ("read", "/in/../outside/secret"),
+        ("read", "/out/../../../../../../etc/passwd"),
+        ("read", "/etc/passwd"),
+        ("read", "/out/absolute"),
+        ("read", "/out/relative"),
+        ("read", "/out/dir/secret"),
+        ("write", "/out/absolute"),
+        ("write", "/out/relative"),
+        ("write", "/out/dangling"),
+        ("write", "/out/dir/new"),
+        ("write", "/out/../outside/new"),
+        ("list", "/out/dir"),
+        ("list", "/out/.."),
+        ("list", "/"),
+    ] {
+        let reason = fails(&queue, name, json!(path)).await;
+        assert!(!reason.contains("secret"), "{name} {path}: {reason}");
+    }
+    assert_eq!(
+        std::fs::read_to_string(at("outside/secret")).unwrap(),
+        "secret"
+    );
+    assert_eq!(std::fs::read_to_string(at("in/given")).unwrap(), "hello");
+    assert_eq!(std::fs::read_dir(at("outside")).unwrap().count(), 1);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn imports_without_a_grant_are_refused_at_load_with_the_grant_to_add() {
+    let redis = TestRedis::start(false).await;
+    for (crate_name, import, hint) in [
+        (
+            "fixture-http",
+            "wasi:http/",
+            "http = { hosts = [\"api.example.com\"] }",
+        ),
+        (
+            "fixture-socket",
+            "wasi:sockets/",
+            "stub = [\"wasi:sockets\"]",
+        ),
+        (
+            "fixture-rights",
+            "wasi:config/",
+            "config = { key = \"value\" }",
+        ),
+    ] {
+        let section = queue_section("ring", crate_name, "");
+        let config = format!("redis = \"{}\"\n{section}", redis.server.url());
+        let mut host = TestHost::spawn(&config, &[]);
+        assert!(!host.ended().await.success());
+        let says = async || {
+            let log = host.log();
+            (log.contains(import) && log.contains(hint)).then_some(())
+        };
+        crate::harness::eventually("it names the grant", says).await;
+        // `check` says the same before anything is served.
+        let config_file = host.dir.path().join("toril.toml").display().to_string();
+        let component = processor(crate_name).display().to_string();
+        let check = [
+            "check",
+            &component,
+            "--queue",
+            "ring",
+            "--config",
+            &config_file,
+        ];
+        let mut command = std::process::Command::new(crate::harness::TORIL);
+        let output = command.args(check).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8(output.stderr).unwrap().contains(hint));
+    }
+}
+
+#[tokio::test]
+async fn stubbed_sockets_open_nothing() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stub = "grants = { stub = [\"wasi:sockets\"] }";
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-socket", stub).await;
+    for address in [address, "localhost:80".to_owned()] {
+        let reason = fails(&queue, "any", json!(address)).await;
+        assert!(reason.starts_with("no socket: "), "{reason}");
+    }
+    host.stop().await;
+}
+
+/// A server that answers each request in the way that its path says; returns its port.
+async fn server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = vec![0; 1 << 16];
+                let read = stream.read(&mut request).await.unwrap_or(0);
+                let request = String::from_utf8_lossy(&request[..read]).into_owned();
+                let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
+                let answer = |status: &str, headers: &str, body: &str| {
+                    format!(
+                        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+                        body.len()
+                    )
+                };
+                let answer = match path.as_str() {
+                    "/never" => return std::future::pending().await,
+                    "/large" => answer("200 OK", "", &"x".repeat(200_000)),
+                    path => match path.strip_prefix("/to/") {
+                        Some(url) => {
+                            answer("302 Found", &format!("location: http://{url}\r\n"), "")
+                        }
+                        None => answer("200 OK", "", "hello"),
+                    },
+                };
+                let _ = stream.write_all(answer.as_bytes()).await;
+                // What is still being sent is taken, so that the answer is not lost with it.
+                let mut rest = vec![0; 1 << 16];
+                while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn requests_go_where_they_may_and_nowhere_else() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let (port, other) = (server().await, server().await);
+    // The first is named by its address; the second has a name that leads to a private one.
+    let grants = format!(
+        "[queues.ring.grants.http]\nhosts = [\"127.0.0.1:{port}\", \"localhost:{other}\"]\n\
+         response_bytes_max = 100000\nrequest_bytes_max = 50000\ntimeout_ms = 500\nrequests_max = 3\n"
+    );
+    let section = queue_section("ring", "fixture-http", "") + &grants;
+    let host = TestHost::serve(&redis, &section).await;
+    let at = |path: &str| json!(format!("http://127.0.0.1:{port}/{path}"));
+    let got = completes(&queue, "get", at("")).await;
+    assert_eq!(got, json!({ "status": 200, "length": 5, "begin": "hello" }));
+    let got = completes(&queue, "get", at(&format!("to/127.0.0.1:{port}/"))).await;
+    assert_eq!(got["begin"], "hello", "a redirect to where it may go");
+
+    let denied = "HttpRequestDenied";
+    let private = "DestinationIpProhibited";
+    for (url, reason) in [
+        (json!(format!("http://127.0.0.1:{other}/")), denied),
+        (json!("http://169.254.169.254/latest/meta-data"), denied),
+        (json!(format!("http://[::ffff:127.0.0.1]:{port}/")), denied),
+        (json!(format!("http://127.1:{port}/")), denied),
+        (json!(format!("http://localhost:{other}/")), private),
+        (at(&format!("to/localhost:{other}/")), private),
+        (at("to/169.254.169.254/"), denied),
+        (at(&format!("to/127.0.0.1:{other}/")), denied),
+        (at("large"), "response body size exceeds limit: 100000"),
+        (at("never"), "HttpResponseTimeout"),
+        (
+            at(&format!(
+                "to/127.0.0.1:{port}/to/127.0.0.1:{port}/to/127.0.0.1:{port}/"
+            )),
+            "ConnectionLimitReached",
+        ),
+    ] {
+        let failed = fails(&queue, "get", url.clone()).await;
+        assert!(failed.contains(reason), "{url}: {failed}");
+    }
+    let failed = fails(&queue, "post", at("")).await;
+    assert!(failed.contains("HttpRequestBodySize"), "{failed}");
+    host.stop().await;
+
+    // Named, the private address may be reached.
+    let grants = grants.replace(
+        "timeout_ms",
+        "private = [\"127.0.0.0/8\", \"::1\"]\ntimeout_ms",
+    );
+    let section = queue_section("ring", "fixture-http", "") + &grants;
+    let host = TestHost::serve(&redis, &section).await;
+    let got = completes(&queue, "get", json!(format!("http://localhost:{other}/"))).await;
+    assert_eq!(got["begin"], "hello");
+    host.stop().await;
+}
