@@ -204,6 +204,11 @@ impl TestHost {
     }
 
     pub(crate) fn spawn(config: &str, arguments: &[&str]) -> Self {
+        Self::spawn_with(config, arguments, &[])
+    }
+
+    /// Starts a host that sees more environment variables.
+    pub(crate) fn spawn_with(config: &str, arguments: &[&str], env: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("toril.toml"), config).unwrap();
         let mut child = Command::new(TORIL)
@@ -211,6 +216,7 @@ impl TestHost {
             .args(arguments)
             .current_dir(dir.path())
             .env_remove("TORIL_REDIS")
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

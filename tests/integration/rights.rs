@@ -1,6 +1,7 @@
 //! Grants: nothing without one, and no more than it says.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -272,5 +273,65 @@ async fn requests_go_where_they_may_and_nowhere_else() {
     let host = TestHost::serve(&redis, &section).await;
     let got = completes(&queue, "get", json!(format!("http://localhost:{other}/"))).await;
     assert_eq!(got["begin"], "hello");
+    host.stop().await;
+}
+
+/// A server that speaks TLS as `localhost`; returns its port.
+async fn tls_server(certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> u16 {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.cert.der().clone()], key.into())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // A client that does not trust us leaves in the middle of this.
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut request = vec![0; 1 << 16];
+            let _ = stream.read(&mut request).await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecure";
+            let _ = stream.write_all(answer).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn servers_are_trusted_by_their_certificates() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let authority = dir.path().join("authority.pem");
+    std::fs::write(&authority, certificate.cert.pem()).unwrap();
+    let authority = authority.display().to_string();
+    let port = tls_server(&certificate).await;
+    let section = queue_section("ring", "fixture-http", "");
+    let config = format!(
+        "redis = \"{}\"\n{section}[queues.ring.grants.http]\nhosts = [\"localhost:{port}\", \"127.0.0.1:{port}\"]\n\
+         private = [\"127.0.0.0/8\", \"::1\"]\n",
+        redis.server.url()
+    );
+    let mut stranger = TestHost::spawn(&config, &[]);
+    stranger.logs("serving").await;
+    let url = json!(format!("https://localhost:{port}/"));
+    let reason = fails(&queue, "get", url.clone()).await;
+    assert!(reason.contains("TlsProtocolError"), "{reason}");
+    stranger.stop().await;
+
+    let mut host = TestHost::spawn_with(&config, &[], &[("SSL_CERT_FILE", &authority)]);
+    host.logs("serving").await;
+    assert_eq!(completes(&queue, "get", url).await["begin"], "secure");
+    // The certificate is for the name, not for the address.
+    let reason = fails(&queue, "get", json!(format!("https://127.0.0.1:{port}/"))).await;
+    assert!(reason.contains("TlsProtocolError"), "{reason}");
     host.stop().await;
 }
