@@ -193,6 +193,16 @@ async fn server() -> u16 {
                 let read = stream.read(&mut request).await.unwrap_or(0);
                 let request = String::from_utf8_lossy(&request[..read]).into_owned();
                 let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
+                if request.starts_with("POST") {
+                    // Answers a whole request only.
+                    let mut rest = request.into_bytes();
+                    while !rest.ends_with(b"0\r\n\r\n") {
+                        match stream.read_buf(&mut rest).await {
+                            Ok(read) if read > 0 => {}
+                            _ => return,
+                        }
+                    }
+                }
                 let answer = |status: &str, headers: &str, body: &str| {
                     format!(
                         "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}",
@@ -265,7 +275,7 @@ async fn requests_go_where_they_may_and_nowhere_else() {
     host.stop().await;
 
     // Named, the private address may be reached.
-    let grants = grants.replace(
+    let grants = grants.replace("= 50000", "= 200000").replace(
         "timeout_ms",
         "private = [\"127.0.0.0/8\", \"::1\"]\ntimeout_ms",
     );
@@ -273,6 +283,8 @@ async fn requests_go_where_they_may_and_nowhere_else() {
     let host = TestHost::serve(&redis, &section).await;
     let got = completes(&queue, "get", json!(format!("http://localhost:{other}/"))).await;
     assert_eq!(got["begin"], "hello");
+    let got = completes(&queue, "post", json!(format!("http://localhost:{other}/"))).await;
+    assert_eq!(got["begin"], "hello", "a body of a size that is granted");
     host.stop().await;
 }
 

@@ -1,10 +1,11 @@
-//! The pump of one queue: sends one call at a time to Redis, with the outcomes that came in since the last
-//! one and the number of free slots. Under load the batches fill by themselves; on an idle queue a call
-//! carries one job. Only the pump settles.
+//! The pump of one queue: sends calls to Redis, each with the outcomes that came in since the last one and the
+//! number of free slots. Under load the batches fill by themselves, and a second call is under way while Redis
+//! works on the first; on an idle queue a call carries one job. Only the pump settles.
 
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -31,16 +32,23 @@ const BATCH_MAX: usize = 100;
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// The longest that a rate-limited worker sleeps, so that delayed jobs are promoted meanwhile.
 const LIMITED_MAX: Duration = Duration::from_secs(30);
+/// Calls under way at once. Two keep Redis busy; more would only make the batches smaller.
+const CALLS_MAX: usize = 2;
+/// A second call must be worth its round: this many outcomes, or half as many as the first one carries.
+const SECOND_CALL_MIN: usize = 4;
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 type MarkerFuture =
     Pin<Box<dyn Future<Output = (Box<MarkerWait>, Result<Option<Marker>, QueueError>)> + Send>>;
 
-/// A settlement on its way, with the job for the case that it is refused.
-struct Pending {
-    job: Arc<Job>,
-    settlement: Settlement,
+type CallFuture = Pin<Box<dyn Future<Output = (Call, Result<Settled, QueueError>)> + Send>>;
+
+/// A call to Redis: what it settles, with the jobs for the case that one is refused, and what it takes.
+struct Call {
+    jobs: Vec<Arc<Job>>,
+    settlements: Vec<Settlement>,
+    fetch: Fetch,
 }
 
 pub(super) struct Pump {
@@ -53,7 +61,13 @@ pub(super) struct Pump {
     executions: JoinSet<Outcome>,
     jobs: HashMap<Id, Arc<Job>>,
     /// Outcomes that wait for the next call.
-    pending: Vec<Pending>,
+    pending: Vec<(Arc<Job>, Settlement)>,
+    /// Calls under way. They are not dropped while the queue is worked: each may be carried out.
+    calls: Vec<CallFuture>,
+    /// Jobs that they may bring.
+    asked: usize,
+    /// Outcomes that the last of them carries.
+    carried: usize,
     token_base: Arc<str>,
     token_number: u64,
     /// The last fetch got less than it asked for: wait for a marker.
@@ -69,6 +83,7 @@ pub(super) struct Pump {
 
 enum Event {
     Ended(Result<(Id, Outcome), JoinError>),
+    Answered(Box<Call>, Result<Settled, QueueError>),
     Marker(Box<MarkerWait>, Result<Option<Marker>, QueueError>),
     LimitOver,
     Control,
@@ -94,6 +109,9 @@ impl Pump {
             executions: JoinSet::new(),
             jobs: HashMap::new(),
             pending: Vec::new(),
+            calls: Vec::new(),
+            asked: 0,
+            carried: 0,
             token_base: uuid::Uuid::new_v4().to_string().into(),
             token_number: 0,
             idle: false,
@@ -111,13 +129,29 @@ impl Pump {
                 self.note_end(ended).await;
             }
             let want = self.want();
-            if !self.pending.is_empty() || (want > 0 && !self.idle) {
-                self.settle_and_fetch(want).await;
-            } else if self.phase() != Phase::Work && self.executions.is_empty() {
+            if self.should_call(want) {
+                self.call(want);
+            } else if self.has_ended() {
                 break;
             } else {
                 let event = self.next_event(want).await;
                 self.handle(event).await;
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.phase() != Phase::Work && self.executions.is_empty() && self.calls.is_empty()
+    }
+
+    fn should_call(&self, want: usize) -> bool {
+        let fetches = want > 0 && !self.idle;
+        match self.calls.len() {
+            0 => fetches || !self.pending.is_empty(),
+            CALLS_MAX.. => false,
+            _ => {
+                let worth = SECOND_CALL_MIN.max(self.carried / 2);
+                self.pending.len() >= worth || (fetches && want >= BATCH_MAX / 2)
             }
         }
     }
@@ -138,7 +172,7 @@ impl Pump {
             return 0;
         }
         concurrency
-            .saturating_sub(self.executions.len())
+            .saturating_sub(self.executions.len() + self.asked)
             .min(BATCH_MAX)
     }
 
@@ -152,11 +186,12 @@ impl Pump {
     }
 
     async fn next_event(&mut self, want: usize) -> Event {
-        if want > 0 {
+        if want > 0 && self.calls.is_empty() {
             self.start_waiting();
         }
         let limited_until = self.limited_until;
         tokio::select! {
+            Some((call, answer)) = next_answer(&mut self.calls) => Event::Answered(Box::new(call), answer),
             Some(ended) = self.executions.join_next_with_id() => Event::Ended(ended),
             Some((wait, marker)) = poll_marker(&mut self.marker_future) => Event::Marker(wait, marker),
             () = until(limited_until) => Event::LimitOver,
@@ -167,6 +202,10 @@ impl Pump {
     async fn handle(&mut self, event: Event) {
         match event {
             Event::Ended(ended) => self.note_end(ended).await,
+            Event::Answered(call, answer) => {
+                self.asked -= call.fetch.want;
+                self.note_answer(*call, answer).await;
+            }
             Event::Marker(wait, marker) => {
                 self.marker = Some(wait);
                 self.marker_future = None;
@@ -257,7 +296,7 @@ impl Pump {
                     token: job.token.clone(),
                     kind,
                 };
-                self.pending.push(Pending { job, settlement });
+                self.pending.push((job, settlement));
             }
             None => self.running.remove(&job),
         }
@@ -271,23 +310,31 @@ impl Pump {
             Some(Instant::now() + Duration::from_millis(duration_ms).min(LIMITED_MAX));
     }
 
-    /// One call: settles what waits, takes up to `want` jobs, and starts them. Repeats while Redis is away.
-    async fn settle_and_fetch(&mut self, want: usize) {
-        let batch: Vec<Pending> = self
-            .pending
-            .drain(..self.pending.len().min(BATCH_MAX))
-            .collect();
-        let settlements: Vec<Settlement> = batch
-            .iter()
-            .map(|pending| pending.settlement.clone())
-            .collect();
-        let mut fetch = self.fetch(want);
+    /// Sends a call: settles what waits, takes up to `want` jobs.
+    fn call(&mut self, want: usize) {
+        let batch = self.pending.len().min(BATCH_MAX);
+        let (jobs, settlements) = self.pending.drain(..batch).unzip();
+        let call = Call {
+            jobs,
+            settlements,
+            fetch: self.fetch(want),
+        };
+        (self.asked, self.carried) = (self.asked + want, batch);
+        self.observers.metrics.calls.inc();
+        let queue = self.queue.clone();
+        self.calls.push(Box::pin(async move {
+            let answer = queue.settle_and_fetch(&call.settlements, &call.fetch).await;
+            (call, answer)
+        }));
+    }
+
+    /// Takes in the answer of a call, and repeats the call while Redis is away.
+    async fn note_answer(&mut self, mut call: Call, mut answer: Result<Settled, QueueError>) {
         let mut uncertain = false;
         let mut pause = RETRY_MIN;
         loop {
-            self.observers.metrics.calls.inc();
-            match self.queue.settle_and_fetch(&settlements, &fetch).await {
-                Ok(settled) => return self.apply(batch, settled, fetch.want, uncertain),
+            match answer {
+                Ok(settled) => return self.apply(call, settled, uncertain),
                 Err(error) if error.is_transient() => {
                     self.observers.metrics.redis_errors.inc();
                     if !uncertain {
@@ -298,33 +345,37 @@ impl Pump {
                     if self.phase() == Phase::GiveBack {
                         // Nobody is left to wait: locks run out and other workers take over.
                         error!(
-                            jobs = batch.len(),
+                            jobs = call.jobs.len(),
                             "host stops while redis is away; the jobs run again"
                         );
-                        batch
-                            .iter()
-                            .for_each(|pending| self.running.remove(&pending.job));
-                        return;
+                        return self.forget(&call.jobs);
                     }
-                    fetch = self
-                        .recover_lost_call(fetch, &settlements, &mut pause)
+                    call.fetch = self
+                        .recover_lost_call(call.fetch, &call.settlements, &mut pause)
                         .await;
                 }
-                Err(error) if settlements.len() > 1 => {
+                Err(error) if call.settlements.len() > 1 => {
                     warn!(queue = self.queue.keys().name(), %error, "a batch was refused, its jobs are settled one by one");
-                    return self.settle_one_by_one(batch).await;
+                    return self.settle_one_by_one(call).await;
                 }
                 Err(error) => {
                     // What Redis refuses for good, such as a key of the wrong type, needs a person.
                     error!(queue = self.queue.keys().name(), %error, "redis refused a call");
-                    batch
-                        .iter()
-                        .for_each(|pending| self.running.remove(&pending.job));
+                    self.forget(&call.jobs);
                     tokio::time::sleep(RETRY_MAX).await;
                     return;
                 }
             }
+            self.observers.metrics.calls.inc();
+            answer = self
+                .queue
+                .settle_and_fetch(&call.settlements, &call.fetch)
+                .await;
         }
+    }
+
+    fn forget(&self, jobs: &[Arc<Job>]) {
+        jobs.iter().for_each(|job| self.running.remove(job));
     }
 
     fn fetch(&mut self, want: usize) -> Fetch {
@@ -379,20 +430,22 @@ impl Pump {
         self.fetch(want)
     }
 
-    async fn settle_one_by_one(&mut self, batch: Vec<Pending>) {
-        for pending in batch {
-            if let Err(error) = self.queue.settle_one(pending.settlement).await {
-                error!(queue = self.queue.keys().name(), job_id = &*pending.job.id, %error, "job could not be settled");
+    async fn settle_one_by_one(&mut self, call: Call) {
+        for (job, settlement) in call.jobs.into_iter().zip(call.settlements) {
+            if let Err(error) = self.queue.settle_one(settlement).await {
+                error!(queue = self.queue.keys().name(), job_id = &*job.id, %error, "job could not be settled");
             }
-            self.running.remove(&pending.job);
+            self.running.remove(&job);
         }
     }
 
-    /// Takes in the answer of a call. `uncertain`: an earlier try may have been carried out.
-    fn apply(&mut self, batch: Vec<Pending>, settled: Settled, want: usize, uncertain: bool) {
-        for (pending, result) in batch.into_iter().zip(settled.results) {
-            self.note_settled(pending, result, uncertain);
+    /// Takes in what a call did. `uncertain`: an earlier try may have been carried out.
+    fn apply(&mut self, call: Call, settled: Settled, uncertain: bool) {
+        let settled_jobs = call.jobs.into_iter().zip(call.settlements);
+        for ((job, settlement), result) in settled_jobs.zip(settled.results) {
+            self.note_settled(job, &settlement.kind, result, uncertain);
         }
+        let want = call.fetch.want;
         if want > 0 {
             self.idle = settled.jobs.len() < want;
             self.tell_if_drained(settled.jobs.is_empty());
@@ -407,15 +460,16 @@ impl Pump {
 
     fn note_settled(
         &mut self,
-        pending: Pending,
+        job: Arc<Job>,
+        kind: &SettlementKind,
         result: Result<Moved, QueueError>,
         uncertain: bool,
     ) {
         let queue = self.queue.keys().name();
         let error = match result {
             Ok(_) => {
-                self.running.remove(&pending.job);
-                return self.tell_settled(&pending);
+                self.running.remove(&job);
+                return self.tell_settled(&job, kind);
             }
             Err(error) => error,
         };
@@ -424,28 +478,28 @@ impl Pump {
                 code: ErrorCode::JobPendingChildren,
                 ..
             } => {
-                self.push_outcome(pending.job, Outcome::failed(error.to_string()));
+                self.push_outcome(job, Outcome::failed(error.to_string()));
             }
             QueueError::Job {
                 code: ErrorCode::JobHasFailedChildren,
                 ..
             } => {
-                self.push_outcome(pending.job, Outcome::unrecoverable(error.to_string()));
+                self.push_outcome(job, Outcome::unrecoverable(error.to_string()));
             }
             QueueError::Job { code, .. } if code.is_lost() && uncertain => {
-                debug!(queue, job_id = &*pending.job.id, %error, "job was settled by the call whose reply was lost");
-                self.running.remove(&pending.job);
+                debug!(queue, job_id = &*job.id, %error, "job was settled by the call whose reply was lost");
+                self.running.remove(&job);
             }
             _ => {
-                warn!(queue, job_id = &*pending.job.id, %error, "outcome was dropped: the job is not this worker's any more");
-                self.running.remove(&pending.job);
+                warn!(queue, job_id = &*job.id, %error, "outcome was dropped: the job is not this worker's any more");
+                self.running.remove(&job);
             }
         }
     }
 
-    fn tell_settled(&self, Pending { job, settlement }: &Pending) {
+    fn tell_settled(&self, job: &Job, kind: &SettlementKind) {
         let listeners = &self.observers.listeners;
-        match &settlement.kind {
+        match kind {
             SettlementKind::Completed { value, .. } => listeners.completed(job, value),
             SettlementKind::Failed { attempt, .. }
             | SettlementKind::Retry { attempt, .. }
@@ -572,6 +626,24 @@ async fn advance_scheduler(queue: &Queue, job: &Job) {
     if let Err(error) = advanced {
         error!(queue = queue.keys().name(), scheduler, %error, "scheduler cannot go on");
     }
+}
+
+/// The answer of whichever call is answered first; none where none is under way. Loses nothing when dropped.
+async fn next_answer(calls: &mut Vec<CallFuture>) -> Option<(Call, Result<Settled, QueueError>)> {
+    if calls.is_empty() {
+        return None;
+    }
+    let (at, answered) = std::future::poll_fn(|context| {
+        for (at, call) in calls.iter_mut().enumerate() {
+            if let Poll::Ready(answered) = call.as_mut().poll(context) {
+                return Poll::Ready((at, answered));
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+    drop(calls.remove(at));
+    Some(answered)
 }
 
 async fn poll_marker(

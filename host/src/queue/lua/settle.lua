@@ -18,7 +18,9 @@
 --            -9 failed children. An entry with an error changed nothing.
 --          jobs: see job_reply; a job whose hash is gone is left out and dropped.
 local base = KEYS[1]
-local now = tonumber(ARGV[1])
+-- As text where it goes to a command: Redis turns Lua's numbers into text at the cost of half a command.
+local now_text = ARGV[1]
+local now = tonumber(now_text)
 local worker, lock_ms, want = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local token_base, token_number = ARGV[5], tonumber(ARGV[6])
 local limiter_max, limiter_ms = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -93,7 +95,7 @@ local function check_entries()
       code = check_children(entry)
     end
     if code == 0 and tokens[i] ~= entry.token then code = tokens[i] and -6 or -2 end
-    if code == 0 and call('LREM', active, -1, entry.id) == 0 then code = -3 end
+    if code == 0 and call('LREM', active, '-1', entry.id) == 0 then code = -3 end
     codes[i] = code
   end
 end
@@ -112,6 +114,8 @@ local function unlock_settled()
 end
 
 local retention = {}
+-- Score and id of each job that goes to `completed` or `failed`: one command for all.
+local ended = { completed = {}, failed = {} }
 
 local function finish(entry)
   local completed = entry.kind == 'completed'
@@ -130,13 +134,15 @@ local function finish(entry)
     drop_dependency(entry.key, entry.parent_key, entry.parent)
   else
     if completed then
-      call('HSET', entry.key, 'atm', entry.attempts_made, 'returnvalue', entry.value, 'finishedOn', now)
+      call('HSET', entry.key, 'atm', entry.attempts_made, 'returnvalue', entry.value, 'finishedOn', now_text)
     else
-      call('HSET', entry.key, 'atm', entry.attempts_made, 'failedReason', entry.value, 'finishedOn', now,
+      call('HSET', entry.key, 'atm', entry.attempts_made, 'failedReason', entry.value, 'finishedOn', now_text,
         'stacktrace', entry.stack)
       call('HDEL', entry.key, 'defa')
     end
-    call('ZADD', base .. ':' .. entry.kind, now, entry.id)
+    local list = ended[entry.kind]
+    list[#list + 1] = now_text
+    list[#list + 1] = entry.id
     if entry.a ~= '' or entry.b ~= '' then
       retention[entry.kind .. entry.a .. ',' .. entry.b .. ',' .. entry.c] = entry
     end
@@ -183,7 +189,7 @@ function settle.wait(entry)
 end
 
 settle['waiting-children'] = function(entry)
-  call('ZADD', base .. ':waiting-children', now, entry.id)
+  call('ZADD', base .. ':waiting-children', now_text, entry.id)
   emit(base, 'waiting-children', 'jobId', entry.id, 'prev', 'active')
 end
 
@@ -227,6 +233,13 @@ local function count_in_limiter(count)
   end
 end
 
+-- Attempts are few and many jobs have the same number of them.
+local count_texts = {}
+local function count_text(count)
+  count_texts[count] = count_texts[count] or string.format('%d', count)
+  return count_texts[count]
+end
+
 local function start_job(id, number)
   local key = base .. ':' .. id
   local fields = read_job(key)
@@ -236,9 +249,9 @@ local function start_job(id, number)
   end
   local token = token_base .. ':' .. number
   call('SET', key .. ':lock', token, 'PX', lock_ms)
-  fields[9] = (tonumber(fields[9]) or 0) + 1
-  fields[17] = now
-  local changes = { 'processedOn', now, 'ats', fields[9] }
+  fields[9] = count_text((tonumber(fields[9]) or 0) + 1)
+  fields[17] = now_text
+  local changes = { 'processedOn', now_text, 'ats', fields[9] }
   if worker ~= '' then
     changes[5], changes[6] = 'pb', worker
   end
@@ -288,6 +301,9 @@ local function settle_entries()
       end
       settle[entry.kind](entry)
     end
+  end
+  for kind, list in pairs(ended) do
+    in_chunks(list, function(...) call('ZADD', base .. ':' .. kind, ...) end)
   end
   for _, entry in pairs(retention) do
     retain_finished(base, entry.kind, now, tonumber(entry.a), tonumber(entry.b), tonumber(entry.c))
