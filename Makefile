@@ -1,14 +1,15 @@
-# demo and test set up what they need; see scripts/setup.sh.
+# demo, test and bench set up what they need; see scripts/setup.sh.
 CARGO ?= cargo
 GUESTS := $(patsubst examples/%/Cargo.toml,-p %,$(wildcard examples/*/Cargo.toml))
 FIXTURES := $(patsubst tests/fixtures/%/Cargo.toml,-p fixture-%,$(wildcard tests/fixtures/*/Cargo.toml))
 BUILD_GUESTS := $(CARGO) build --profile processor --target wasm32-wasip2
 
-.PHONY: demo test lint help
+.PHONY: demo test bench lint help
 
 help:
 	@echo "make demo   real jobs through a real host, with a private Redis"
 	@echo "make test   all tests: host, SDK, and Node's BullMQ as producer, inspector and oracle"
+	@echo "make bench  throughput beside BullMQ's own workers; writes bench/results.json"
 	@echo "make lint   formatting, clippy, documentation, licences"
 
 demo:
@@ -23,6 +24,13 @@ test:
 	$(CARGO) build --release --bin toril
 	$(CARGO) test --release
 	cd tests/interop && npm ci --no-audit --no-fund && npm test
+
+bench:
+	@scripts/setup.sh wasm redis node
+	$(BUILD_GUESTS) -p fixture-noop
+	$(CARGO) build --release --bin toril
+	cd tests/interop && npm ci --no-audit --no-fund
+	node bench/bench.mjs
 
 lint:
 	$(CARGO) fmt --all --check

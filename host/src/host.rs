@@ -174,6 +174,7 @@ impl Host {
         if self.attached().contains_key(name) {
             bail!("queue `{name}` is attached already");
         }
+        self.runtime.check_limits(&config.limits)?;
         let prefix = config.prefix.as_deref().unwrap_or(&self.prefix);
         self.redis.check_prefix(prefix)?;
         let queue = Queue::new(self.redis.clone(), prefix, name);
@@ -373,14 +374,16 @@ impl Host {
             same_worker.reuse = config.reuse;
             (old != config, same_worker != *config)
         };
+        self.runtime.check_limits(&config.limits)?;
         let (any, beyond_rights) = self.with(name, |attached| changed(&attached.config))?;
         if beyond_rights {
             self.detach(name, Detach::Wait).await?;
             return self.attach(name, config).await;
         }
         if any && let Some(attached) = self.attached().get_mut(name) {
-            attached.worker.set_concurrency(config.worker.concurrency);
+            // In this order: what a new slot takes has the new rights.
             attached.member.slot().set_rights(config.rights());
+            attached.worker.set_concurrency(config.worker.concurrency);
             attached.config = config.clone();
         }
         Ok(())

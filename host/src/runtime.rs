@@ -30,6 +30,8 @@ pub const EPOCH: Duration = Duration::from_millis(10);
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+/// The largest table that any processor may have.
+const TABLE_ELEMENTS: usize = 20_000;
 /// What the host's functions may use of a guest's stack.
 const HOST_STACK: usize = 3 * MIB / 2;
 
@@ -72,6 +74,7 @@ pub struct Runtime {
     linker: Linker<JobState>,
     cache: Option<cache::Cache>,
     component_bytes_max: usize,
+    memory_bytes_max: usize,
     /// As many as the pool has places: waiting here is cheaper than failing there.
     room: Semaphore,
     /// Compiling takes every core it gets; one at a time leaves the others to jobs.
@@ -163,6 +166,7 @@ impl Runtime {
             engine,
             linker,
             component_bytes_max: options.component_bytes_max,
+            memory_bytes_max: options.memory_bytes_max,
             room: Semaphore::new(options.executions_max as usize),
             compiling: Arc::new(Semaphore::new(1)),
             compile_time_max: Duration::from_millis(options.compile_ms_max),
@@ -264,6 +268,29 @@ impl Runtime {
         self.component_bytes_max
     }
 
+    /// Refuses limits that the engine, as it was started, has no room for.
+    pub fn check_limits(&self, limits: &Limits) -> anyhow::Result<()> {
+        for (name, wanted, room) in [
+            (
+                "memory_bytes_max",
+                limits.memory_bytes_max,
+                self.memory_bytes_max,
+            ),
+            (
+                "table_elements_max",
+                limits.table_elements_max,
+                TABLE_ELEMENTS,
+            ),
+        ] {
+            anyhow::ensure!(
+                wanted <= room,
+                "`limits.{name}` is {wanted}, and this host was started with room for {room}\n\
+                 hint: restart it with the larger limit in its config"
+            );
+        }
+        Ok(())
+    }
+
     /// The threads to run jobs on.
     pub fn guest_threads(&self) -> tokio::runtime::Handle {
         match &self.guests.0 {
@@ -360,7 +387,7 @@ fn pool(options: &RuntimeOptions) -> PoolingAllocationConfig {
         .max_core_instance_size(MIB)
         .max_component_instance_size(MIB)
         .max_memory_size(options.memory_bytes_max)
-        .table_elements(20_000)
+        .table_elements(TABLE_ELEMENTS)
         // Measured: with the page scan, resetting a place costs what the guest touched and no more.
         .linear_memory_keep_resident(2 * MIB)
         .table_keep_resident(64 * KIB)

@@ -78,6 +78,13 @@ async fn refused_queue_leaves_the_host_as_it_was() {
     let mut zero = config(1);
     zero.worker.lock_duration_ms = 0;
     assert!(host.attach("ring", &zero).await.is_err());
+    let mut huge = config(1);
+    huge.limits.memory_bytes_max = 1 << 40;
+    let error = host.attach("ring", &huge).await.unwrap_err();
+    assert!(
+        error.to_string().contains("started with room for"),
+        "{error}"
+    );
     assert!(host.status().is_empty());
     assert!(host.pause("ring").is_err() && host.cancel("ring", "1").is_err());
 }

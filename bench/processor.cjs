@@ -1,0 +1,2 @@
+// What a sandboxed processor of BullMQ runs.
+module.exports = async () => 1;

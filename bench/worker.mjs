@@ -1,0 +1,19 @@
+// BullMQ's own worker: the processor in its process, in child processes, or in worker threads.
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const require = createRequire(join(here, '../tests/interop/package.json'));
+const { Worker } = require('bullmq');
+const [port, concurrency, kind] = process.argv.slice(2);
+const processor = kind === 'inline' ? async () => 1 : join(here, 'processor.cjs');
+const worker = new Worker('bench', processor, {
+  connection: { host: '127.0.0.1', port: Number(port) },
+  concurrency: Number(concurrency),
+  useWorkerThreads: kind === 'thread',
+});
+process.once('SIGTERM', async () => {
+  await worker.close(true);
+  process.exit(0);
+});
