@@ -68,6 +68,14 @@ pub struct Execution {
     pub cpu: Duration,
 }
 
+impl Execution {
+    /// An attempt that ended before a guest began.
+    pub fn without_a_guest(outcome: Outcome) -> Self {
+        let cpu = Duration::ZERO;
+        Execution { outcome, cpu }
+    }
+}
+
 /// Runs one attempt, from instantiation to outcome. A guest that does not come back is dropped.
 pub async fn execute(
     runtime: &Runtime,
@@ -79,11 +87,7 @@ pub async fn execute(
     let mut run = match prepare(runtime, processor, rights, task) {
         Ok(run) => run,
         Err(error) => {
-            let outcome = Outcome::HostFailed(format!("{error:#}"));
-            return Execution {
-                outcome,
-                cpu: Duration::ZERO,
-            };
+            return Execution::without_a_guest(Outcome::HostFailed(format!("{error:#}")));
         }
     };
     let mut cpu = Duration::ZERO;

@@ -4,6 +4,7 @@
 //! worker ran the job. Without an endpoint nothing is recorded and nothing is spent.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use opentelemetry::propagation::TextMapPropagator as _;
@@ -98,12 +99,13 @@ impl JobSpan {
     }
 
     /// Ends the span with what came of the attempt.
-    pub fn end(self, outcome: &Outcome) {
+    pub fn end(self, outcome: &Outcome, cpu: Duration) {
         let span = self.context.span();
         span.set_attribute(KeyValue::new(
             "bullmq.job.attempt_finished_timestamp",
             number(now_ms()),
         ));
+        span.set_attribute(KeyValue::new("toril.job.cpu.seconds", cpu.as_secs_f64()));
         if let Outcome::Failed { message, .. } = outcome {
             span.set_attribute(KeyValue::new("bullmq.job.failed.reason", message.clone()));
             span.set_status(Status::error(message.clone()));

@@ -58,6 +58,24 @@ async fn values_and_secrets_are_seen_by_the_processor_alone() {
         "{status}"
     );
     assert!(!status.contains("hunter22") && !status.contains("fast"));
+    let check = [
+        "check",
+        &processor("fixture-rights").display().to_string(),
+        "--queue",
+        "ring",
+    ];
+    let mut command = std::process::Command::new(crate::harness::TORIL);
+    let output = command.args(check).current_dir(host.dir.path()).output();
+    let shown = String::from_utf8(output.unwrap().stdout).unwrap();
+    for part in [
+        "env: MODE",
+        "secrets: SECRET",
+        "config: region",
+        "deadline_ms 300000",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("hunter22") && !shown.contains("fast"));
     host.stop().await;
 }
 

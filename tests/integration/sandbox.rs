@@ -193,6 +193,19 @@ async fn component_that_needs_more_than_any_may_have_is_refused_at_load() {
     }
 }
 
+#[tokio::test]
+async fn compiling_takes_its_time_and_no_more() {
+    let redis = TestRedis::start(false).await;
+    let runtime = "[runtime]\ncompile_ms_max = 1\ncache = false\n";
+    let section = queue_section("ring", "fixture-misbehaving", "");
+    let config = format!("redis = \"{}\"\n{runtime}{section}", redis.server.url());
+    let mut host = TestHost::spawn(&config, &[]);
+    assert!(!host.ended().await.success());
+    let reason = "compiling took more than the limit of 1 ms";
+    let says = async || host.log().contains(reason).then_some(());
+    eventually("it says why", says).await;
+}
+
 /// What a process holds: resident memory in KiB, open files, threads.
 fn held(pid: u32) -> (u64, usize, usize) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -214,11 +227,18 @@ async fn traps_leave_nothing_behind() {
     const ROUND: usize = 5_000;
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;
-    let options = "concurrency = 20\nremove_on_fail = true";
+    let options =
+        "concurrency = 20\nremove_on_fail = true\nlimits = { memory_bytes_max = 20971520 }";
     let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", options).await;
     let round = async || {
         let jobs: Vec<_> = (0..ROUND)
-            .map(|n| new_job(["panic", "abort"][n % 2], json!(null), json!({})))
+            .map(|n| match n % 100 {
+                // Some fill all the memory that they may have.
+                0 => "allocate",
+                n if n % 2 == 0 => "panic",
+                _ => "abort",
+            })
+            .map(|name| new_job(name, json!(null), json!({})))
             .collect();
         queue.add_bulk(&jobs).await.unwrap();
         let done = async || {

@@ -565,24 +565,25 @@ impl Attempt {
         let telemetry = self.observers.telemetry.as_ref();
         let span = telemetry.map(|telemetry| telemetry.start(self.queue.keys().name(), &self.job));
         advance_scheduler(&self.queue, &self.job).await;
-        let outcome = match refusal {
-            Some(reason) => Outcome::unrecoverable(reason),
+        let Execution { outcome, cpu } = match refusal {
+            Some(reason) => Execution::without_a_guest(Outcome::unrecoverable(reason)),
             None => {
                 let trace = span.as_ref().map(|span| span.carrier().to_owned());
                 self.execute(trace).await
             }
         };
         if let Some(span) = span {
-            span.end(&outcome);
+            span.end(&outcome, cpu);
         }
         outcome
     }
 
-    async fn execute(&self, trace: Option<String>) -> Outcome {
+    async fn execute(&self, trace: Option<String>) -> Execution {
         let runtime = self.member.runtime();
         let _place = runtime.place().await;
         let Some(lease) = self.member.lease(&self.job).await else {
-            return Outcome::HostFailed("queue has no processor".to_owned());
+            let failed = Outcome::HostFailed("queue has no processor".to_owned());
+            return Execution::without_a_guest(failed);
         };
         self.running
             .set_version(&self.job, &lease.processor().digest);
@@ -595,18 +596,26 @@ impl Attempt {
             trace,
         };
         let begin = Instant::now();
-        let Execution { outcome, cpu } = execute(runtime, lease.processor(), &rights, task).await;
+        let execution = execute(runtime, lease.processor(), &rights, task).await;
+        let (wall, cpu) = (begin.elapsed(), execution.cpu);
         let metrics = &self.observers.metrics;
-        metrics.attempt(&outcome, begin.elapsed(), cpu);
+        metrics.attempt(&execution.outcome, wall, cpu);
+        debug!(
+            queue = self.queue.keys().name(),
+            job_id = &*self.job.id,
+            ?wall,
+            ?cpu,
+            "attempt ended"
+        );
         // What was stopped from outside says nothing of the processor.
         if self.cancel.reason().is_none() {
-            match outcome {
+            match execution.outcome {
                 Outcome::Completed(_) => lease.count(false),
                 Outcome::Failed { .. } => lease.count(true),
                 _ => {}
             }
         }
-        outcome
+        execution
     }
 }
 
