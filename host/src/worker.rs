@@ -2,6 +2,7 @@
 //!
 //! A [`Worker`] is the handle; its pump does the work, and tasks beside that one keep what it holds.
 
+mod attempt;
 mod listeners;
 mod locks;
 mod outcome;
