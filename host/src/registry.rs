@@ -324,6 +324,9 @@ impl Slot {
             self.refusal.store(None);
             info!(queue = self.queue, from = %before.digest(), to = %after.digest(), "processor was swapped");
         }
+        // One that was replaced before may be back.
+        new.serving()
+            .for_each(|version| version.processor.keep_instances());
         self.versions.store(Arc::new(new));
         self.ready.send_replace(after.is_some());
     }

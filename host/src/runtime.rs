@@ -341,6 +341,11 @@ impl Processor {
         self.idle.put(instance);
     }
 
+    /// Lets instances rest again: this version serves.
+    pub fn keep_instances(&self) {
+        self.idle.open();
+    }
+
     /// Drops the instances that rest, and keeps none from now on: this version was replaced.
     pub fn keep_no_instances(&self) {
         self.idle.close();

@@ -307,3 +307,20 @@ async fn pinned_job_finds_its_version_after_its_host_died() {
     assert_eq!(returned(&queue).await, "\"good-00002\"");
     host.stop().await;
 }
+
+#[tokio::test]
+async fn version_that_is_back_reuses_its_instances() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let options = "concurrency = 1\nreuse = { jobs = 1000 }";
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", options).await;
+    does(&redis, &["deploy", "ring", &file(&dir, "good-00001")]).await;
+    assert_eq!(returned(&queue).await, "\"good-00001\"");
+    does(&redis, &["undeploy", "ring"]).await;
+    for seen in ["0", "1"] {
+        let id = add(&queue, "remember", json!(null)).await;
+        let job = reaches(&queue, &id, JobState::Completed).await;
+        assert_eq!(job["returnvalue"], seen);
+    }
+    host.stop().await;
+}

@@ -76,6 +76,10 @@ impl IdleInstances {
         }
     }
 
+    pub(super) fn open(&self) {
+        self.lock().closed = false;
+    }
+
     pub(super) fn close(&self) {
         let mut idle = self.lock();
         idle.closed = true;
