@@ -5,6 +5,7 @@ mod grants;
 mod inspect;
 mod limits;
 mod reuse;
+mod threads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use inspect::{Inspection, WORLD, inspect};
 pub use limits::{Cancel, Limits, Quota, Stop};
 use reuse::IdleInstances;
 pub use reuse::Reusable;
+pub use threads::{GuestThreads, Run};
 
 /// How often a running guest is asked whether it should stop.
 pub const EPOCH: Duration = Duration::from_millis(10);
@@ -81,29 +83,6 @@ pub struct Runtime {
     compiling: Arc<Semaphore>,
     compile_time_max: Duration,
     guests: GuestThreads,
-}
-
-/// The threads that guests run on. Not those that talk to Redis: a guest that computes for long must keep
-/// neither a lock from being renewed nor another job from being settled.
-struct GuestThreads(Option<tokio::runtime::Runtime>);
-
-impl GuestThreads {
-    fn start() -> std::io::Result<Self> {
-        let threads = tokio::runtime::Builder::new_multi_thread()
-            .thread_name("guest")
-            .enable_all()
-            .build()?;
-        Ok(GuestThreads(Some(threads)))
-    }
-}
-
-impl Drop for GuestThreads {
-    fn drop(&mut self) {
-        // Waiting for threads is not allowed where this may be dropped.
-        if let Some(threads) = self.0.take() {
-            threads.shutdown_background();
-        }
-    }
 }
 
 /// A component that is ready to run jobs.
@@ -292,12 +271,8 @@ impl Runtime {
     }
 
     /// The threads to run jobs on.
-    pub fn guest_threads(&self) -> tokio::runtime::Handle {
-        match &self.guests.0 {
-            Some(threads) => threads.handle().clone(),
-            // Only after it was dropped, when nobody can ask.
-            None => tokio::runtime::Handle::current(),
-        }
+    pub fn guest_threads(&self) -> &GuestThreads {
+        &self.guests
     }
 
     /// Waits for a place among the running jobs.

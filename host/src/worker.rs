@@ -5,6 +5,7 @@
 mod attempt;
 mod listeners;
 mod locks;
+mod outbox;
 mod outcome;
 mod pump;
 

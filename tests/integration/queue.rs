@@ -10,22 +10,21 @@ use toril::queue::{
 
 use crate::harness::{TestRedis, add, new_job};
 
-fn fetch(want: usize, token_number: u64) -> Fetch {
+fn fetch(want: usize, number: u64) -> Fetch {
     Fetch {
         worker: None,
         lock_ms: 30_000,
         want,
-        token_base: "test".into(),
-        token_number,
+        token: format!("test:{number}").into(),
         limiter: None,
         metrics_points: None,
         pin: None,
     }
 }
 
-async fn take(queue: &Queue, want: usize, token_number: u64) -> Vec<Job> {
+async fn take(queue: &Queue, want: usize, number: u64) -> Vec<Job> {
     queue
-        .settle_and_fetch(&[], &fetch(want, token_number))
+        .settle_and_fetch(&[], &fetch(want, number))
         .await
         .unwrap()
         .jobs
@@ -146,7 +145,7 @@ async fn lost_reply_is_reclaimed() {
     assert_eq!(ids(&reclaimed), ids(&taken));
     assert_eq!(
         reclaimed.iter().map(|job| &*job.token).collect::<Vec<_>>(),
-        ["test:1", "test:2", "test:3"]
+        ["test:1"; 3]
     );
     assert_eq!(reclaimed[0].attempts_started, 1);
     assert_eq!(

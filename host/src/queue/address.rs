@@ -1,5 +1,6 @@
 //! Where Redis is: one server, a cluster, or the master that sentinels name.
 
+use redis::io::tcp::TcpSettings;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use super::QueueError;
@@ -26,7 +27,7 @@ impl Address {
         match scheme.split_once('+') {
             Some((transport, "cluster")) => Self::cluster(transport, rest),
             Some((transport, "sentinel")) => Self::sentinel(transport, rest),
-            _ => Ok(Address::Single(Box::new(url.into_connection_info()?))),
+            _ => Ok(Address::Single(Box::new(info(url)?))),
         }
     }
 
@@ -63,7 +64,12 @@ impl Address {
 }
 
 fn info(url: &str) -> Result<ConnectionInfo, QueueError> {
-    Ok(url.into_connection_info()?)
+    Ok(url.into_connection_info()?.set_tcp_settings(unbuffered()))
+}
+
+/// Sends each call at once. TCP would hold the second one back until the first is answered.
+pub(super) fn unbuffered() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 /// `user:password@`, hosts, and the path without its slash.

@@ -14,7 +14,7 @@ use redis::{
 };
 
 use super::QueueError;
-use super::address::Address;
+use super::address::{Address, unbuffered};
 use super::sentinel::Sentinel;
 
 /// BullMQ's scripts and ours need what came with this version (`LPOS`, `ZADD GT`, `COPY`).
@@ -122,7 +122,8 @@ impl Redis {
             .any(|node| matches!(node.addr(), ConnectionAddr::TcpTls { .. }));
         let mut builder = ClusterClientBuilder::new(nodes)
             .connection_timeout(CONNECT_TIMEOUT)
-            .response_timeout(RESPONSE_TIMEOUT);
+            .response_timeout(RESPONSE_TIMEOUT)
+            .tcp_settings(unbuffered());
         if with_tls {
             builder = builder.certs(certificates);
         }

@@ -78,59 +78,52 @@ impl Job {
         }
     }
 
-    /// Reads what `job_reply` in `lua/lib/take.lua` wrote.
-    pub(super) fn from_reply(reply: Value) -> Result<Self, QueueError> {
-        let Value::Array(values) = reply else {
-            return Err(QueueError::Reply("job"));
+    /// Reads an id and a hash: names and values in turn, where a later value replaces an earlier one.
+    pub(super) fn from_reply(id: Value, hash: Value, token: &Arc<str>) -> Result<Self, QueueError> {
+        let malformed = || QueueError::Reply("job");
+        let Value::Array(hash) = hash else {
+            return Err(malformed());
         };
-        let mut fields = values.into_iter().map(field);
-        let mut next = || fields.next().flatten();
-        let required = QueueError::Reply("job");
-        let (Some(id), Some(token)) = (next(), next()) else {
-            return Err(required);
+        let mut job = Job {
+            id: field(id).map(text).ok_or_else(malformed)?.into(),
+            token: Arc::clone(token),
+            attempts_started: 0,
+            timestamp: 0,
+            processed_on: 0,
+            ..Job::rehearsal("", "{}")
         };
-        let name = next().map(text).unwrap_or_default();
-        let data = next().unwrap_or_else(|| b"{}".to_vec());
-        let opts_json = next().map_or_else(|| "{}".to_owned(), text);
-        let options = JobOptions::parse(&opts_json);
-        let timestamp = number(next());
-        let delay_ms = number(next());
-        let priority = number(next());
-        let progress = next().map_or_else(|| "0".to_owned(), text);
-        let attempts_made = next();
-        let attempts_started = number(next());
-        let stalled_counter = number(next());
-        let parent_key = next().map(text);
-        let parent = next().map(text);
-        let scheduler = next().map(text);
-        let deferred_failure = next().map(text);
-        let stacktrace = next().map(text);
+        let mut older_count = None;
+        let mut hash = hash.into_iter();
+        while let (Some(name), Some(value)) = (hash.next(), hash.next()) {
+            let (Value::BulkString(name), Some(value)) = (name, field(value)) else {
+                continue;
+            };
+            match &*name {
+                b"name" => job.name = text(value),
+                b"data" => job.data = value,
+                b"opts" => job.opts_json = text(value),
+                b"timestamp" => job.timestamp = number(&value),
+                b"delay" => job.delay_ms = number(&value),
+                b"priority" => job.priority = number(&value),
+                b"progress" => job.progress = text(value),
+                b"atm" => job.attempts_made = number(&value),
+                b"ats" => job.attempts_started = number(&value),
+                b"stc" => job.stalled_counter = number(&value),
+                b"parentKey" => job.parent_key = Some(text(value)),
+                b"parent" => job.parent = Some(text(value)),
+                b"rjk" => job.scheduler = Some(text(value)),
+                b"defa" => job.deferred_failure = Some(text(value)),
+                b"stacktrace" => job.stacktrace = Some(text(value)),
+                b"processedOn" => job.processed_on = number(&value),
+                b"torilVersion" => job.version = Some(text(value)),
+                b"attemptsMade" => older_count = Some(number(&value)),
+                _ => {}
+            }
+        }
         // Jobs of BullMQ before 5 counted in `attemptsMade`.
-        let attempts_made = number(next().or(attempts_made));
-        let processed_on = number(next());
-        let version = next().map(text);
-        Ok(Job {
-            id: text(id).into(),
-            token: text(token).into(),
-            name,
-            data,
-            opts_json,
-            options,
-            timestamp,
-            delay_ms,
-            priority,
-            progress,
-            attempts_made,
-            attempts_started,
-            stalled_counter,
-            parent_key,
-            parent,
-            scheduler,
-            deferred_failure,
-            stacktrace,
-            processed_on,
-            version,
-        })
+        job.attempts_made = older_count.unwrap_or(job.attempts_made);
+        job.options = JobOptions::parse(&job.opts_json);
+        Ok(job)
     }
 
     /// The job as BullMQ's `job.toJSON()` shows it, as far as a worker knows it.
@@ -171,9 +164,8 @@ fn text(bytes: Vec<u8>) -> String {
 }
 
 /// Reads a number the way BullMQ does: what is none counts as 0.
-fn number<T: TryFrom<u64> + Default>(bytes: Option<Vec<u8>>) -> T {
-    let parsed = bytes.and_then(|bytes| {
-        let text = std::str::from_utf8(&bytes).ok()?;
+fn number<T: TryFrom<u64> + Default>(bytes: &[u8]) -> T {
+    let parsed = std::str::from_utf8(bytes).ok().and_then(|text| {
         text.parse::<u64>()
             .ok()
             .or_else(|| text.parse::<f64>().ok().map(|number| number as u64))
@@ -193,16 +185,24 @@ mod tests {
 
     #[test]
     fn broken_fields_do_not_lose_the_job() {
-        let mut reply = vec![
-            bulk("1"),
-            bulk("t:0"),
+        let hash = vec![
+            bulk("name"),
             bulk("paint"),
+            bulk("data"),
             Value::BulkString(vec![0xff]),
+            bulk("opts"),
             bulk("nope"),
+            bulk("progress"),
+            Value::BulkString(vec![0xfe]),
+            bulk("ats"),
+            bulk("3"),
+            bulk("ats"),
+            bulk("many"),
+            bulk("custom"),
+            Value::Nil,
+            bulk("half"),
         ];
-        reply.resize(20, Value::Nil);
-        reply[8] = Value::BulkString(vec![0xfe]);
-        let job = Job::from_reply(Value::Array(reply)).unwrap();
+        let job = Job::from_reply(bulk("1"), Value::Array(hash), &"t:0".into()).unwrap();
         assert_eq!((&*job.id, &*job.name, job.attempts_made), ("1", "paint", 0));
         assert_eq!(job.data, [0xff]);
         assert_eq!(job.options, JobOptions::default());
@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn reply_without_an_id_is_an_error() {
-        assert!(Job::from_reply(Value::Array(vec![])).is_err());
-        assert!(Job::from_reply(Value::Nil).is_err());
+        let hash = || Value::Array(vec![]);
+        assert!(Job::from_reply(Value::Nil, hash(), &"t:0".into()).is_err());
+        assert!(Job::from_reply(bulk("1"), Value::Nil, &"t:0".into()).is_err());
     }
 }

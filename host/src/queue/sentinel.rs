@@ -9,6 +9,7 @@ use redis::{
     TlsCertificates, TlsMode,
 };
 
+use super::address::unbuffered;
 use super::connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 
 #[derive(Clone)]
@@ -89,7 +90,8 @@ impl Sentinel {
         let settings = master.redis_settings();
         let kind = SentinelServerType::Master;
         let mut builder = SentinelClientBuilder::new(sentinels.iter().cloned(), service, kind)?
-            .set_client_to_redis_db(settings.db());
+            .set_client_to_redis_db(settings.db())
+            .set_client_to_redis_tcp_settings(unbuffered());
         if let Some(username) = settings.username() {
             builder = builder.set_client_to_redis_username(username);
         }

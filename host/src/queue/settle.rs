@@ -81,10 +81,8 @@ pub struct Fetch {
     pub lock_ms: u64,
     /// How many jobs to take at most; 0 only settles.
     pub want: usize,
-    /// The token of each job is this, a colon and a number.
-    pub token_base: Arc<str>,
-    /// The first number.
-    pub token_number: u64,
+    /// The token of the locks of the jobs taken. No two calls have the same.
+    pub token: Arc<str>,
     /// The worker's own rate limit.
     pub limiter: Option<Limiter>,
     /// Data points of metrics to keep, one per minute; none collects none.
@@ -147,8 +145,7 @@ impl Queue {
             .arg(fetch.worker.as_deref().unwrap_or_default())
             .arg(fetch.lock_ms)
             .arg(fetch.want)
-            .arg(&*fetch.token_base)
-            .arg(fetch.token_number)
+            .arg(&*fetch.token)
             .arg(optional(fetch.limiter.map(|limiter| limiter.max)))
             .arg(optional(fetch.limiter.map(|limiter| limiter.duration_ms)))
             .arg(optional(fetch.metrics_points))
@@ -157,7 +154,7 @@ impl Queue {
             push_entry(&mut call, settlement);
         }
         let reply: Value = call.invoke_async(&mut self.redis.shared()).await?;
-        read_reply(reply, settlements)
+        read_reply(reply, settlements, &fetch.token)
     }
 
     /// Settles one job at once and takes none: for a job that a processor moves itself.
@@ -166,8 +163,7 @@ impl Queue {
             worker: None,
             lock_ms: 0,
             want: 0,
-            token_base: "".into(),
-            token_number: 0,
+            token: "".into(),
             limiter: None,
             metrics_points: None,
             pin: None,
@@ -182,106 +178,91 @@ impl Queue {
 
     /// Finds the jobs that a settle-and-fetch call took whose reply was lost.
     pub async fn reclaim(&self, fetch: &Fetch) -> Result<Vec<Job>, QueueError> {
-        let mut call = script!("reclaim", "take").key(self.keys.base());
-        call.arg(&*fetch.token_base).arg(fetch.lock_ms);
-        for number in (fetch.token_number..).take(fetch.want) {
-            call.arg(number);
-        }
-        let replies: Vec<Value> = call.invoke_async(&mut self.redis.shared()).await?;
-        replies.into_iter().map(Job::from_reply).collect()
+        let mut call = script!("reclaim").key(self.keys.base());
+        call.arg(&*fetch.token).arg(fetch.lock_ms);
+        let jobs: Vec<Value> = call.invoke_async(&mut self.redis.shared()).await?;
+        read_jobs(jobs, &fetch.token)
     }
 }
 
-/// Writes the ten values that `lua/settle.lua` reads per entry.
+/// Writes the seven values that `lua/settle.lua` reads per entry.
 fn push_entry(call: &mut redis::ScriptInvocation<'_>, settlement: &Settlement) {
-    let mut entry = |kind: &str, value: &str, stack: &str, made: String, rest: [&str; 4]| {
+    let mut entry = |kind: &str, value: &str, made: Option<u32>, option: &str, stack: &str| {
         call.arg(kind)
             .arg(&*settlement.job_id)
             .arg(&*settlement.token)
-            .arg(value)
-            .arg(stack)
-            .arg(made);
-        for value in rest {
-            call.arg(value);
-        }
+            .arg(value);
+        // A number is written without a text of its own; none is an empty one.
+        match made {
+            Some(made) => call.arg(made),
+            None => call.arg(""),
+        };
+        call.arg(option).arg(stack);
     };
     match &settlement.kind {
         SettlementKind::Completed {
             value,
             attempts_made,
             keep,
-        } => {
-            let [count, age, limit] = keep_arguments(keep);
-            entry(
-                "completed",
-                value,
-                "",
-                attempts_made.to_string(),
-                [&count, &age, &limit, "0"],
-            );
-        }
+        } => entry("completed", value, Some(*attempts_made), &rule(keep), ""),
         SettlementKind::Failed {
             attempt,
             attempts,
             keep,
         } => {
-            let [count, age, limit] = keep_arguments(keep);
-            let attempts = attempts.to_string();
-            let made = attempt.made.to_string();
-            entry(
-                "failed",
-                &attempt.reason,
-                &attempt.stacktrace,
+            let kind = match attempt.made >= *attempts {
+                true => "exhausted",
+                false => "failed",
+            };
+            let Attempt {
                 made,
-                [&count, &age, &limit, &attempts],
-            );
+                reason,
+                stacktrace,
+            } = attempt;
+            entry(kind, reason, Some(*made), &rule(keep), stacktrace);
         }
         SettlementKind::Retry { attempt, lifo } => {
             let push = if *lifo { "RPUSH" } else { "LPUSH" };
-            let made = attempt.made.to_string();
-            entry(
-                "retry",
-                &attempt.reason,
-                &attempt.stacktrace,
+            let Attempt {
                 made,
-                [push, "", "", ""],
-            );
+                reason,
+                stacktrace,
+            } = attempt;
+            entry("retry", reason, Some(*made), push, stacktrace);
         }
         SettlementKind::Delayed { delay_ms, attempt } => {
-            let delay = delay_ms.to_string();
-            let (reason, stack) = attempt
-                .as_ref()
-                .map_or(("", ""), |attempt| (&attempt.reason, &attempt.stacktrace));
-            let made = optional(attempt.as_ref().map(|attempt| attempt.made));
-            entry("delayed", reason, stack, made, [&delay, "", "", ""]);
+            let (made, reason, stack) = match attempt {
+                Some(attempt) => (Some(attempt.made), &*attempt.reason, &*attempt.stacktrace),
+                None => (None, "", ""),
+            };
+            entry("delayed", reason, made, &delay_ms.to_string(), stack);
         }
-        SettlementKind::Wait => entry("wait", "", "", String::new(), [""; 4]),
+        SettlementKind::Wait => entry("wait", "", None, "", ""),
         SettlementKind::WaitingChildren { child } => {
             let child = child.as_deref().unwrap_or_default();
-            entry(
-                "waiting-children",
-                "",
-                "",
-                String::new(),
-                [child, "", "", ""],
-            );
+            entry("waiting-children", "", None, child, "");
         }
     }
 }
 
-fn keep_arguments(keep: &KeepJobs) -> [String; 3] {
-    [
-        optional(keep.count.filter(|count| *count >= 0)),
-        optional(keep.age_s),
-        optional(keep.limit),
-    ]
+/// What to keep, as the script reads it; nothing where all is kept.
+fn rule(keep: &KeepJobs) -> String {
+    let count = keep.count.filter(|count| *count >= 0);
+    if count.is_none() && keep.age_s.is_none() {
+        return String::new();
+    }
+    [optional(count), optional(keep.age_s), optional(keep.limit)].join(",")
 }
 
 fn optional(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-fn read_reply(reply: Value, settlements: &[Settlement]) -> Result<Settled, QueueError> {
+fn read_reply(
+    reply: Value,
+    settlements: &[Settlement],
+    token: &Arc<str>,
+) -> Result<Settled, QueueError> {
     let malformed = || QueueError::Reply("settle");
     let Value::Array(parts) = reply else {
         return Err(malformed());
@@ -305,13 +286,20 @@ fn read_reply(reply: Value, settlements: &[Settlement]) -> Result<Settled, Queue
     let number = |value| u64::from_redis_value(value).map_err(|_| malformed());
     Ok(Settled {
         results: results.collect(),
-        jobs: jobs
-            .into_iter()
-            .map(Job::from_reply)
-            .collect::<Result<_, _>>()?,
+        jobs: read_jobs(jobs, token)?,
         limited_ms: number(limited)?,
         next_delayed_ms: Some(number(next_delayed)?).filter(|due| *due > 0),
     })
+}
+
+/// Reads ids and hashes in turn.
+fn read_jobs(replies: Vec<Value>, token: &Arc<str>) -> Result<Vec<Job>, QueueError> {
+    let mut jobs = Vec::with_capacity(replies.len() / 2);
+    let mut replies = replies.into_iter();
+    while let (Some(id), Some(hash)) = (replies.next(), replies.next()) {
+        jobs.push(Job::from_reply(id, hash, token)?);
+    }
+    Ok(jobs)
 }
 
 fn read_code(code: Value, settlement: &Settlement) -> Result<Moved, QueueError> {

@@ -1,38 +1,47 @@
 //! One attempt of a job: picks the version, runs it, counts it. Settles nothing: the pump does.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use tracing::{debug, error};
 
 use super::Observers;
-use super::locks::Running;
+use super::locks::Held;
+use super::outbox::Outbox;
 use crate::execution::{Execution, Outcome, execute};
 use crate::fleet::Member;
 use crate::imports::{Backing, Task};
 use crate::queue::{Job, Queue, QueueError};
-use crate::runtime::Cancel;
 
 /// The longest pause between two tries to let a scheduler go on.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// One attempt of a job, on its way from the fetch to its outcome.
 pub(super) struct Attempt {
-    pub(super) job: Arc<Job>,
-    pub(super) cancel: Arc<Cancel>,
+    pub(super) held: Arc<Held>,
     pub(super) queue: Queue,
     pub(super) member: Arc<Member>,
-    pub(super) running: Arc<Running>,
     pub(super) observers: Arc<Observers>,
 }
 
 impl Attempt {
+    /// Runs it to its end, whatever that is.
+    pub(super) async fn run(self, refusal: Option<String>, outbox: Arc<Outbox>) {
+        let outcome = caught(self.outcome(refusal)).await;
+        outbox.put(self.held, outcome);
+    }
+
     /// Runs it, or ends it with the reason for which it must not run.
-    pub(super) async fn run(self, refusal: Option<String>) -> Outcome {
+    async fn outcome(&self, refusal: Option<String>) -> Outcome {
+        let (queue, job) = (&self.queue, &self.held.job);
         let telemetry = self.observers.telemetry.as_ref();
-        let span = telemetry.map(|telemetry| telemetry.start(self.queue.keys().name(), &self.job));
-        advance_scheduler(&self.queue, &self.job).await;
+        let span = telemetry.map(|telemetry| telemetry.start(queue.keys().name(), job));
+        advance_scheduler(queue, job).await;
         let Execution { outcome, cpu } = match refusal {
             Some(reason) => Execution::without_a_guest(Outcome::unrecoverable(reason)),
             None => {
@@ -47,19 +56,23 @@ impl Attempt {
     }
 
     async fn execute(&self, trace: Option<String>) -> Execution {
+        let Held {
+            job,
+            cancel,
+            version,
+        } = &*self.held;
         let runtime = self.member.runtime();
         let _place = runtime.place().await;
-        let Some(lease) = self.member.lease(&self.job).await else {
+        let Some(lease) = self.member.lease(job).await else {
             let failed = Outcome::HostFailed("queue has no processor".to_owned());
             return Execution::without_a_guest(failed);
         };
-        self.running
-            .set_version(&self.job, &lease.processor().digest);
+        version.get_or_init(|| Arc::clone(&lease.processor().digest));
         let rights = self.member.slot().rights();
         let task = Task {
-            job: Arc::clone(&self.job),
+            job: Arc::clone(job),
             backing: Backing::Queue(self.queue.clone()),
-            cancel: Arc::clone(&self.cancel),
+            cancel: Arc::clone(cancel),
             listeners: Some(self.observers.listeners.clone()),
             trace,
         };
@@ -70,13 +83,13 @@ impl Attempt {
         metrics.attempt(&execution.outcome, wall, cpu);
         debug!(
             queue = self.queue.keys().name(),
-            job_id = &*self.job.id,
+            job_id = &*job.id,
             ?wall,
             ?cpu,
             "attempt ended"
         );
         // What was stopped from outside says nothing of the processor.
-        if self.cancel.reason().is_none() {
+        if cancel.reason().is_none() {
             match execution.outcome {
                 Outcome::Completed(_) => lease.count(false),
                 Outcome::Failed { .. } => lease.count(true),
@@ -85,6 +98,24 @@ impl Attempt {
         }
         execution
     }
+}
+
+/// A panic of the host fails one attempt, which spends none of the job's, and nothing else.
+async fn caught(attempt: impl Future<Output = Outcome>) -> Outcome {
+    let mut attempt = pin!(attempt);
+    poll_fn(|context| {
+        let poll = AssertUnwindSafe(|| attempt.as_mut().poll(context));
+        catch_unwind(poll).unwrap_or_else(|panic| {
+            let words = panic
+                .downcast_ref::<&str>()
+                .map(|words| (*words).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
+            let reason = format!("execution panicked, which is a bug of toril: {words}");
+            Poll::Ready(Outcome::HostFailed(reason))
+        })
+    })
+    .await
 }
 
 /// Adds the next job of the scheduler that made this one, before this one runs.
@@ -102,5 +133,20 @@ async fn advance_scheduler(queue: &Queue, job: &Job) {
         .await;
     if let Err(error) = advanced {
         error!(queue = queue.keys().name(), scheduler, %error, "scheduler cannot go on");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn panic_of_the_host_is_an_outcome() {
+        let outcome = caught(async {
+            tokio::task::yield_now().await;
+            panic!("no {}", "luck");
+        });
+        let reason = "execution panicked, which is a bug of toril: no luck";
+        assert_eq!(outcome.await, Outcome::HostFailed(reason.to_owned()));
     }
 }

@@ -2,7 +2,7 @@
 //! there must not cost a lock.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,14 +19,15 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The jobs whose locks this worker holds: from the fetch until they are settled.
 #[derive(Default)]
 pub(super) struct Running {
-    jobs: Mutex<HashMap<Arc<str>, Held>>,
+    jobs: Mutex<HashMap<Arc<str>, Arc<Held>>>,
 }
 
-struct Held {
-    job: Arc<Job>,
-    cancel: Arc<Cancel>,
+/// One job that is held.
+pub(super) struct Held {
+    pub(super) job: Arc<Job>,
+    pub(super) cancel: Arc<Cancel>,
     /// The digest that it runs on, once that is decided.
-    version: Option<Arc<str>>,
+    pub(super) version: OnceLock<Arc<str>>,
 }
 
 /// A job that is held now.
@@ -46,25 +47,20 @@ pub struct RunningJob {
 }
 
 impl Running {
-    fn jobs(&self) -> MutexGuard<'_, HashMap<Arc<str>, Held>> {
+    fn jobs(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Held>>> {
         // Nothing panics while it is held; were it to, the map would still be whole.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn insert(&self, job: &Arc<Job>, cancel: Arc<Cancel>) {
-        let held = Held {
-            job: Arc::clone(job),
-            cancel,
-            version: None,
-        };
-        self.jobs().insert(job.id.clone(), held);
-    }
-
-    /// Notes what a job runs on.
-    pub(super) fn set_version(&self, job: &Job, version: &Arc<str>) {
-        if let Some(held) = self.jobs().get_mut(&job.id) {
-            held.version = Some(Arc::clone(version));
-        }
+    /// Notes a job that was taken.
+    pub(super) fn hold(&self, job: Arc<Job>) -> Arc<Held> {
+        let held = Arc::new(Held {
+            job,
+            cancel: Arc::default(),
+            version: OnceLock::new(),
+        });
+        self.jobs().insert(held.job.id.clone(), Arc::clone(&held));
+        held
     }
 
     pub(super) fn list(&self) -> Vec<RunningJob> {
@@ -74,7 +70,7 @@ impl Running {
             name: held.job.name.clone(),
             processed_on: held.job.processed_on,
             attempts_started: held.job.attempts_started,
-            version: held.version.as_deref().map(str::to_owned),
+            version: held.version.get().map(|version| version.to_string()),
         });
         running.collect()
     }

@@ -2,19 +2,18 @@
 //! number of free slots. Under load the batches fill by themselves, and a second call is under way while Redis
 //! works on the first; on an idle queue a call carries one job. Only the pump settles.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::attempt::Attempt;
-use super::locks::Running;
+use super::locks::{Held, Running};
+use super::outbox::Outbox;
 use super::{Control, Observers, Phase, WorkerOptions, outcome};
 use crate::execution::Outcome;
 use crate::fleet::Member;
@@ -22,10 +21,11 @@ use crate::queue::{
     ErrorCode, Fetch, Job, Marker, MarkerWait, Moved, Queue, QueueError, Settled, Settlement,
     SettlementKind, now_ms,
 };
-use crate::runtime::{Cancel, Stop};
+use crate::runtime::{Run, Stop};
 
 /// The most outcomes, and the most jobs, that one call carries. Keeps Redis responsive: at about 25 µs
-/// per job a call holds it for some 2 ms.
+/// per job a call holds it for some 2 ms. Fewer where fewer run at once, so that no call carries them all:
+/// guests work on one half while Redis works on the other.
 const BATCH_MAX: usize = 100;
 /// The longest that one wait for a marker lasts, as in BullMQ: a connection that died silently is noticed.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -57,8 +57,9 @@ pub(super) struct Pump {
     observers: Arc<Observers>,
     control: watch::Receiver<Control>,
     running: Arc<Running>,
-    executions: JoinSet<Outcome>,
-    jobs: HashMap<Id, Arc<Job>>,
+    /// Jobs that were started and whose outcome was not taken in.
+    executing: usize,
+    outbox: Arc<Outbox>,
     /// Outcomes that wait for the next call.
     pending: Vec<(Arc<Job>, Settlement)>,
     /// Calls under way. They are not dropped while the queue is worked: each may be carried out.
@@ -67,10 +68,13 @@ pub(super) struct Pump {
     asked: usize,
     /// Outcomes that the last of them carries.
     carried: usize,
-    token_base: Arc<str>,
-    token_number: u64,
+    /// Tokens of locks are this, a colon, and the number of the call.
+    token_base: uuid::Uuid,
+    fetches: u64,
     /// The last fetch got less than it asked for: wait for a marker.
     idle: bool,
+    /// A marker came while calls were under way: what they do not find may have come after them.
+    news: bool,
     limited_until: Option<Instant>,
     next_delayed_ms: Option<u64>,
     /// The last fetch found nothing, and nobody was told of jobs since.
@@ -81,7 +85,7 @@ pub(super) struct Pump {
 }
 
 enum Event {
-    Ended(Result<(Id, Outcome), JoinError>),
+    Outcomes,
     Answered(Box<Call>, Result<Settled, QueueError>),
     Marker(Box<MarkerWait>, Result<Option<Marker>, QueueError>),
     LimitOver,
@@ -105,15 +109,16 @@ impl Pump {
             observers,
             control,
             running,
-            executions: JoinSet::new(),
-            jobs: HashMap::new(),
+            executing: 0,
+            outbox: Arc::default(),
             pending: Vec::new(),
             calls: Vec::new(),
             asked: 0,
             carried: 0,
-            token_base: uuid::Uuid::new_v4().to_string().into(),
-            token_number: 0,
+            token_base: uuid::Uuid::new_v4(),
+            fetches: 0,
             idle: false,
+            news: false,
             limited_until: None,
             next_delayed_ms: None,
             drained: true,
@@ -124,8 +129,8 @@ impl Pump {
     pub(super) async fn run(mut self) {
         self.announce().await;
         loop {
-            while let Some(ended) = self.executions.try_join_next_with_id() {
-                self.note_end(ended).await;
+            for (held, outcome) in self.outbox.take() {
+                self.note_end(&held, outcome).await;
             }
             let want = self.want();
             if self.should_call(want) {
@@ -140,7 +145,7 @@ impl Pump {
     }
 
     fn has_ended(&self) -> bool {
-        self.phase() != Phase::Work && self.executions.is_empty() && self.calls.is_empty()
+        self.phase() != Phase::Work && self.executing == 0 && self.calls.is_empty()
     }
 
     fn should_call(&self, want: usize) -> bool {
@@ -148,10 +153,28 @@ impl Pump {
         match self.calls.len() {
             0 => fetches || !self.pending.is_empty(),
             CALLS_MAX.. => false,
-            _ => {
-                let worth = SECOND_CALL_MIN.max(self.carried / 2);
-                self.pending.len() >= worth || (fetches && want >= BATCH_MAX / 2)
-            }
+            _ => self.pending.len() >= self.worth_a_second_call(),
+        }
+    }
+
+    fn batch_max(&self) -> usize {
+        let share = self.control.borrow().concurrency.div_ceil(CALLS_MAX);
+        share.clamp(SECOND_CALL_MIN, BATCH_MAX)
+    }
+
+    fn worth_a_second_call(&self) -> usize {
+        SECOND_CALL_MIN.max(self.carried / 2)
+    }
+
+    /// How many outcomes would make a difference now.
+    fn awaited(&self) -> usize {
+        match self.calls.len() {
+            0 => 1,
+            CALLS_MAX.. => usize::MAX,
+            _ => (self
+                .worth_a_second_call()
+                .saturating_sub(self.pending.len()))
+            .max(1),
         }
     }
 
@@ -171,8 +194,8 @@ impl Pump {
             return 0;
         }
         concurrency
-            .saturating_sub(self.executions.len() + self.asked)
-            .min(BATCH_MAX)
+            .saturating_sub(self.executing + self.asked)
+            .min(self.batch_max())
     }
 
     /// Opens the blocking connection at once, so that the worker is seen even while it is busy.
@@ -188,10 +211,10 @@ impl Pump {
         if want > 0 && self.calls.is_empty() {
             self.start_waiting();
         }
-        let limited_until = self.limited_until;
+        let (limited_until, awaited) = (self.limited_until, self.awaited());
         tokio::select! {
             Some((call, answer)) = next_answer(&mut self.calls) => Event::Answered(Box::new(call), answer),
-            Some(ended) = self.executions.join_next_with_id() => Event::Ended(ended),
+            () = self.outbox.has(awaited) => Event::Outcomes,
             Some((wait, marker)) = poll_marker(&mut self.marker_future) => Event::Marker(wait, marker),
             () = until(limited_until) => Event::LimitOver,
             Ok(()) = self.control.changed() => Event::Control,
@@ -200,7 +223,8 @@ impl Pump {
 
     async fn handle(&mut self, event: Event) {
         match event {
-            Event::Ended(ended) => self.note_end(ended).await,
+            // The loop takes them in.
+            Event::Outcomes => {}
             Event::Answered(call, answer) => {
                 self.asked -= call.fetch.want;
                 self.note_answer(*call, answer).await;
@@ -242,6 +266,7 @@ impl Pump {
     }
 
     async fn note_marker(&mut self, marker: Result<Option<Marker>, QueueError>) {
+        self.news = !self.calls.is_empty();
         match marker {
             Ok(Some(Marker::Delayed(due))) if due > now_ms() => self.next_delayed_ms = Some(due),
             Ok(marker) => {
@@ -264,27 +289,18 @@ impl Pump {
     }
 
     /// Turns the end of an execution into a settlement for the next call.
-    async fn note_end(&mut self, ended: Result<(Id, Outcome), JoinError>) {
-        let (id, outcome) = match ended {
-            Ok(ended) => ended,
-            Err(panic) => (
-                panic.id(),
-                Outcome::HostFailed(format!("execution panicked: {panic}")),
-            ),
-        };
+    async fn note_end(&mut self, held: &Held, outcome: Outcome) {
+        self.executing -= 1;
         if let Outcome::HostFailed(reason) = &outcome {
             error!(
                 queue = self.queue.keys().name(),
                 reason, "host failed a job, which runs again later"
             );
         }
-        let Some(job) = self.jobs.remove(&id) else {
-            return;
-        };
         if let Outcome::RateLimited(duration_ms) = outcome {
             self.limit(duration_ms).await;
         }
-        self.push_outcome(job, outcome);
+        self.push_outcome(Arc::clone(&held.job), outcome);
     }
 
     fn push_outcome(&mut self, job: Arc<Job>, outcome: Outcome) {
@@ -311,7 +327,7 @@ impl Pump {
 
     /// Sends a call: settles what waits, takes up to `want` jobs.
     fn call(&mut self, want: usize) {
-        let batch = self.pending.len().min(BATCH_MAX);
+        let batch = self.pending.len().min(self.batch_max());
         let (jobs, settlements) = self.pending.drain(..batch).unzip();
         let call = Call {
             jobs,
@@ -378,14 +394,12 @@ impl Pump {
     }
 
     fn fetch(&mut self, want: usize) -> Fetch {
-        let token_number = self.token_number;
-        self.token_number += want as u64;
+        self.fetches += 1;
         Fetch {
             worker: self.options.name.clone(),
             lock_ms: self.options.lock_duration_ms,
             want,
-            token_base: Arc::clone(&self.token_base),
-            token_number,
+            token: format!("{}:{}", self.token_base, self.fetches).into(),
             limiter: self.options.limiter,
             metrics_points: self.options.metrics_points,
             pin: self.member.slot().pin(),
@@ -446,7 +460,7 @@ impl Pump {
         }
         let want = call.fetch.want;
         if want > 0 {
-            self.idle = settled.jobs.len() < want;
+            self.idle = settled.jobs.len() < want && !std::mem::take(&mut self.news);
             self.tell_if_drained(settled.jobs.is_empty());
             self.next_delayed_ms = settled.next_delayed_ms;
             if settled.limited_ms > 0 {
@@ -519,32 +533,30 @@ impl Pump {
 
     fn start_all(&mut self, jobs: Vec<Job>) {
         self.observers.metrics.taken.inc_by(jobs.len() as u64);
-        for job in jobs {
-            self.start(Arc::new(job));
-        }
+        let runs: Vec<Run> = jobs
+            .into_iter()
+            .filter_map(|job| self.start(Arc::new(job)))
+            .collect();
+        self.executing += runs.len();
+        self.member.runtime().guest_threads().start_all(runs);
     }
 
-    fn start(&mut self, job: Arc<Job>) {
-        let cancel = Arc::new(Cancel::default());
-        self.running.insert(&job, Arc::clone(&cancel));
+    /// Holds a job. Returns what is to be run for it.
+    fn start(&mut self, job: Arc<Job>) -> Option<Run> {
+        let held = self.running.hold(Arc::clone(&job));
         self.observers.listeners.active(&job);
         let refusal = outcome::must_not_run(&job, &self.options);
         if let (Some(reason), None) = (&refusal, &job.scheduler) {
-            return self.push_outcome(job, Outcome::unrecoverable(reason));
+            self.push_outcome(job, Outcome::unrecoverable(reason));
+            return None;
         }
         let attempt = Attempt {
-            job: Arc::clone(&job),
-            cancel,
+            held,
             queue: self.queue.clone(),
             member: Arc::clone(&self.member),
-            running: Arc::clone(&self.running),
             observers: Arc::clone(&self.observers),
         };
-        let guest_threads = self.member.runtime().guest_threads();
-        let task = self
-            .executions
-            .spawn_on(attempt.run(refusal), &guest_threads);
-        self.jobs.insert(task.id(), job);
+        Some(Box::pin(attempt.run(refusal, Arc::clone(&self.outbox))))
     }
 }
 

@@ -2,13 +2,13 @@
 --
 -- KEYS[1]  the queue's base key
 -- ARGV     1 now (ms), 2 worker name or '', 3 lock duration (ms), 4 how many jobs to take,
---          5 lock token base, 6 number of the first token, 7 limiter max or '', 8 limiter ms or '',
---          9 metrics data points or '', 10 the version to pin new jobs to or '', then ENTRY_SIZE values per
---          entry:
---          kind, job id, lock token, value, stacktrace or '', attempts made, and three more by kind:
---            completed, failed   keep count or '', keep age (s) or '', keep limit or '' ; attempts
---            retry               LPUSH or RPUSH
---            delayed             delay (ms)
+--          5 lock token of the jobs taken, 6 limiter max or '', 7 limiter ms or '',
+--          8 metrics data points or '', 9 the version to pin new jobs to or '', then ENTRY_SIZE values per
+--          entry: kind, job id, lock token, value, attempts made, and two more by kind:
+--            completed           what to keep of completed jobs: '' for all, or `count,age (s),limit`
+--            failed, exhausted   what to keep of failed jobs, stacktrace; exhausted: no attempt is left
+--            retry               LPUSH or RPUSH, stacktrace
+--            delayed             delay (ms), stacktrace
 --            wait
 --            waiting-children    child key or ''
 --          `attempts made` is '' where the attempt is not spent.
@@ -16,17 +16,17 @@
 --          codes: one per entry, 0 settled, 1 nothing to wait for (waiting-children), or an error:
 --            -1 no such job, -2 no lock, -3 not active, -4 pending children, -6 not our lock,
 --            -9 failed children. An entry with an error changed nothing.
---          jobs: see job_reply; a job whose hash is gone is left out and dropped.
+--          jobs: id and hash of each in turn, the hash as names and values, where a later value
+--          replaces an earlier one; a job whose hash is gone is left out and dropped.
 local base = KEYS[1]
 -- As text where it goes to a command: Redis turns Lua's numbers into text at the cost of half a command.
 local now_text = ARGV[1]
 local now = tonumber(now_text)
-local worker, lock_ms, want = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local token_base, token_number = ARGV[5], tonumber(ARGV[6])
-local limiter_max, limiter_ms = tonumber(ARGV[7]), tonumber(ARGV[8])
-local metrics_points = tonumber(ARGV[9])
-local pin = ARGV[10]
-local FIRST_ENTRY, ENTRY_SIZE = 11, 10
+local worker, lock_ms, want, token = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local limiter_max, limiter_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
+local metrics_points = tonumber(ARGV[8])
+local pin = ARGV[9]
+local FIRST_ENTRY, ENTRY_SIZE = 10, 7
 
 local active = base .. ':active'
 local settings = read_settings(base)
@@ -38,13 +38,13 @@ local wrote_delayed, wrote_retry = false, false
 
 local function read_entries()
   for at = FIRST_ENTRY, #ARGV, ENTRY_SIZE do
-    local entry = {
-      kind = ARGV[at], id = ARGV[at + 1], token = ARGV[at + 2], value = ARGV[at + 3], stack = ARGV[at + 4],
-      attempts_made = ARGV[at + 5], a = ARGV[at + 6], b = ARGV[at + 7], c = ARGV[at + 8],
-      attempts = ARGV[at + 9],
+    local id = ARGV[at + 1]
+    entries[#entries + 1] = {
+      kind = ARGV[at], id = id, token = ARGV[at + 2], value = ARGV[at + 3], attempts_made = ARGV[at + 4],
+      option = ARGV[at + 5], stack = ARGV[at + 6], key = base .. ':' .. id,
+      -- Room for what is read later: a table that grows costs as much as a command.
+      parent_key = false, parent = false, deduplication = false,
     }
-    entry.key = base .. ':' .. entry.id
-    entries[#entries + 1] = entry
   end
 end
 
@@ -69,8 +69,8 @@ local function check_children(entry)
   elseif entry.kind == 'waiting-children' then
     if call('EXISTS', entry.key .. ':unsuccessful') == 1 then return -9 end
     local dependencies = entry.key .. ':dependencies'
-    if entry.a ~= '' then
-      if call('SISMEMBER', dependencies, entry.a) == 0 then return 1 end
+    if entry.option ~= '' then
+      if call('SISMEMBER', dependencies, entry.option) == 0 then return 1 end
     elseif call('EXISTS', dependencies) == 0 then
       return 1
     end
@@ -85,9 +85,8 @@ local function check_entries()
   local tokens = call('MGET', unpack(locks))
   local look_at_children = any_children()
   for i, entry in ipairs(entries) do
-    local fields = call('HMGET', entry.key, 'name', 'parentKey', 'parent', 'deid', 'priority')
+    local fields = call('HMGET', entry.key, 'name', 'parentKey', 'parent', 'deid')
     entry.parent_key, entry.parent, entry.deduplication = fields[2], fields[3], fields[4]
-    entry.priority = tonumber(fields[5]) or 0
     local code = 0
     if not fields[1] then
       code = -1
@@ -113,7 +112,8 @@ local function unlock_settled()
   call('SREM', base .. ':stalled', unpack(ids))
 end
 
-local retention = {}
+-- The rules for `completed` and `failed` that differ, each applied once.
+local retention = { completed = {}, failed = {} }
 -- Score and id of each job that goes to `completed` or `failed`: one command for all.
 local ended = { completed = {}, failed = {} }
 
@@ -129,7 +129,7 @@ local function finish(entry)
       child_failed(parent_base, parent_id, policy, entry.key, entry.value, now)
     end
   end
-  if entry.a == '0' then
+  if string.sub(entry.option, 1, 2) == '0,' then
     remove_job_keys(entry.key)
     drop_dependency(entry.key, entry.parent_key, entry.parent)
   else
@@ -143,14 +143,9 @@ local function finish(entry)
     local list = ended[entry.kind]
     list[#list + 1] = now_text
     list[#list + 1] = entry.id
-    if entry.a ~= '' or entry.b ~= '' then
-      retention[entry.kind .. entry.a .. ',' .. entry.b .. ',' .. entry.c] = entry
-    end
+    if entry.option ~= '' then retention[entry.kind][entry.option] = true end
   end
   emit(base, entry.kind, 'jobId', entry.id, value_field, entry.value, 'prev', 'active')
-  if not completed and tonumber(entry.attempts_made) >= tonumber(entry.attempts) then
-    emit(base, 'retries-exhausted', 'jobId', entry.id, 'attemptsMade', entry.attempts_made)
-  end
   finished[entry.kind] = finished[entry.kind] + 1
 end
 
@@ -161,26 +156,37 @@ local function note_attempt(entry)
   end
 end
 
+local function priority_of(entry)
+  return tonumber(call('HGET', entry.key, 'priority')) or 0
+end
+
 local settle = { completed = finish, failed = finish }
+
+function settle.exhausted(entry)
+  entry.kind = 'failed'
+  finish(entry)
+  emit(base, 'retries-exhausted', 'jobId', entry.id, 'attemptsMade', entry.attempts_made)
+end
 
 function settle.retry(entry)
   note_attempt(entry)
-  add_ready(base, entry.id, entry.priority, entry.a)
+  add_ready(base, entry.id, priority_of(entry), entry.option)
   signal(base, settings)
   emit(base, 'waiting', 'jobId', entry.id, 'prev', 'active')
 end
 
 function settle.delayed(entry)
   note_attempt(entry)
-  call('HSET', entry.key, 'delay', entry.a)
-  add_delayed(base, entry.id, now + tonumber(entry.a))
+  call('HSET', entry.key, 'delay', entry.option)
+  add_delayed(base, entry.id, now + tonumber(entry.option))
   wrote_delayed = true
 end
 
 -- Gives the job back untouched, first in line.
 function settle.wait(entry)
-  if entry.priority > 0 then
-    call('ZADD', base .. ':prioritized', entry.priority * PRIORITY_STEP, entry.id)
+  local priority = priority_of(entry)
+  if priority > 0 then
+    call('ZADD', base .. ':prioritized', priority * PRIORITY_STEP, entry.id)
   else
     call('RPUSH', base .. ':wait', entry.id)
     signal(base, settings)
@@ -233,46 +239,51 @@ local function count_in_limiter(count)
   end
 end
 
--- Attempts are few and many jobs have the same number of them.
-local count_texts = {}
-local function count_text(count)
-  count_texts[count] = count_texts[count] or string.format('%d', count)
-  return count_texts[count]
-end
-
-local function start_job(id, number)
+-- Locks a job and notes its start. Returns its hash, and whether it is to fail without running (`defa`).
+local function start_job(id)
   local key = base .. ':' .. id
-  local fields = read_job(key)
-  if not fields[1] then
+  local fields = call('HGETALL', key)
+  local last = #fields
+  local named, deferred, pinned, started = false, false, pin == '', 0
+  for i = 1, last, 2 do
+    local name = fields[i]
+    if name == 'name' then
+      named = true
+    elseif name == 'ats' then
+      started = tonumber(fields[i + 1]) or 0
+    elseif name == 'defa' then
+      deferred = true
+    elseif name == 'torilVersion' then
+      pinned = true
+    end
+  end
+  if not named then
     call('LREM', active, 1, id)
     return nil
   end
-  local token = token_base .. ':' .. number
   call('SET', key .. ':lock', token, 'PX', lock_ms)
-  fields[9] = count_text((tonumber(fields[9]) or 0) + 1)
-  fields[17] = now_text
-  local changes = { 'processedOn', now_text, 'ats', fields[9] }
+  fields[last + 1], fields[last + 2] = 'processedOn', now_text
+  fields[last + 3], fields[last + 4] = 'ats', started == 0 and '1' or string.format('%d', started + 1)
   if worker ~= '' then
-    changes[5], changes[6] = 'pb', worker
+    fields[last + 5], fields[last + 6] = 'pb', worker
   end
-  if pin ~= '' and not fields[18] then
-    fields[18] = pin
-    changes[#changes + 1] = 'torilVersion'
-    changes[#changes + 1] = pin
+  if not pinned then
+    fields[#fields + 1] = 'torilVersion'
+    fields[#fields + 1] = pin
   end
-  call('HSET', key, unpack(changes))
+  call('HSET', key, unpack(fields, last + 1))
   emit(base, 'active', 'jobId', id, 'prev', 'waiting')
-  return job_reply(id, token, fields)
+  return fields, deferred
 end
 
 local function start_jobs(room)
   local jobs, limited = {}, 0
-  for i, id in ipairs(move_to_active(base, room)) do
-    local job = start_job(id, token_number + i - 1)
-    if job then
-      jobs[#jobs + 1] = job
-      -- A job that fails without running (`defa`) does not use up the limit.
-      if not job[16] then limited = limited + 1 end
+  for _, id in ipairs(move_to_active(base, room)) do
+    local fields, deferred = start_job(id)
+    if fields then
+      jobs[#jobs + 1] = id
+      jobs[#jobs + 1] = fields
+      if not deferred then limited = limited + 1 end
     end
   end
   count_in_limiter(limited)
@@ -305,8 +316,11 @@ local function settle_entries()
   for kind, list in pairs(ended) do
     in_chunks(list, function(...) call('ZADD', base .. ':' .. kind, ...) end)
   end
-  for _, entry in pairs(retention) do
-    retain_finished(base, entry.kind, now, tonumber(entry.a), tonumber(entry.b), tonumber(entry.c))
+  for kind, rules in pairs(retention) do
+    for rule in pairs(rules) do
+      local count, age, limit = string.match(rule, '^(%d*),(%d*),(%d*)$')
+      retain_finished(base, kind, now, tonumber(count), tonumber(age), tonumber(limit))
+    end
   end
   if metrics_points then
     for target, count in pairs(finished) do
@@ -325,7 +339,7 @@ local function take_jobs()
   if room == 0 then return {}, 0, nil end
   local jobs = start_jobs(room)
   local due = nil
-  if #jobs < room then due = next_delayed(base) end
+  if #jobs < 2 * room then due = next_delayed(base) end
   if #jobs == 0 and not due and finished.completed + finished.failed > 0 then emit_drained() end
   return jobs, 0, due
 end

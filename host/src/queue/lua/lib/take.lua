@@ -1,19 +1,5 @@
 -- Taking jobs: shared by settle-and-fetch and by the recovery of a lost reply.
 
--- The fields handed to the worker, in this order, after the job's id and its lock token.
-local JOB_FIELDS = { 'name', 'data', 'opts', 'timestamp', 'delay', 'priority', 'progress', 'atm', 'ats', 'stc',
-  'parentKey', 'parent', 'rjk', 'defa', 'stacktrace', 'attemptsMade', 'processedOn', 'torilVersion' }
-
-local function read_job(key)
-  return call('HMGET', key, unpack(JOB_FIELDS))
-end
-
-local function job_reply(id, token, fields)
-  local reply = { id, token }
-  for i = 1, #JOB_FIELDS do reply[i + 2] = fields[i] end
-  return reply
-end
-
 -- Moves up to `want` ids from the head of the line to active and returns them in processing order.
 local function move_to_active(base, want)
   local ids = {}

@@ -1,0 +1,172 @@
+//! The threads that guests run on. Not those that talk to Redis: a guest that computes for long must keep
+//! neither a lock from being renewed nor another job from being settled.
+//!
+//! Most jobs end without ever waiting. So jobs that come together are started together, by runners that take
+//! one after the other, and only a job that waits becomes a task of its own: a task for each would cost more
+//! in wake-ups than such a job.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Instant;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::{coop, yield_now};
+
+use super::EPOCH;
+
+/// One job, to its end. Does not panic.
+pub type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Threads for guests, as many as the machine has cores.
+pub struct GuestThreads {
+    tokio: Option<Runtime>,
+    line: Arc<Line>,
+}
+
+/// Jobs that nobody began yet.
+struct Line {
+    inner: Mutex<Inner>,
+    runners_max: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    runs: VecDeque<Run>,
+    runners: usize,
+}
+
+impl GuestThreads {
+    pub(super) fn start() -> std::io::Result<Self> {
+        let tokio = Builder::new_multi_thread()
+            .thread_name("guest")
+            .enable_all()
+            .build()?;
+        let line = Line {
+            inner: Mutex::default(),
+            runners_max: tokio.metrics().num_workers(),
+        };
+        Ok(GuestThreads {
+            tokio: Some(tokio),
+            line: Arc::new(line),
+        })
+    }
+
+    /// Starts jobs, in this order.
+    pub fn start_all(&self, runs: Vec<Run>) {
+        let Some(tokio) = &self.tokio else { return };
+        for _ in 0..self.line.join(runs) {
+            tokio.spawn(run_all(Arc::clone(&self.line)));
+        }
+    }
+}
+
+impl Drop for GuestThreads {
+    fn drop(&mut self) {
+        // Waiting for threads is not allowed where this may be dropped.
+        if let Some(tokio) = self.tokio.take() {
+            tokio.shutdown_background();
+        }
+    }
+}
+
+impl Line {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how many more runners are needed, and counts them as there.
+    fn join(&self, runs: Vec<Run>) -> usize {
+        let mut inner = self.lock();
+        let wanted = self.runners_max.min(inner.runners + runs.len());
+        inner.runs.extend(runs);
+        let more = wanted - inner.runners;
+        inner.runners = wanted;
+        more
+    }
+
+    /// The next job; without one the runner that asks is counted no more.
+    fn next(&self) -> Option<Run> {
+        let mut inner = self.lock();
+        let run = inner.runs.pop_front();
+        if run.is_none() {
+            inner.runners -= 1;
+        }
+        run
+    }
+}
+
+async fn run_all(line: Arc<Line>) {
+    let mut since = Instant::now();
+    while let Some(mut run) = line.next() {
+        // Each job has a thread's budget of its own, not a share of the runner's.
+        let first = poll_fn(|context| {
+            let run = std::pin::pin!(coop::unconstrained(run.as_mut()));
+            Poll::Ready(run.poll(context))
+        });
+        if first.await.is_pending() {
+            tokio::spawn(run);
+        }
+        // Those that wait for this thread have their turn.
+        if since.elapsed() >= EPOCH {
+            yield_now().await;
+            since = Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    #[test]
+    fn jobs_that_wait_do_not_hold_up_those_behind_them() {
+        let threads = GuestThreads::start().unwrap();
+        let (sender, mut ended) = unbounded_channel();
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        let runs = (0..100).map(|number| {
+            let (sender, gate) = (sender.clone(), Arc::clone(&gate));
+            let run: Run = Box::pin(async move {
+                if number < 50 {
+                    let _ = gate.acquire().await;
+                }
+                let _ = sender.send(number);
+            });
+            run
+        });
+        threads.start_all(runs.collect());
+        let mut others: Vec<i32> = (0..50).filter_map(|_| ended.blocking_recv()).collect();
+        others.sort_unstable();
+        assert_eq!(others, (50..100).collect::<Vec<_>>());
+        gate.add_permits(50);
+        let waited: std::collections::BTreeSet<i32> =
+            (0..50).filter_map(|_| ended.blocking_recv()).collect();
+        assert_eq!(waited, (0..50).collect());
+        assert_eq!(threads.line.lock().runs.len(), 0);
+    }
+
+    #[test]
+    fn job_that_computes_for_ever_leaves_threads_to_others() {
+        let threads = GuestThreads::start().unwrap();
+        let (sender, mut ended) = unbounded_channel();
+        let endless = (0..10).map(|_| {
+            let run: Run = Box::pin(async {
+                loop {
+                    yield_now().await;
+                }
+            });
+            run
+        });
+        threads.start_all(endless.collect());
+        for number in 0..100 {
+            let sender = sender.clone();
+            threads.start_all(vec![Box::pin(async move {
+                let _ = sender.send(number);
+            })]);
+            assert_eq!(ended.blocking_recv(), Some(number));
+        }
+    }
+}
