@@ -9,7 +9,7 @@ BUILD_GUESTS := $(CARGO) build --profile processor --target wasm32-wasip2
 help:
 	@echo "make demo   real jobs through a real host, with a private Redis"
 	@echo "make test   all tests: host, SDK, and Node's BullMQ as producer, inspector and oracle"
-	@echo "make bench  throughput beside BullMQ's own workers; writes bench/results.json"
+	@echo "make bench  all figures of the README, beside BullMQ's own workers; writes bench/results.json"
 	@echo "make lint   formatting, clippy, documentation, licences"
 
 demo:
@@ -27,8 +27,9 @@ test:
 
 bench:
 	@scripts/setup.sh wasm redis node
-	$(BUILD_GUESTS) -p fixture-noop
+	$(BUILD_GUESTS) -p fixture-noop -p fixture-misbehaving
 	$(CARGO) build --release --bin toril
+	$(CARGO) build --release --manifest-path bench/official/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
 	cd tests/interop && npm ci --no-audit --no-fund
 	node bench/bench.mjs
 

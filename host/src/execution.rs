@@ -84,6 +84,7 @@ pub async fn execute(
     task: Task,
 ) -> Execution {
     let cancel = Arc::clone(&task.cancel);
+    let _ticking = runtime.ticking();
     let mut run = match prepare(runtime, processor, rights, task) {
         Ok(run) => run,
         Err(error) => {

@@ -142,7 +142,7 @@ impl JobState {
     /// The state in which a task runs, from now on. Fails where a granted directory cannot be opened.
     pub fn new(task: Task, rights: &Arc<Rights>) -> anyhow::Result<Self> {
         let (queue_name, queue_qualified_name): (Arc<str>, Arc<str>) = match &task.backing {
-            Backing::Queue(queue) => (queue.keys().name().into(), queue.keys().base().into()),
+            Backing::Queue(queue) => queue.keys().names(),
             Backing::Rehearsal(_) => ("rehearsal".into(), "bull:rehearsal".into()),
         };
         let Rights { limits, grants, .. } = &**rights;

@@ -6,6 +6,7 @@ mod inspect;
 mod limits;
 mod reuse;
 mod threads;
+mod ticker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub use limits::{Cancel, Limits, Quota, Stop};
 use reuse::IdleInstances;
 pub use reuse::Reusable;
 pub use threads::{GuestThreads, Run};
+use ticker::Ticker;
+pub use ticker::Ticking;
 
 /// How often a running guest is asked whether it should stop.
 pub const EPOCH: Duration = Duration::from_millis(10);
@@ -82,6 +85,7 @@ pub struct Runtime {
     /// Compiling takes every core it gets; one at a time leaves the others to jobs.
     compiling: Arc<Semaphore>,
     compile_time_max: Duration,
+    ticker: Ticker,
     guests: GuestThreads,
 }
 
@@ -136,19 +140,19 @@ impl Runtime {
         let engine = Engine::new(&engine_config(options)).map_err(anyhow::Error::from)?;
         let mut linker = Linker::new(&engine);
         crate::imports::add_to_linker(&mut linker)?;
-        start_epoch_thread(&engine)?;
         Ok(Runtime {
             cache: options
                 .cache_dir
                 .as_ref()
                 .and_then(|dir| cache::Cache::open(dir, &engine)),
-            engine,
             linker,
             component_bytes_max: options.component_bytes_max,
             memory_bytes_max: options.memory_bytes_max,
             room: Semaphore::new(options.executions_max as usize),
             compiling: Arc::new(Semaphore::new(1)),
             compile_time_max: Duration::from_millis(options.compile_ms_max),
+            ticker: Ticker::start(&engine)?,
+            engine,
             guests: GuestThreads::start()?,
         })
     }
@@ -192,6 +196,7 @@ impl Runtime {
     async fn probe(&self, processor: &Processor, rights: &Arc<Rights>) -> Result<(), LoadError> {
         let refuse = |error: String| LoadError::Instantiate(error);
         let state = JobState::probe(rights).map_err(|error| refuse(format!("{error:#}")))?;
+        let _ticking = self.ticking();
         let mut store = self.store(state);
         let deadline = Duration::from_millis(rights.limits.deadline_ms);
         let instance = processor.instantiate(&mut store);
@@ -273,6 +278,11 @@ impl Runtime {
     /// The threads to run jobs on.
     pub fn guest_threads(&self) -> &GuestThreads {
         &self.guests
+    }
+
+    /// Notes that a guest runs, which may have to be stopped.
+    pub fn ticking(&self) -> Ticking<'_> {
+        self.ticker.guest()
     }
 
     /// Waits for a place among the running jobs.
@@ -374,22 +384,6 @@ fn pool(options: &RuntimeOptions) -> PoolingAllocationConfig {
         .async_stack_keep_resident(64 * KIB)
         .pagemap_scan(Enabled::Auto);
     pool
-}
-
-/// Ticks while the engine lives.
-fn start_epoch_thread(engine: &Engine) -> std::io::Result<()> {
-    let engine = engine.weak();
-    let tick = move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(EPOCH);
-        }
-    };
-    std::thread::Builder::new()
-        .name("epoch".into())
-        .spawn(tick)
-        .map(drop)
 }
 
 /// The name of a component: `sha256:` and its digest.

@@ -8,14 +8,14 @@ use base64::Engine as _;
 #[derive(Clone, Debug)]
 pub struct QueueKeys {
     base: Arc<str>,
-    prefix_len: usize,
+    name: Arc<str>,
 }
 
 impl QueueKeys {
     pub(super) fn new(prefix: &str, name: &str) -> Self {
         QueueKeys {
             base: format!("{prefix}:{name}").into(),
-            prefix_len: prefix.len(),
+            name: name.into(),
         }
     }
 
@@ -26,12 +26,17 @@ impl QueueKeys {
 
     /// The prefix, `bull` unless configured.
     pub fn prefix(&self) -> &str {
-        &self.base[..self.prefix_len]
+        &self.base[..self.base.len() - self.name.len() - 1]
     }
 
     /// The queue's name.
     pub fn name(&self) -> &str {
-        &self.base[self.prefix_len + 1..]
+        &self.name
+    }
+
+    /// Its name and its qualified name, for those who keep them.
+    pub(crate) fn names(&self) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.name), Arc::clone(&self.base))
     }
 
     /// The hash of a job, which is also its key in flows: `prefix:queue:id`.

@@ -1,0 +1,108 @@
+// What the sections of the benchmark share: a private Redis, clocks of processors, medians.
+
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { createServer } from 'node:net';
+import { cpus, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const require = createRequire(join(dirname(fileURLToPath(import.meta.url)), '../tests/interop/package.json'));
+export const { FlowProducer, Queue, QueueEvents } = require('bullmq');
+const Redis = require('ioredis');
+
+/** Clock ticks per second of /proc; Linux on every machine that this runs on. */
+const TICKS = 100;
+
+function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export async function until(what, ask, everyMs = 2) {
+  const end = Date.now() + 300_000;
+  while (!(await ask())) {
+    if (Date.now() > end) throw new Error(`never happened: ${what}`);
+    await pause(everyMs);
+  }
+}
+
+/** A Redis without persistence, the queue `bench` in it, and a directory for whoever needs files. */
+export async function place() {
+  const dir = mkdtempSync(join(tmpdir(), 'toril-bench-'));
+  const port = await freePort();
+  const server = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no',
+    '--maxmemory-policy', 'noeviction', '--dir', dir], { stdio: 'ignore' });
+  const connection = { host: '127.0.0.1', port };
+  const redis = new Redis(connection);
+  // Until the server listens.
+  redis.on('error', () => {});
+  await redis.ping();
+  const queue = new Queue('bench', { connection });
+  const close = async () => {
+    await queue.close();
+    redis.disconnect();
+    server.kill();
+    rmSync(dir, { recursive: true, force: true });
+  };
+  return { dir, port, connection, redis, redisPid: server.pid, queue, close };
+}
+
+/** Processor time of a process and its children, in microseconds. */
+export function cpu(pid) {
+  const own = (of) => {
+    const fields = readFileSync(`/proc/${of}/stat`, 'utf8').split(') ')[1].split(' ');
+    return Number(fields[11]) + Number(fields[12]);
+  };
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+  return [pid, ...children].reduce((sum, of) => sum + own(of), 0) / TICKS * 1e6;
+}
+
+/** Resident memory of a process, in KiB. */
+export function resident(pid) {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]);
+}
+
+/** Since the server started: time in scripts, in microseconds, and commands that scripts and workers sent. */
+export async function redisWork(redis) {
+  const work = { micros: 0, commands: 0 };
+  for (const [, name, calls, usec] of (await redis.info('commandstats')).matchAll(/^cmdstat_([^:]+):calls=(\d+),usec=(\d+)/gm)) {
+    if (name === 'evalsha') work.micros += Number(usec);
+    // What the benchmark itself asks.
+    if (!['info', 'zcard', 'evalsha'].includes(name)) work.commands += Number(calls);
+  }
+  return work;
+}
+
+export const completed = (redis) => redis.zcard('bull:bench:completed');
+
+/** Adds `count` jobs of about 120 bytes. */
+export async function preload(queue, count) {
+  for (let at = 0; at < count; at += 1000) {
+    await queue.addBulk(Array.from({ length: Math.min(1000, count - at) }, (_, n) => (
+      { name: 'paint', data: { wall: at + n, color: 'eggshell white', layers: 2, room: 'the one that looks out on the garden' } })));
+  }
+}
+
+export function percentile(values, part) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))];
+}
+
+export const median = (values) => percentile(values, 0.5);
+export const rounded = (value) => Number(value.toFixed(3));
+
+/** The median of each figure over the runs. */
+export function medians(runs) {
+  return Object.fromEntries(Object.keys(runs[0]).map((key) => [key, rounded(median(runs.map((run) => run[key])))]));
+}
+
+export const cores = cpus().length;

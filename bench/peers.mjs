@@ -1,0 +1,42 @@
+// The workers that are compared. Each is a process that works the queue `bench` until it is told to end.
+
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const target = process.env.CARGO_TARGET_DIR ?? join(here, '../target');
+
+const start = (program, args) => spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+
+/** Starts `toril serve`; `options` are further lines of the queue's section. */
+export function toril({ port, dir }, concurrency, options = '', fixture = 'fixture_noop') {
+  const processor = join(target, `wasm32-wasip2/processor/${fixture}.wasm`);
+  const config = join(dir, 'toril.toml');
+  writeFileSync(config, `redis = "redis://127.0.0.1:${port}"\n[runtime]\ncache_dir = "${dir}/cache"\n` +
+    `[queues.bench]\nprocessor = "${processor}"\nconcurrency = ${concurrency}\n${options}\n`);
+  return start(join(target, 'release/toril'), ['serve', '--config', config, '--log', 'error']);
+}
+
+const node = (kind) => ({ port }, concurrency) =>
+  start(process.execPath, ['--no-warnings', join(here, 'worker.mjs'), String(port), String(concurrency), kind]);
+
+/** How each peer starts, which share of the jobs it gets (a slow one needs fewer), and its highest concurrency. */
+export const peers = {
+  toril: { start: (place, c) => toril(place, c), share: 1 },
+  'toril-reuse': { start: (place, c) => toril(place, c, 'reuse = { jobs = 1000000 }'), share: 1 },
+  'node-inline': { start: node('inline'), share: 1 },
+  'rust-official': {
+    start: ({ port }, c) => start(join(target, 'release/bench-official'), [String(port), String(c)]), share: 1 },
+  'node-sandbox-process': { start: node('process'), share: 0.1, most: 50 },
+  'node-sandbox-thread': { start: node('thread'), share: 0.1, most: 50 },
+};
+
+/** Ends a worker and waits until it is gone. */
+export async function stop(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  await gone;
+}

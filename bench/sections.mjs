@@ -1,0 +1,221 @@
+// What is measured. Each section takes the settings, runs its peers interleaved and returns its figures.
+
+import { execFileSync } from 'node:child_process';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  FlowProducer, QueueEvents, completed, cpu, medians, pause, percentile, place, preload, redisWork, resident,
+  rounded, until,
+} from './measure.mjs';
+import { peers, stop, toril } from './peers.mjs';
+
+/** Counted from here on: starting up is not what is measured. */
+const WARM = 100;
+
+const tell = (text) => console.error(text);
+
+/** Runs `action` for each case, `rounds` times, interleaved; returns the medians by case. */
+async function interleaved(rounds, cases, action) {
+  const runs = {};
+  for (let round = 1; round <= rounds; round++) {
+    for (const name of cases) {
+      const result = await action(name);
+      (runs[name] ??= []).push(result);
+      const shown = Object.entries(result).map(([key, value]) => `${key} ${rounded(value)}`).join(', ');
+      tell(`round ${round} of ${rounds}: ${name}: ${shown}`);
+    }
+  }
+  return Object.fromEntries(Object.entries(runs).map(([name, some]) => [name, medians(some)]));
+}
+
+/** Lets workers run from the first jobs on until `count` more are completed. */
+async function work({ redis, redisPid }, children, count, warm = WARM) {
+  const start = await completed(redis);
+  await until('the first jobs complete', async () => (await completed(redis)) >= start + warm);
+  const workers = () => children.reduce((sum, child) => sum + cpu(child.pid), 0);
+  const [workBefore, from, begin, workerFrom, redisFrom] =
+    [await redisWork(redis), await completed(redis), process.hrtime.bigint(), workers(), cpu(redisPid)];
+  await until('all jobs complete', async () => (await completed(redis)) >= start + count);
+  const micros = Number(process.hrtime.bigint() - begin) / 1e3;
+  const [workerMicros, redisMicros, done] = [workers() - workerFrom, cpu(redisPid) - redisFrom, (await completed(redis)) - from];
+  const work = await redisWork(redis);
+  return {
+    jobsPerSecond: done / micros * 1e6,
+    workerCpuMicros: workerMicros / done,
+    redisCpuMicros: redisMicros / done,
+    redisScriptMicros: (work.micros - workBefore.micros) / done,
+    redisCommands: (work.commands - workBefore.commands) / done,
+    redisBusy: redisMicros / micros,
+  };
+}
+
+/** The same preloaded jobs through each peer, by concurrency. */
+export async function throughput({ rounds, jobs, concurrencies, wanted }) {
+  const here = await place();
+  const cases = concurrencies.flatMap((c) => wanted.filter((name) => c <= (peers[name].most ?? Infinity)).map((name) => `${name} c${c}`));
+  const figures = await interleaved(rounds, cases, async (name) => {
+    const [peer, c] = [name.split(' ')[0], Number(name.split(' c')[1])];
+    const count = Math.max(500, Math.round(jobs * peers[peer].share * (c === 1 ? 0.5 : 1)));
+    await here.queue.obliterate({ force: true });
+    await preload(here.queue, count);
+    const child = peers[peer].start(here, c);
+    const result = await work(here, [child], count);
+    await stop(child);
+    return result;
+  });
+  await here.close();
+  const results = {};
+  for (const [name, figure] of Object.entries(figures)) {
+    const [peer, c] = name.split(' c');
+    (results[peer] ??= {})[c] = figure;
+  }
+  return results;
+}
+
+/** From `add` to the event `completed`, one job at a time on an idle queue, as a producer sees it. */
+export async function latency({ rounds, wanted }) {
+  const [here, samples] = [await place(), 300];
+  const events = new QueueEvents('bench', { connection: here.connection });
+  await events.waitUntilReady();
+  const waiting = new Map();
+  events.on('completed', ({ jobId }) => waiting.get(jobId)?.());
+  const one = async (id) => {
+    const begin = performance.now();
+    const done = new Promise((resolve) => waiting.set(id, resolve));
+    await here.queue.add('paint', { wall: 1 }, { jobId: id });
+    await done;
+    waiting.delete(id);
+    return performance.now() - begin;
+  };
+  let number = 0;
+  const figures = await interleaved(rounds, wanted.filter((name) => !name.includes('sandbox')), async (name) => {
+    const child = peers[name].start(here, 50);
+    for (let n = 0; n < 50; n++) await one(`job-${number++}`);
+    const times = [];
+    for (let n = 0; n < samples; n++) times.push(await one(`job-${number++}`));
+    await stop(child);
+    return { p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99) };
+  });
+  await events.close();
+  await here.close();
+  return figures;
+}
+
+/** One execution inside the host, without a queue (criterion; microseconds). */
+export function execution() {
+  const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+  const output = execFileSync(process.env.CARGO ?? 'cargo', ['bench', '-p', 'toril', '--bench', 'execution'],
+    { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  const lines = output.matchAll(/^execution (\w+): p50 ([\d.]+) us, p99 ([\d.]+) us$/gm);
+  return Object.fromEntries([...lines].map(([, name, p50, p99]) => [name, { p50Us: Number(p50), p99Us: Number(p99) }]));
+}
+
+/** An idle host: resident memory and processor time; and what each of 1,000 waiting guests adds. */
+export async function memory() {
+  const [here, guests, idleSeconds] = [await place(), 1000, 10];
+  const waiting = async () => {
+    const child = toril(here, guests, '', 'fixture_misbehaving');
+    await until('the host waits', async () => (await here.redis.client('LIST')).includes('cmd=bzpopmin'));
+    await pause(2000);
+    return child;
+  };
+  // The first one compiles; the compiler's memory is not what is asked for.
+  const first = await waiting();
+  const compiledMib = resident(first.pid) / 1024;
+  await stop(first);
+  const child = await waiting();
+  const idleMib = resident(child.pid) / 1024;
+  const before = cpu(child.pid);
+  await pause(idleSeconds * 1000);
+  const idleCpuMsPerSecond = (cpu(child.pid) - before) / 1000 / idleSeconds;
+  await here.queue.addBulk(Array.from({ length: guests }, () => ({ name: 'sleep', data: 600_000 })));
+  await until('all guests run', async () => (await here.redis.llen('bull:bench:active')) === guests);
+  await pause(3000);
+  const perGuestKib = (resident(child.pid) - idleMib * 1024) / guests;
+  child.kill('SIGKILL');
+  await here.close();
+  return { idleMib: rounded(idleMib), afterCompilingMib: rounded(compiledMib), idleCpuMsPerSecond: rounded(idleCpuMsPerSecond), perGuestKib: rounded(perGuestKib) };
+}
+
+/** From starting the process to the first completed job. Toril's compiled code is in its cache. */
+export async function startup({ rounds }) {
+  const here = await place();
+  const first = async (name) => {
+    await here.queue.obliterate({ force: true });
+    await preload(here.queue, 1);
+    const begin = performance.now();
+    const child = peers[name].start(here, 50);
+    await until('the first job completes', async () => (await completed(here.redis)) >= 1);
+    const ms = performance.now() - begin;
+    await stop(child);
+    return { ms };
+  };
+  await first('toril');
+  const figures = await interleaved(rounds, ['toril', 'node-inline', 'rust-official'], first);
+  await here.close();
+  return figures;
+}
+
+/** Throughput while so many jobs wait. */
+export async function growth({ rounds, waiting }) {
+  const places = {};
+  for (const count of waiting) {
+    places[count] = await place();
+    tell(`adding ${count} jobs`);
+    await preload(places[count].queue, count);
+  }
+  const share = 5000;
+  const figures = await interleaved(rounds, waiting.map(String), async (count) => {
+    const here = places[count];
+    const child = peers.toril.start(here, 50);
+    const result = await work(here, [child], share);
+    await stop(child);
+    return result;
+  });
+  for (const here of Object.values(places)) await here.close();
+  return figures;
+}
+
+/** Families of ten children through each peer; and one parent with ever more children. */
+export async function flows({ rounds, children }) {
+  const here = await place();
+  const producer = new FlowProducer({ connection: here.connection });
+  const flow = (count) => ({ name: 'house', queueName: 'bench', data: {},
+    children: Array.from({ length: count }, (_, wall) => ({ name: 'paint', queueName: 'bench', data: { wall } })) });
+  const run = async (peer, flows, jobs) => {
+    await here.queue.obliterate({ force: true });
+    for (let at = 0; at < flows.length; at += 100) await producer.addBulk(flows.slice(at, at + 100));
+    const child = peers[peer].start(here, 50);
+    const result = await work(here, [child], jobs);
+    await stop(child);
+    return result;
+  };
+  const families = 1000;
+  const all = ['toril', 'toril-reuse', 'node-inline'];
+  const byPeer = await interleaved(rounds, all, (peer) => run(peer, Array.from({ length: families }, () => flow(10)), families * 11));
+  const cases = children.flatMap((count) => ['toril', 'node-inline'].map((peer) => `${peer} ${count}`));
+  const byChildren = await interleaved(rounds, cases, (name) => {
+    const [peer, count] = name.split(' ');
+    return run(peer, [flow(Number(count))], Number(count) + 1);
+  });
+  await producer.close();
+  await here.close();
+  return { families: byPeer, oneParent: byChildren };
+}
+
+/** Several hosts on one queue. */
+export async function scaling({ rounds, jobs }) {
+  const here = await place();
+  const cases = ['toril', 'node-inline'].flatMap((peer) => [1, 2, 4].map((hosts) => `${peer} x${hosts}`));
+  const figures = await interleaved(rounds, cases, async (name) => {
+    const [peer, hosts] = name.split(' x');
+    await here.queue.obliterate({ force: true });
+    await preload(here.queue, jobs);
+    const children = Array.from({ length: Number(hosts) }, () => peers[peer].start(here, 50));
+    const result = await work(here, children, jobs);
+    await Promise.all(children.map(stop));
+    return result;
+  });
+  await here.close();
+  return figures;
+}

@@ -1,0 +1,98 @@
+//! What one execution costs inside the host, without a queue: from the store to the outcome.
+//!
+//! Criterion compares with the run before; the lines `execution ...` are what `make bench` reads.
+
+use std::hint::black_box;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use toril::execution::{Outcome, execute};
+use toril::imports::Task;
+use toril::queue::Job;
+use toril::runtime::{Processor, Reuse, Rights, Runtime, RuntimeOptions};
+
+const SAMPLES: usize = 20_000;
+const DATA: &str = r#"{"wall":1,"color":"eggshell white","layers":2,"room":"the one that looks out on the garden"}"#;
+
+struct Subject {
+    name: &'static str,
+    runtime: Arc<Runtime>,
+    processor: Processor,
+    rights: Arc<Rights>,
+}
+
+impl Subject {
+    async fn new(name: &'static str, reuse: Option<Reuse>) -> anyhow::Result<Self> {
+        let options = RuntimeOptions {
+            executions_max: 10,
+            idle_max: 10,
+            ..RuntimeOptions::default()
+        };
+        let runtime = Arc::new(Runtime::new(&options)?);
+        let rights = Arc::new(Rights {
+            reuse,
+            ..Rights::default()
+        });
+        let processor = runtime.load(std::fs::read(noop())?, &rights).await?;
+        Ok(Subject {
+            name,
+            runtime,
+            processor,
+            rights,
+        })
+    }
+
+    async fn run(&self, job: Job) -> Outcome {
+        let task = Task::rehearsal(job, Box::new(|_| {}), Arc::default());
+        let execution = execute(&self.runtime, &self.processor, &self.rights, task).await;
+        execution.outcome
+    }
+
+    async fn percentiles(&self) -> [Duration; 2] {
+        let mut times = Vec::with_capacity(SAMPLES);
+        for _ in 0..SAMPLES {
+            let job = Job::rehearsal("paint", DATA);
+            let begin = Instant::now();
+            black_box(self.run(job).await);
+            times.push(begin.elapsed());
+        }
+        times.sort_unstable();
+        [times[SAMPLES / 2], times[SAMPLES / 100 * 99]]
+    }
+}
+
+fn noop() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or("../target".into(), PathBuf::from);
+    target.join("wasm32-wasip2/processor/fixture_noop.wasm")
+}
+
+fn main() -> anyhow::Result<()> {
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let reuse = Reuse {
+        jobs: u32::MAX,
+        age_ms: u64::MAX,
+    };
+    let mut criterion = Criterion::default().configure_from_args();
+    for (name, reuse) in [("fresh", None), ("reuse", Some(reuse))] {
+        let subject = tokio.block_on(Subject::new(name, reuse))?;
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| tokio.block_on(subject.run(Job::rehearsal("paint", DATA))));
+        });
+        let [p50, p99] = tokio.block_on(subject.percentiles());
+        let micros = |time: Duration| time.as_nanos() as f64 / 1e3;
+        writeln!(
+            std::io::stdout(),
+            "execution {}: p50 {:.1} us, p99 {:.1} us",
+            subject.name,
+            micros(p50),
+            micros(p99)
+        )?;
+    }
+    criterion.final_summary();
+    Ok(())
+}
