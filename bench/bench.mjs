@@ -88,24 +88,27 @@ function show(results) {
   if (scaling) table('processes', scaling);
 }
 
-async function main() {
-  const file = join(here, 'results.json');
-  const results = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
-  for (const name of list('SECTIONS', order)) {
-    console.error(`--- ${name}`);
-    results[name] = await sections[name](settings);
-  }
-  const measured = Object.fromEntries(order.filter((name) => results[name]).map((name) => [name, results[name]]));
-  show(measured);
-  console.log();
-  measured.ratios = ratios(measured);
-  for (const [name, value] of Object.entries(measured.ratios)) console.log(`ratio ${name}: ${value.toFixed(2)}`);
+function save(file, measured) {
   const redis = execFileSync('redis-server', ['--version']).toString().match(/v=(\S+)/)[1];
   const machine = { cpu: cpus()[0].model, cores, node: process.version, redis };
-  const { rounds, jobs, concurrencies } = settings;
-  const about = { date: new Date().toISOString().slice(0, 10), machine, rounds, jobs };
-  writeFileSync(file, JSON.stringify({ ...about, ...measured }, null, 1) + '\n');
-  if (measured.throughput) writeFileSync(join(here, 'throughput.svg'), plot(measured.throughput, concurrencies));
+  const about = { date: new Date().toISOString().slice(0, 10), machine, rounds: settings.rounds, jobs: settings.jobs };
+  writeFileSync(file, JSON.stringify({ ...about, ...measured, ratios: ratios(measured) }, null, 1) + '\n');
+}
+
+async function main() {
+  const file = join(here, 'results.json');
+  const before = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
+  const measured = Object.fromEntries(order.filter((name) => before[name]).map((name) => [name, before[name]]));
+  for (const name of list('SECTIONS', order)) {
+    console.error(`--- ${name}`);
+    measured[name] = await sections[name](settings);
+    // Each by itself: a later one that fails takes nothing along.
+    save(file, measured);
+  }
+  show(measured);
+  console.log();
+  for (const [name, value] of Object.entries(ratios(measured))) console.log(`ratio ${name}: ${value.toFixed(2)}`);
+  if (measured.throughput) writeFileSync(join(here, 'throughput.svg'), plot(measured.throughput));
 }
 
 await main();

@@ -10,10 +10,12 @@ const target = process.env.CARGO_TARGET_DIR ?? join(here, '../target');
 
 const start = (program, args) => spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit'] });
 
+let configs = 0;
+
 /** Starts `toril serve`; `options` are further lines of the queue's section. */
 export function toril({ port, dir }, concurrency, options = '', fixture = 'fixture_noop') {
   const processor = join(target, `wasm32-wasip2/processor/${fixture}.wasm`);
-  const config = join(dir, 'toril.toml');
+  const config = join(dir, `toril-${configs++}.toml`);
   writeFileSync(config, `redis = "redis://127.0.0.1:${port}"\n[runtime]\ncache_dir = "${dir}/cache"\n` +
     `[queues.bench]\nprocessor = "${processor}"\nconcurrency = ${concurrency}\n${options}\n`);
   return start(join(target, 'release/toril'), ['serve', '--config', config, '--log', 'error']);

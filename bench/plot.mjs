@@ -3,7 +3,8 @@
 const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [720, 400, 70, 30, 190, 50];
 const COLORS = ['#c0392b', '#e67e22', '#2c7fb8', '#7f8c8d', '#16a085', '#8e44ad'];
 
-export function plot(results, concurrencies) {
+export function plot(results) {
+  const concurrencies = [...new Set(Object.values(results).flatMap((by) => Object.keys(by).map(Number)))].sort((a, b) => a - b);
   const top = Math.max(...Object.values(results).flatMap((by) => Object.values(by).map((r) => r.jobsPerSecond))) * 1.1;
   const x = (c) => LEFT + (WIDTH - LEFT - RIGHT) * concurrencies.indexOf(Number(c)) / Math.max(1, concurrencies.length - 1);
   const y = (rate) => HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * rate / top;

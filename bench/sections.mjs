@@ -28,10 +28,11 @@ async function interleaved(rounds, cases, action) {
   return Object.fromEntries(Object.entries(runs).map(([name, some]) => [name, medians(some)]));
 }
 
-/** Lets workers run from the first jobs on until `count` more are completed. */
-async function work({ redis, redisPid }, children, count, warm = WARM) {
+/** Starts workers and lets them run until `count` more jobs are completed; ends them. */
+async function work({ redis, redisPid }, startAll, count) {
   const start = await completed(redis);
-  await until('the first jobs complete', async () => (await completed(redis)) >= start + warm);
+  const children = startAll();
+  await until('the first jobs complete', async () => (await completed(redis)) >= start + WARM);
   const workers = () => children.reduce((sum, child) => sum + cpu(child.pid), 0);
   const [workBefore, from, begin, workerFrom, redisFrom] =
     [await redisWork(redis), await completed(redis), process.hrtime.bigint(), workers(), cpu(redisPid)];
@@ -39,6 +40,7 @@ async function work({ redis, redisPid }, children, count, warm = WARM) {
   const micros = Number(process.hrtime.bigint() - begin) / 1e3;
   const [workerMicros, redisMicros, done] = [workers() - workerFrom, cpu(redisPid) - redisFrom, (await completed(redis)) - from];
   const work = await redisWork(redis);
+  await Promise.all(children.map(stop));
   return {
     jobsPerSecond: done / micros * 1e6,
     workerCpuMicros: workerMicros / done,
@@ -58,10 +60,7 @@ export async function throughput({ rounds, jobs, concurrencies, wanted }) {
     const count = Math.max(500, Math.round(jobs * peers[peer].share * (c === 1 ? 0.5 : 1)));
     await here.queue.obliterate({ force: true });
     await preload(here.queue, count);
-    const child = peers[peer].start(here, c);
-    const result = await work(here, [child], count);
-    await stop(child);
-    return result;
+    return work(here, () => [peers[peer].start(here, c)], count);
   });
   await here.close();
   const results = {};
@@ -107,7 +106,11 @@ export function execution() {
   const output = execFileSync(process.env.CARGO ?? 'cargo', ['bench', '-p', 'toril', '--bench', 'execution'],
     { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
   const lines = output.matchAll(/^execution (\w+): p50 ([\d.]+) us, p99 ([\d.]+) us$/gm);
-  return Object.fromEntries([...lines].map(([, name, p50, p99]) => [name, { p50Us: Number(p50), p99Us: Number(p99) }]));
+  const figures = Object.fromEntries([...lines].map(([, name, p50, p99]) => [name, { p50Us: Number(p50), p99Us: Number(p99) }]));
+  for (const [, name, threads, rate] of output.matchAll(/^executions (\w+), threads (\d+): (\d+) a second$/gm)) {
+    figures[name][`perSecondOn${threads}`] = Number(rate);
+  }
+  return figures;
 }
 
 /** An idle host: resident memory and processor time; and what each of 1,000 waiting guests adds. */
@@ -167,10 +170,8 @@ export async function growth({ rounds, waiting }) {
   const share = 5000;
   const figures = await interleaved(rounds, waiting.map(String), async (count) => {
     const here = places[count];
-    const child = peers.toril.start(here, 50);
-    const result = await work(here, [child], share);
-    await stop(child);
-    return result;
+    await preload(here.queue, Number(count) - (await here.redis.llen('bull:bench:wait')));
+    return work(here, () => [peers.toril.start(here, 50)], share);
   });
   for (const here of Object.values(places)) await here.close();
   return figures;
@@ -185,10 +186,7 @@ export async function flows({ rounds, children }) {
   const run = async (peer, flows, jobs) => {
     await here.queue.obliterate({ force: true });
     for (let at = 0; at < flows.length; at += 100) await producer.addBulk(flows.slice(at, at + 100));
-    const child = peers[peer].start(here, 50);
-    const result = await work(here, [child], jobs);
-    await stop(child);
-    return result;
+    return work(here, () => [peers[peer].start(here, 50)], jobs);
   };
   const families = 1000;
   const all = ['toril', 'toril-reuse', 'node-inline'];
@@ -211,10 +209,7 @@ export async function scaling({ rounds, jobs }) {
     const [peer, hosts] = name.split(' x');
     await here.queue.obliterate({ force: true });
     await preload(here.queue, jobs);
-    const children = Array.from({ length: Number(hosts) }, () => peers[peer].start(here, 50));
-    const result = await work(here, children, jobs);
-    await Promise.all(children.map(stop));
-    return result;
+    return work(here, () => Array.from({ length: Number(hosts) }, () => peers[peer].start(here, 50)), jobs);
   });
   await here.close();
   return figures;

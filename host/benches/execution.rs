@@ -1,6 +1,6 @@
 //! What one execution costs inside the host, without a queue: from the store to the outcome.
 //!
-//! Criterion compares with the run before; the lines `execution ...` are what `make bench` reads.
+//! Criterion compares with the run before; the lines `execution...` are what `make bench` reads.
 
 use std::hint::black_box;
 use std::io::Write as _;
@@ -64,6 +64,29 @@ impl Subject {
     }
 }
 
+/// Executions per second, on so many threads at once.
+fn per_second(subject: &Subject, threads: usize) -> anyhow::Result<f64> {
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        let run = || -> anyhow::Result<()> {
+            let tokio = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            for _ in 0..SAMPLES {
+                black_box(tokio.block_on(subject.run(Job::rehearsal("paint", DATA))));
+            }
+            Ok(())
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        for thread in running {
+            thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+        }
+        Ok((SAMPLES * threads) as f64 / begin.elapsed().as_secs_f64())
+    })
+}
+
 fn noop() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or("../target".into(), PathBuf::from);
     target.join("wasm32-wasip2/processor/fixture_noop.wasm")
@@ -92,6 +115,14 @@ fn main() -> anyhow::Result<()> {
             micros(p50),
             micros(p99)
         )?;
+        let cores = std::thread::available_parallelism()?.get();
+        for threads in [1, cores] {
+            let rate = per_second(&subject, threads)?;
+            writeln!(
+                std::io::stdout(),
+                "executions {name}, threads {threads}: {rate:.0} a second"
+            )?;
+        }
     }
     criterion.final_summary();
     Ok(())

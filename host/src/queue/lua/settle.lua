@@ -288,7 +288,7 @@ local function start_jobs(room)
   end
   count_in_limiter(limited)
   -- More is waiting: let the next idle worker know.
-  if #jobs > 0 and (call('EXISTS', base .. ':wait') == 1 or call('EXISTS', base .. ':prioritized') == 1) then
+  if #jobs > 0 and call('EXISTS', base .. ':wait', base .. ':prioritized') > 0 then
     call('ZADD', base .. ':marker', 0, '0')
   end
   return jobs
