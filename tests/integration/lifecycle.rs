@@ -1,9 +1,14 @@
 //! Starting, stopping, swapping.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 use tempfile::tempdir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use toril::private_redis::PrivateRedis;
 use toril::queue::{JobState, Queue, Redis};
 
@@ -179,6 +184,73 @@ async fn idle_host_takes_a_new_job_at_once() {
     let id = queue.add(&delayed).await.unwrap();
     reaches(&queue, &id, JobState::Completed).await;
     host.stop().await;
+}
+
+#[tokio::test]
+async fn job_that_comes_behind_a_call_under_way_is_not_forgotten() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let (url, hold) = slow_replies(&redis.server.url()).await;
+    let section = "concurrency = 2\ndrain_delay_ms = 3600000";
+    let section = queue_section("ring", "fixture-misbehaving", section);
+    let mut host = TestHost::spawn(&format!("redis = \"{url}\"\n{section}"), &[]);
+    host.logs("serving").await;
+    let blocked = async || {
+        let clients: String = redis.command(&["INFO", "clients"]).await;
+        clients.contains("blocked_clients:1").then_some(())
+    };
+    let first = add(&queue, "sleep", json!(1000)).await;
+    reaches(&queue, &first, JobState::Active).await;
+    eventually("the host waits for a marker beside its job", blocked).await;
+    hold.send_replace(true);
+    // Redis has settled it and found no other job; the host does not know that yet.
+    reaches(&queue, &first, JobState::Completed).await;
+    let second = add(&queue, "sleep", json!(0)).await;
+    let told = async || blocked().await.is_none().then_some(());
+    eventually("the host is told of the second job", told).await;
+    hold.send_replace(false);
+    reaches(&queue, &second, JobState::Completed).await;
+    host.stop().await;
+}
+
+/// Stands in front of Redis, and can hold back what it answers; not what it answers to those that wait for a
+/// marker.
+async fn slow_replies(redis_url: &str) -> (String, watch::Sender<bool>) {
+    let redis = redis_url.trim_start_matches("redis://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let (hold, held) = watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let redis = TcpStream::connect(&redis).await.unwrap();
+            tokio::spawn(pass_on(client, redis, held.clone()));
+        }
+    });
+    (url, hold)
+}
+
+async fn pass_on(client: TcpStream, redis: TcpStream, mut held: watch::Receiver<bool>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_redis, mut to_redis) = redis.into_split();
+    let waits_for_markers = Arc::new(AtomicBool::new(false));
+    let waits = Arc::clone(&waits_for_markers);
+    tokio::spawn(async move {
+        let mut bytes = vec![0; 1 << 16];
+        while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
+            let blocking = bytes[..count].windows(8).any(|word| word == b"BZPOPMIN");
+            waits.fetch_or(blocking, Ordering::SeqCst);
+            to_redis.write_all(&bytes[..count]).await.unwrap();
+        }
+    });
+    let mut bytes = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = from_redis.read(&mut bytes).await {
+        if !waits_for_markers.load(Ordering::SeqCst) {
+            let _ = held.wait_for(|held| !held).await;
+        }
+        if to_client.write_all(&bytes[..count]).await.is_err() {
+            return;
+        }
+    }
 }
 
 #[tokio::test]
