@@ -191,7 +191,8 @@ async fn job_that_comes_behind_a_call_under_way_is_not_forgotten() {
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;
     let (url, hold) = slow_replies(&redis.server.url()).await;
-    let section = "concurrency = 2\ndrain_delay_ms = 3600000";
+    // So many that a call leaves room: it asks for no more than half of them.
+    let section = "concurrency = 50\ndrain_delay_ms = 3600000";
     let section = queue_section("ring", "fixture-misbehaving", section);
     let mut host = TestHost::spawn(&format!("redis = \"{url}\"\n{section}"), &[]);
     host.logs("serving").await;
