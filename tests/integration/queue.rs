@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::json;
 use toril::queue::{
     Attempt, DependenciesQuery, DependencyKinds, ErrorCode, Fetch, FlowOptions, Job, JobState,
-    KeepJobs, Moved, Page, Queue, QueueError, Settlement, SettlementKind, parse_flow,
+    KeepJobs, Moved, Page, Queue, QueueError, Settlement, SettlementKind, now_ms, parse_flow,
 };
 
 use crate::harness::{TestRedis, add, new_job};
@@ -129,6 +129,28 @@ async fn job_is_settled_once() {
     assert!(settled.results[0].is_ok());
     assert!(settled.results[1].is_err());
     assert!(queue.settle_one(completed(&jobs[0])).await.is_err());
+}
+
+#[tokio::test]
+async fn age_of_what_is_kept_may_be_a_part_of_a_second() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for n in 0..2 {
+        add(&queue, "any", json!(n)).await;
+    }
+    let jobs = take(&queue, 2, 0).await;
+    queue.settle_one(completed(&jobs[0])).await.unwrap();
+    let settled_at = now_ms();
+    while now_ms() < settled_at + 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut last = completed(&jobs[1]);
+    if let SettlementKind::Completed { keep, .. } = &mut last.kind {
+        keep.age_s = Some(0.0015);
+    }
+    queue.settle_one(last).await.unwrap();
+    assert!(queue.job(&jobs[0].id).await.unwrap().is_none());
+    assert!(queue.job(&jobs[1].id).await.unwrap().is_some());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ local jobs = {}
 -- First taken is last in `active`: the reply keeps processing order.
 for i = #ids, 1, -1 do
   local key = base .. ':' .. ids[i]
-  if call('GET', key .. ':lock') == token then
+  if call('GET', key .. ':lock') == token and call('HEXISTS', key, 'name') == 1 then
     call('PEXPIRE', key .. ':lock', lock_ms)
     jobs[#jobs + 1] = ids[i]
     jobs[#jobs + 1] = call('HGETALL', key)

@@ -318,7 +318,7 @@ local function settle_entries()
   end
   for kind, rules in pairs(retention) do
     for rule in pairs(rules) do
-      local count, age, limit = string.match(rule, '^(%d*),(%d*),(%d*)$')
+      local count, age, limit = string.match(rule, '^([^,]*),([^,]*),([^,]*)$')
       retain_finished(base, kind, now, tonumber(count), tonumber(age), tonumber(limit))
     end
   end

@@ -1,4 +1,4 @@
--- Taking jobs: shared by settle-and-fetch and by the recovery of a lost reply.
+-- Taking jobs from the head of the line.
 
 -- Moves up to `want` ids from the head of the line to active and returns them in processing order.
 local function move_to_active(base, want)
