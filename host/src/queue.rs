@@ -16,6 +16,7 @@ mod job;
 mod keys;
 mod locks;
 mod options;
+mod reader;
 mod remove;
 mod scheduler;
 mod sentinel;

@@ -123,7 +123,8 @@ pub(super) async fn add_entries<'a>(
     let Some(first) = entries.clone().next() else {
         return Ok(Vec::new());
     };
-    let mut call = script!("add", "parent", "remove", "store", "deduplication").key(first.base);
+    let mut call =
+        script!("add", "line", "parent", "remove", "store", "deduplication").key(first.base);
     for Entry {
         base,
         job,

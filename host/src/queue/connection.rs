@@ -9,8 +9,8 @@ use redis::aio::{
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisFuture,
-    TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
+    RedisFuture, Script, ServerErrorKind, TlsCertificates, Value,
 };
 
 use super::QueueError;
@@ -138,6 +138,24 @@ impl Redis {
     /// The shared connection. Cheap to call; never send a blocking command on it.
     pub fn shared(&self) -> impl ConnectionLike + Clone + Send + Sync + use<> {
         self.shared.clone()
+    }
+
+    /// Runs a script that replies with one string, loading it where Redis does not know it. For the hot path: the
+    /// command is written once, without a copy of each argument.
+    pub(super) async fn run(&self, script: &Script, call: &Cmd) -> Result<Vec<u8>, QueueError> {
+        let mut connection = self.shared();
+        let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
+        let reply = match call.query_async(&mut connection).await {
+            Err(error) if error.kind() == unknown => {
+                script.load_async(&mut connection).await?;
+                call.query_async(&mut connection).await?
+            }
+            reply => reply?,
+        };
+        match reply {
+            Value::BulkString(bytes) => Ok(bytes),
+            _ => Err(QueueError::Reply("script")),
+        }
     }
 
     /// Refuses a prefix whose queues a cluster would spread over its nodes.
@@ -272,16 +290,27 @@ pub fn redacted(url: &str) -> String {
     }
 }
 
+/// The beginning of a call of a script that knows its queue by one key; its arguments are yet to come.
+pub(super) fn script_call(script: &Script, key: &str) -> Cmd {
+    let mut call = redis::cmd("EVALSHA");
+    call.arg(script.get_hash()).arg(1).arg(key);
+    call
+}
+
 /// Joins library files and a script into one static [`redis::Script`], loaded on first use and again
-/// whenever Redis forgot it.
+/// whenever Redis forgot it. Libraries behind a semicolon go into a function `rarely(context)`, which the script
+/// calls when it needs them: making the functions of all libraries costs as much as settling a job.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! lua_script {
-    ($name:literal $(, $lib:literal)*) => {{
+    ($name:literal $(, $lib:literal)* $(; $($rare:literal),*)?) => {{
         static SCRIPT: std::sync::LazyLock<redis::Script> = std::sync::LazyLock::new(|| {
             redis::Script::new(concat!(
                 include_str!("lua/lib/queue.lua"),
                 $(include_str!(concat!("lua/lib/", $lib, ".lua")),)*
+                $("local function rarely(context)\n",
+                $(include_str!(concat!("lua/lib/", $rare, ".lua")),)*
+                "end\n",)?
                 include_str!(concat!("lua/", $name, ".lua")),
             ))
         });

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::Value;
-
-use super::{JobOptions, QueueError, now_ms};
+use super::{JobOptions, now_ms};
 
 /// A job that this worker took and holds the lock of. JSON stays text.
 #[derive(Debug, Clone)]
@@ -78,14 +76,14 @@ impl Job {
         }
     }
 
-    /// Reads an id and a hash: names and values in turn, where a later value replaces an earlier one.
-    pub(super) fn from_reply(id: Value, hash: Value, token: &Arc<str>) -> Result<Self, QueueError> {
-        let malformed = || QueueError::Reply("job");
-        let Value::Array(hash) = hash else {
-            return Err(malformed());
-        };
+    /// Reads an id and the fields of a hash.
+    pub(super) fn from_hash<'a>(
+        id: &[u8],
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        token: &Arc<str>,
+    ) -> Self {
         let mut job = Job {
-            id: field(id).map(text).ok_or_else(malformed)?.into(),
+            id: text(id).into(),
             token: Arc::clone(token),
             attempts_started: 0,
             timestamp: 0,
@@ -93,37 +91,42 @@ impl Job {
             ..Job::rehearsal("", "{}")
         };
         let mut older_count = None;
-        let mut hash = hash.into_iter();
-        while let (Some(name), Some(value)) = (hash.next(), hash.next()) {
-            let (Value::BulkString(name), Some(value)) = (name, field(value)) else {
-                continue;
-            };
-            match &*name {
+        for (name, value) in fields {
+            match name {
                 b"name" => job.name = text(value),
-                b"data" => job.data = value,
+                b"data" => job.data = value.to_vec(),
                 b"opts" => job.opts_json = text(value),
-                b"timestamp" => job.timestamp = number(&value),
-                b"delay" => job.delay_ms = number(&value),
-                b"priority" => job.priority = number(&value),
+                b"timestamp" => job.timestamp = number(value),
+                b"delay" => job.delay_ms = number(value),
+                b"priority" => job.priority = number(value),
                 b"progress" => job.progress = text(value),
-                b"atm" => job.attempts_made = number(&value),
-                b"ats" => job.attempts_started = number(&value),
-                b"stc" => job.stalled_counter = number(&value),
+                b"atm" => job.attempts_made = number(value),
+                b"ats" => job.attempts_started = number(value),
+                b"stc" => job.stalled_counter = number(value),
                 b"parentKey" => job.parent_key = Some(text(value)),
                 b"parent" => job.parent = Some(text(value)),
                 b"rjk" => job.scheduler = Some(text(value)),
                 b"defa" => job.deferred_failure = Some(text(value)),
                 b"stacktrace" => job.stacktrace = Some(text(value)),
-                b"processedOn" => job.processed_on = number(&value),
+                b"processedOn" => job.processed_on = number(value),
                 b"torilVersion" => job.version = Some(text(value)),
-                b"attemptsMade" => older_count = Some(number(&value)),
+                b"attemptsMade" => older_count = Some(number(value)),
                 _ => {}
             }
         }
         // Jobs of BullMQ before 5 counted in `attemptsMade`.
         job.attempts_made = older_count.unwrap_or(job.attempts_made);
         job.options = JobOptions::parse(&job.opts_json);
-        Ok(job)
+        job
+    }
+
+    /// Notes what the script that took the job wrote after it had read it.
+    pub(super) fn note_start(&mut self, now_ms: u64, pin: Option<&str>) {
+        self.attempts_started = self.attempts_started.saturating_add(1);
+        self.processed_on = now_ms;
+        if self.version.is_none() {
+            self.version = pin.map(str::to_owned);
+        }
     }
 
     /// The job as BullMQ's `job.toJSON()` shows it, as far as a worker knows it.
@@ -149,18 +152,8 @@ impl Job {
     }
 }
 
-fn field(value: Value) -> Option<Vec<u8>> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::Int(number) => Some(number.to_string().into_bytes()),
-        Value::SimpleString(text) => Some(text.into_bytes()),
-        _ => None,
-    }
-}
-
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Reads a number the way BullMQ does: what is none counts as 0.
@@ -179,39 +172,33 @@ fn number<T: TryFrom<u64> + Default>(bytes: &[u8]) -> T {
 mod tests {
     use super::*;
 
-    fn bulk(text: &str) -> Value {
-        Value::BulkString(text.as_bytes().to_vec())
-    }
-
     #[test]
     fn broken_fields_do_not_lose_the_job() {
-        let hash = vec![
-            bulk("name"),
-            bulk("paint"),
-            bulk("data"),
-            Value::BulkString(vec![0xff]),
-            bulk("opts"),
-            bulk("nope"),
-            bulk("progress"),
-            Value::BulkString(vec![0xfe]),
-            bulk("ats"),
-            bulk("3"),
-            bulk("ats"),
-            bulk("many"),
-            bulk("custom"),
-            Value::Nil,
-            bulk("half"),
+        let hash: [(&[u8], &[u8]); 7] = [
+            (b"name", b"paint"),
+            (b"data", &[0xff]),
+            (b"opts", b"nope"),
+            (b"progress", &[0xfe]),
+            (b"ats", b"many"),
+            (b"stc", b"2.0"),
+            (b"custom", b""),
         ];
-        let job = Job::from_reply(bulk("1"), Value::Array(hash), &"t:0".into()).unwrap();
+        let mut job = Job::from_hash(b"1", hash.into_iter(), &"t:0".into());
         assert_eq!((&*job.id, &*job.name, job.attempts_made), ("1", "paint", 0));
-        assert_eq!(job.data, [0xff]);
+        assert_eq!((&*job.data, &*job.progress), (&[0xff][..], "\u{fffd}"));
+        assert_eq!((job.attempts_started, job.stalled_counter), (0, 2));
         assert_eq!(job.options, JobOptions::default());
+        job.note_start(7, Some("sha256:1"));
+        assert_eq!((job.attempts_started, job.processed_on), (1, 7));
+        assert_eq!(job.version.as_deref(), Some("sha256:1"));
     }
 
     #[test]
-    fn reply_without_an_id_is_an_error() {
-        let hash = || Value::Array(vec![]);
-        assert!(Job::from_reply(Value::Nil, hash(), &"t:0".into()).is_err());
-        assert!(Job::from_reply(bulk("1"), Value::Nil, &"t:0".into()).is_err());
+    fn pinned_job_keeps_its_version() {
+        let hash: [(&[u8], &[u8]); 2] = [(b"torilVersion", b"sha256:1"), (b"ats", b"3")];
+        let mut job = Job::from_hash(b"1", hash.into_iter(), &"t:0".into());
+        job.note_start(7, Some("sha256:2"));
+        assert_eq!(job.version.as_deref(), Some("sha256:1"));
+        assert_eq!(job.attempts_started, 4);
     }
 }

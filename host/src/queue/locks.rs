@@ -26,7 +26,7 @@ impl Queue {
         interval_ms: u64,
         stalled_max: u32,
     ) -> Result<Vec<String>, QueueError> {
-        let mut call = script!("recover_stalled").key(self.keys.base());
+        let mut call = script!("recover_stalled", "line").key(self.keys.base());
         call.arg(now_ms()).arg(interval_ms).arg(stalled_max);
         Ok(call.invoke_async(&mut self.redis.shared()).await?)
     }

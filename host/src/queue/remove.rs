@@ -8,7 +8,7 @@ impl Queue {
     /// Removes a job and, unless told otherwise, its children. When one of them is being worked on,
     /// nothing is removed.
     pub async fn remove(&self, id: &str, with_children: bool) -> Result<(), QueueError> {
-        let script = script!("remove_job", "parent", "remove");
+        let script = script!("remove_job", "line", "parent", "remove");
         let mut call = script.key(self.keys.base());
         call.arg(id).arg(u8::from(with_children));
         match call.invoke_async(&mut self.redis.shared()).await? {
@@ -20,7 +20,7 @@ impl Queue {
 
     /// Removes the children of a job that are neither active nor finished; returns how many.
     pub async fn remove_unprocessed_children(&self, id: &str) -> Result<u64, QueueError> {
-        let script = script!("remove_unprocessed_children", "parent", "remove");
+        let script = script!("remove_unprocessed_children", "line", "parent", "remove");
         Ok(script
             .key(self.keys.base())
             .arg(id)
@@ -32,7 +32,7 @@ impl Queue {
     /// error, as in BullMQ.
     pub async fn remove_child_dependency(&self, id: &str) -> Result<bool, QueueError> {
         const COMMAND: &str = "removeChildDependency";
-        let script = script!("remove_child_dependency", "parent", "remove");
+        let script = script!("remove_child_dependency", "line", "parent", "remove");
         match script
             .key(self.keys.base())
             .arg(id)
@@ -58,7 +58,7 @@ impl Queue {
             let opts: serde_json::Value = serde_json::from_str(record.get("opts")?).ok()?;
             opts.get("lifo")?.as_bool()
         });
-        let mut call = script!("retry_job").key(self.keys.base());
+        let mut call = script!("retry_job", "line").key(self.keys.base());
         call.arg(id).arg(state).arg(u8::from(lifo.unwrap_or(false)));
         self.in_state(
             call.invoke_async(&mut self.redis.shared()).await?,
@@ -70,7 +70,7 @@ impl Queue {
 
     /// Makes a delayed job wait no longer.
     pub async fn promote(&self, id: &str) -> Result<(), QueueError> {
-        let script = script!("promote_job");
+        let script = script!("promote_job", "line");
         let code = script
             .key(self.keys.base())
             .arg(id)

@@ -46,7 +46,7 @@ impl Queue {
             return Ok(None);
         };
         schedule.write(&mut opts, scheduler, next, now);
-        let mut call = script!("advance_scheduler", "store").key(self.keys.base());
+        let mut call = script!("advance_scheduler", "line", "store").key(self.keys.base());
         call.arg(now)
             .arg(scheduler)
             .arg(current)

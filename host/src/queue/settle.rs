@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use redis::{FromRedisValue, Value};
+use redis::Cmd;
 
+use super::connection::script_call;
+use super::reader::Reader;
 use super::{Job, KeepJobs, Queue, QueueError, now_ms, script};
 
 /// What becomes of one job.
@@ -132,16 +134,11 @@ impl Queue {
         settlements: &[Settlement],
         fetch: &Fetch,
     ) -> Result<Settled, QueueError> {
-        let script = script!(
-            "settle",
-            "parent",
-            "remove",
-            "store",
-            "deduplication",
-            "take"
-        );
-        let mut call = script.key(self.keys.base());
-        call.arg(now_ms())
+        let script =
+            script!("settle"; "line", "parent", "remove", "store", "deduplication", "outcomes");
+        let now = now_ms();
+        let mut call = script_call(script, self.keys.base());
+        call.arg(now)
             .arg(fetch.worker.as_deref().unwrap_or_default())
             .arg(fetch.lock_ms)
             .arg(fetch.want)
@@ -150,11 +147,14 @@ impl Queue {
             .arg(optional(fetch.limiter.map(|limiter| limiter.duration_ms)))
             .arg(optional(fetch.metrics_points))
             .arg(fetch.pin.as_deref().unwrap_or_default());
-        for settlement in settlements {
-            push_entry(&mut call, settlement);
+        push_groups(&mut call, settlements);
+        let reply = self.redis.run(script, &call).await?;
+        let settled = read_settled(&reply, settlements, &fetch.token);
+        let mut settled = settled.ok_or(QueueError::Reply("settle"))?;
+        for job in &mut settled.jobs {
+            job.note_start(now, fetch.pin.as_deref());
         }
-        let reply: Value = call.invoke_async(&mut self.redis.shared()).await?;
-        read_reply(reply, settlements, &fetch.token)
+        Ok(settled)
     }
 
     /// Settles one job at once and takes none: for a job that a processor moves itself.
@@ -178,69 +178,105 @@ impl Queue {
 
     /// Finds the jobs that a settle-and-fetch call took whose reply was lost.
     pub async fn reclaim(&self, fetch: &Fetch) -> Result<Vec<Job>, QueueError> {
-        let mut call = script!("reclaim").key(self.keys.base());
+        let script = script!("reclaim");
+        let mut call = script_call(script, self.keys.base());
         call.arg(&*fetch.token).arg(fetch.lock_ms);
-        let jobs: Vec<Value> = call.invoke_async(&mut self.redis.shared()).await?;
-        read_jobs(jobs, &fetch.token)
+        let reply = self.redis.run(script, &call).await?;
+        read_jobs(&mut Reader(&reply), &fetch.token).ok_or(QueueError::Reply("reclaim"))
     }
 }
 
-/// Writes the seven values that `lua/settle.lua` reads per entry.
-fn push_entry(call: &mut redis::ScriptInvocation<'_>, settlement: &Settlement) {
-    let mut entry = |kind: &str, value: &str, made: Option<u32>, option: &str, stack: &str| {
-        call.arg(kind)
-            .arg(&*settlement.job_id)
-            .arg(&*settlement.token)
-            .arg(value);
-        // A number is written without a text of its own; none is an empty one.
-        match made {
-            Some(made) => call.arg(made),
-            None => call.arg(""),
+/// A settlement in the words of `lua/settle.lua`.
+struct Entry<'a> {
+    kind: &'static str,
+    option: String,
+    made: Option<u32>,
+    value: &'a str,
+    /// All but jobs that completed have one.
+    stack: Option<&'a str>,
+    settlement: &'a Settlement,
+}
+
+impl<'a> Entry<'a> {
+    fn new(settlement: &'a Settlement) -> Self {
+        let entry = |kind, option| Entry {
+            kind,
+            option,
+            made: None,
+            value: "",
+            stack: Some(""),
+            settlement,
         };
-        call.arg(option).arg(stack);
-    };
-    match &settlement.kind {
-        SettlementKind::Completed {
-            value,
-            attempts_made,
-            keep,
-        } => entry("completed", value, Some(*attempts_made), &rule(keep), ""),
-        SettlementKind::Failed {
-            attempt,
-            attempts,
-            keep,
-        } => {
-            let kind = match attempt.made >= *attempts {
-                true => "exhausted",
-                false => "failed",
+        let failed = |kind, option, attempt: &'a Attempt| Entry {
+            made: Some(attempt.made),
+            value: &attempt.reason,
+            stack: Some(&attempt.stacktrace),
+            ..entry(kind, option)
+        };
+        match &settlement.kind {
+            SettlementKind::Completed {
+                value,
+                attempts_made,
+                keep,
+            } => Entry {
+                made: Some(*attempts_made),
+                value,
+                stack: None,
+                ..entry("completed", rule(keep))
+            },
+            SettlementKind::Failed {
+                attempt,
+                attempts,
+                keep,
+            } => match attempt.made >= *attempts {
+                true => failed("exhausted", rule(keep), attempt),
+                false => failed("failed", rule(keep), attempt),
+            },
+            SettlementKind::Retry { attempt, lifo } => {
+                let push = if *lifo { "RPUSH" } else { "LPUSH" };
+                failed("retry", push.to_owned(), attempt)
+            }
+            SettlementKind::Delayed { delay_ms, attempt } => {
+                let delay = delay_ms.to_string();
+                match attempt {
+                    Some(attempt) => failed("delayed", delay, attempt),
+                    None => entry("delayed", delay),
+                }
+            }
+            SettlementKind::Wait => entry("wait", String::new()),
+            SettlementKind::WaitingChildren { child } => {
+                entry("waiting-children", child.clone().unwrap_or_default())
+            }
+        }
+    }
+
+    fn belongs_with(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.settlement.token == other.settlement.token
+            && self.option == other.option
+    }
+}
+
+/// Writes what neighbours have in common once: each value costs Redis some 0.2 µs.
+fn push_groups(call: &mut Cmd, settlements: &[Settlement]) {
+    let entries: Vec<Entry<'_>> = settlements.iter().map(Entry::new).collect();
+    for group in entries.chunk_by(Entry::belongs_with) {
+        let [first, ..] = group else { continue };
+        call.arg(first.kind)
+            .arg(group.len())
+            .arg(&*first.settlement.token)
+            .arg(&first.option);
+        for entry in group {
+            call.arg(&*entry.settlement.job_id);
+            // A number is written without a text of its own; none is an empty one.
+            match entry.made {
+                Some(made) => call.arg(made),
+                None => call.arg(""),
             };
-            let Attempt {
-                made,
-                reason,
-                stacktrace,
-            } = attempt;
-            entry(kind, reason, Some(*made), &rule(keep), stacktrace);
-        }
-        SettlementKind::Retry { attempt, lifo } => {
-            let push = if *lifo { "RPUSH" } else { "LPUSH" };
-            let Attempt {
-                made,
-                reason,
-                stacktrace,
-            } = attempt;
-            entry("retry", reason, Some(*made), push, stacktrace);
-        }
-        SettlementKind::Delayed { delay_ms, attempt } => {
-            let (made, reason, stack) = match attempt {
-                Some(attempt) => (Some(attempt.made), &*attempt.reason, &*attempt.stacktrace),
-                None => (None, "", ""),
-            };
-            entry("delayed", reason, made, &delay_ms.to_string(), stack);
-        }
-        SettlementKind::Wait => entry("wait", "", None, "", ""),
-        SettlementKind::WaitingChildren { child } => {
-            let child = child.as_deref().unwrap_or_default();
-            entry("waiting-children", "", None, child, "");
+            call.arg(entry.value);
+            if let Some(stack) = entry.stack {
+                call.arg(stack);
+            }
         }
     }
 }
@@ -258,51 +294,40 @@ fn optional(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-fn read_reply(
-    reply: Value,
-    settlements: &[Settlement],
-    token: &Arc<str>,
-) -> Result<Settled, QueueError> {
-    let malformed = || QueueError::Reply("settle");
-    let Value::Array(parts) = reply else {
-        return Err(malformed());
+fn read_settled(reply: &[u8], settlements: &[Settlement], token: &Arc<str>) -> Option<Settled> {
+    let reader = &mut Reader(reply);
+    let [4, codes] = [reader.array()?, reader.array()?] else {
+        return None;
     };
-    let [
-        Value::Array(codes),
-        Value::Array(jobs),
-        limited,
-        next_delayed,
-    ] = <[Value; 4]>::try_from(parts).map_err(|_| malformed())?
-    else {
-        return Err(malformed());
-    };
-    if codes.len() != settlements.len() {
-        return Err(malformed());
+    if codes != settlements.len() {
+        return None;
     }
-    let results = codes
-        .into_iter()
-        .zip(settlements)
-        .map(|(code, settlement)| read_code(code, settlement));
-    let number = |value| u64::from_redis_value(value).map_err(|_| malformed());
-    Ok(Settled {
-        results: results.collect(),
-        jobs: read_jobs(jobs, token)?,
-        limited_ms: number(limited)?,
-        next_delayed_ms: Some(number(next_delayed)?).filter(|due| *due > 0),
+    let results = settlements
+        .iter()
+        .map(|settlement| Some(read_code(reader.int()?, settlement)))
+        .collect::<Option<_>>()?;
+    Some(Settled {
+        results,
+        jobs: read_jobs(reader, token)?,
+        limited_ms: reader.int()?,
+        next_delayed_ms: Some(reader.int()?).filter(|due| *due > 0),
     })
 }
 
 /// Reads ids and hashes in turn.
-fn read_jobs(replies: Vec<Value>, token: &Arc<str>) -> Result<Vec<Job>, QueueError> {
-    let mut jobs = Vec::with_capacity(replies.len() / 2);
-    let mut replies = replies.into_iter();
-    while let (Some(id), Some(hash)) = (replies.next(), replies.next()) {
-        jobs.push(Job::from_reply(id, hash, token)?);
-    }
-    Ok(jobs)
+fn read_jobs(reader: &mut Reader<'_>, token: &Arc<str>) -> Option<Vec<Job>> {
+    let count = reader.array()? / 2;
+    (0..count)
+        .map(|_| {
+            let id = reader.bytes()?;
+            let fields = reader.array()? / 2;
+            let pairs = (0..fields).map_while(|_| Some((reader.bytes()?, reader.bytes()?)));
+            Some(Job::from_hash(id, pairs, token))
+        })
+        .collect()
 }
 
-fn read_code(code: Value, settlement: &Settlement) -> Result<Moved, QueueError> {
+fn read_code(code: i64, settlement: &Settlement) -> Result<Moved, QueueError> {
     let command = match settlement.kind {
         SettlementKind::Completed { .. } | SettlementKind::Failed { .. } => "moveToFinished",
         SettlementKind::Retry { .. } => "retryJob",
@@ -311,9 +336,8 @@ fn read_code(code: Value, settlement: &Settlement) -> Result<Moved, QueueError> 
         SettlementKind::WaitingChildren { .. } => "moveToWaitingChildren",
     };
     match code {
-        Value::Int(0) => Ok(Moved::Yes),
-        Value::Int(1) => Ok(Moved::NothingToWaitFor),
-        Value::Int(code) => Err(QueueError::job(code, &*settlement.job_id, command)),
-        _ => Err(QueueError::Reply("settle")),
+        0 => Ok(Moved::Yes),
+        1 => Ok(Moved::NothingToWaitFor),
+        code => Err(QueueError::job(code, &*settlement.job_id, command)),
     }
 }

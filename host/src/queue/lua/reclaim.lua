@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the queue's base key
 -- ARGV     1 lock token of the lost call, 2 lock duration (ms)
--- Returns  jobs, as settle-and-fetch does; their locks run anew
+-- Returns  id and hash of each job in turn, as MessagePack; their locks run anew
 local base = KEYS[1]
 local token, lock_ms = ARGV[1], ARGV[2]
 
@@ -17,4 +17,4 @@ for i = #ids, 1, -1 do
     jobs[#jobs + 1] = call('HGETALL', key)
   end
 end
-return jobs
+return cmsgpack.pack(jobs)

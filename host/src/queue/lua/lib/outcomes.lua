@@ -1,0 +1,151 @@
+-- What becomes of jobs in all ways but the most common one, which is in `settle.lua`. `context` is what that
+-- script knows: base, settings, now, now_text, completed (scores and ids for `completed`), finished (counts).
+local base, settings, now, now_text = context.base, context.settings, context.now, context.now_text
+
+local ended = { completed = context.completed, failed = {} }
+-- The rules for `completed` and `failed` that differ, each applied once.
+local retention = { completed = {}, failed = {} }
+local wrote_delayed, wrote_retry = false, false
+
+local function check_children(kind, key, child)
+  local dependencies = key .. ':dependencies'
+  local failed = call('EXISTS', key .. ':unsuccessful') == 1
+  if kind == 'completed' then
+    if call('EXISTS', dependencies) == 1 then return -4 end
+    return failed and -9 or 0
+  end
+  if failed then return -9 end
+  local pending = child ~= '' and call('SISMEMBER', dependencies, child) or call('EXISTS', dependencies)
+  return pending == 0 and 1 or 0
+end
+
+local function finish(entry)
+  local completed = entry.kind == 'completed'
+  local value_field = completed and 'returnvalue' or 'failedReason'
+  if entry.deduplication then finish_deduplication(base, settings, entry.deduplication, entry.id, now) end
+  local parent_base, parent_id, policy = parent_of(entry.parent_key, entry.parent)
+  if parent_base then
+    if completed then
+      child_completed(parent_base, parent_id, entry.key, entry.value, now)
+    else
+      child_failed(parent_base, parent_id, policy, entry.key, entry.value, now)
+    end
+  end
+  if string.sub(entry.option, 1, 2) == '0,' then
+    remove_job_keys(entry.key)
+    drop_dependency(entry.key, entry.parent_key, entry.parent)
+  else
+    if completed then
+      call('HSET', entry.key, 'atm', entry.attempts_made, 'returnvalue', entry.value, 'finishedOn', now_text)
+    else
+      call('HSET', entry.key, 'atm', entry.attempts_made, 'failedReason', entry.value, 'finishedOn', now_text,
+        'stacktrace', entry.stack)
+      call('HDEL', entry.key, 'defa')
+    end
+    local list = ended[entry.kind]
+    list[#list + 1] = now_text
+    list[#list + 1] = entry.id
+    if entry.option ~= '' then retention[entry.kind][entry.option] = true end
+  end
+  emit(base, entry.kind, 'jobId', entry.id, value_field, entry.value, 'prev', 'active')
+  context.finished[entry.kind] = context.finished[entry.kind] + 1
+end
+
+-- What a failed attempt leaves in the hash of a job that will run again.
+local function note_attempt(entry)
+  if entry.attempts_made ~= '' then
+    call('HSET', entry.key, 'atm', entry.attempts_made, 'failedReason', entry.value, 'stacktrace', entry.stack)
+  end
+end
+
+local function priority_of(entry)
+  return tonumber(call('HGET', entry.key, 'priority')) or 0
+end
+
+local by_kind = { completed = finish, failed = finish }
+
+function by_kind.exhausted(entry)
+  entry.kind = 'failed'
+  finish(entry)
+  emit(base, 'retries-exhausted', 'jobId', entry.id, 'attemptsMade', entry.attempts_made)
+end
+
+function by_kind.retry(entry)
+  if not wrote_retry then
+    -- Jobs that became due before this one came back go first.
+    wrote_retry = true
+    promote_due(base, settings, now)
+  end
+  note_attempt(entry)
+  add_ready(base, entry.id, priority_of(entry), entry.option)
+  signal(base, settings)
+  emit(base, 'waiting', 'jobId', entry.id, 'prev', 'active')
+end
+
+function by_kind.delayed(entry)
+  note_attempt(entry)
+  call('HSET', entry.key, 'delay', entry.option)
+  add_delayed(base, entry.id, now + tonumber(entry.option))
+  wrote_delayed = true
+end
+
+-- Gives the job back untouched, first in line.
+function by_kind.wait(entry)
+  local priority = priority_of(entry)
+  if priority > 0 then
+    call('ZADD', base .. ':prioritized', priority * PRIORITY_STEP, entry.id)
+  else
+    call('RPUSH', base .. ':wait', entry.id)
+    signal(base, settings)
+  end
+  emit(base, 'waiting', 'jobId', entry.id, 'prev', 'active')
+end
+
+by_kind['waiting-children'] = function(entry)
+  call('ZADD', base .. ':waiting-children', now_text, entry.id)
+  emit(base, 'waiting-children', 'jobId', entry.id, 'prev', 'active')
+end
+
+-- What is written once for all entries, after the last one and after `completed`.
+local function conclude()
+  if #ended.failed > 0 then call('ZADD', base .. ':failed', unpack(ended.failed)) end
+  for kind, rules in pairs(retention) do
+    for rule in pairs(rules) do
+      local count, age, limit = string.match(rule, '^([^,]*),([^,]*),([^,]*)$')
+      retain_finished(base, kind, now, tonumber(count), tonumber(age), tonumber(limit))
+    end
+  end
+  if wrote_delayed then signal_delayed(base) end
+end
+
+-- Jobs finished per minute, newest first, as BullMQ's `getMetrics` reads them.
+local function collect_metrics_of(target, count, points_max)
+  local key = base .. ':metrics:' .. target
+  local before = call('HINCRBY', key, 'count', count) - count
+  local last = call('HMGET', key, 'prevTS', 'prevCount')
+  if not last[1] then
+    call('HSET', key, 'prevTS', now, 'prevCount', 0)
+    return
+  end
+  local minutes = math.min(math.floor(now / 60000) - math.floor(tonumber(last[1]) / 60000), points_max)
+  if minutes <= 0 then return end
+  local points = { before - tonumber(last[2]) }
+  for i = 2, minutes do points[i] = 0 end
+  in_chunks(points, function(...) call('LPUSH', key .. ':data', ...) end)
+  call('LTRIM', key .. ':data', 0, points_max - 1)
+  call('HSET', key, 'prevCount', before, 'prevTS', now)
+end
+
+local function collect_metrics(points_max)
+  for target, count in pairs(context.finished) do
+    if count > 0 then collect_metrics_of(target, count, points_max) end
+  end
+end
+
+return {
+  check_children = check_children,
+  settle = function(entry) by_kind[entry.kind](entry) end,
+  promote_due = function() promote_due(base, settings, now) end,
+  conclude = conclude,
+  collect_metrics = collect_metrics,
+}
