@@ -169,18 +169,16 @@ impl Runtime {
                 max: self.component_bytes_max,
             });
         }
-        let inspection = inspect(&bytes)?;
+        let (inspection, digest, bytes) = beside_jobs(move || {
+            let inspection = inspect(&bytes)?;
+            Ok((inspection, digest(&bytes), bytes))
+        })
+        .await?;
         rights
             .grants
             .check_imports(&inspection.imports)
             .map_err(LoadError::NotGranted)?;
-        let digest = digest(&bytes);
-        let (component, compile_time) = self.compile_bounded(bytes, Arc::clone(&digest)).await?;
-        let pre = self
-            .linker
-            .instantiate_pre(&component)
-            .and_then(ProcessorPre::new)
-            .map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
+        let (pre, compile_time) = self.compile_bounded(bytes, Arc::clone(&digest)).await?;
         let processor = Processor {
             digest,
             inspection,
@@ -209,22 +207,26 @@ impl Runtime {
         }
     }
 
-    /// Compiles beside the threads that run jobs, one component at a time.
+    /// Compiles beside the threads that run jobs, one component at a time, and checks it against the world.
     async fn compile_bounded(
         self: &Arc<Self>,
         bytes: Vec<u8>,
         digest: Arc<str>,
-    ) -> Result<(Component, Duration), LoadError> {
+    ) -> Result<(ProcessorPre<JobState>, Duration), LoadError> {
         let turn = Arc::clone(&self.compiling).acquire_owned().await;
         let runtime = Arc::clone(self);
-        let compile = tokio::task::spawn_blocking(move || {
+        let compile = beside_jobs(move || {
             // A compiler that is given up on cannot be stopped: the next one waits for its end.
             let _turn = turn;
-            runtime.compile(&bytes, &digest)
+            let (component, compile_time) = runtime.compile(&bytes, &digest)?;
+            let pre = runtime.linker.instantiate_pre(&component);
+            let pre = pre
+                .and_then(ProcessorPre::new)
+                .map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
+            Ok((pre, compile_time))
         });
         match tokio::time::timeout(self.compile_time_max, compile).await {
-            Ok(Ok(compiled)) => compiled,
-            Ok(Err(panic)) => Err(LoadError::Compile(panic.to_string())),
+            Ok(compiled) => compiled,
             Err(_) => Err(LoadError::CompileTime(self.compile_time_max.as_millis())),
         }
     }
@@ -384,6 +386,14 @@ fn pool(options: &RuntimeOptions) -> PoolingAllocationConfig {
         .async_stack_keep_resident(64 * KIB)
         .pagemap_scan(Enabled::Auto);
     pool
+}
+
+/// Does what takes a processor a while where it holds up neither jobs nor Redis.
+async fn beside_jobs<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| Err(LoadError::Compile(panic.to_string())))
 }
 
 /// The name of a component: `sha256:` and its digest.

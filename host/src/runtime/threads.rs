@@ -54,8 +54,18 @@ impl GuestThreads {
         })
     }
 
+    /// Begins a job on the thread of the caller. One that waits, or computes for longer than an epoch, goes on
+    /// on the threads of guests.
+    pub async fn begin_here(&self, mut run: Run) {
+        if first_poll(&mut run).await.is_pending()
+            && let Some(tokio) = &self.tokio
+        {
+            tokio.spawn(run);
+        }
+    }
+
     /// Starts jobs, in this order.
-    pub fn start_all(&self, runs: Vec<Run>) {
+    pub fn start_all(&self, runs: impl ExactSizeIterator<Item = Run>) {
         let Some(tokio) = &self.tokio else { return };
         for _ in 0..self.line.join(runs) {
             tokio.spawn(run_all(Arc::clone(&self.line)));
@@ -78,7 +88,7 @@ impl Line {
     }
 
     /// Returns how many more runners are needed, and counts them as there.
-    fn join(&self, runs: Vec<Run>) -> usize {
+    fn join(&self, runs: impl ExactSizeIterator<Item = Run>) -> usize {
         let mut inner = self.lock();
         let wanted = self.runners_max.min(inner.runners + runs.len());
         inner.runs.extend(runs);
@@ -98,15 +108,19 @@ impl Line {
     }
 }
 
+async fn first_poll(run: &mut Run) -> Poll<()> {
+    // Each job has a thread's budget of its own, not a share of the task's that begins it.
+    poll_fn(|context| {
+        let run = std::pin::pin!(coop::unconstrained(run.as_mut()));
+        Poll::Ready(run.poll(context))
+    })
+    .await
+}
+
 async fn run_all(line: Arc<Line>) {
     let mut since = Instant::now();
     while let Some(mut run) = line.next() {
-        // Each job has a thread's budget of its own, not a share of the runner's.
-        let first = poll_fn(|context| {
-            let run = std::pin::pin!(coop::unconstrained(run.as_mut()));
-            Poll::Ready(run.poll(context))
-        });
-        if first.await.is_pending() {
+        if first_poll(&mut run).await.is_pending() {
             tokio::spawn(run);
         }
         // Those that wait for this thread have their turn.
@@ -137,7 +151,7 @@ mod tests {
             });
             run
         });
-        threads.start_all(runs.collect());
+        threads.start_all(runs);
         let mut others: Vec<i32> = (0..50).filter_map(|_| ended.blocking_recv()).collect();
         others.sort_unstable();
         assert_eq!(others, (50..100).collect::<Vec<_>>());
@@ -160,12 +174,13 @@ mod tests {
             });
             run
         });
-        threads.start_all(endless.collect());
+        threads.start_all(endless);
         for number in 0..100 {
             let sender = sender.clone();
-            threads.start_all(vec![Box::pin(async move {
+            let run: Run = Box::pin(async move {
                 let _ = sender.send(number);
-            })]);
+            });
+            threads.start_all([run].into_iter());
             assert_eq!(ended.blocking_recv(), Some(number));
         }
     }

@@ -12,7 +12,7 @@ use tracing::{debug, error};
 
 use super::Observers;
 use super::locks::Held;
-use super::outbox::Outbox;
+use super::outbox::{Ended, Outbox};
 use crate::execution::{Execution, Outcome, execute};
 use crate::fleet::Member;
 use crate::imports::{Backing, Task};
@@ -32,17 +32,18 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Runs it to its end, whatever that is.
     pub(super) async fn run(self, refusal: Option<String>, outbox: Arc<Outbox>) {
-        let outcome = caught(self.outcome(refusal)).await;
-        outbox.put(self.held, outcome);
+        let Execution { outcome, cpu } = caught(self.execution(refusal)).await;
+        let held = self.held;
+        outbox.put(Ended { held, outcome, cpu });
     }
 
     /// Runs it, or ends it with the reason for which it must not run.
-    async fn outcome(&self, refusal: Option<String>) -> Outcome {
+    async fn execution(&self, refusal: Option<String>) -> Execution {
         let (queue, job) = (&self.queue, &self.held.job);
         let telemetry = self.observers.telemetry.as_ref();
         let span = telemetry.map(|telemetry| telemetry.start(queue.keys().name(), job));
         advance_scheduler(queue, job).await;
-        let Execution { outcome, cpu } = match refusal {
+        let execution = match refusal {
             Some(reason) => Execution::without_a_guest(Outcome::unrecoverable(reason)),
             None => {
                 let trace = span.as_ref().map(|span| span.carrier().to_owned());
@@ -50,9 +51,9 @@ impl Attempt {
             }
         };
         if let Some(span) = span {
-            span.end(&outcome, cpu);
+            span.end(&execution.outcome, execution.cpu);
         }
-        outcome
+        execution
     }
 
     async fn execute(&self, trace: Option<String>) -> Execution {
@@ -101,7 +102,7 @@ impl Attempt {
 }
 
 /// A panic of the host fails one attempt, which spends none of the job's, and nothing else.
-async fn caught(attempt: impl Future<Output = Outcome>) -> Outcome {
+async fn caught(attempt: impl Future<Output = Execution>) -> Execution {
     let mut attempt = pin!(attempt);
     poll_fn(|context| {
         let poll = AssertUnwindSafe(|| attempt.as_mut().poll(context));
@@ -112,7 +113,7 @@ async fn caught(attempt: impl Future<Output = Outcome>) -> Outcome {
                 .or_else(|| panic.downcast_ref::<String>().cloned())
                 .unwrap_or_default();
             let reason = format!("execution panicked, which is a bug of toril: {words}");
-            Poll::Ready(Outcome::HostFailed(reason))
+            Poll::Ready(Execution::without_a_guest(Outcome::HostFailed(reason)))
         })
     })
     .await
@@ -147,6 +148,7 @@ mod tests {
             panic!("no {}", "luck");
         });
         let reason = "execution panicked, which is a bug of toril: no luck";
-        assert_eq!(outcome.await, Outcome::HostFailed(reason.to_owned()));
+        let outcome = outcome.await.outcome;
+        assert_eq!(outcome, Outcome::HostFailed(reason.to_owned()));
     }
 }

@@ -2,11 +2,20 @@
 //! to act on: waking it for each would cost more than the jobs do.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::locks::Held;
 use crate::execution::Outcome;
+
+/// An attempt that ended.
+pub(super) struct Ended {
+    pub(super) held: Arc<Held>,
+    pub(super) outcome: Outcome,
+    /// The processor time that it took.
+    pub(super) cpu: Duration,
+}
 
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -16,7 +25,7 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct Inner {
-    outcomes: Vec<(Arc<Held>, Outcome)>,
+    outcomes: Vec<Ended>,
     /// The pump waits for so many.
     awaited: usize,
 }
@@ -26,10 +35,10 @@ impl Outbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn put(&self, held: Arc<Held>, outcome: Outcome) {
+    pub(super) fn put(&self, ended: Ended) {
         let enough = {
             let mut inner = self.lock();
-            inner.outcomes.push((held, outcome));
+            inner.outcomes.push(ended);
             inner.outcomes.len() >= inner.awaited
         };
         if enough {
@@ -38,7 +47,7 @@ impl Outbox {
     }
 
     /// Takes what is there.
-    pub(super) fn take(&self) -> Vec<(Arc<Held>, Outcome)> {
+    pub(super) fn take(&self) -> Vec<Ended> {
         std::mem::take(&mut self.lock().outcomes)
     }
 

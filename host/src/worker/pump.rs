@@ -1,7 +1,8 @@
 //! The pump of one queue: sends calls to Redis, each with the outcomes that came in since the last one and the
 //! number of free slots. Under load the batches fill by themselves, and a second call is under way while Redis
-//! works on the first; on an idle queue a call carries one job. Only the pump settles.
+//! works on the first; on an idle queue a call carries one job. Only the pump settles. Short jobs it begins itself.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,8 +13,8 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::attempt::Attempt;
-use super::locks::{Held, Running};
-use super::outbox::Outbox;
+use super::locks::Running;
+use super::outbox::{Ended, Outbox};
 use super::{Control, Observers, Phase, WorkerOptions, outcome};
 use crate::execution::Outcome;
 use crate::fleet::Member;
@@ -38,6 +39,18 @@ const SECOND_CALL_MIN: usize = 4;
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// Jobs are begun on the pump's own thread as long as all of them take less than this, in microseconds of
+/// processor time: waking another thread and being woken by it takes some 40 us, in which neither Redis nor a guest
+/// works. Long enough for half of the usual concurrency, short enough that no answer of Redis waits for long.
+const OWN_WORK_US: f64 = 400.0;
+/// How many of them between two looks at what else is to be done.
+const OWN_TURN: usize = 8;
+/// What the newest attempt counts in the average: a long one sends the jobs of its queue to other threads at once,
+/// and some twenty short ones bring them back.
+const COST_WEIGHT: f64 = 0.125;
+/// What a job is taken to cost before any was seen: too much for the pump's thread.
+const COST_UNKNOWN_US: f64 = 1e3;
+
 type MarkerFuture =
     Pin<Box<dyn Future<Output = (Box<MarkerWait>, Result<Option<Marker>, QueueError>)> + Send>>;
 
@@ -60,6 +73,10 @@ pub(super) struct Pump {
     /// Jobs that were started and whose outcome was not taken in.
     executing: usize,
     outbox: Arc<Outbox>,
+    /// Jobs to begin on this thread.
+    own: VecDeque<Run>,
+    /// The processor time that a job takes, in microseconds: a moving average.
+    cost_us: f64,
     /// Outcomes that wait for the next call.
     pending: Vec<(Arc<Job>, Settlement)>,
     /// Calls under way. They are not dropped while the queue is worked: each may be carried out.
@@ -110,6 +127,8 @@ impl Pump {
             control,
             running,
             executing: 0,
+            own: VecDeque::new(),
+            cost_us: COST_UNKNOWN_US,
             outbox: Arc::default(),
             pending: Vec::new(),
             calls: Vec::new(),
@@ -129,17 +148,22 @@ impl Pump {
     pub(super) async fn run(mut self) {
         self.announce().await;
         loop {
-            for (held, outcome) in self.outbox.take() {
-                self.note_end(&held, outcome).await;
+            for ended in self.outbox.take() {
+                self.note_end(ended).await;
             }
             let want = self.want();
             if self.should_call(want) {
                 self.call(want);
             } else if self.has_ended() {
                 break;
-            } else {
+            } else if self.own.is_empty() {
                 let event = self.next_event(want).await;
                 self.handle(event).await;
+            } else {
+                self.handle_if_any(want).await;
+                // What was sent leaves now, not when the jobs are done.
+                tokio::task::yield_now().await;
+                self.begin_own().await;
             }
         }
     }
@@ -149,12 +173,8 @@ impl Pump {
     }
 
     fn should_call(&self, want: usize) -> bool {
-        let fetches = want > 0 && !self.idle;
-        match self.calls.len() {
-            0 => fetches || !self.pending.is_empty(),
-            CALLS_MAX.. => false,
-            _ => self.pending.len() >= self.worth_a_second_call(),
-        }
+        let fetches = want > 0 && !self.idle && self.calls.is_empty() && self.own.is_empty();
+        fetches || self.pending.len() >= self.enough()
     }
 
     fn batch_max(&self) -> usize {
@@ -162,20 +182,22 @@ impl Pump {
         share.clamp(SECOND_CALL_MIN, BATCH_MAX)
     }
 
-    fn worth_a_second_call(&self) -> usize {
-        SECOND_CALL_MIN.max(self.carried / 2)
+    /// How many outcomes are worth a call now.
+    fn enough(&self) -> usize {
+        match (self.calls.len(), self.own.is_empty()) {
+            (0, true) => 1,
+            // Redis rests; this thread has more to do.
+            (0, false) => self.batch_max() / 2 + 1,
+            (1, true) => SECOND_CALL_MIN.max(self.carried / 2),
+            (1, false) => self.batch_max(),
+            // `CALLS_MAX` are under way.
+            _ => usize::MAX,
+        }
     }
 
     /// How many outcomes would make a difference now.
     fn awaited(&self) -> usize {
-        match self.calls.len() {
-            0 => 1,
-            CALLS_MAX.. => usize::MAX,
-            _ => (self
-                .worth_a_second_call()
-                .saturating_sub(self.pending.len()))
-            .max(1),
-        }
+        self.enough().saturating_sub(self.pending.len()).max(1)
     }
 
     fn phase(&self) -> Phase {
@@ -218,6 +240,23 @@ impl Pump {
             Some((wait, marker)) = poll_marker(&mut self.marker_future) => Event::Marker(wait, marker),
             () = until(limited_until) => Event::LimitOver,
             Ok(()) = self.control.changed() => Event::Control,
+        }
+    }
+
+    /// Takes in an event that is there. Also sends the calls that were made.
+    async fn handle_if_any(&mut self, want: usize) {
+        let event = tokio::select! {
+            biased;
+            event = self.next_event(want) => event,
+            () = std::future::ready(()) => return,
+        };
+        self.handle(event).await;
+    }
+
+    /// Begins some of the jobs that are kept for this thread.
+    async fn begin_own(&mut self) {
+        for run in self.own.drain(..self.own.len().min(OWN_TURN)) {
+            self.member.runtime().guest_threads().begin_here(run).await;
         }
     }
 
@@ -289,8 +328,10 @@ impl Pump {
     }
 
     /// Turns the end of an execution into a settlement for the next call.
-    async fn note_end(&mut self, held: &Held, outcome: Outcome) {
+    async fn note_end(&mut self, ended: Ended) {
+        let Ended { held, outcome, cpu } = ended;
         self.executing -= 1;
+        self.cost_us += (cpu.as_nanos() as f64 / 1e3 - self.cost_us) * COST_WEIGHT;
         if let Outcome::HostFailed(reason) = &outcome {
             error!(
                 queue = self.queue.keys().name(),
@@ -533,12 +574,16 @@ impl Pump {
 
     fn start_all(&mut self, jobs: Vec<Job>) {
         self.observers.metrics.taken.inc_by(jobs.len() as u64);
-        let runs: Vec<Run> = jobs
+        let mut runs: Vec<Run> = jobs
             .into_iter()
             .filter_map(|job| self.start(Arc::new(job)))
             .collect();
         self.executing += runs.len();
-        self.member.runtime().guest_threads().start_all(runs);
+        let room = (OWN_WORK_US / self.cost_us) as usize;
+        let own = room.saturating_sub(self.own.len()).min(runs.len());
+        self.own.extend(runs.drain(..own));
+        let threads = self.member.runtime().guest_threads();
+        threads.start_all(runs.into_iter());
     }
 
     /// Holds a job. Returns what is to be run for it.
