@@ -222,6 +222,29 @@ fn held(pid: u32) -> (u64, usize, usize) {
     (kib, entries("fd"), entries("task"))
 }
 
+/// Short jobs make the host begin those of their queue between two calls to Redis, on the same thread.
+#[tokio::test]
+async fn endless_job_after_short_ones_holds_up_nobody() {
+    let redis = TestRedis::start(false).await;
+    let config = queue_section("ring", "fixture-misbehaving", "concurrency = 20")
+        + &queue_section("stable", "fixture-misbehaving", "");
+    let _host = TestHost::serve(&redis, &config).await;
+    let (ring, stable) = (redis.queue("ring").await, redis.queue("stable").await);
+    let short = vec![new_job("fine", json!(null), json!({})); 200];
+    for (name, queue) in [("ring", &ring), ("stable", &stable)] {
+        queue.add_bulk(&short).await.unwrap();
+        let all = async || (count(&redis, name, "completed").await == 200).then_some(());
+        eventually("the short jobs are completed", all).await;
+    }
+    let endless = add(&ring, "loop", json!(null)).await;
+    reaches(&ring, &endless, JobState::Active).await;
+    for queue in [&ring, &stable] {
+        let id = add(queue, "fine", json!(null)).await;
+        reaches(queue, &id, JobState::Completed).await;
+    }
+    reaches(&ring, &endless, JobState::Active).await;
+}
+
 #[tokio::test]
 async fn traps_leave_nothing_behind() {
     const ROUND: usize = 5_000;

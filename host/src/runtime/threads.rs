@@ -163,6 +163,23 @@ mod tests {
     }
 
     #[test]
+    fn job_begun_elsewhere_goes_on_here_once_it_waits() {
+        let threads = GuestThreads::start().unwrap();
+        let (sender, mut ended) = unbounded_channel();
+        let run: Run = Box::pin(async move {
+            let names = || std::thread::current().name().map(str::to_owned);
+            let first = names();
+            yield_now().await;
+            let _ = sender.send((first, names()));
+        });
+        let tokio = Builder::new_current_thread().build().unwrap();
+        tokio.block_on(threads.begin_here(run));
+        let (begun, ended) = ended.blocking_recv().unwrap();
+        assert_eq!(begun.as_deref(), std::thread::current().name());
+        assert_eq!(ended.as_deref(), Some("guest"));
+    }
+
+    #[test]
     fn job_that_computes_for_ever_leaves_threads_to_others() {
         let threads = GuestThreads::start().unwrap();
         let (sender, mut ended) = unbounded_channel();
