@@ -61,7 +61,6 @@ pub async fn serve(source: Source) -> anyhow::Result<()> {
     if let Some(admin) = &admin {
         admin.set_ready(true);
     }
-    info!(queues = config.queues.len(), "serving");
     supervise(&host, &source, &config, &mut signals, admin.as_ref()).await;
     if let Some(telemetry) = telemetry {
         tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;
@@ -203,6 +202,8 @@ async fn drained(host: &Host, signals: &mut Signals, grace_ms: u64) {
 async fn follow_files(host: &Host, source: &Source, config: &Config, signals: &mut Signals) {
     let mut from_config = config.queues.clone();
     let mut watch = watch_files(config);
+    // Not before: who reads this may change a file at once.
+    info!(queues = config.queues.len(), "serving");
     loop {
         let by_signal = tokio::select! {
             asked = signals.next() => match asked {
