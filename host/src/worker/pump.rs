@@ -398,6 +398,9 @@ impl Pump {
                         warn!(queue = self.queue.keys().name(), %error, "redis is away, settling is repeated until it is back");
                     }
                     uncertain = true;
+                    // This thread waits for Redis from here on; jobs need not.
+                    let threads = self.member.runtime().guest_threads();
+                    threads.start_all(self.own.drain(..));
                     if self.phase() == Phase::GiveBack {
                         // Nobody is left to wait: locks run out and other workers take over.
                         error!(
