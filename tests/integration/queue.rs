@@ -31,15 +31,12 @@ async fn take(queue: &Queue, want: usize, number: u64) -> Vec<Job> {
 }
 
 fn completed(job: &Job) -> Settlement {
-    Settlement {
-        job_id: job.id.clone(),
-        token: job.token.clone(),
-        kind: SettlementKind::Completed {
-            value: "1".into(),
-            attempts_made: job.attempts_made + 1,
-            keep: KeepJobs::ALL,
-        },
-    }
+    let kind = SettlementKind::Completed {
+        value: "1".into(),
+        attempts_made: job.attempts_made + 1,
+        keep: KeepJobs::ALL,
+    };
+    Settlement::new(job, kind)
 }
 
 fn ids(jobs: &[Job]) -> Vec<&str> {
@@ -279,17 +276,19 @@ async fn failed_batch_entries_keep_the_order_of_retries() {
         add(&queue, "any", json!(n)).await;
     }
     let jobs = take(&queue, 3, 0).await;
-    let retry = |job: &Job| Settlement {
-        job_id: job.id.clone(),
-        token: job.token.clone(),
-        kind: SettlementKind::Retry {
-            attempt: Attempt {
-                made: 1,
-                reason: "no".into(),
-                stacktrace: "[]".into(),
+    let retry = |job: &Job| {
+        let attempt = Attempt {
+            made: 1,
+            reason: "no".into(),
+            stacktrace: "[]".into(),
+        };
+        Settlement::new(
+            job,
+            SettlementKind::Retry {
+                attempt,
+                lifo: false,
             },
-            lifo: false,
-        },
+        )
     };
     let batch: Vec<_> = jobs.iter().map(retry).collect();
     let settled = queue.settle_and_fetch(&batch, &fetch(10, 5)).await.unwrap();
@@ -300,6 +299,52 @@ async fn failed_batch_entries_keep_the_order_of_retries() {
             .iter()
             .all(|job| job.attempts_made == 1 && job.attempts_started == 2)
     );
+}
+
+#[tokio::test]
+async fn jobs_that_end_in_any_order_are_settled() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for n in 0..7 {
+        add(&queue, "any", json!(n)).await;
+    }
+    let jobs = take(&queue, 7, 0).await;
+    let batch: Vec<_> = [2, 0, 4, 1].map(|at| completed(&jobs[at])).into();
+    let settled = queue.settle_and_fetch(&batch, &fetch(0, 1)).await.unwrap();
+    assert!(settled.results.iter().all(Result::is_ok));
+    let active: Vec<String> = redis
+        .command(&["LRANGE", "bull:ring:active", "0", "-1"])
+        .await;
+    assert_eq!(active, ["7", "6", "4"]);
+    // These are the end of the list and more than all that is left of it.
+    let batch: Vec<_> = [1, 3, 5, 6].map(|at| completed(&jobs[at])).into();
+    let settled = queue.settle_and_fetch(&batch, &fetch(0, 2)).await.unwrap();
+    let settled: Vec<bool> = settled.results.iter().map(Result::is_ok).collect();
+    assert_eq!(settled, [false, true, true, true]);
+    assert!(!redis.command::<bool>(&["EXISTS", "bull:ring:active"]).await);
+}
+
+#[tokio::test]
+async fn parent_that_a_running_job_is_given_is_told_of_its_end() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let child = new_job("any", json!(null), json!({ "jobId": "child" }));
+    queue.add(&child).await.unwrap();
+    let jobs = take(&queue, 1, 0).await;
+    let flow = json!({ "name": "parent", "queueName": "ring", "opts": { "jobId": "parent" }, "children": [
+        { "name": "any", "queueName": "ring", "opts": { "jobId": "child" } }] });
+    let flow = parse_flow(&flow.to_string()).unwrap();
+    queue
+        .flows()
+        .add(vec![flow], &FlowOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        queue.state("parent").await.unwrap(),
+        JobState::WaitingChildren
+    );
+    queue.settle_one(completed(&jobs[0])).await.unwrap();
+    assert_eq!(queue.state("parent").await.unwrap(), JobState::Waiting);
 }
 
 #[tokio::test]
@@ -369,11 +414,7 @@ async fn failed_child_fails_its_parent_across_queues_and_prefixes() {
             attempts: 0,
             keep: KeepJobs::ALL,
         };
-        let settlement = Settlement {
-            job_id: jobs[0].id.clone(),
-            token: jobs[0].token.clone(),
-            kind,
-        };
+        let settlement = Settlement::new(&jobs[0], kind);
         children.settle_one(settlement).await.unwrap();
     }
     let jobs = take(&parents, 1, 0).await;

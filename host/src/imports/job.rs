@@ -61,11 +61,7 @@ impl JobState {
                 "job was already moved to {before:?}"
             ))));
         }
-        let settlement = Settlement {
-            job_id: self.job.id.clone(),
-            token: self.job.token.clone(),
-            kind,
-        };
+        let settlement = Settlement::new(&self.job, kind);
         let moved = match &mut self.backing {
             Backing::Rehearsal(show) => {
                 show(call);

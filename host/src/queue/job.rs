@@ -47,6 +47,9 @@ pub struct Job {
     pub processed_on: u64,
     /// The digest of the processor that it started on, where its queue pins jobs to versions.
     pub version: Option<String>,
+    /// How many fields its hash had once it had started; none where one is of a parent or of deduplication.
+    /// While there are as many, settling it need not look for those.
+    pub plain_fields: Option<u32>,
 }
 
 impl Job {
@@ -73,6 +76,7 @@ impl Job {
             stacktrace: None,
             processed_on: now_ms(),
             version: None,
+            plain_fields: None,
         }
     }
 
@@ -91,7 +95,10 @@ impl Job {
             ..Job::rehearsal("", "{}")
         };
         let mut older_count = None;
+        let (mut count, mut plain) = (0, true);
         for (name, value) in fields {
+            count += 1;
+            plain &= !matches!(name, b"parentKey" | b"parent" | b"deid");
             match name {
                 b"name" => job.name = text(value),
                 b"data" => job.data = value.to_vec(),
@@ -117,16 +124,23 @@ impl Job {
         // Jobs of BullMQ before 5 counted in `attemptsMade`.
         job.attempts_made = older_count.unwrap_or(job.attempts_made);
         job.options = JobOptions::parse(&job.opts_json);
+        job.plain_fields = plain.then_some(count);
         job
     }
 
     /// Notes what the script that took the job wrote after it had read it.
-    pub(super) fn note_start(&mut self, now_ms: u64, pin: Option<&str>) {
+    pub(super) fn note_start(&mut self, now_ms: u64, worker: Option<&str>, pin: Option<&str>) {
+        let mut new_fields = 0;
+        if self.attempts_started == 0 {
+            new_fields += 2 + u32::from(worker.is_some());
+        }
         self.attempts_started = self.attempts_started.saturating_add(1);
         self.processed_on = now_ms;
         if self.version.is_none() {
             self.version = pin.map(str::to_owned);
+            new_fields += u32::from(pin.is_some());
         }
+        self.plain_fields = self.plain_fields.map(|count| count + new_fields);
     }
 
     /// The job as BullMQ's `job.toJSON()` shows it, as far as a worker knows it.
@@ -188,7 +202,7 @@ mod tests {
         assert_eq!((&*job.data, &*job.progress), (&[0xff][..], "\u{fffd}"));
         assert_eq!((job.attempts_started, job.stalled_counter), (0, 2));
         assert_eq!(job.options, JobOptions::default());
-        job.note_start(7, Some("sha256:1"));
+        job.note_start(7, None, Some("sha256:1"));
         assert_eq!((job.attempts_started, job.processed_on), (1, 7));
         assert_eq!(job.version.as_deref(), Some("sha256:1"));
     }
@@ -197,7 +211,7 @@ mod tests {
     fn pinned_job_keeps_its_version() {
         let hash: [(&[u8], &[u8]); 2] = [(b"torilVersion", b"sha256:1"), (b"ats", b"3")];
         let mut job = Job::from_hash(b"1", hash.into_iter(), &"t:0".into());
-        job.note_start(7, Some("sha256:2"));
+        job.note_start(7, Some("worker"), Some("sha256:2"));
         assert_eq!(job.version.as_deref(), Some("sha256:1"));
         assert_eq!(job.attempts_started, 4);
     }

@@ -15,8 +15,22 @@ pub struct Settlement {
     pub job_id: Arc<str>,
     /// The token of its lock.
     pub token: Arc<str>,
+    /// [`Job::plain_fields`].
+    pub plain_fields: Option<u32>,
     /// Where it goes.
     pub kind: SettlementKind,
+}
+
+impl Settlement {
+    /// What becomes of `job`.
+    pub fn new(job: &Job, kind: SettlementKind) -> Self {
+        Settlement {
+            job_id: Arc::clone(&job.id),
+            token: Arc::clone(&job.token),
+            plain_fields: job.plain_fields,
+            kind,
+        }
+    }
 }
 
 /// Where a job goes, and with what.
@@ -147,12 +161,12 @@ impl Queue {
             .arg(optional(fetch.limiter.map(|limiter| limiter.duration_ms)))
             .arg(optional(fetch.metrics_points))
             .arg(fetch.pin.as_deref().unwrap_or_default());
-        push_groups(&mut call, settlements);
+        push_settlements(&mut call, settlements);
         let reply = self.redis.run(script, &call).await?;
         let settled = read_settled(&reply, settlements, &fetch.token);
         let mut settled = settled.ok_or(QueueError::Reply("settle"))?;
         for job in &mut settled.jobs {
-            job.note_start(now, fetch.pin.as_deref());
+            job.note_start(now, fetch.worker.as_deref(), fetch.pin.as_deref());
         }
         Ok(settled)
     }
@@ -253,32 +267,41 @@ impl<'a> Entry<'a> {
     fn belongs_with(&self, other: &Self) -> bool {
         self.kind == other.kind
             && self.settlement.token == other.settlement.token
+            && self.settlement.plain_fields == other.settlement.plain_fields
             && self.option == other.option
     }
 }
 
 /// Writes what neighbours have in common once: each value costs Redis some 0.2 µs.
-fn push_groups(call: &mut Cmd, settlements: &[Settlement]) {
+fn push_settlements(call: &mut Cmd, settlements: &[Settlement]) {
+    call.arg(settlements.len());
+    for settlement in settlements {
+        call.arg(&*settlement.job_id);
+    }
     let entries: Vec<Entry<'_>> = settlements.iter().map(Entry::new).collect();
     for group in entries.chunk_by(Entry::belongs_with) {
         let [first, ..] = group else { continue };
         call.arg(first.kind)
             .arg(group.len())
-            .arg(&*first.settlement.token)
-            .arg(&first.option);
+            .arg(&*first.settlement.token);
+        push_number(call, first.settlement.plain_fields);
+        call.arg(&first.option);
         for entry in group {
-            call.arg(&*entry.settlement.job_id);
-            // A number is written without a text of its own; none is an empty one.
-            match entry.made {
-                Some(made) => call.arg(made),
-                None => call.arg(""),
-            };
+            push_number(call, entry.made);
             call.arg(entry.value);
             if let Some(stack) = entry.stack {
                 call.arg(stack);
             }
         }
     }
+}
+
+/// A number is written without a text of its own; none is an empty one.
+fn push_number(call: &mut Cmd, number: Option<u32>) {
+    match number {
+        Some(number) => call.arg(number),
+        None => call.arg(""),
+    };
 }
 
 /// What to keep, as the script reads it; nothing where all is kept.
@@ -296,18 +319,11 @@ fn optional(value: Option<impl ToString>) -> String {
 
 fn read_settled(reply: &[u8], settlements: &[Settlement], token: &Arc<str>) -> Option<Settled> {
     let reader = &mut Reader(reply);
-    let [4, codes] = [reader.array()?, reader.array()?] else {
-        return None;
-    };
-    if codes != settlements.len() {
+    if reader.array()? != 4 {
         return None;
     }
-    let results = settlements
-        .iter()
-        .map(|settlement| Some(read_code(reader.int()?, settlement)))
-        .collect::<Option<_>>()?;
     Some(Settled {
-        results,
+        results: read_results(reader, settlements)?,
         jobs: read_jobs(reader, token)?,
         limited_ms: reader.int()?,
         next_delayed_ms: Some(reader.int()?).filter(|due| *due > 0),
@@ -327,7 +343,20 @@ fn read_jobs(reader: &mut Reader<'_>, token: &Arc<str>) -> Option<Vec<Job>> {
         .collect()
 }
 
-fn read_code(code: i64, settlement: &Settlement) -> Result<Moved, QueueError> {
+/// Reads those that were not settled: which, from 1, and why, in turn.
+fn read_results(
+    reader: &mut Reader<'_>,
+    settlements: &[Settlement],
+) -> Option<Vec<Result<Moved, QueueError>>> {
+    let mut results: Vec<_> = settlements.iter().map(|_| Ok(Moved::Yes)).collect();
+    for _ in 0..reader.array()? / 2 {
+        let at = reader.int::<usize>()?.checked_sub(1)?;
+        *results.get_mut(at)? = read_refusal(reader.int()?, settlements.get(at)?);
+    }
+    Some(results)
+}
+
+fn read_refusal(code: i64, settlement: &Settlement) -> Result<Moved, QueueError> {
     let command = match settlement.kind {
         SettlementKind::Completed { .. } | SettlementKind::Failed { .. } => "moveToFinished",
         SettlementKind::Retry { .. } => "retryJob",
@@ -336,7 +365,6 @@ fn read_code(code: i64, settlement: &Settlement) -> Result<Moved, QueueError> {
         SettlementKind::WaitingChildren { .. } => "moveToWaitingChildren",
     };
     match code {
-        0 => Ok(Moved::Yes),
         1 => Ok(Moved::NothingToWaitFor),
         code => Err(QueueError::job(code, &*settlement.job_id, command)),
     }

@@ -347,11 +347,7 @@ impl Pump {
     fn push_outcome(&mut self, job: Arc<Job>, outcome: Outcome) {
         match outcome::settlement(&job, outcome, &self.options) {
             Some(kind) => {
-                let settlement = Settlement {
-                    job_id: job.id.clone(),
-                    token: job.token.clone(),
-                    kind,
-                };
+                let settlement = Settlement::new(&job, kind);
                 self.pending.push((job, settlement));
             }
             None => self.running.remove(&job),

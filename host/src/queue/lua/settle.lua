@@ -3,34 +3,38 @@
 -- KEYS[1]  the queue's base key
 -- ARGV     1 now (ms), 2 worker name or '', 3 lock duration (ms), 4 how many jobs to take,
 --          5 lock token of the jobs taken, 6 limiter max or '', 7 limiter ms or '',
---          8 metrics data points or '', 9 the version to pin new jobs to or '', then groups of entries
---          that have these in common: kind, how many they are, lock token, and by kind:
+--          8 metrics data points or '', 9 the version to pin new jobs to or '', 10 how many jobs to settle,
+--          then their ids, then, in the same order, groups that have these in common: kind, how many they are,
+--          lock token, how many fields their plain hashes had once they had started or '', and by kind:
 --            completed           what to keep of completed jobs: '' for all, or `count,age (s),limit`
 --            failed, exhausted   what to keep of failed jobs; exhausted: no attempt is left
 --            retry               LPUSH or RPUSH
 --            delayed             delay (ms)
 --            wait                ''
 --            waiting-children    child key or ''
---          Each entry of a group is its job's id, attempts made ('' where the attempt is not spent), and the
---          value; all but `completed` have a stacktrace, too.
--- Returns  { codes, jobs, limited for ms or 0, next delayed job's time in ms or 0 } as MessagePack: reading
+--          and for each job attempts made ('' where the attempt is not spent), the value, and, for all kinds
+--          but `completed`, the stacktrace.
+--          A hash is plain if it has no field of a parent or of deduplication. While it has as many fields
+--          as it had, it is plain still: nothing takes fields from a job that is active and has no parent.
+-- Returns  { refusals, jobs, limited for ms or 0, next delayed job's time in ms or 0 } as MessagePack: reading
 --          text of Redis's protocol for each field costs a worker more than all else that it does with them
---          codes: one per entry, 0 settled, 1 nothing to wait for (waiting-children), or an error:
---            -1 no such job, -2 no lock, -3 not active, -4 pending children, -6 not our lock,
---            -9 failed children. An entry with an error changed nothing.
+--          refusals: which of the jobs was not settled, from 1, and a code in turn. Codes:
+--            1 nothing to wait for (waiting-children), -1 no such job, -2 no lock, -3 not active,
+--            -4 pending children, -6 not our lock, -9 failed children. Nothing was changed for it.
 --          jobs: id of each, and its hash as it was before: names and values in turn. A job whose hash is
 --          gone is left out and dropped.
 --
--- What most calls do stands here, and is written for speed: no table per job, no function made that is not
--- called, no length of a table asked for where it is known. The rest is in `lib/outcomes.lua`, which makes its functions when it is first needed.
+-- What most calls do stands here, and is written for speed: from top to bottom, since each function, and each
+-- name of ours that it uses, costs every call some 0.2 us to make; no table per job; as few commands per job
+-- as can be, each of which costs 0.3 us before it does anything. The rest is in `lib/outcomes.lua`, whose
+-- functions are made when one is first needed.
 local base = KEYS[1]
 -- As text where it goes to a command: Redis turns Lua's numbers into text at the cost of half a command.
 local now_text = ARGV[1]
 local now = tonumber(now_text)
 local worker, lock_ms, want, token = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
-local limiter_max, limiter_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
 local metrics_points, pin = tonumber(ARGV[8]), ARGV[9]
-local FIRST_GROUP, GROUP_HEAD = 10, 4
+local entries = tonumber(ARGV[10])
 
 local prefix = base .. ':'
 local active, events = prefix .. 'active', prefix .. 'events'
@@ -48,206 +52,192 @@ local function outcomes()
   return made_outcomes
 end
 
--- Calls `action` with kind, token, option, and the places of the first and the last entry and their distance.
-local function each_group(action)
-  local at = FIRST_GROUP
-  while ARGV[at] do
-    local kind, size = ARGV[at], 4
-    if kind == 'completed' then size = 3 end
-    local first = at + GROUP_HEAD
-    at = first + ARGV[at + 1] * size
-    action(kind, ARGV[first - 2], ARGV[first - 1], first, at - size, size)
+-- ## Settling
+
+local refusals = {}
+if entries > 0 then
+  local ids, keys, locks, children = {}, {}, {}, {}
+  for i = 1, entries do
+    local id = ARGV[10 + i]
+    local key = prefix .. id
+    ids[i], keys[i], locks[i] = id, key, key .. ':lock'
+    children[2 * i - 1], children[2 * i] = key .. ':dependencies', key .. ':unsuccessful'
   end
-end
-
--- One per entry.
-local keys, locks, codes = {}, {}, {}
-
--- The tokens of all locks, and whether any of the jobs that completed may have children: rare, so one look.
-local function look_at_entries()
-  local children, n, last_child = {}, 0, 0
-  each_group(function(kind, _, _, first, last, size)
-    for at = first, last, size do
-      local key = prefix .. ARGV[at]
-      n = n + 1
-      keys[n], locks[n] = key, key .. ':lock'
-      if kind == 'completed' then
-        children[last_child + 1], children[last_child + 2] = key .. ':dependencies', key .. ':unsuccessful'
-        last_child = last_child + 2
+  local tokens = call('MGET', unpack(locks))
+  -- Rare, so one look for all of them.
+  local any_children = call('EXISTS', unpack(children)) > 0
+  -- Short jobs end in the order in which they started: they are the end of `active`, and leave it together.
+  local left_together = entries >= 4
+  if left_together then
+    local line = call('LRANGE', active, -entries, -1)
+    for i = 1, entries do
+      if line[entries + 1 - i] ~= ids[i] then
+        left_together = false
+        break
       end
     end
-  end)
-  local tokens = call('MGET', unpack(locks))
-  return tokens, last_child > 0 and call('EXISTS', unpack(children)) > 0
-end
+    if left_together then call('LTRIM', active, 0, -entries - 1) end
+  end
 
--- What is left to do for most jobs that completed. Others have parents, rules on what to keep, and so on.
-local function complete(key, id, attempts_made, value)
-  call('HSET', key, 'atm', attempts_made, 'returnvalue', value, 'finishedOn', now_text)
-  call('XADD', events, '*', 'event', 'completed', 'jobId', id, 'returnvalue', value, 'prev', 'active')
-  completed[#completed + 1] = now_text
-  completed[#completed + 1] = id
-  finished.completed = finished.completed + 1
-end
-
-local function settle_entries()
-  local tokens, any_children = look_at_entries()
-  local settled_locks, settled_ids, n, settled = {}, {}, 0, 0
-  each_group(function(kind, group_token, option, first, last, size)
+  local entry, at = 0, 11 + entries
+  while ARGV[at] do
+    local kind, group_token, plain_fields, option = ARGV[at], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4]
     local completes = kind == 'completed'
     local look_at_children = completes and any_children or kind == 'waiting-children'
-    for at = first, last, size do
-      n = n + 1
-      local id, key = ARGV[at], keys[n]
-      local fields = call('HMGET', key, 'name', 'parentKey', 'parent', 'deid')
-      local code = 0
-      if not fields[1] then
-        code = -1
-      elseif look_at_children then
-        code = outcomes().check_children(kind, key, option)
+    local size = completes and 2 or 3
+    local first = at + 5
+    at = first + ARGV[at + 1] * size
+    for place = first, at - size, size do
+      entry = entry + 1
+      local id, key, code = ids[entry], keys[entry], 0
+      local plain, fields = true, nil
+      if not plain_fields or call('HLEN', key) ~= plain_fields then
+        fields = call('HMGET', key, 'parentKey', 'parent', 'deid', 'name')
+        plain = not (fields[1] or fields[2] or fields[3])
+        if not fields[4] then code = -1 end
       end
-      if code == 0 and tokens[n] ~= group_token then code = tokens[n] and -6 or -2 end
+      if code == 0 and look_at_children then code = outcomes().check_children(kind, key, option) end
+      if code == 0 and tokens[entry] ~= group_token then code = tokens[entry] and -6 or -2 end
       -- The last check, since it is also the first write.
-      if code == 0 and call('LREM', active, '-1', id) == 0 then code = -3 end
-      codes[n] = code
-      if code == 0 then
-        settled = settled + 1
-        settled_locks[settled], settled_ids[settled] = locks[n], id
-        if completes and option == '' and not (fields[2] or fields[3] or fields[4]) then
-          complete(key, id, ARGV[at + 1], ARGV[at + 2])
-        else
-          outcomes().settle({ kind = kind, key = key, id = id, option = option, attempts_made = ARGV[at + 1],
-            value = ARGV[at + 2], stack = ARGV[at + 3], parent_key = fields[2], parent = fields[3],
-            deduplication = fields[4] })
-        end
+      if code == 0 and not left_together and call('LREM', active, '-1', id) == 0 then code = -3 end
+      if code ~= 0 then
+        refusals[#refusals + 1] = entry
+        refusals[#refusals + 1] = code
+      elseif completes and plain and option == '' then
+        local value = ARGV[place + 1]
+        call('HSET', key, 'atm', ARGV[place], 'returnvalue', value, 'finishedOn', now_text)
+        call('XADD', events, '*', 'event', 'completed', 'jobId', id, 'returnvalue', value, 'prev', 'active')
+        completed[#completed + 1] = now_text
+        completed[#completed + 1] = id
+        finished.completed = finished.completed + 1
+      else
+        if plain then fields = {} end
+        outcomes().settle({ kind = kind, key = key, id = id, option = option, attempts_made = ARGV[place],
+          value = ARGV[place + 1], stack = ARGV[place + 2], parent_key = fields[1], parent = fields[2],
+          deduplication = fields[3] })
       end
     end
-  end)
-  if settled > 0 then
-    call('DEL', unpack(settled_locks))
-    call('SREM', prefix .. 'stalled', unpack(settled_ids))
+  end
+
+  -- From the last one, so that all keep their order.
+  for i = #refusals - 1, 1, -2 do
+    local id = table.remove(ids, refusals[i])
+    table.remove(locks, refusals[i])
+    if left_together then call('RPUSH', active, id) end
+  end
+  if #ids > 0 then
+    call('DEL', unpack(locks))
+    call('SREM', prefix .. 'stalled', unpack(ids))
   end
   if #completed > 0 then call('ZADD', prefix .. 'completed', unpack(completed)) end
   if made_outcomes then made_outcomes.conclude() end
   if metrics_points then outcomes().collect_metrics(metrics_points) end
 end
 
--- The number of jobs that the limiter still lets through, or the time in ms until it does again.
-local function limiter_room()
-  local max = settings.limiter_max or limiter_max
-  if not max then return want, 0 end
-  local used = tonumber(call('GET', prefix .. 'limiter')) or 0
-  if used >= max then
-    local ttl = call('PTTL', prefix .. 'limiter')
-    if ttl > 0 then return 0, ttl end
-    if ttl == 0 then call('DEL', prefix .. 'limiter') end
-    if ttl < 0 then used = 0 end
-  end
-  return math.max(0, max - used), 0
-end
+-- ## How many to take, or when next
 
-local function count_in_limiter(count)
-  if count == 0 or not (settings.limiter_max or limiter_max) then return end
-  local duration = math.floor(limiter_ms or settings.limiter_ms or 0)
-  if call('INCRBY', prefix .. 'limiter', count) == count and duration > 0 then
-    call('PEXPIRE', prefix .. 'limiter', duration)
-  end
-end
-
--- Moves up to `room` ids from the head of the line to active and returns them in processing order.
-local function move_to_active(room)
-  local ids = call('RPOP', prefix .. 'wait', room) or {}
-  if #ids < room then
-    local popped = call('ZPOPMIN', prefix .. 'prioritized', room - #ids)
-    for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
-    if #popped == 0 then call('DEL', prefix .. 'pc') end
-  end
-  if #ids > 0 then call('LPUSH', active, unpack(ids)) end
-  return ids
-end
-
--- What is noted in the hash of a job that starts. The pin is last: a job that has one keeps it.
-local start_note = { 'processedOn', now_text, 'ats', false }
-if worker ~= '' then
-  start_note[5], start_note[6] = 'pb', worker
-end
-local unpinned_length = #start_note
-if pin ~= '' then
-  start_note[unpinned_length + 1], start_note[unpinned_length + 2] = 'torilVersion', pin
-end
-
--- Locks a job and notes its start. Returns its hash as it was, and whether it is to fail without running.
-local function start_job(id)
-  local key = prefix .. id
-  local fields = call('HGETALL', key)
-  local named, deferred, started, note_length = false, false, '1', #start_note
-  for i = 1, #fields, 2 do
-    local name = fields[i]
-    if name == 'name' then
-      named = true
-    elseif name == 'ats' then
-      started = string.format('%d', (tonumber(fields[i + 1]) or 0) + 1)
-    elseif name == 'defa' then
-      deferred = true
-    elseif name == 'torilVersion' then
-      note_length = unpinned_length
-    end
-  end
-  if not named then
-    -- Nor are the markers jobs that BullMQ before 5 kept in this list.
-    call('LREM', active, 1, id)
-    return nil
-  end
-  call('SET', key .. ':lock', token, 'PX', lock_ms)
-  start_note[4] = started
-  call('HSET', key, unpack(start_note, 1, note_length))
-  call('XADD', events, '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
-  return fields, deferred
-end
-
--- Starts up to `room` jobs. Returns id and hash of each in turn, and whether there were fewer.
-local function start_jobs(room)
-  local jobs, last, limited = {}, 0, 0
-  local ids = move_to_active(room)
-  for i = 1, #ids do
-    local fields, deferred = start_job(ids[i])
-    if fields then
-      jobs[last + 1], jobs[last + 2] = ids[i], fields
-      last = last + 2
-      if not deferred then limited = limited + 1 end
-    end
-  end
-  count_in_limiter(limited)
-  -- More is waiting: let the next idle worker know.
-  if last > 0 and #ids == room and call('EXISTS', prefix .. 'wait', prefix .. 'prioritized') > 0 then
-    call('ZADD', prefix .. 'marker', 0, '0')
-  end
-  return jobs, #ids < room
-end
-
-local function emit_drained()
-  if call('EXISTS', prefix .. 'wait', active, prefix .. 'prioritized') == 0 then emit(base, 'drained') end
-end
-
--- Returns the jobs, the limiter's wait in ms, and the next delayed time where there was nothing else to do.
-local function take_jobs()
-  if want == 0 then return {}, 0, nil end
-  local due = next_delayed(base)
+local due, limited, room = nil, 0, 0
+local limiter = prefix .. 'limiter'
+local limiter_max = settings.limiter_max or tonumber(ARGV[6])
+if want > 0 then
+  due = next_delayed(base)
   if due and due < now + 1 then
     outcomes().promote_due()
     due = next_delayed(base)
   end
-  local room, limited = limiter_room()
-  if limited > 0 then return {}, limited, nil end
-  room = math.min(room, want, active_room(base, settings) or want)
-  if room == 0 then return {}, 0, nil end
-  local jobs, fewer = start_jobs(room)
-  if not fewer then due = nil end
-  if #jobs == 0 and not due and finished.completed + finished.failed > 0 then emit_drained() end
-  return jobs, 0, due
+  room = math.min(want, active_room(base, settings) or want)
+  if limiter_max then
+    local used = tonumber(call('GET', limiter)) or 0
+    if used >= limiter_max then
+      local ttl = call('PTTL', limiter)
+      if ttl > 0 then
+        limited = ttl
+      else
+        -- In its last millisecond, gone, or without an end: it limits no more.
+        if ttl == 0 then call('DEL', limiter) end
+        used = 0
+      end
+    end
+    room = math.min(room, math.max(0, limiter_max - used))
+  end
 end
 
-if ARGV[FIRST_GROUP] then settle_entries() end
-local jobs, limited, due = take_jobs()
-if want == 0 and finished.completed + finished.failed > 0 then emit_drained() end
-return cmsgpack.pack({ codes, jobs, limited, due and math.floor(due) or 0 })
+-- ## Taking them
+
+local jobs, last = {}, 0
+if room > 0 then
+  local ids = call('RPOP', prefix .. 'wait', room) or {}
+  local found = #ids
+  if found < room then
+    local popped = call('ZPOPMIN', prefix .. 'prioritized', room - found)
+    for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
+    if #popped == 0 then call('DEL', prefix .. 'pc') end
+    found = #ids
+  end
+  if found > 0 then call('LPUSH', active, unpack(ids)) end
+
+  -- What is noted in the hash of a job that starts. The pin is last: a job that has one keeps it.
+  local start_note = { 'processedOn', now_text, 'ats', false }
+  if worker ~= '' then
+    start_note[5], start_note[6] = 'pb', worker
+  end
+  local unpinned_length = #start_note
+  if pin ~= '' then
+    start_note[unpinned_length + 1], start_note[unpinned_length + 2] = 'torilVersion', pin
+  end
+  local pinned_length = #start_note
+
+  local will_run = 0
+  for i = 1, found do
+    local id = ids[i]
+    local key = prefix .. id
+    local hash = call('HGETALL', key)
+    local named, deferred, started, note_length = false, false, '1', pinned_length
+    for k = 1, #hash, 2 do
+      local name = hash[k]
+      if name == 'name' then
+        named = true
+      elseif name == 'ats' then
+        started = string.format('%d', (tonumber(hash[k + 1]) or 0) + 1)
+      elseif name == 'defa' then
+        deferred = true
+      elseif name == 'torilVersion' then
+        note_length = unpinned_length
+      end
+    end
+    if named then
+      call('PSETEX', key .. ':lock', lock_ms, token)
+      start_note[4] = started
+      call('HSET', key, unpack(start_note, 1, note_length))
+      call('XADD', events, '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
+      jobs[last + 1], jobs[last + 2] = id, hash
+      last = last + 2
+      -- A job that fails without being run does not count.
+      if not deferred then will_run = will_run + 1 end
+    else
+      -- Nor are the markers jobs that BullMQ before 5 kept in this list.
+      call('LREM', active, 1, id)
+    end
+  end
+
+  if limiter_max and will_run > 0 then
+    local duration = math.floor(tonumber(ARGV[7]) or settings.limiter_ms or 0)
+    if call('INCRBY', limiter, will_run) == will_run and duration > 0 then call('PEXPIRE', limiter, duration) end
+  end
+  -- More is waiting: let the next idle worker know.
+  if last > 0 and found == room and call('EXISTS', prefix .. 'wait', prefix .. 'prioritized') > 0 then
+    call('ZADD', prefix .. 'marker', 0, '0')
+  end
+  if found == room then due = nil end
+else
+  due = nil
+end
+
+-- ## Whether that was all
+
+local looked_for_jobs = room > 0 or want == 0
+if looked_for_jobs and last == 0 and not due and finished.completed + finished.failed > 0
+  and call('EXISTS', prefix .. 'wait', active, prefix .. 'prioritized') == 0 then
+  emit(base, 'drained')
+end
+return cmsgpack.pack({ refusals, jobs, limited, due and math.floor(due) or 0 })
