@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 use wasmtime::component::Resource;
 use wasmtime::{PoolConcurrencyLimitError, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::imports::{Failure, FailureDetail, InvalidData, JobHandle, JobState, MovedTo, Task};
-use crate::runtime::{Cancel, Processor, Reusable, Rights, Runtime, Stop};
+use crate::runtime::{Cancel, Processor, Reusable, Rights, Runtime, Stop, metered};
 
 /// What came of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +99,8 @@ pub async fn execute(
         reason = cancel.must_stop(Duration::from_millis(limits.cancel_grace_ms)) => {
             Err(wasmtime::Error::new(reason))
         }
-        () = tokio::time::sleep(Duration::from_millis(limits.deadline_ms)) => {
+        // Made when the guest first waits, since most never do.
+        () = async { tokio::time::sleep(Duration::from_millis(limits.deadline_ms)).await } => {
             Err(wasmtime::Error::new(Stop::Deadline(limits.deadline_ms)))
         }
     };
@@ -141,24 +141,6 @@ async fn call(
     instance
         .call_process(&mut run.store, Resource::<JobHandle>::new_borrow(0))
         .await
-}
-
-/// Adds up the processor time that a future uses, on whichever threads it runs.
-async fn metered<T>(future: impl Future<Output = T>, cpu: &mut Duration) -> T {
-    let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|context| {
-        let before = thread_cpu();
-        let polled = future.as_mut().poll(context);
-        *cpu += thread_cpu().saturating_sub(before);
-        polled
-    })
-    .await
-}
-
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    // Both are small and not negative.
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// A guest that was asked to stop may come to an end by itself. A value that it returns counts; a failure is

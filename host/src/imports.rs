@@ -131,7 +131,9 @@ pub struct JobState {
     pub(crate) log_budget: LogBudget,
     cancel: Arc<Cancel>,
     deadline: Instant,
-    wasi: WasiCtx,
+    /// None until the guest first asks for anything of it: many never do, and the random generators in it take
+    /// as long to make as a small job computes. Here from the start where directories are granted.
+    wasi: Option<Box<WasiCtx>>,
     table: ResourceTable,
     config: WasiConfigVariables,
     http: WasiHttpCtx,
@@ -147,10 +149,7 @@ impl JobState {
         };
         let Rights { limits, grants, .. } = &**rights;
         let log_budget = LogBudget::new(Arc::clone(&queue_name), &task.job.id, rights);
-        let wasi = grants.wasi(
-            GuestOutput::new("stdout", log_budget.clone()),
-            GuestOutput::new("stderr", log_budget.clone()),
-        )?;
+        let wasi = grants.wasi_with_dirs(&log_budget)?.map(Box::new);
         Ok(JobState {
             job: task.job,
             queue_name,
@@ -236,8 +235,9 @@ impl WasiHttpView for JobState {
 
 impl WasiView for JobState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let make = || Box::new(self.rights.grants.wasi(&self.log_budget).build());
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: self.wasi.get_or_insert_with(make),
             table: &mut self.table,
         }
     }

@@ -1,6 +1,7 @@
 //! The wasm engine: compiles components into [`Processor`]s and instantiates them. Knows no Redis.
 
 mod cache;
+mod clock;
 mod grants;
 mod inspect;
 mod limits;
@@ -21,6 +22,7 @@ use wasmtime::{
 };
 
 use crate::imports::{JobState, Processor as Bindings, ProcessorPre};
+pub use clock::metered;
 pub use grants::{DirGrant, Grants, HttpGrant, Outbound, Reuse, Rights, Secret, Stub};
 pub use inspect::{Inspection, WORLD, inspect};
 pub use limits::{Cancel, Limits, Quota, Stop};

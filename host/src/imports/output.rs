@@ -118,7 +118,7 @@ pub(crate) struct GuestOutput {
 }
 
 impl GuestOutput {
-    pub(super) fn new(name: &'static str, log: LogBudget) -> Self {
+    pub(crate) fn new(name: &'static str, log: LogBudget) -> Self {
         GuestOutput {
             name,
             log,

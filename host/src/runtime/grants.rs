@@ -14,7 +14,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::Limits;
-use crate::imports::GuestOutput;
+use crate::imports::{GuestOutput, LogBudget};
 pub use outbound::{HttpGrant, Outbound};
 
 /// Handles that a guest may hold at once: open files, streams, requests.
@@ -223,10 +223,12 @@ impl Grants {
         redacted
     }
 
-    /// The WASI context of an instance: what every standard library imports, and in it what is granted.
-    pub(crate) fn wasi(&self, stdout: GuestOutput, stderr: GuestOutput) -> anyhow::Result<WasiCtx> {
+    /// The WASI context of an instance: what every standard library imports, and in it what is granted but the
+    /// directories.
+    pub(crate) fn wasi(&self, log: &LogBudget) -> WasiCtxBuilder {
         let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(stdout).stderr(stderr);
+        wasi.stdout(GuestOutput::new("stdout", log.clone()))
+            .stderr(GuestOutput::new("stderr", log.clone()));
         wasi.max_random_size(RANDOM_BYTES_MAX);
         for (name, value) in &self.env {
             wasi.env(name, value);
@@ -234,6 +236,15 @@ impl Grants {
         for (name, Secret(secret)) in &self.secrets {
             wasi.env(name, secret);
         }
+        wasi
+    }
+
+    /// The WASI context with the directories that are granted, if any are. Fails where one cannot be opened.
+    pub(crate) fn wasi_with_dirs(&self, log: &LogBudget) -> anyhow::Result<Option<WasiCtx>> {
+        if self.dirs.is_empty() {
+            return Ok(None);
+        }
+        let mut wasi = self.wasi(log);
         for dir in &self.dirs {
             let access = if dir.writable {
                 FsPerms::ReadWrite
@@ -245,7 +256,7 @@ impl Grants {
                 .map_err(anyhow::Error::from)
                 .with_context(|| format!("failed to open directory `{}`", dir.host.display()))?;
         }
-        Ok(wasi.build())
+        Ok(Some(wasi.build()))
     }
 
     /// What `wasi:config` answers.

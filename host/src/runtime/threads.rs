@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::{coop, yield_now};
 
 use super::EPOCH;
+use super::clock::InARow;
 
 /// One job, to its end. Does not panic.
 pub type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -54,13 +55,16 @@ impl GuestThreads {
         })
     }
 
-    /// Begins a job on the thread of the caller. One that waits, or computes for longer than an epoch, goes on
+    /// Begins jobs on the thread of the caller. One that waits, or computes for longer than an epoch, goes on
     /// on the threads of guests.
-    pub async fn begin_here(&self, mut run: Run) {
-        if first_poll(&mut run).await.is_pending()
-            && let Some(tokio) = &self.tokio
-        {
-            tokio.spawn(run);
+    pub async fn begin_here(&self, runs: impl Iterator<Item = Run>) {
+        let mut row = InARow::default();
+        for mut run in runs {
+            if first_poll(&mut run, &mut row).await.is_pending()
+                && let Some(tokio) = &self.tokio
+            {
+                tokio.spawn(run);
+            }
         }
     }
 
@@ -108,25 +112,27 @@ impl Line {
     }
 }
 
-async fn first_poll(run: &mut Run) -> Poll<()> {
+async fn first_poll(run: &mut Run, row: &mut InARow) -> Poll<()> {
     // Each job has a thread's budget of its own, not a share of the task's that begins it.
     poll_fn(|context| {
         let run = std::pin::pin!(coop::unconstrained(run.as_mut()));
-        Poll::Ready(run.poll(context))
+        Poll::Ready(row.poll(|| run.poll(context)))
     })
     .await
 }
 
 async fn run_all(line: Arc<Line>) {
     let mut since = Instant::now();
+    let mut row = InARow::default();
     while let Some(mut run) = line.next() {
-        if first_poll(&mut run).await.is_pending() {
+        if first_poll(&mut run, &mut row).await.is_pending() {
             tokio::spawn(run);
         }
         // Those that wait for this thread have their turn.
         if since.elapsed() >= EPOCH {
             yield_now().await;
             since = Instant::now();
+            row = InARow::default();
         }
     }
 }
@@ -173,7 +179,7 @@ mod tests {
             let _ = sender.send((first, names()));
         });
         let tokio = Builder::new_current_thread().build().unwrap();
-        tokio.block_on(threads.begin_here(run));
+        tokio.block_on(threads.begin_here([run].into_iter()));
         let (begun, ended) = ended.blocking_recv().unwrap();
         assert_eq!(begun.as_deref(), std::thread::current().name());
         assert_eq!(ended.as_deref(), Some("guest"));

@@ -78,11 +78,10 @@ impl Running {
     /// Forgets a job, unless it was taken anew meanwhile.
     pub(super) fn remove(&self, job: &Job) {
         let mut jobs = self.jobs();
-        if jobs
-            .get(&job.id)
-            .is_some_and(|held| held.job.token == job.token)
+        if let Some(held) = jobs.remove(&job.id)
+            && held.job.token != job.token
         {
-            jobs.remove(&job.id);
+            jobs.insert(job.id.clone(), held);
         }
     }
 

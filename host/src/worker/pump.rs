@@ -255,9 +255,8 @@ impl Pump {
 
     /// Begins some of the jobs that are kept for this thread.
     async fn begin_own(&mut self) {
-        for run in self.own.drain(..self.own.len().min(OWN_TURN)) {
-            self.member.runtime().guest_threads().begin_here(run).await;
-        }
+        let turn = self.own.drain(..self.own.len().min(OWN_TURN));
+        self.member.runtime().guest_threads().begin_here(turn).await;
     }
 
     async fn handle(&mut self, event: Event) {

@@ -1,0 +1,113 @@
+//! The processor time that jobs use. Asking for a thread's time is a system call, as dear as what a small job
+//! computes. So where jobs run one after the other, one reading ends one job and begins the next.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+thread_local! {
+    static ROW: Cell<Row> = const { Cell::new(Row::None) };
+}
+
+/// Whether the thread polls jobs in a row, and if it does, its time when the last one was polled, if any was.
+#[derive(Clone, Copy)]
+enum Row {
+    None,
+    Some(Option<Duration>),
+}
+
+/// Jobs that are polled one after the other, with nothing else done in between.
+#[derive(Default)]
+pub(super) struct InARow(Option<Duration>);
+
+impl InARow {
+    /// Polls the next one.
+    pub(super) fn poll<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+        ROW.set(Row::Some(self.0));
+        let polled = poll();
+        self.0 = match ROW.replace(Row::None) {
+            Row::Some(last) => last,
+            Row::None => None,
+        };
+        polled
+    }
+}
+
+/// Adds up the processor time that a future uses, on whichever threads it runs.
+pub async fn metered<T>(future: impl Future<Output = T>, cpu: &mut Duration) -> T {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let row = ROW.get();
+        let before = match row {
+            Row::Some(Some(last)) => last,
+            Row::Some(None) | Row::None => thread_time(),
+        };
+        let polled = future.as_mut().poll(context);
+        let after = thread_time();
+        *cpu += after.saturating_sub(before);
+        if matches!(row, Row::Some(_)) {
+            ROW.set(Row::Some(Some(after)));
+        }
+        polled
+    })
+    .await
+}
+
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    // Both are small and not negative.
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Context, Waker};
+
+    /// Polls a future once that computes for at least so long; returns the time that it is said to have taken.
+    fn compute(row: Option<&mut InARow>, least: Duration) -> Duration {
+        let mut cpu = Duration::ZERO;
+        {
+            let mut job = pin!(metered(async { spend(least) }, &mut cpu));
+            let mut poll = || job.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let polled = match row {
+                Some(row) => row.poll(poll),
+                None => poll(),
+            };
+            assert!(polled.is_ready());
+        }
+        cpu
+    }
+
+    fn spend(least: Duration) {
+        let begin = thread_time();
+        while thread_time() - begin < least {}
+    }
+
+    #[test]
+    fn in_a_row_every_moment_is_counted_once() {
+        let step = Duration::from_millis(2);
+        let begin = thread_time();
+        let mut row = InARow::default();
+        let sum: Duration = [1, 3, 0]
+            .map(|n| compute(Some(&mut row), step * n))
+            .iter()
+            .sum();
+        assert!(sum >= step * 4 && sum <= thread_time() - begin);
+    }
+
+    #[test]
+    fn what_is_done_after_a_row_is_nobodys() {
+        let step = Duration::from_millis(2);
+        compute(Some(&mut InARow::default()), Duration::ZERO);
+        spend(step);
+        let begin = thread_time();
+        let alone = compute(None, Duration::ZERO);
+        assert!(alone <= thread_time() - begin);
+        let first_of_another = compute(Some(&mut InARow::default()), Duration::ZERO);
+        assert!(first_of_another <= thread_time() - begin);
+    }
+}
