@@ -35,11 +35,23 @@ export async function until(what, ask, everyMs = 2) {
   }
 }
 
+const launched = new Set();
+process.once('exit', () => launched.forEach((child) => child.kill('SIGKILL')));
+for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.once(signal, () => process.exit(code));
+
+/** Starts a process that does not outlive this one: one left behind would take from every later measurement. */
+export function launch(program, args, options) {
+  const child = spawn(program, args, options);
+  launched.add(child);
+  child.once('exit', () => launched.delete(child));
+  return child;
+}
+
 /** A Redis without persistence, the queue `bench` in it, and a directory for whoever needs files. */
 export async function place() {
   const dir = mkdtempSync(join(tmpdir(), 'toril-bench-'));
   const port = await freePort();
-  const server = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no',
+  const server = launch('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no',
     '--maxmemory-policy', 'noeviction', '--dir', dir], { stdio: 'ignore' });
   const connection = { host: '127.0.0.1', port };
   const redis = new Redis(connection);

@@ -1,14 +1,14 @@
 // The workers that are compared. Each is a process that works the queue `bench` until it is told to end.
 
-import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { launch } from './measure.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const target = process.env.CARGO_TARGET_DIR ?? join(here, '../target');
 
-const start = (program, args) => spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+const start = (program, args) => launch(program, args, { stdio: ['ignore', 'inherit', 'inherit'] });
 
 let configs = 0;
 

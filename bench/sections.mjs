@@ -161,7 +161,7 @@ export async function startup({ rounds }) {
   return figures;
 }
 
-/** Throughput while so many jobs wait. */
+/** Throughput while at least so many jobs wait. */
 export async function growth({ rounds, waiting }) {
   const places = {};
   for (const count of waiting) {
@@ -169,10 +169,10 @@ export async function growth({ rounds, waiting }) {
     tell(`adding ${count} jobs`);
     await preload(places[count].queue, count);
   }
-  const share = 5000;
+  const share = 20_000;
   const figures = await interleaved(rounds, waiting.map(String), async (count) => {
     const here = places[count];
-    await preload(here.queue, Number(count) - (await here.redis.llen('bull:bench:wait')));
+    await preload(here.queue, Number(count) + share - (await here.redis.llen('bull:bench:wait')));
     return work(here, () => [peers.toril.start(here, 50)], share);
   });
   for (const here of Object.values(places)) await here.close();

@@ -6,7 +6,7 @@
 mod deployments;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use tokio::sync::Mutex;
@@ -24,6 +24,10 @@ pub use deployments::{
 /// How often a host asks for what is deployed. One script call of some 30 µs per queue; a deployment is
 /// noticed within this time.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// ... while the queue has no jobs: an idle host sleeps.
+const INTERVAL_IDLE: Duration = Duration::from_secs(1);
+/// How long it stays attentive after the last job or change.
+const ATTENTIVE: Duration = Duration::from_secs(10);
 /// ... while Redis does not answer.
 const INTERVAL_AWAY: Duration = Duration::from_secs(1);
 
@@ -199,18 +203,24 @@ impl Member {
     /// Reports and follows. Never returns.
     pub(crate) async fn follow(self: Arc<Self>, identity: Identity, view: View, begun: u64) {
         let mut revision = begun;
+        let mut last_busy = Instant::now();
         loop {
             let canary = self.slot.canary();
             let tally = canary
                 .as_ref()
                 .map(|canary| (canary.id, canary.take_tally()));
             let report = self.report(&identity, &view, revision);
-            let mut pause = INTERVAL;
+            if report.running > 0 || canary.is_some() {
+                last_busy = Instant::now();
+            }
+            let attentive = last_busy.elapsed() < ATTENTIVE;
+            let mut pause = if attentive { INTERVAL } else { INTERVAL_IDLE };
             match self.deployments.sync(&report, tally).await {
                 Ok(None) => {}
                 Ok(Some(deployment)) => match self.adopt(&deployment).await {
                     Ok(()) => {
                         revision = deployment.revision;
+                        last_busy = Instant::now();
                         // Whoever deployed waits for this.
                         pause = Duration::ZERO;
                     }
