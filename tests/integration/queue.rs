@@ -348,6 +348,37 @@ async fn parent_that_a_running_job_is_given_is_told_of_its_end() {
 }
 
 #[tokio::test]
+async fn running_parent_whose_child_failed_does_not_complete() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    add(&queue, "parent", json!(null)).await;
+    let parents = take(&queue, 1, 0).await;
+    let opts =
+        json!({ "parent": { "id": "1", "queue": "bull:ring" }, "failParentOnFailure": true });
+    let child = new_job("child", json!(null), opts);
+    queue.add(&child).await.unwrap();
+    let children = take(&queue, 1, 1).await;
+    let kind = SettlementKind::Failed {
+        attempt: Attempt {
+            made: 1,
+            reason: "no".into(),
+            stacktrace: "[]".into(),
+        },
+        attempts: 1,
+        keep: KeepJobs::ALL,
+    };
+    let failed = Settlement::new(&children[0], kind);
+    queue.settle_one(failed).await.unwrap();
+    let error = queue.settle_one(completed(&parents[0])).await.unwrap_err();
+    let code = match &error {
+        QueueError::Job { code, .. } => *code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code, ErrorCode::JobHasFailedChildren);
+    assert_eq!(queue.state("1").await.unwrap(), JobState::Active);
+}
+
+#[tokio::test]
 async fn scripts_are_loaded_again_after_redis_forgot_them() {
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;

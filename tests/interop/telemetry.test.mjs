@@ -31,7 +31,8 @@ test('spans continue the trace of the producer, through jobs that processors add
   const metadata = JSON.stringify({ traceparent: `00-${TRACE}-${PARENT}-01` });
   await queue.add('add-children', {}, { telemetry: { metadata } });
   await queue.add('fail', {}, { telemetry: { metadata: 'no carrier' } });
-  const section = { processor: processor('fixture-scenarios'), grants: { queues: ['traced'] } };
+  // One at a time: the children cannot end before their parent waits for them.
+  const section = { processor: processor('fixture-scenarios'), concurrency: 1, grants: { queues: ['traced'] } };
   const host = await startToril(
     redis,
     { traced: section },

@@ -47,8 +47,9 @@ pub struct Job {
     pub processed_on: u64,
     /// The digest of the processor that it started on, where its queue pins jobs to versions.
     pub version: Option<String>,
-    /// How many fields its hash had once it had started; none where one is of a parent or of deduplication.
-    /// While there are as many, settling it need not look for those.
+    /// How many fields its hash had once it had started for the first time; none after that, and where a field
+    /// is of a parent, of deduplication, or of a child that failed. While there are as many, settling it need
+    /// look for none of these.
     pub plain_fields: Option<u32>,
 }
 
@@ -98,7 +99,7 @@ impl Job {
         let (mut count, mut plain) = (0, true);
         for (name, value) in fields {
             count += 1;
-            plain &= !matches!(name, b"parentKey" | b"parent" | b"deid");
+            plain &= !matches!(name, b"parentKey" | b"parent" | b"deid" | b"defa" | b"ats");
             match name {
                 b"name" => job.name = text(value),
                 b"data" => job.data = value.to_vec(),
@@ -130,10 +131,8 @@ impl Job {
 
     /// Notes what the script that took the job wrote after it had read it.
     pub(super) fn note_start(&mut self, now_ms: u64, worker: Option<&str>, pin: Option<&str>) {
-        let mut new_fields = 0;
-        if self.attempts_started == 0 {
-            new_fields += 2 + u32::from(worker.is_some());
-        }
+        // When and how often it started.
+        let mut new_fields = 2 + u32::from(worker.is_some());
         self.attempts_started = self.attempts_started.saturating_add(1);
         self.processed_on = now_ms;
         if self.version.is_none() {

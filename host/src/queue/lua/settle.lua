@@ -14,8 +14,9 @@
 --            waiting-children    child key or ''
 --          and for each job attempts made ('' where the attempt is not spent), the value, and, for all kinds
 --          but `completed`, the stacktrace.
---          A hash is plain if it has no field of a parent or of deduplication. While it has as many fields
---          as it had, it is plain still: nothing takes fields from a job that is active and has no parent.
+--          A hash is plain when its job starts for the first time and it has no field of a parent, of
+--          deduplication, or of a child that failed. While it has as many fields as it had then, it is plain
+--          still: nothing takes fields from a job that is active and has no parent.
 -- Returns  { refusals, jobs, limited for ms or 0, next delayed job's time in ms or 0 } as MessagePack: reading
 --          text of Redis's protocol for each field costs a worker more than all else that it does with them
 --          refusals: which of the jobs was not settled, from 1, and a code in turn. Codes:
@@ -56,16 +57,16 @@ end
 
 local refusals = {}
 if entries > 0 then
-  local ids, keys, locks, children = {}, {}, {}, {}
+  local ids, keys, locks, dependencies = {}, {}, {}, {}
   for i = 1, entries do
     local id = ARGV[10 + i]
     local key = prefix .. id
     ids[i], keys[i], locks[i] = id, key, key .. ':lock'
-    children[2 * i - 1], children[2 * i] = key .. ':dependencies', key .. ':unsuccessful'
+    dependencies[i] = key .. ':dependencies'
   end
   local tokens = call('MGET', unpack(locks))
   -- Rare, so one look for all of them.
-  local any_children = call('EXISTS', unpack(children)) > 0
+  local any_pending = call('EXISTS', unpack(dependencies)) > 0
   -- Short jobs end in the order in which they started: they are the end of `active`, and leave it together.
   local left_together = entries >= 4
   if left_together then
@@ -83,18 +84,19 @@ if entries > 0 then
   while ARGV[at] do
     local kind, group_token, plain_fields, option = ARGV[at], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4]
     local completes = kind == 'completed'
-    local look_at_children = completes and any_children or kind == 'waiting-children'
+    local children = completes and any_pending or kind == 'waiting-children'
     local size = completes and 2 or 3
     local first = at + 5
     at = first + ARGV[at + 1] * size
     for place = first, at - size, size do
       entry = entry + 1
       local id, key, code = ids[entry], keys[entry], 0
-      local plain, fields = true, nil
+      local plain, fields, look_at_children = true, nil, children
       if not plain_fields or call('HLEN', key) ~= plain_fields then
         fields = call('HMGET', key, 'parentKey', 'parent', 'deid', 'name')
         plain = not (fields[1] or fields[2] or fields[3])
         if not fields[4] then code = -1 end
+        look_at_children = children or completes and call('EXISTS', key .. ':unsuccessful') == 1
       end
       if code == 0 and look_at_children then code = outcomes().check_children(kind, key, option) end
       if code == 0 and tokens[entry] ~= group_token then code = tokens[entry] and -6 or -2 end
