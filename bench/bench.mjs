@@ -80,7 +80,7 @@ function show(results) {
   if (execution) lines('one execution inside the host', execution);
   if (memory) lines('memory and an idle host', memory);
   if (startup) lines('from start to the first job, compiled code in the cache', startup);
-  if (growth) table('toril, jobs waiting', growth);
+  if (growth) table('jobs waiting', growth);
   if (flows) {
     table('flows of ten children', flows.families);
     table('one parent, children', flows.oneParent);

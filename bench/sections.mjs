@@ -170,10 +170,12 @@ export async function growth({ rounds, waiting }) {
     await preload(places[count].queue, count);
   }
   const share = 20_000;
-  const figures = await interleaved(rounds, waiting.map(String), async (count) => {
+  const cases = waiting.flatMap((count) => ['toril', 'node-inline'].map((peer) => `${peer} ${count}`));
+  const figures = await interleaved(rounds, cases, async (name) => {
+    const [peer, count] = name.split(' ');
     const here = places[count];
     await preload(here.queue, Number(count) + share - (await here.redis.llen('bull:bench:wait')));
-    return work(here, () => [peers.toril.start(here, 50)], share);
+    return work(here, () => [peers[peer].start(here, 50)], share);
   });
   for (const here of Object.values(places)) await here.close();
   return figures;

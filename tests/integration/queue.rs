@@ -305,23 +305,32 @@ async fn failed_batch_entries_keep_the_order_of_retries() {
 async fn jobs_that_end_in_any_order_are_settled() {
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;
-    for n in 0..7 {
+    for n in 0..16 {
         add(&queue, "any", json!(n)).await;
     }
-    let jobs = take(&queue, 7, 0).await;
-    let batch: Vec<_> = [2, 0, 4, 1].map(|at| completed(&jobs[at])).into();
-    let settled = queue.settle_and_fetch(&batch, &fetch(0, 1)).await.unwrap();
-    assert!(settled.results.iter().all(Result::is_ok));
-    let active: Vec<String> = redis
-        .command(&["LRANGE", "bull:ring:active", "0", "-1"])
-        .await;
-    assert_eq!(active, ["7", "6", "4"]);
-    // These are the end of the list and more than all that is left of it.
-    let batch: Vec<_> = [1, 3, 5, 6].map(|at| completed(&jobs[at])).into();
-    let settled = queue.settle_and_fetch(&batch, &fetch(0, 2)).await.unwrap();
-    let settled: Vec<bool> = settled.results.iter().map(Result::is_ok).collect();
-    assert_eq!(settled, [false, true, true, true]);
-    assert!(!redis.command::<bool>(&["EXISTS", "bull:ring:active"]).await);
+    let jobs = take(&queue, 16, 0).await;
+    let settle = async |ended: &[usize]| {
+        let batch: Vec<_> = ended.iter().map(|id| completed(&jobs[id - 1])).collect();
+        let settled = queue.settle_and_fetch(&batch, &fetch(0, 1)).await.unwrap();
+        let settled: Vec<bool> = settled.results.iter().map(Result::is_ok).collect();
+        let active: Vec<String> = redis
+            .command(&["LRANGE", "bull:ring:active", "0", "-1"])
+            .await;
+        (settled, active.join(" "))
+    };
+    let all = vec![true; 4];
+    // In order, not in order, behind those that go on, and far away from the end.
+    let end = settle(&[1, 2, 3, 4]).await;
+    assert_eq!(end, (all.clone(), "16 15 14 13 12 11 10 9 8 7 6 5".into()));
+    let end = settle(&[8, 5, 10, 6]).await;
+    assert_eq!(end, (all.clone(), "16 15 14 13 12 11 9 7".into()));
+    let end = settle(&[11, 14, 12, 13]).await;
+    assert_eq!(end, (all.clone(), "16 15 9 7".into()));
+    // One is not there any more, and some are named twice.
+    let end = settle(&[7, 8, 9, 7]).await;
+    assert_eq!(end, (vec![true, false, true, false], "16 15".into()));
+    let end = settle(&[15, 16, 15, 16]).await;
+    assert_eq!(end, (vec![true, true, false, false], String::new()));
 }
 
 #[tokio::test]

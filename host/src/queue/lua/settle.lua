@@ -57,27 +57,40 @@ end
 
 local refusals = {}
 if entries > 0 then
-  local ids, keys, locks, dependencies = {}, {}, {}, {}
+  local ids, keys, locks, dependencies, wanted = {}, {}, {}, {}, {}
   for i = 1, entries do
     local id = ARGV[10 + i]
     local key = prefix .. id
     ids[i], keys[i], locks[i] = id, key, key .. ':lock'
     dependencies[i] = key .. ':dependencies'
+    wanted[id] = true
   end
   local tokens = call('MGET', unpack(locks))
   -- Rare, so one look for all of them.
   local any_pending = call('EXISTS', unpack(dependencies)) > 0
-  -- Short jobs end in the order in which they started: they are the end of `active`, and leave it together.
-  local left_together = entries >= 4
-  if left_together then
-    local line = call('LRANGE', active, -entries, -1)
-    for i = 1, entries do
-      if line[entries + 1 - i] ~= ids[i] then
-        left_together = false
-        break
+  -- Jobs that end together mostly are near the end of `active`, since those behind them started earlier: the end is
+  -- taken off as a whole, and what else was there is put back.
+  local seen, found, others = 0, 0, {}
+  while entries >= 4 and found < entries and seen < 2 * entries do
+    local line = call('LRANGE', active, -seen - entries, -seen - 1)
+    local last = #line
+    if last == 0 then break end
+    while last > 0 and found < entries do
+      local id = line[last]
+      if wanted[id] then
+        wanted[id], found = nil, found + 1
+      else
+        others[#others + 1] = id
       end
+      last, seen = last - 1, seen + 1
     end
-    if left_together then call('LTRIM', active, 0, -entries - 1) end
+  end
+  local left_together = found == entries
+  if left_together then
+    call('LTRIM', active, 0, -seen - 1)
+    local back, size = {}, #others
+    for i = 1, size do back[i] = others[size + 1 - i] end
+    if size > 0 then call('RPUSH', active, unpack(back)) end
   end
 
   local entry, at = 0, 11 + entries
