@@ -181,7 +181,7 @@ end
 
 local jobs, last = {}, 0
 if room > 0 then
-  local ids = call('RPOP', prefix .. 'wait', room) or {}
+  local ids = call('RPOP', prefix .. 'wait', room == want and ARGV[4] or room) or {}
   local found = #ids
   if found < room then
     local popped = call('ZPOPMIN', prefix .. 'prioritized', room - found)
@@ -241,7 +241,7 @@ if room > 0 then
   end
   -- More is waiting: let the next idle worker know.
   if last > 0 and found == room and call('EXISTS', prefix .. 'wait', prefix .. 'prioritized') > 0 then
-    call('ZADD', prefix .. 'marker', 0, '0')
+    call('ZADD', prefix .. 'marker', '0', '0')
   end
   if found == room then due = nil end
 else

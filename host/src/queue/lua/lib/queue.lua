@@ -41,7 +41,7 @@ end
 
 -- The time in ms at which the first delayed job is due, or nil. Not rounded: see DELAY_SLOTS.
 local function next_delayed(base)
-  local first = call('ZRANGE', base .. ':delayed', 0, 0, 'WITHSCORES')
+  local first = call('ZRANGE', base .. ':delayed', '0', '0', 'WITHSCORES')
   return first[2] and tonumber(first[2]) / DELAY_SLOTS
 end
 
