@@ -1,7 +1,7 @@
 // `make bench`: Toril beside BullMQ's own workers on this machine, on a private Redis without persistence.
 // Prints medians and ratios, and writes results.json and throughput.svg beside itself.
 //
-// Environment: SECTIONS [throughput,latency,execution,memory,startup,growth,flows,scaling], ROUNDS [3],
+// Environment: SECTIONS [throughput,latency,execution,memory,startup,growth,flows,scaling], ROUNDS [5],
 // CONCURRENCIES [1,10,50,200], PEERS [all], JOBS [20000], WAITING [10000,100000,1000000],
 // CHILDREN [1000,10000,100000]. Sections that are left out keep their figures in results.json.
 
@@ -19,7 +19,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const list = (name, otherwise) => process.env[name]?.split(',') ?? otherwise;
 const order = ['throughput', 'latency', 'execution', 'memory', 'startup', 'growth', 'flows', 'scaling'];
 const settings = {
-  rounds: Number(process.env.ROUNDS ?? 3),
+  rounds: Number(process.env.ROUNDS ?? 5),
   jobs: Number(process.env.JOBS ?? 20000),
   concurrencies: list('CONCURRENCIES', [1, 10, 50, 200]).map(Number),
   wanted: list('PEERS', Object.keys(peers)),

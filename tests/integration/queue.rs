@@ -269,6 +269,35 @@ async fn job_whose_hash_is_gone_is_dropped_and_no_other_is_kept_waiting() {
 }
 
 #[tokio::test]
+async fn job_with_other_fields_than_a_new_one_is_read_whole() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for n in 0..3 {
+        add(&queue, "any", json!(n)).await;
+    }
+    // As many fields as a new one; and as many values as a new one has fields.
+    let _: i64 = redis.command(&["HDEL", "bull:ring:1", "priority"]).await;
+    let _: i64 = redis.command(&["HSET", "bull:ring:1", "ats", "4"]).await;
+    let _: i64 = redis
+        .command(&["HDEL", "bull:ring:2", "timestamp", "delay", "priority"])
+        .await;
+    let jobs = take(&queue, 3, 0).await;
+    let read: Vec<_> = jobs
+        .iter()
+        .map(|job| (&*job.name, &*job.data, job.attempts_started))
+        .collect();
+    assert_eq!(
+        read,
+        [
+            ("any", b"0" as &[u8], 5),
+            ("any", b"1", 1),
+            ("any", b"2", 1)
+        ]
+    );
+    assert!(jobs[0].timestamp > 0 && jobs[1].timestamp == 0 && jobs[2].timestamp > 0);
+}
+
+#[tokio::test]
 async fn failed_batch_entries_keep_the_order_of_retries() {
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;

@@ -11,12 +11,12 @@ test('a job costs less than in BullMQ\'s own worker', async () => {
   const wanted = ['toril', 'toril-reuse', 'node-inline'];
   const results = await throughput({ rounds: 3, jobs: 6000, concurrencies: [50], wanted });
   const [fresh, reuse, node] = wanted.map((name) => results[name][50]);
-  assert.ok(ratio(fresh, node, 'jobsPerSecond') > 1.6, `fresh: ${JSON.stringify({ fresh, node })}`);
-  assert.ok(ratio(reuse, node, 'jobsPerSecond') > 1.8, `reuse: ${JSON.stringify({ reuse, node })}`);
+  assert.ok(ratio(fresh, node, 'jobsPerSecond') > 2, `fresh: ${JSON.stringify({ fresh, node })}`);
+  assert.ok(ratio(reuse, node, 'jobsPerSecond') > 2.2, `reuse: ${JSON.stringify({ reuse, node })}`);
   assert.ok(ratio(fresh, node, 'workerCpuMicros') < 0.5, `processor time: ${JSON.stringify({ fresh, node })}`);
-  assert.ok(ratio(fresh, node, 'redisScriptMicros') < 0.65, `time in scripts: ${JSON.stringify({ fresh, node })}`);
+  assert.ok(ratio(fresh, node, 'redisScriptMicros') < 0.5, `time in scripts: ${JSON.stringify({ fresh, node })}`);
   // Eight for each job and some fifteen for each call, of which there is one for every 15 to 25 jobs.
-  assert.ok(fresh.redisCommands < 9.5, `commands: ${fresh.redisCommands}`);
+  assert.ok(fresh.redisCommands < 9, `commands: ${fresh.redisCommands}`);
 });
 
 test('a child of a flow costs less than in BullMQ\'s own worker', async () => {

@@ -317,6 +317,16 @@ fn optional(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
+/// The fields of a job that was never started and is nobody's child, in the order of `lua/settle.lua`.
+const NEW_JOB: [&[u8]; 6] = [
+    b"name",
+    b"data",
+    b"opts",
+    b"timestamp",
+    b"delay",
+    b"priority",
+];
+
 fn read_settled(reply: &[u8], settlements: &[Settlement], token: &Arc<str>) -> Option<Settled> {
     let reader = &mut Reader(reply);
     if reader.array()? != 4 {
@@ -333,14 +343,21 @@ fn read_settled(reply: &[u8], settlements: &[Settlement], token: &Arc<str>) -> O
 /// Reads ids and hashes in turn.
 fn read_jobs(reader: &mut Reader<'_>, token: &Arc<str>) -> Option<Vec<Job>> {
     let count = reader.array()? / 2;
-    (0..count)
-        .map(|_| {
-            let id = reader.bytes()?;
-            let fields = reader.array()? / 2;
-            let pairs = (0..fields).map_while(|_| Some((reader.bytes()?, reader.bytes()?)));
-            Some(Job::from_hash(id, pairs, token))
-        })
-        .collect()
+    (0..count).map(|_| read_job(reader, token)).collect()
+}
+
+fn read_job(reader: &mut Reader<'_>, token: &Arc<str>) -> Option<Job> {
+    let id = reader.bytes()?;
+    let length = reader.array()?;
+    if length % 2 == 0 {
+        let pairs = (0..length / 2).map_while(|_| Some((reader.bytes()?, reader.bytes()?)));
+        return Some(Job::from_hash(id, pairs, token));
+    }
+    let values = NEW_JOB
+        .into_iter()
+        .map_while(|name| Some((name, reader.bytes()?)));
+    let job = Job::from_hash(id, values, token);
+    reader.bytes().map(|_| job)
 }
 
 /// Reads those that were not settled: which, from 1, and why, in turn.
