@@ -95,6 +95,58 @@ async fn entry_that_fails_changes_nothing_and_breaks_no_other() {
 }
 
 #[tokio::test]
+async fn key_of_the_wrong_type_is_no_job_and_stops_no_other() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for n in 0..8 {
+        add(&queue, "any", json!(n)).await;
+    }
+    let _: String = redis.command(&["SET", "bull:ring:2", "text"]).await;
+    let jobs = take(&queue, 6, 0).await;
+    assert_eq!(ids(&jobs), ["1", "3", "4", "5", "6"]);
+    let _: String = redis.command(&["SET", "bull:ring:4", "text"]).await;
+    let batch: Vec<_> = jobs.iter().map(completed).collect();
+    let settled = queue.settle_and_fetch(&batch, &fetch(9, 1)).await.unwrap();
+    assert_eq!(ids(&settled.jobs), ["7", "8"]);
+    let settled: Vec<bool> = settled.results.iter().map(Result::is_ok).collect();
+    assert_eq!(settled, [true, true, false, true, true]);
+}
+
+#[tokio::test]
+async fn job_whose_parent_redis_refuses_stays_and_stops_no_other() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let flow = json!({ "name": "parent", "queueName": "ring", "opts": { "jobId": "parent" }, "children": [
+        { "name": "child", "queueName": "ring", "opts": { "jobId": "child" } }] });
+    let flow = parse_flow(&flow.to_string()).unwrap();
+    let options = FlowOptions::default();
+    queue.flows().add(vec![flow], &options).await.unwrap();
+    for n in 0..4 {
+        add(&queue, "any", json!(n)).await;
+    }
+    let jobs = take(&queue, 5, 0).await;
+    let _: String = redis
+        .command(&["SET", "bull:ring:parent:processed", "text"])
+        .await;
+    let batch: Vec<_> = jobs.iter().map(completed).collect();
+    let refused = queue.settle_and_fetch(&batch, &fetch(0, 1)).await;
+    let error = refused.unwrap_err();
+    assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+    for job in &jobs {
+        let state = match &*job.id {
+            "child" => JobState::Active,
+            _ => JobState::Completed,
+        };
+        assert_eq!(queue.state(&job.id).await.unwrap(), state, "{}", job.id);
+    }
+    assert!(
+        redis
+            .command::<bool>(&["EXISTS", "bull:ring:child:lock"])
+            .await
+    );
+}
+
+#[tokio::test]
 async fn error_texts_are_bullmqs() {
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;

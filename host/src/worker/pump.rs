@@ -484,10 +484,14 @@ impl Pump {
 
     async fn settle_one_by_one(&mut self, call: Call) {
         for (job, settlement) in call.jobs.into_iter().zip(call.settlements) {
-            if let Err(error) = self.queue.settle_one(settlement).await {
-                error!(queue = self.queue.keys().name(), job_id = &*job.id, %error, "job could not be settled");
+            match self.queue.settle_one(settlement.clone()).await {
+                Err(error @ QueueError::Redis(_)) => {
+                    error!(queue = self.queue.keys().name(), job_id = &*job.id, %error, "job could not be settled, it runs again when its lock has run out");
+                    self.running.remove(&job);
+                }
+                // Most were settled by the call that was refused.
+                result => self.note_settled(job, &settlement.kind, result, true),
             }
-            self.running.remove(&job);
         }
     }
 

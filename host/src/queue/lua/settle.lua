@@ -30,12 +30,16 @@
 -- as can be, each of which costs 0.3 us before it does anything. The rest is in `lib/outcomes.lua`, whose
 -- functions are made when one is first needed.
 local base = KEYS[1]
+-- For what is asked of a job's key first: one that is no hash is no job, and stops nobody else's.
+local try = redis.pcall
 -- As text where it goes to a command: Redis turns Lua's numbers into text at the cost of half a command.
 local now_text = ARGV[1]
 local now = tonumber(now_text)
 local worker, lock_ms, want, token = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local metrics_points, pin = tonumber(ARGV[8]), ARGV[9]
 local entries = tonumber(ARGV[10])
+-- Not answered: the call fails as a whole, with what Redis said.
+local REDIS_REFUSED = -99
 
 local prefix = base .. ':'
 local active, events = prefix .. 'active', prefix .. 'events'
@@ -55,7 +59,7 @@ end
 
 -- ## Settling
 
-local refusals = {}
+local refusals, problem = {}, nil
 if entries > 0 then
   local ids, keys, locks, dependencies, wanted = {}, {}, {}, {}, {}
   for i = 1, entries do
@@ -105,8 +109,8 @@ if entries > 0 then
       entry = entry + 1
       local id, key, code = ids[entry], keys[entry], 0
       local plain, fields, look_at_children = true, nil, children
-      if not plain_fields or call('HLEN', key) ~= plain_fields then
-        fields = call('HMGET', key, 'parentKey', 'parent', 'deid', 'name')
+      if not plain_fields or try('HLEN', key) ~= plain_fields then
+        fields = try('HMGET', key, 'parentKey', 'parent', 'deid', 'name')
         plain = not (fields[1] or fields[2] or fields[3])
         if not fields[4] then code = -1 end
         look_at_children = children or completes and call('EXISTS', key .. ':unsuccessful') == 1
@@ -127,9 +131,15 @@ if entries > 0 then
         finished.completed = finished.completed + 1
       else
         if plain then fields = {} end
-        outcomes().settle({ kind = kind, key = key, id = id, option = option, attempts_made = ARGV[place],
-          value = ARGV[place + 1], stack = ARGV[place + 2], parent_key = fields[1], parent = fields[2],
-          deduplication = fields[3] })
+        local ok, what = pcall(outcomes().settle, { kind = kind, key = key, id = id, option = option,
+          attempts_made = ARGV[place], value = ARGV[place + 1], stack = ARGV[place + 2],
+          parent_key = fields[1], parent = fields[2], deduplication = fields[3] })
+        if not ok then
+          -- Its parent's keys are not what they should be, say. The others are settled first.
+          problem = problem or what
+          refusals[#refusals + 1] = entry
+          refusals[#refusals + 1] = REDIS_REFUSED
+        end
       end
     end
   end
@@ -138,7 +148,7 @@ if entries > 0 then
   for i = #refusals - 1, 1, -2 do
     local id = table.remove(ids, refusals[i])
     table.remove(locks, refusals[i])
-    if left_together then call('RPUSH', active, id) end
+    if left_together or refusals[i + 1] == REDIS_REFUSED then call('RPUSH', active, id) end
   end
   if #ids > 0 then
     call('DEL', unpack(locks))
@@ -147,6 +157,7 @@ if entries > 0 then
   if #completed > 0 then call('ZADD', prefix .. 'completed', unpack(completed)) end
   if made_outcomes then made_outcomes.conclude() end
   if metrics_points then outcomes().collect_metrics(metrics_points) end
+  if problem then error(problem) end
 end
 
 -- ## How many to take, or when next
@@ -208,13 +219,13 @@ if room > 0 then
     local key = prefix .. id
     local hash, named, deferred, started, note_length = nil, false, false, '1', pinned_length
     -- A new job has these fields and no others. So their names need not be read.
-    if call('HLEN', key) == 6 then
+    if try('HLEN', key) == 6 then
       hash = call('HMGET', key, 'name', 'data', 'opts', 'timestamp', 'delay', 'priority')
       named = hash[1] and hash[2] and hash[3] and hash[4] and hash[5] and hash[6]
       hash[7] = ''
     end
     if not named then
-      hash = call('HGETALL', key)
+      hash = try('HGETALL', key)
       for k = 1, #hash, 2 do
         local name = hash[k]
         if name == 'name' then

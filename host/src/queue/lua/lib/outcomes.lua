@@ -15,7 +15,7 @@ local function check_children(kind, key, child)
     return failed and -9 or 0
   end
   if failed then return -9 end
-  local pending = child ~= '' and call('SISMEMBER', dependencies, child) or call('EXISTS', dependencies)
+  local pending = child ~= '' and redis.pcall('SISMEMBER', dependencies, child) or call('EXISTS', dependencies)
   return pending == 0 and 1 or 0
 end
 
