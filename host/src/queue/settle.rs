@@ -274,7 +274,8 @@ impl<'a> Entry<'a> {
 
 /// Writes what neighbours have in common once: each value costs Redis some 0.2 µs.
 fn push_settlements(call: &mut Cmd, settlements: &[Settlement]) {
-    call.arg(settlements.len());
+    let all_plain = settlements.iter().all(|job| job.plain_fields.is_some());
+    call.arg(settlements.len()).arg(u8::from(all_plain));
     for settlement in settlements {
         call.arg(&*settlement.job_id);
     }
@@ -317,14 +318,16 @@ fn optional(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-/// The fields of a job that was never started and is nobody's child, in the order of `lua/settle.lua`.
-const NEW_JOB: [&[u8]; 6] = [
+/// The fields of a job that was never started, in the order of `lua/settle.lua`; the last two of somebody's child.
+const NEW_JOB: [&[u8]; 8] = [
     b"name",
     b"data",
     b"opts",
     b"timestamp",
     b"delay",
     b"priority",
+    b"parentKey",
+    b"parent",
 ];
 
 fn read_settled(reply: &[u8], settlements: &[Settlement], token: &Arc<str>) -> Option<Settled> {
@@ -355,6 +358,7 @@ fn read_job(reader: &mut Reader<'_>, token: &Arc<str>) -> Option<Job> {
     }
     let values = NEW_JOB
         .into_iter()
+        .take(length - 1)
         .map_while(|name| Some((name, reader.bytes()?)));
     let job = Job::from_hash(id, values, token);
     reader.bytes().map(|_| job)

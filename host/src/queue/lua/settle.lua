@@ -4,7 +4,7 @@
 -- ARGV     1 now (ms), 2 worker name or '', 3 lock duration (ms), 4 how many jobs to take,
 --          5 lock token of the jobs taken, 6 limiter max or '', 7 limiter ms or '',
 --          8 metrics data points or '', 9 the version to pin new jobs to or '', 10 how many jobs to settle,
---          then their ids, then, in the same order, groups that have these in common: kind, how many they are,
+--          11 '1' if all of them were plain (below), then their ids, then, in the same order, groups that have these in common: kind, how many they are,
 --          lock token, how many fields their plain hashes had once they had started or '', and by kind:
 --            completed           what to keep of completed jobs: '' for all, or `count,age (s),limit`
 --            failed, exhausted   what to keep of failed jobs; exhausted: no attempt is left
@@ -23,7 +23,7 @@
 --            1 nothing to wait for (waiting-children), -1 no such job, -2 no lock, -3 not active,
 --            -4 pending children, -6 not our lock, -9 failed children. Nothing was changed for it.
 --          jobs: id of each, and its hash as it was before: names and values in turn, or, an odd number, the
---          values of a new job and ''. A job whose hash is gone is left out and dropped.
+--          values of a new job, with those of its parent if it has one, and ''. A job whose hash is gone is left out and dropped.
 --
 -- What most calls do stands here, and is written for speed: from top to bottom, since each function, and each
 -- name of ours that it uses, costs every call some 0.2 us to make; no table per job; as few commands per job
@@ -37,7 +37,7 @@ local now_text = ARGV[1]
 local now = tonumber(now_text)
 local worker, lock_ms, want, token = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local metrics_points, pin = tonumber(ARGV[8]), ARGV[9]
-local entries = tonumber(ARGV[10])
+local entries, all_plain = tonumber(ARGV[10]), ARGV[11] == '1'
 -- Not answered: the call fails as a whole, with what Redis said.
 local REDIS_REFUSED = -99
 
@@ -61,17 +61,18 @@ end
 
 local refusals, problem = {}, nil
 if entries > 0 then
-  local ids, keys, locks, dependencies, wanted = {}, {}, {}, {}, {}
+  local ids, keys, locks, children, wanted = {}, {}, {}, {}, {}
   for i = 1, entries do
-    local id = ARGV[10 + i]
+    local id = ARGV[11 + i]
     local key = prefix .. id
     ids[i], keys[i], locks[i] = id, key, key .. ':lock'
-    dependencies[i] = key .. ':dependencies'
+    children[#children + 1] = key .. ':dependencies'
+    if not all_plain then children[#children + 1] = key .. ':unsuccessful' end
     wanted[id] = true
   end
   local tokens = call('MGET', unpack(locks))
   -- Rare, so one look for all of them.
-  local any_pending = call('EXISTS', unpack(dependencies)) > 0
+  local any_children = call('EXISTS', unpack(children)) > 0
   -- Jobs that end together mostly are near the end of `active`, since those behind them started earlier: the end is
   -- taken off as a whole, and what else was there is put back.
   local seen, found, others = 0, 0, {}
@@ -97,23 +98,25 @@ if entries > 0 then
     if size > 0 then call('RPUSH', active, unpack(back)) end
   end
 
-  local entry, at = 0, 11 + entries
+  local entry, at = 0, 12 + entries
   while ARGV[at] do
     local kind, group_token, plain_fields, option = ARGV[at], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4]
     local completes = kind == 'completed'
-    local children = completes and any_pending or kind == 'waiting-children'
+    local may_have_children = completes and any_children or kind == 'waiting-children'
     local size = completes and 2 or 3
     local first = at + 5
     at = first + ARGV[at + 1] * size
     for place = first, at - size, size do
       entry = entry + 1
       local id, key, code = ids[entry], keys[entry], 0
-      local plain, fields, look_at_children = true, nil, children
+      local plain, fields, look_at_children = true, nil, may_have_children
       if not plain_fields or try('HLEN', key) ~= plain_fields then
         fields = try('HMGET', key, 'parentKey', 'parent', 'deid', 'name')
         plain = not (fields[1] or fields[2] or fields[3])
         if not fields[4] then code = -1 end
-        look_at_children = children or completes and call('EXISTS', key .. ':unsuccessful') == 1
+        if all_plain and completes then
+          look_at_children = may_have_children or call('EXISTS', key .. ':unsuccessful') == 1
+        end
       end
       if code == 0 and look_at_children then code = outcomes().check_children(kind, key, option) end
       if code == 0 and tokens[entry] ~= group_token then code = tokens[entry] and -6 or -2 end
@@ -219,10 +222,15 @@ if room > 0 then
     local key = prefix .. id
     local hash, named, deferred, started, note_length = nil, false, false, '1', pinned_length
     -- A new job has these fields and no others. So their names need not be read.
-    if try('HLEN', key) == 6 then
+    local size = try('HLEN', key)
+    if size == 6 then
       hash = call('HMGET', key, 'name', 'data', 'opts', 'timestamp', 'delay', 'priority')
       named = hash[1] and hash[2] and hash[3] and hash[4] and hash[5] and hash[6]
       hash[7] = ''
+    elseif size == 8 then
+      hash = call('HMGET', key, 'name', 'data', 'opts', 'timestamp', 'delay', 'priority', 'parentKey', 'parent')
+      named = hash[1] and hash[2] and hash[3] and hash[4] and hash[5] and hash[6] and hash[7] and hash[8]
+      hash[9] = ''
     end
     if not named then
       hash = try('HGETALL', key)
