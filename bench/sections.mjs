@@ -121,7 +121,8 @@ export async function memory() {
   const waiting = async () => {
     const child = toril(here, guests, '', 'fixture_misbehaving');
     await until('the host waits', async () => (await here.redis.client('LIST')).includes('cmd=bzpopmin'));
-    await pause(2000);
+    // A queue that has had no jobs for ten seconds rests.
+    await pause(12_000);
     return child;
   };
   // The first one compiles; the compiler's memory is not what is asked for.
