@@ -7,7 +7,7 @@ use toril::metrics::METRICS;
 use toril::queue::JobState;
 
 use crate::harness::{
-    TestHost, TestRedis, add, eventually, new_job, queue_section, reaches, version,
+    TestHost, TestRedis, add, count, eventually, new_job, queue_section, reaches, version,
 };
 
 const TOKEN: &str = "a-token-of-the-test";
@@ -424,6 +424,49 @@ async fn health_and_metrics_are_told() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(text("/healthz").await, "ok\n");
     api.host.kill().await;
+}
+
+/// The pump keeps short jobs for its own thread, which waits for Redis then: they go to others.
+#[tokio::test]
+async fn jobs_that_were_taken_run_while_redis_is_away() {
+    let redis = TestRedis::start(false).await;
+    let short = vec![new_job("fine", json!(null), json!({})); 5_000];
+    let config = queue_section("ring", "fixture-misbehaving", "concurrency = 50");
+    let api = Api::start(&redis, &config).await;
+    let all_ended = async |outages: u64| {
+        let metrics = api.send(Method::GET, "/metrics", "").await;
+        let metrics = metrics.text().await.unwrap();
+        let metric = |name: &str| {
+            let line = metrics.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        };
+        metric("toril_redis_errors_total").filter(|errors| *errors >= outages)?;
+        let completed = metric("toril_attempts_total{queue=\"ring\",outcome=\"completed\"}");
+        (completed == metric("toril_jobs_taken_total")).then_some(())
+    };
+    // Whether the pump has any at that moment is chance.
+    for outage in 1..9 {
+        let before = count(&redis, "ring", "completed").await;
+        let queue = redis.queue("ring").await;
+        queue.add_bulk(&short).await.unwrap();
+        let some = async || (count(&redis, "ring", "completed").await > before + 500).then_some(());
+        eventually("some jobs are completed", some).await;
+        // Cuts the connections, and answers no script. A process that is killed cuts them only some time later.
+        let mut away = redis::pipe();
+        away.cmd("CLIENT").arg(&["KILL", "TYPE", "normal"]);
+        away.cmd("CLIENT").arg(&["PAUSE", "600000", "WRITE"]);
+        let mut connection = redis.connect().await.shared();
+        away.exec_async(&mut connection).await.unwrap();
+        eventually("all jobs that were taken have ended", async || {
+            all_ended(outage).await
+        })
+        .await;
+        let _: String = redis.command(&["CLIENT", "UNPAUSE"]).await;
+        let all =
+            async || (count(&redis, "ring", "completed").await == before + 5_000).then_some(());
+        eventually("all jobs are completed", all).await;
+    }
+    api.host.stop().await;
 }
 
 #[tokio::test]
