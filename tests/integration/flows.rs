@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use toril::queue::{FlowNode, FlowOptions, JobState, Queue, parse_flow};
 
-use crate::harness::{TestHost, TestRedis, count, new_job, reaches};
+use crate::harness::{TestHost, TestRedis, count, eventually, new_job, reaches};
 
 const GRANTED: &str = "grants = { queues = [\"ring\"] }";
 
@@ -37,6 +37,25 @@ async fn parent_of_ten_thousand_children_completes() {
     );
     let values: u64 = redis.command(&["HLEN", "bull:ring:parent:processed"]).await;
     assert_eq!(values, CHILDREN as u64);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn child_whose_parent_redis_refuses_stops_no_other() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let child = node("any", "child", vec![]);
+    add_flow(&queue, node("any", "parent", vec![child])).await;
+    let _: String = redis
+        .command(&["SET", "bull:ring:parent:dependencies", "text"])
+        .await;
+    let others = vec![new_job("any", json!(null), json!({})); 100];
+    queue.add_bulk(&others).await.unwrap();
+    let mut host = TestHost::serve_queue(&redis, "ring", "fixture-noop", "").await;
+    host.logs("job could not be settled").await;
+    let all = async || (count(&redis, "ring", "completed").await == 100).then_some(());
+    eventually("the others are completed", all).await;
+    assert_eq!(queue.state("child").await.unwrap(), JobState::Active);
     host.stop().await;
 }
 

@@ -408,14 +408,13 @@ impl Pump {
                         .recover_lost_call(call.fetch, &call.settlements, &mut pause)
                         .await;
                 }
-                Err(error) if call.settlements.len() > 1 => {
-                    warn!(queue = self.queue.keys().name(), %error, "a batch was refused, its jobs are settled one by one");
+                Err(error) if !call.settlements.is_empty() => {
+                    warn!(queue = self.queue.keys().name(), %error, "redis refused a call, its jobs are settled one by one");
                     return self.settle_one_by_one(call).await;
                 }
                 Err(error) => {
                     // What Redis refuses for good, such as a key of the wrong type, needs a person.
-                    error!(queue = self.queue.keys().name(), %error, "redis refused a call");
-                    self.forget(&call.jobs);
+                    error!(queue = self.queue.keys().name(), %error, "redis refused a call that takes jobs");
                     tokio::time::sleep(RETRY_MAX).await;
                     return;
                 }
