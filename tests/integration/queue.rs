@@ -22,6 +22,23 @@ fn fetch(want: usize, number: u64) -> Fetch {
     }
 }
 
+/// A queue with so many jobs: their ids begin at 1, their data at 0.
+async fn ring_of(redis: &TestRedis, jobs: usize) -> Queue {
+    let queue = redis.queue("ring").await;
+    for n in 0..jobs {
+        add(&queue, "any", json!(n)).await;
+    }
+    queue
+}
+
+fn failed_attempt() -> Attempt {
+    Attempt {
+        made: 1,
+        reason: "no".into(),
+        stacktrace: "[]".into(),
+    }
+}
+
 async fn take(queue: &Queue, want: usize, number: u64) -> Vec<Job> {
     queue
         .settle_and_fetch(&[], &fetch(want, number))
@@ -46,10 +63,7 @@ fn ids(jobs: &[Job]) -> Vec<&str> {
 #[tokio::test]
 async fn entry_that_fails_changes_nothing_and_breaks_no_other() {
     let redis = TestRedis::start(false).await;
-    let queue = redis.queue("ring").await;
-    for n in 0..5 {
-        add(&queue, "any", json!(n)).await;
-    }
+    let queue = ring_of(&redis, 5).await;
     let jobs = take(&queue, 5, 0).await;
     assert_eq!(ids(&jobs), ["1", "2", "3", "4", "5"]);
     let mut batch: Vec<Settlement> = jobs.iter().map(completed).collect();
@@ -97,10 +111,7 @@ async fn entry_that_fails_changes_nothing_and_breaks_no_other() {
 #[tokio::test]
 async fn key_of_the_wrong_type_is_no_job_and_stops_no_other() {
     let redis = TestRedis::start(false).await;
-    let queue = redis.queue("ring").await;
-    for n in 0..8 {
-        add(&queue, "any", json!(n)).await;
-    }
+    let queue = ring_of(&redis, 8).await;
     let _: String = redis.command(&["SET", "bull:ring:2", "text"]).await;
     let jobs = take(&queue, 6, 0).await;
     assert_eq!(ids(&jobs), ["1", "3", "4", "5", "6"]);
@@ -126,7 +137,7 @@ async fn job_whose_parent_redis_refuses_stays_and_stops_no_other() {
     }
     let jobs = take(&queue, 5, 0).await;
     let _: String = redis
-        .command(&["SET", "bull:ring:parent:processed", "text"])
+        .command(&["SET", "bull:ring:parent:dependencies", "text"])
         .await;
     let batch: Vec<_> = jobs.iter().map(completed).collect();
     let refused = queue.settle_and_fetch(&batch, &fetch(0, 1)).await;
@@ -183,10 +194,7 @@ async fn job_is_settled_once() {
 #[tokio::test]
 async fn age_of_what_is_kept_may_be_a_part_of_a_second() {
     let redis = TestRedis::start(false).await;
-    let queue = redis.queue("ring").await;
-    for n in 0..2 {
-        add(&queue, "any", json!(n)).await;
-    }
+    let queue = ring_of(&redis, 2).await;
     let jobs = take(&queue, 2, 0).await;
     queue.settle_one(completed(&jobs[0])).await.unwrap();
     let settled_at = now_ms();
@@ -205,10 +213,7 @@ async fn age_of_what_is_kept_may_be_a_part_of_a_second() {
 #[tokio::test]
 async fn lost_reply_is_reclaimed() {
     let redis = TestRedis::start(false).await;
-    let queue = redis.queue("ring").await;
-    for n in 0..4 {
-        add(&queue, "any", json!(n)).await;
-    }
+    let queue = ring_of(&redis, 4).await;
     let earlier = take(&queue, 1, 0).await;
     let lost = fetch(5, 1);
     let taken = queue.settle_and_fetch(&[], &lost).await.unwrap().jobs;
@@ -229,10 +234,7 @@ async fn lost_reply_is_reclaimed() {
 #[tokio::test]
 async fn lock_that_ran_out_is_taken_again_unless_the_job_went_on() {
     let redis = TestRedis::start(false).await;
-    let queue = redis.queue("ring").await;
-    for n in 0..3 {
-        add(&queue, "any", json!(n)).await;
-    }
+    let queue = ring_of(&redis, 3).await;
     let jobs = take(&queue, 3, 0).await;
     let _: i64 = redis
         .command(&["DEL", "bull:ring:1:lock", "bull:ring:2:lock"])
@@ -306,10 +308,7 @@ async fn job_of_a_scheduler_is_not_failed_for_stalling() {
 #[tokio::test]
 async fn job_whose_hash_is_gone_is_dropped_and_no_other_is_kept_waiting() {
     let redis = TestRedis::start(false).await;
-    let queue = redis.queue("ring").await;
-    for n in 0..3 {
-        add(&queue, "any", json!(n)).await;
-    }
+    let queue = ring_of(&redis, 3).await;
     let _: i64 = redis.command(&["DEL", "bull:ring:2"]).await;
     let jobs = take(&queue, 3, 0).await;
     assert_eq!(ids(&jobs), ["1", "3"]);
@@ -323,10 +322,7 @@ async fn job_whose_hash_is_gone_is_dropped_and_no_other_is_kept_waiting() {
 #[tokio::test]
 async fn job_with_other_fields_than_a_new_one_is_read_whole() {
     let redis = TestRedis::start(false).await;
-    let queue = redis.queue("ring").await;
-    for n in 0..3 {
-        add(&queue, "any", json!(n)).await;
-    }
+    let queue = ring_of(&redis, 3).await;
     // As many fields as a new one; and as many values as a new one has fields.
     let _: i64 = redis.command(&["HDEL", "bull:ring:1", "priority"]).await;
     let _: i64 = redis.command(&["HSET", "bull:ring:1", "ats", "4"]).await;
@@ -352,24 +348,12 @@ async fn job_with_other_fields_than_a_new_one_is_read_whole() {
 #[tokio::test]
 async fn failed_batch_entries_keep_the_order_of_retries() {
     let redis = TestRedis::start(false).await;
-    let queue = redis.queue("ring").await;
-    for n in 0..3 {
-        add(&queue, "any", json!(n)).await;
-    }
+    let queue = ring_of(&redis, 3).await;
     let jobs = take(&queue, 3, 0).await;
     let retry = |job: &Job| {
-        let attempt = Attempt {
-            made: 1,
-            reason: "no".into(),
-            stacktrace: "[]".into(),
-        };
-        Settlement::new(
-            job,
-            SettlementKind::Retry {
-                attempt,
-                lifo: false,
-            },
-        )
+        let attempt = failed_attempt();
+        let lifo = false;
+        Settlement::new(job, SettlementKind::Retry { attempt, lifo })
     };
     let batch: Vec<_> = jobs.iter().map(retry).collect();
     let settled = queue.settle_and_fetch(&batch, &fetch(10, 5)).await.unwrap();
@@ -385,10 +369,7 @@ async fn failed_batch_entries_keep_the_order_of_retries() {
 #[tokio::test]
 async fn jobs_that_end_in_any_order_are_settled() {
     let redis = TestRedis::start(false).await;
-    let queue = redis.queue("ring").await;
-    for n in 0..16 {
-        add(&queue, "any", json!(n)).await;
-    }
+    let queue = ring_of(&redis, 16).await;
     let jobs = take(&queue, 16, 0).await;
     let settle = async |ended: &[usize]| {
         let batch: Vec<_> = ended.iter().map(|id| completed(&jobs[id - 1])).collect();
@@ -449,11 +430,7 @@ async fn running_parent_whose_child_failed_does_not_complete() {
     queue.add(&child).await.unwrap();
     let children = take(&queue, 1, 1).await;
     let kind = SettlementKind::Failed {
-        attempt: Attempt {
-            made: 1,
-            reason: "no".into(),
-            stacktrace: "[]".into(),
-        },
+        attempt: failed_attempt(),
         attempts: 1,
         keep: KeepJobs::ALL,
     };
@@ -481,10 +458,7 @@ async fn scripts_are_loaded_again_after_redis_forgot_them() {
 #[tokio::test]
 async fn large_batches_stay_whole() {
     let redis = TestRedis::start(false).await;
-    let queue = redis.queue("ring").await;
-    for n in 0..500 {
-        add(&queue, "any", json!(n)).await;
-    }
+    let queue = ring_of(&redis, 500).await;
     let jobs = take(&queue, 500, 0).await;
     assert_eq!(jobs.len(), 500);
     let batch: Vec<_> = jobs.iter().map(completed).collect();
@@ -525,11 +499,7 @@ async fn failed_child_fails_its_parent_across_queues_and_prefixes() {
         let jobs = take(&children, 1, number).await;
         assert_eq!(ids(&jobs), [id]);
         assert_eq!(jobs[0].deferred_failure.as_deref(), reason);
-        let attempt = Attempt {
-            made: 1,
-            reason: "no".into(),
-            stacktrace: "[]".into(),
-        };
+        let attempt = failed_attempt();
         let kind = SettlementKind::Failed {
             attempt,
             attempts: 0,
