@@ -97,6 +97,9 @@ mod tests {
             .iter()
             .sum();
         assert!(sum >= step * 4 && sum <= thread_time() - begin);
+        // One reading for two jobs: what lies between them is the second one's.
+        spend(step);
+        assert!(compute(Some(&mut row), Duration::ZERO) >= step);
     }
 
     #[test]

@@ -52,8 +52,8 @@ local finished = { completed = 0, failed = 0 }
 
 local made_outcomes
 local function outcomes()
-  made_outcomes = made_outcomes
-    or rarely({ base = base, settings = settings, now = now, now_text = now_text, completed = completed, finished = finished })
+  made_outcomes = made_outcomes or rarely({
+    base = base, settings = settings, now = now, now_text = now_text, completed = completed, finished = finished })
   return made_outcomes
 end
 
@@ -221,7 +221,7 @@ if room > 0 then
     local id = ids[i]
     local key = prefix .. id
     local hash, named, deferred, started, note_length = nil, false, false, '1', pinned_length
-    -- A new job has these fields and no others. So their names need not be read.
+    -- A new job has these fields and no others, the last two if it is somebody's child: no need to read their names.
     local size = try('HLEN', key)
     if size == 6 then
       hash = call('HMGET', key, 'name', 'data', 'opts', 'timestamp', 'delay', 'priority')
