@@ -196,10 +196,7 @@ async fn job_that_comes_behind_a_call_under_way_is_not_forgotten() {
     let section = queue_section("ring", "fixture-misbehaving", section);
     let mut host = TestHost::spawn(&format!("redis = \"{url}\"\n{section}"), &[]);
     host.logs("serving").await;
-    let blocked = async || {
-        let clients: String = redis.command(&["INFO", "clients"]).await;
-        clients.contains("blocked_clients:1").then_some(())
-    };
+    let blocked = async || waits_for_a_marker(&redis).await;
     let first = add(&queue, "sleep", json!(1000)).await;
     reaches(&queue, &first, JobState::Active).await;
     eventually("the host waits for a marker beside its job", blocked).await;
@@ -212,6 +209,34 @@ async fn job_that_comes_behind_a_call_under_way_is_not_forgotten() {
     hold.send_replace(false);
     reaches(&queue, &second, JobState::Completed).await;
     host.stop().await;
+}
+
+#[tokio::test]
+async fn job_of_a_call_under_way_is_given_back_with_the_others() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let (url, hold) = slow_replies(&redis.server.url()).await;
+    let section = queue_section("ring", "fixture-misbehaving", "");
+    let mut host = TestHost::spawn(&format!("redis = \"{url}\"\n{section}"), &[]);
+    let blocked = async || waits_for_a_marker(&redis).await;
+    eventually("the host waits for a marker", blocked).await;
+    hold.send_replace(true);
+    // Redis has given it out; the host does not know that yet.
+    let taken = add(&queue, "sleep", json!(3_600_000)).await;
+    reaches(&queue, &taken, JobState::Active).await;
+    host.signal("TERM");
+    host.logs("stopping").await;
+    host.signal("TERM");
+    host.logs("second signal").await;
+    hold.send_replace(false);
+    assert!(host.ended().await.success());
+    let job = reaches(&queue, &taken, JobState::Waiting).await;
+    assert!(!job.contains_key("atm"), "no attempt is spent: {job:?}");
+}
+
+async fn waits_for_a_marker(redis: &TestRedis) -> Option<()> {
+    let clients: String = redis.command(&["INFO", "clients"]).await;
+    clients.contains("blocked_clients:1").then_some(())
 }
 
 /// Stands in front of Redis, and can hold back what it answers; not what it answers to those that wait for a

@@ -590,6 +590,11 @@ impl Pump {
     /// Holds a job. Returns what is to be run for it.
     fn start(&mut self, job: Arc<Job>) -> Option<Run> {
         let held = self.running.hold(Arc::clone(&job));
+        if self.phase() == Phase::GiveBack {
+            // The call that brings it was under way when the running ones were stopped.
+            self.push_outcome(job, Outcome::Wait);
+            return None;
+        }
         self.observers.listeners.active(&job);
         let refusal = outcome::must_not_run(&job, &self.options);
         if let (Some(reason), None) = (&refusal, &job.scheduler) {
