@@ -24,15 +24,14 @@ export function toril({ port, dir }, concurrency, options = '', fixture = 'fixtu
 const node = (kind) => ({ port }, concurrency) =>
   start(process.execPath, ['--no-warnings', join(here, 'worker.mjs'), String(port), String(concurrency), kind]);
 
-/** How each peer starts, which share of the jobs it gets (a slow one needs fewer), and its highest concurrency. */
+/** How each peer starts. */
 export const peers = {
-  toril: { start: (place, c) => toril(place, c), share: 1 },
-  'toril-reuse': { start: (place, c) => toril(place, c, 'reuse = { jobs = 1000000 }'), share: 1 },
-  'node-inline': { start: node('inline'), share: 1 },
-  'rust-official': {
-    start: ({ port }, c) => start(join(target, 'release/bench-official'), [String(port), String(c)]), share: 1 },
-  'node-sandbox-process': { start: node('process'), share: 0.1, most: 50 },
-  'node-sandbox-thread': { start: node('thread'), share: 0.1, most: 50 },
+  toril: (place, c) => toril(place, c),
+  'toril-reuse': (place, c) => toril(place, c, 'reuse = { jobs = 1000000 }'),
+  'node-inline': node('inline'),
+  'rust-official': ({ port }, c) => start(join(target, 'release/bench-official'), [String(port), String(c)]),
+  'node-sandbox-process': node('process'),
+  'node-sandbox-thread': node('thread'),
 };
 
 /** Ends a worker and waits until it is gone. */

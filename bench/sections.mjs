@@ -56,13 +56,13 @@ async function work({ redis, redisPid }, startAll, count) {
 /** The same preloaded jobs through each peer, by concurrency. */
 export async function throughput({ rounds, jobs, concurrencies, wanted }) {
   const here = await place();
-  const cases = concurrencies.flatMap((c) => wanted.filter((name) => c <= (peers[name].most ?? Infinity)).map((name) => `${name} c${c}`));
+  const cases = concurrencies.flatMap((c) => wanted.map((name) => `${name} c${c}`));
   const figures = await interleaved(rounds, cases, async (name) => {
     const [peer, c] = [name.split(' ')[0], Number(name.split(' c')[1])];
-    const count = Math.max(500, Math.round(jobs * peers[peer].share * (c === 1 ? 0.5 : 1)));
+    const count = c === 1 ? jobs / 2 : jobs;
     await here.queue.obliterate({ force: true });
     await preload(here.queue, count);
-    return work(here, () => [peers[peer].start(here, c)], count);
+    return work(here, () => [peers[peer](here, c)], count);
   });
   await here.close();
   const results = {};
@@ -90,7 +90,7 @@ export async function latency({ rounds, wanted }) {
   };
   let number = 0;
   const figures = await interleaved(rounds, wanted.filter((name) => !name.includes('sandbox')), async (name) => {
-    const child = peers[name].start(here, 50);
+    const child = peers[name](here, 50);
     for (let n = 0; n < 50; n++) await one(`job-${number++}`);
     const times = [];
     for (let n = 0; n < samples; n++) times.push(await one(`job-${number++}`));
@@ -117,7 +117,7 @@ export function execution() {
 
 /** An idle host: resident memory and processor time; and what each of 1,000 waiting guests adds. */
 export async function memory() {
-  const [here, guests, idleSeconds] = [await place(), 1000, 10];
+  const [here, guests, idleSeconds] = [await place(), 1000, 30];
   const waiting = async () => {
     const child = toril(here, guests, '', 'fixture_misbehaving');
     await until('the host waits', async () => (await here.redis.client('LIST')).includes('cmd=bzpopmin'));
@@ -150,7 +150,7 @@ export async function startup({ rounds }) {
     await here.queue.obliterate({ force: true });
     await preload(here.queue, 1);
     const begin = performance.now();
-    const child = peers[name].start(here, 50);
+    const child = peers[name](here, 50);
     await until('the first job completes', async () => (await completed(here.redis)) >= 1);
     const ms = performance.now() - begin;
     await stop(child);
@@ -176,7 +176,7 @@ export async function growth({ rounds, waiting }) {
     const [peer, count] = name.split(' ');
     const here = places[count];
     await preload(here.queue, Number(count) + share - (await here.redis.llen('bull:bench:wait')));
-    return work(here, () => [peers[peer].start(here, 50)], share);
+    return work(here, () => [peers[peer](here, 50)], share);
   });
   for (const here of Object.values(places)) await here.close();
   return figures;
@@ -191,7 +191,7 @@ export async function flows({ rounds, children }) {
   const run = async (peer, flows, jobs) => {
     await here.queue.obliterate({ force: true });
     for (let at = 0; at < flows.length; at += 100) await producer.addBulk(flows.slice(at, at + 100));
-    return work(here, () => [peers[peer].start(here, 50)], jobs);
+    return work(here, () => [peers[peer](here, 50)], jobs);
   };
   const families = 1000;
   const all = ['toril', 'toril-reuse', 'node-inline'];
@@ -214,7 +214,7 @@ export async function scaling({ rounds, jobs }) {
     const [peer, hosts] = name.split(' x');
     await here.queue.obliterate({ force: true });
     await preload(here.queue, jobs);
-    return work(here, () => Array.from({ length: Number(hosts) }, () => peers[peer].start(here, 50)), jobs);
+    return work(here, () => Array.from({ length: Number(hosts) }, () => peers[peer](here, 50)), jobs);
   });
   await here.close();
   return figures;
