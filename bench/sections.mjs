@@ -59,7 +59,7 @@ export async function throughput({ rounds, jobs, concurrencies, wanted }) {
   const cases = concurrencies.flatMap((c) => wanted.map((name) => `${name} c${c}`));
   const figures = await interleaved(rounds, cases, async (name) => {
     const [peer, c] = [name.split(' ')[0], Number(name.split(' c')[1])];
-    const count = c === 1 ? jobs / 2 : jobs;
+    const count = Math.max(2 * WARM, Math.ceil(c === 1 ? jobs / 2 : jobs));
     await here.queue.obliterate({ force: true });
     await preload(here.queue, count);
     return work(here, () => [peers[peer](here, c)], count);

@@ -218,6 +218,7 @@ async fn job_of_a_call_under_way_is_given_back_with_the_others() {
     let (url, hold) = slow_replies(&redis.server.url()).await;
     let section = queue_section("ring", "fixture-misbehaving", "");
     let mut host = TestHost::spawn(&format!("redis = \"{url}\"\n{section}"), &[]);
+    host.logs("serving").await;
     let blocked = async || waits_for_a_marker(&redis).await;
     eventually("the host waits for a marker", blocked).await;
     hold.send_replace(true);

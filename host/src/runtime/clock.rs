@@ -135,6 +135,18 @@ mod tests {
     }
 
     #[test]
+    fn time_without_the_processor_is_not_counted() {
+        let asleep = Duration::from_millis(20);
+        let mut cpu = Duration::ZERO;
+        {
+            let mut job = pin!(metered(async { std::thread::sleep(asleep) }, &mut cpu));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(job.as_mut().poll(&mut context).is_ready());
+        }
+        assert!(cpu < asleep / 2, "{cpu:?}");
+    }
+
+    #[test]
     fn what_is_done_after_a_row_is_nobodys() {
         let step = Duration::from_millis(2);
         compute(Some(&mut InARow::default()), Duration::ZERO);
