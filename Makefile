@@ -1,6 +1,6 @@
 # demo, test and bench set up what they need; see scripts/setup.sh.
 CARGO ?= cargo
-GUESTS := $(patsubst examples/%/Cargo.toml,-p %,$(wildcard examples/*/Cargo.toml))
+GUESTS := $(patsubst examples/rust/%/Cargo.toml,-p %,$(wildcard examples/rust/*/Cargo.toml))
 FIXTURES := $(patsubst tests/fixtures/%/Cargo.toml,-p fixture-%,$(wildcard tests/fixtures/*/Cargo.toml))
 BUILD_GUESTS := $(CARGO) build --profile processor --target wasm32-wasip2
 
@@ -36,4 +36,4 @@ bench:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps -p toril -p toril-sdk -p toril-sdk-macros
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps -p toril -p toril-queue -p toril-sdk -p toril-sdk-macros

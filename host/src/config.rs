@@ -10,9 +10,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
-use crate::queue::{KeepJobs, Limiter};
 use crate::runtime::{Grants, Limits, Reuse, Rights, RuntimeOptions, Secret};
 use crate::worker::WorkerOptions;
+use toril_queue::{KeepJobs, Limiter};
 
 /// Read where no file is named, if it is there.
 pub const DEFAULT_FILE: &str = "toril.toml";

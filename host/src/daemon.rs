@@ -18,11 +18,11 @@ use crate::admin;
 use crate::config::{Config, QueueConfig, Source, read_authority};
 use crate::host::{self, Detach, Host, Reloaded};
 use crate::private_redis::{self, PrivateRedis};
-use crate::queue::{QueueError, Redis, redacted};
 use crate::registry::Version;
 use crate::runtime::Runtime;
 use crate::telemetry::Telemetry;
 use crate::watch::{self, Watch};
+use toril_queue::{QueueError, Redis, redacted};
 
 /// Where our own Redis keeps its data, below the working directory.
 const PRIVATE_REDIS_DIR: &str = ".toril/redis";

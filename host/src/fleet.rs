@@ -12,7 +12,6 @@ use backon::{ExponentialBuilder, Retryable as _};
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
-use crate::queue::{Job, Queue, QueueError};
 use crate::registry::{Canary, Choice, Lease, Slot, Version};
 use crate::runtime::Runtime;
 use crate::worker::View;
@@ -20,6 +19,7 @@ pub use deployments::{
     CanaryRecord, Change, DeployError, Deployment, Deployments, HostReport, Note, StoredVersion,
     Upload, VERSIONS_KEPT,
 };
+use toril_queue::{Job, Queue, QueueError};
 
 /// How often a host asks for what is deployed. One script call of some 30 µs per queue; a deployment is
 /// noticed within this time.

@@ -17,11 +17,11 @@ use utoipa::ToSchema;
 use crate::config::QueueConfig;
 use crate::fleet::{Deployments, Identity, Member};
 use crate::metrics::Metrics;
-use crate::queue::{Queue, Redis};
 use crate::registry::{Refusal, Slot, Version, VersionReport};
 use crate::runtime::{self, Rights, Runtime};
 use crate::telemetry::Telemetry;
 use crate::worker::{Listeners, Observers, RunningJob, Worker, WorkerEvent};
+use toril_queue::{Queue, Redis};
 
 /// The queues that one process works.
 pub struct Host {

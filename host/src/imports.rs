@@ -13,9 +13,9 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::queue::{Job, Queue};
 use crate::runtime::{Cancel, Grants, Outbound, Quota, Rights, Stop};
 use crate::worker::Listeners;
+use toril_queue::{Job, Queue};
 
 pub use bindings::toril::processor::jobs::{Failure, FailureDetail};
 pub use bindings::{Processor, ProcessorPre};

@@ -19,9 +19,11 @@ pub mod host;
 pub mod imports;
 pub mod metrics;
 pub mod private_redis;
-pub mod queue;
+
 pub mod registry;
 pub mod runtime;
 pub mod telemetry;
 mod watch;
 pub mod worker;
+
+pub use toril_queue as queue;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::process::{Child, Command};
 
-use crate::queue::Redis;
+use toril_queue::Redis;
 
 /// The servers that will do, in order of preference.
 const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::metrics::QueueMetrics;
-use crate::queue::{Job, now_ms};
 use crate::runtime::{Processor, Rights};
 pub use canary::{Canary, CanaryRule, Tally};
+use toril_queue::{Job, now_ms};
 
 /// How many versions a queue that pins its jobs keeps ready after they were replaced.
 const VERSIONS_KEPT: usize = 10;

@@ -18,7 +18,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
 use crate::execution::Outcome;
-use crate::queue::{Job, now_ms};
+use toril_queue::{Job, now_ms};
 
 /// Records spans and sends them off in batches. One per host.
 pub struct Telemetry {

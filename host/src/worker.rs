@@ -17,13 +17,13 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::fleet::Member;
 use crate::metrics::QueueMetrics;
-use crate::queue::{KeepJobs, Limiter, Queue};
 use crate::runtime::Stop;
 use crate::telemetry::Telemetry;
 pub use listeners::{Listeners, WorkerEvent};
 use locks::Running;
 pub use locks::RunningJob;
 use pump::Pump;
+use toril_queue::{KeepJobs, Limiter, Queue};
 
 /// How a queue is worked. The names and defaults are those of BullMQ's `WorkerOptions`.
 #[derive(Debug, Clone, PartialEq)]

@@ -49,7 +49,7 @@ fn build_guests() -> PathBuf {
         "wasm32-wasip2",
     ]);
     cargo.arg("--target-dir").arg(target);
-    for (dir, prefix) in [("examples", ""), ("tests/fixtures", "fixture-")] {
+    for (dir, prefix) in [("examples/rust", ""), ("tests/fixtures", "fixture-")] {
         for guest in std::fs::read_dir(root.join(dir)).unwrap() {
             let name = guest.unwrap().file_name().into_string().unwrap();
             cargo.args(["-p", &format!("{prefix}{name}")]);

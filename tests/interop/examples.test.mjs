@@ -1,4 +1,4 @@
-// The worked examples of BullMQ's documents: flows from Node, processors from `examples/`.
+// The worked examples of BullMQ's documents: flows from Node, processors from `examples/rust/`.
 import { after, before, beforeEach, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { FlowProducer, Queue, QueueEvents } from 'bullmq';

@@ -16,9 +16,9 @@ use super::body::read_json;
 use super::error::ApiError;
 use crate::config::QueueConfig;
 use crate::host::{Detach, NotAttached, QueueStatus};
-use crate::queue::{KeepJobs, Limiter};
 use crate::runtime::{Grants, Limits};
 use crate::worker::{RunningJob, WorkerOptions};
+use toril_queue::{KeepJobs, Limiter};
 
 pub(super) fn check_name(queue: &str) -> Result<(), ApiError> {
     if queue.is_empty() || queue.contains(':') {

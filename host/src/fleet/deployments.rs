@@ -9,8 +9,8 @@ use redis::{FromRedisValue, Script, Value};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
-use crate::queue::{Queue, QueueError, Redis};
 use crate::registry::{CanaryRule, Refusal, Tally, VersionReport};
+use toril_queue::{Queue, QueueError, Redis};
 
 /// How many components a queue keeps, unless it is told otherwise. One in use is never removed.
 pub const VERSIONS_KEPT: usize = 10;

@@ -6,7 +6,7 @@ use wasmtime::component::Resource;
 
 use super::bindings::toril::processor::jobs::{Host, HostJob, JobError};
 use super::{Backing, JobState, MovedTo};
-use crate::queue::{
+use toril_queue::{
     DependenciesQuery, DependencyKinds, ErrorCode, Moved, Queue, QueueError, Settlement,
     SettlementKind, now_ms,
 };

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::bindings::toril::processor::producer::{Host, JobError, NewJob as GuestJob};
 use super::job::{CallResult, job_error, options, to_json, until_answered};
 use super::{Backing, JobState};
-use crate::queue::{FlowNode, FlowOptions, FlowQuery, NewJob, Queue, QueueError, parse_flow};
+use toril_queue::{FlowNode, FlowOptions, FlowQuery, NewJob, Queue, QueueError, parse_flow};
 
 impl JobState {
     /// The queue of this name, if the processor may use it. None: it runs without queues.

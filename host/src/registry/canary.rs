@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Version;
-use crate::queue::Job;
+use toril_queue::Job;
 
 /// Which jobs a candidate takes, and when it has failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

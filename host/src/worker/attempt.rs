@@ -16,7 +16,7 @@ use super::outbox::{Ended, Outbox};
 use crate::execution::{Execution, Outcome, execute};
 use crate::fleet::Member;
 use crate::imports::{Backing, Task};
-use crate::queue::{Job, Queue, QueueError};
+use toril_queue::{Job, Queue, QueueError};
 
 /// The longest pause between two tries to let a scheduler go on.
 const RETRY_MAX: Duration = Duration::from_secs(2);

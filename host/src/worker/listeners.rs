@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use crate::queue::Job;
+use toril_queue::Job;
 
 /// How many events a slow listener may be behind before it misses some.
 const BEHIND_MAX: usize = 1024;

@@ -10,8 +10,8 @@ use tracing::{info, warn};
 use utoipa::ToSchema;
 
 use super::Observers;
-use crate::queue::{Job, Queue};
 use crate::runtime::{Cancel, Stop};
+use toril_queue::{Job, Queue};
 
 /// How soon a call that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);

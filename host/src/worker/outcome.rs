@@ -2,7 +2,7 @@
 
 use super::WorkerOptions;
 use crate::execution::Outcome;
-use crate::queue::{Attempt, Job, SettlementKind};
+use toril_queue::{Attempt, Job, SettlementKind};
 
 /// How long a job rests after the host failed it. At once could be at once again, for ever.
 const HOST_FAILED_DELAY_MS: u64 = 5_000;
@@ -111,7 +111,7 @@ fn stacktrace(job: &Job, stack: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::JobOptions;
+    use toril_queue::JobOptions;
 
     fn job(opts: &str, attempts_made: u32) -> Job {
         Job {

@@ -18,11 +18,11 @@ use super::outbox::{Ended, Outbox};
 use super::{Control, Observers, Phase, WorkerOptions, outcome};
 use crate::execution::Outcome;
 use crate::fleet::Member;
-use crate::queue::{
+use crate::runtime::{Run, Stop};
+use toril_queue::{
     ErrorCode, Fetch, Job, Marker, MarkerWait, Moved, Queue, QueueError, Settled, Settlement,
     SettlementKind, now_ms,
 };
-use crate::runtime::{Run, Stop};
 
 /// The most outcomes, and the most jobs, that one call carries. Keeps Redis responsive: at about 30 µs
 /// per job a call holds it for some 2 ms. Fewer where fewer run at once, so that no call carries them all:

@@ -1,6 +1,6 @@
 //! What a running job changes about itself.
 
-use super::{Queue, QueueError, script};
+use crate::{Queue, QueueError, script};
 
 impl Queue {
     /// Replaces the data of a job. `token` is `None` once the job was moved and has no lock of ours.

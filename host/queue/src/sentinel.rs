@@ -9,8 +9,8 @@ use redis::{
     TlsCertificates, TlsMode,
 };
 
-use super::address::unbuffered;
-use super::connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
+use crate::address::unbuffered;
+use crate::connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 
 #[derive(Clone)]
 pub(super) struct Sentinel {

@@ -1,6 +1,6 @@
 //! Keeping the locks of running jobs, and giving back the jobs of workers that died.
 
-use super::{Queue, QueueError, now_ms, script};
+use crate::{Queue, QueueError, now_ms, script};
 
 impl Queue {
     /// Renews the locks of running jobs (id, token) in one call and returns the ids of the lost ones.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Queue, QueueError, Redis, now_ms, script};
+use crate::{Queue, QueueError, Redis, now_ms, script};
 
 /// The largest priority, as in BullMQ.
 const PRIORITY_MAX: u64 = (1 << 21) - 1;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::connection::Dedicated;
-use super::{Queue, QueueError};
+use crate::connection::Dedicated;
+use crate::{Queue, QueueError};
 
 /// What woke a worker.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{ErrorCode, Queue, QueueError, script};
+use crate::{ErrorCode, Queue, QueueError, script};
 
 impl Queue {
     /// Removes a job and, unless told otherwise, its children. When one of them is being worked on,

@@ -35,7 +35,7 @@ impl QueueKeys {
     }
 
     /// Its name and its qualified name, for those who keep them.
-    pub(crate) fn names(&self) -> (Arc<str>, Arc<str>) {
+    pub fn names(&self) -> (Arc<str>, Arc<str>) {
         (Arc::clone(&self.name), Arc::clone(&self.base))
     }
 

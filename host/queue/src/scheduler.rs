@@ -5,7 +5,7 @@ use chrono::{DateTime, Local, TimeZone, Utc};
 use croner::parser::{CronParser, Seconds};
 use serde_json::{Map, Value, json};
 
-use super::{Job, Queue, QueueError, now_ms, script};
+use crate::{Job, Queue, QueueError, now_ms, script};
 
 /// When a scheduler's next job is due.
 #[derive(Debug, Clone, PartialEq)]

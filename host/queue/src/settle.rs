@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use redis::Cmd;
 
-use super::connection::script_call;
-use super::reader::Reader;
-use super::{Job, KeepJobs, Queue, QueueError, now_ms, script};
+use crate::connection::script_call;
+use crate::reader::Reader;
+use crate::{Job, KeepJobs, Queue, QueueError, now_ms, script};
 
 /// What becomes of one job.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Queue, QueueError};
+use crate::{Queue, QueueError};
 
 /// Which kinds of children to read. None at all means all of every kind.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::connection::Dedicated;
-use super::{Queue, QueueError};
+use crate::connection::Dedicated;
+use crate::{Queue, QueueError};
 
 /// One event of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

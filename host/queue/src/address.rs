@@ -3,7 +3,7 @@
 use redis::io::tcp::TcpSettings;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use super::QueueError;
+use crate::QueueError;
 
 /// A Redis, by its URL.
 ///

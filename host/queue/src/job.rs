@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{JobOptions, now_ms};
+use crate::{JobOptions, now_ms};
 
 /// A job that this worker took and holds the lock of. JSON stays text.
 #[derive(Debug, Clone)]

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::add::{Entry, add_entries};
-use super::{DependenciesQuery, JobState, NewJob, Page, Queue, QueueError, Redis};
+use crate::add::{Entry, add_entries};
+use crate::{DependenciesQuery, JobState, NewJob, Page, Queue, QueueError, Redis};
 
 /// Deeper flows are refused: each level costs a round through every queue below it.
 const DEPTH_MAX: usize = 100;

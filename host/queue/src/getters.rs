@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Queue, QueueError, script};
+use crate::{Queue, QueueError, script};
 
 /// A stored job, field by field, as BullMQ wrote it.
 pub type JobRecord = BTreeMap<String, String>;

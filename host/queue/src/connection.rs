@@ -13,9 +13,9 @@ use redis::{
     RedisFuture, Script, ServerErrorKind, TlsCertificates, Value,
 };
 
-use super::QueueError;
-use super::address::{Address, unbuffered};
-use super::sentinel::Sentinel;
+use crate::QueueError;
+use crate::address::{Address, unbuffered};
+use crate::sentinel::Sentinel;
 
 /// BullMQ's scripts and ours need what came with this version (`LPOS`, `ZADD GT`, `COPY`).
 const VERSION_MIN: (u32, u32) = (6, 2);
@@ -306,12 +306,12 @@ macro_rules! lua_script {
     ($name:literal $(, $lib:literal)* $(; $($rare:literal),*)?) => {{
         static SCRIPT: std::sync::LazyLock<redis::Script> = std::sync::LazyLock::new(|| {
             redis::Script::new(concat!(
-                include_str!("lua/lib/queue.lua"),
-                $(include_str!(concat!("lua/lib/", $lib, ".lua")),)*
+                include_str!("../lua/lib/queue.lua"),
+                $(include_str!(concat!("../lua/lib/", $lib, ".lua")),)*
                 $("local function rarely(context)\n",
-                $(include_str!(concat!("lua/lib/", $rare, ".lua")),)*
+                $(include_str!(concat!("../lua/lib/", $rare, ".lua")),)*
                 "end\n",)?
-                include_str!(concat!("lua/", $name, ".lua")),
+                include_str!(concat!("../lua/", $name, ".lua")),
             ))
         });
         &*SCRIPT
