@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use toril::private_redis::PrivateRedis;
 use toril::queue::{
-    FlowOptions, FlowQuery, Flows, JobRecord, JobState, NewJob, Queue, Redis, parse_flow,
+    FlowOptions, FlowQuery, Flows, JobRecord, JobState, NewJob, Queue, QueueName, Redis, parse_flow,
 };
 
 /// Far longer than it takes: past this something hangs.
@@ -257,7 +257,7 @@ async fn play_jobs(
 ) -> anyhow::Result<()> {
     let mut open = Vec::new();
     for work in jobs {
-        let queue = Queue::new(redis.clone(), "bull", work.queue);
+        let queue = Queue::new(redis.clone(), "bull", &QueueName::new(work.queue)?);
         let Value::Object(options) = work.options.clone() else {
             bail!("options are an object")
         };
@@ -325,11 +325,13 @@ async fn play_flow(
             work.id
         );
         let tree = flows
-            .get(work.queue, work.id, FlowQuery::default())
+            .get(&QueueName::new(work.queue)?, work.id, FlowQuery::default())
             .await?
             .context("a flow is gone")?;
         if let Some((queue, id, example)) = work.deploys {
-            let child = Queue::new(redis.clone(), "bull", queue).job(id).await?;
+            let child = Queue::new(redis.clone(), "bull", &QueueName::new(queue)?)
+                .job(id)
+                .await?;
             if child.is_some_and(|child| child.contains_key("failedReason")) {
                 let said = host.deploy(queue, example).await?;
                 say(
@@ -353,7 +355,9 @@ async fn play_flow(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for (queue, id, ends) in work.ends {
-        let state = Queue::new(redis.clone(), "bull", queue).state(id).await?;
+        let state = Queue::new(redis.clone(), "bull", &QueueName::new(queue)?)
+            .state(id)
+            .await?;
         let removed = state == JobState::Unknown;
         match ends {
             Some(ends) => tally.count(state, ends),

@@ -192,7 +192,7 @@ struct QueueHosts {
 async fn hosts(State(admin): State<Admin>) -> Result<Json<Vec<QueueHosts>>, ApiError> {
     let mut queues = Vec::new();
     for status in admin.host.status() {
-        let deployments: Deployments = admin.host.deployments(&status.queue);
+        let deployments: Deployments = admin.host.deployments(&status.queue)?;
         queues.push(QueueHosts {
             hosts: deployments.hosts().await?,
             queue: status.queue,

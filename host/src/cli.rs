@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use toril::config::{DEFAULT_PREFIX, DEFAULT_REDIS_PORT};
 use toril::fleet::Deployments;
 use toril::private_redis;
-use toril::queue::{Queue, Redis, redacted};
+use toril::queue::{Queue, QueueName, Redis, redacted};
 
 /// Runs BullMQ jobs in WebAssembly processors.
 ///
@@ -138,7 +138,7 @@ impl RedisArgs {
         let redis = self.connect().await?;
         let prefix = self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
         redis.check_prefix(prefix)?;
-        Ok(Queue::new(redis, prefix, name))
+        Ok(Queue::new(redis, prefix, &QueueName::new(name)?))
     }
 
     async fn deployments(&self, queue: &str) -> anyhow::Result<Deployments> {
@@ -158,7 +158,10 @@ impl RedisArgs {
                 continue;
             };
             if self.prefix.as_deref().is_none_or(|wanted| wanted == prefix) {
-                let deployments = Deployments::of(&Queue::new(redis.clone(), prefix, queue));
+                let Ok(queue) = QueueName::new(queue) else {
+                    continue;
+                };
+                let deployments = Deployments::of(&Queue::new(redis.clone(), prefix, &queue));
                 all.push((name.clone(), deployments));
             }
         }

@@ -21,7 +21,7 @@ use crate::registry::{Refusal, Slot, Version, VersionReport};
 use crate::runtime::{self, Rights, Runtime};
 use crate::telemetry::Telemetry;
 use crate::worker::{Listeners, Observers, RunningJob, Worker, WorkerEvent};
-use toril_queue::{Queue, Redis};
+use toril_queue::{Queue, QueueError, QueueName, Redis};
 
 /// The queues that one process works.
 pub struct Host {
@@ -177,7 +177,7 @@ impl Host {
         self.runtime.check_limits(&config.limits)?;
         let prefix = config.prefix.as_deref().unwrap_or(&self.prefix);
         self.redis.check_prefix(prefix)?;
-        let queue = Queue::new(self.redis.clone(), prefix, name);
+        let queue = Queue::new(self.redis.clone(), prefix, &QueueName::new(name)?);
         let observers = Arc::new(Observers {
             listeners: Listeners::default(),
             metrics: self.metrics.queue(name),
@@ -280,11 +280,14 @@ impl Host {
     }
 
     /// What is deployed on a queue, attached here or not.
-    pub fn deployments(&self, name: &str) -> Deployments {
+    pub fn deployments(&self, name: &str) -> Result<Deployments, QueueError> {
         let of_attached = self.with(name, |attached| attached.member.deployments().clone());
-        of_attached.unwrap_or_else(|_| {
-            Deployments::of(&Queue::new(self.redis.clone(), &self.prefix, name))
-        })
+        if let Ok(deployments) = of_attached {
+            return Ok(deployments);
+        }
+        let name = QueueName::new(name)?;
+        let queue = Queue::new(self.redis.clone(), &self.prefix, &name);
+        Ok(Deployments::of(&queue))
     }
 
     fn with<T>(&self, name: &str, act: impl FnOnce(&Attached) -> T) -> Result<T, NotAttached> {

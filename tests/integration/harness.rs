@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use toril::private_redis::PrivateRedis;
-use toril::queue::{JobState, NewJob, Queue, Redis};
+use toril::queue::{JobState, NewJob, Queue, QueueName, Redis};
 
 /// The binary under test.
 pub(crate) const TORIL: &str = env!("CARGO_BIN_EXE_toril");
@@ -126,7 +126,7 @@ impl TestRedis {
     }
 
     pub(crate) async fn queue(&self, name: &str) -> Queue {
-        Queue::new(self.connect().await, "bull", name)
+        Queue::new(self.connect().await, "bull", &QueueName::new(name).unwrap())
     }
 
     pub(crate) async fn connect(&self) -> Redis {

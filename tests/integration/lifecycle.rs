@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use toril::private_redis::PrivateRedis;
-use toril::queue::{JobState, Queue, Redis};
+use toril::queue::{JobState, Queue, QueueName, Redis};
 
 use crate::harness::{TestHost, TestRedis, add, eventually, processor, queue_section, reaches};
 
@@ -33,7 +33,11 @@ async fn host_waits_for_a_redis_that_is_not_there_yet() {
     host.logs("redis does not answer, trying again").await;
     let redis = PrivateRedis::start(dir.path(), port, false).await.unwrap();
     host.logs("serving").await;
-    let queue = Queue::new(Redis::connect(&redis.url()).await.unwrap(), "bull", "ring");
+    let queue = Queue::new(
+        Redis::connect(&redis.url()).await.unwrap(),
+        "bull",
+        &QueueName::new("ring").unwrap(),
+    );
     let id = add(&queue, "any", json!(null)).await;
     reaches(&queue, &id, JobState::Completed).await;
     host.stop().await;
@@ -60,7 +64,11 @@ async fn host_without_a_redis_starts_its_own_and_stops_it() {
     host.logs("started our own").await;
     host.logs("serving").await;
     let url = format!("redis://127.0.0.1:{port}");
-    let queue = Queue::new(Redis::connect(&url).await.unwrap(), "bull", "ring");
+    let queue = Queue::new(
+        Redis::connect(&url).await.unwrap(),
+        "bull",
+        &QueueName::new("ring").unwrap(),
+    );
     let id = add(&queue, "any", json!(null)).await;
     reaches(&queue, &id, JobState::Completed).await;
     assert!(host.dir.path().join(".toril/redis/appendonlydir").is_dir());

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use serde_json::json;
 use toril::queue::{
-    Attempt, DependenciesQuery, DependencyKinds, ErrorCode, Fetch, FlowOptions, Job, JobState,
-    KeepJobs, Moved, Page, Queue, QueueError, Settlement, SettlementKind, now_ms, parse_flow,
+    DependenciesQuery, DependencyKinds, ErrorCode, FailedAttempt, Fetch, FlowOptions, Job,
+    JobState, KeepJobs, Moved, Page, Queue, QueueError, QueueName, Settlement, SettlementKind,
+    now_ms, parse_flow,
 };
 
 use crate::harness::{TestRedis, add, new_job};
@@ -31,8 +32,8 @@ async fn ring_of(redis: &TestRedis, jobs: usize) -> Queue {
     queue
 }
 
-fn failed_attempt() -> Attempt {
-    Attempt {
+fn failed_attempt() -> FailedAttempt {
+    FailedAttempt {
         made: 1,
         reason: "no".into(),
         stacktrace: "[]".into(),
@@ -479,8 +480,12 @@ async fn large_batches_stay_whole() {
 async fn failed_child_fails_its_parent_across_queues_and_prefixes() {
     let redis = TestRedis::start(false).await;
     let connection = redis.connect().await;
-    let parents = Queue::new(connection.clone(), "bull", "parents");
-    let children = Queue::new(connection, "other", "children");
+    let parents = Queue::new(
+        connection.clone(),
+        "bull",
+        &QueueName::new("parents").unwrap(),
+    );
+    let children = Queue::new(connection, "other", &QueueName::new("children").unwrap());
     let flow = json!({ "name": "parent", "queueName": "parents", "opts": { "jobId": "p" }, "children": [
         { "name": "middle", "queueName": "children", "prefix": "other",
           "opts": { "jobId": "m", "failParentOnFailure": true }, "children": [

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
-use toril::queue::{FlowNode, FlowOptions, JobState, Queue, Redis, parse_flow};
+use toril::queue::{FlowNode, FlowOptions, JobState, Queue, QueueName, Redis, parse_flow};
 
 use crate::harness::{TestHost, eventually, new_job, processor, queue_section, reaches, toril_at};
 
@@ -220,7 +220,11 @@ async fn cluster_works_jobs_and_flows_through_a_failover() {
         &[],
     );
     host.logs("serving").await;
-    let queue = Queue::new(Redis::connect(&url).await.unwrap(), "{bull}", "ring");
+    let queue = Queue::new(
+        Redis::connect(&url).await.unwrap(),
+        "{bull}",
+        &QueueName::new("ring").unwrap(),
+    );
     add_flow(&queue, "before", 100).await;
     completes(&queue, "before").await;
     let other = processor("fixture-version").display().to_string();
@@ -265,7 +269,11 @@ async fn sentinels_lead_the_host_to_the_new_master() {
     let section = queue_section("ring", "fixture-noop", options);
     let mut host = TestHost::spawn(&format!("redis = \"{url}\"\n{section}"), &[]);
     host.logs("serving").await;
-    let queue = Queue::new(Redis::connect(&url).await.unwrap(), "bull", "ring");
+    let queue = Queue::new(
+        Redis::connect(&url).await.unwrap(),
+        "bull",
+        &QueueName::new("ring").unwrap(),
+    );
     add_flow(&queue, "before", 20).await;
     completes(&queue, "before").await;
 
@@ -331,7 +339,7 @@ async fn tls_and_acl_users_are_honoured() {
     );
     let mut host = TestHost::spawn(&config, &[]);
     host.logs("serving").await;
-    let queue = Queue::new(redis, "bull", "ring");
+    let queue = Queue::new(redis, "bull", &QueueName::new("ring").unwrap());
     let id = queue
         .add(&new_job("any", json!(null), json!({})))
         .await

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Queue, QueueError};
+use crate::error::QueueError;
+use crate::queue::Queue;
 
 /// Which kinds of children to read. None at all means all of every kind.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]

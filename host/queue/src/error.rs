@@ -1,5 +1,7 @@
 //! Why an operation on a queue failed. The texts are the ones that BullMQ's users know.
 
+use std::fmt;
+
 use redis::{ErrorKind, RedisError};
 
 /// A script's answer that is not success, numbered as BullMQ numbers them.
@@ -58,12 +60,35 @@ impl ErrorCode {
     }
 }
 
+/// An error of Redis or of the way to it.
+#[derive(Debug, Clone)]
+pub struct RedisFailure {
+    error: RedisError,
+    /// The text with files and lines of a script, where it has such.
+    located: Option<String>,
+}
+
+impl RedisFailure {
+    pub(crate) fn new(error: RedisError, located: Option<String>) -> Self {
+        RedisFailure { error, located }
+    }
+}
+
+impl fmt::Display for RedisFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.located {
+            Some(text) => f.write_str(text),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
 /// Why an operation on a queue failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// Redis did not answer, or refused. `Display` carries the whole text: callers print it alone.
     #[error("redis: {0}")]
-    Redis(RedisError),
+    Redis(RedisFailure),
     /// The job, or its parent, is not as the operation needs it.
     #[error("{}", describe(*code, subject, command))]
     Job {
@@ -96,7 +121,7 @@ impl QueueError {
 
     /// True when the same call may succeed later: Redis is away, starting, or failing over.
     pub fn is_transient(&self) -> bool {
-        let QueueError::Redis(error) = self else {
+        let QueueError::Redis(RedisFailure { error, .. }) = self else {
             return false;
         };
         error.is_io_error()
@@ -126,7 +151,7 @@ impl QueueError {
 
 impl From<RedisError> for QueueError {
     fn from(error: RedisError) -> Self {
-        QueueError::Redis(error)
+        QueueError::Redis(RedisFailure::new(error, None))
     }
 }
 

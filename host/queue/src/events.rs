@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::connection::Dedicated;
-use crate::{Queue, QueueError};
+use crate::error::QueueError;
+use crate::queue::Queue;
+use crate::redis::connection::Dedicated;
 
 /// One event of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Event {
+pub struct QueueEvent {
     /// Its place in the stream: milliseconds since the epoch, a dash, and a number.
     pub id: String,
     /// `added`, `waiting`, `active`, `completed`, …
@@ -44,7 +45,7 @@ impl Queue {
 
 impl Events {
     /// Waits for events, at most for `timeout`.
-    pub async fn next(&mut self, timeout: Duration) -> Result<Vec<Event>, QueueError> {
+    pub async fn next(&mut self, timeout: Duration) -> Result<Vec<QueueEvent>, QueueError> {
         let mut command = redis::cmd("XREAD");
         let timeout = u64::try_from(timeout.as_millis())
             .unwrap_or(u64::MAX)
@@ -56,7 +57,7 @@ impl Events {
             .arg(&self.after);
         let reply: Option<Entries> = command.query_async(&mut self.connection).await?;
         let entries = reply.into_iter().flatten().flat_map(|(_, entries)| entries);
-        let events: Vec<Event> = entries.map(|(id, fields)| event(id, fields)).collect();
+        let events: Vec<QueueEvent> = entries.map(|(id, fields)| event(id, fields)).collect();
         if let Some(last) = events.last() {
             self.after.clone_from(&last.id);
         }
@@ -64,8 +65,8 @@ impl Events {
     }
 }
 
-fn event(id: String, fields: Vec<(String, String)>) -> Event {
+fn event(id: String, fields: Vec<(String, String)>) -> QueueEvent {
     let mut fields: BTreeMap<String, String> = fields.into_iter().collect();
     let event = fields.remove("event").unwrap_or_default();
-    Event { id, event, fields }
+    QueueEvent { id, event, fields }
 }

@@ -2,14 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Queue, QueueError, script};
+use serde::{Deserialize, Serialize};
+
+use crate::error::QueueError;
+use crate::queue::Queue;
+use crate::redis::script::script;
 
 /// A stored job, field by field, as BullMQ wrote it.
 pub type JobRecord = BTreeMap<String, String>;
 
 /// The state of a job, in BullMQ's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum JobState {
     /// Done, with a value.
     Completed,
@@ -27,39 +43,6 @@ pub enum JobState {
     WaitingChildren,
     /// In none of the queue's lists.
     Unknown,
-}
-
-impl std::fmt::Display for JobState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            JobState::Completed => "completed",
-            JobState::Failed => "failed",
-            JobState::Delayed => "delayed",
-            JobState::Prioritized => "prioritized",
-            JobState::Active => "active",
-            JobState::Waiting => "waiting",
-            JobState::WaitingChildren => "waiting-children",
-            JobState::Unknown => "unknown",
-        })
-    }
-}
-
-impl std::str::FromStr for JobState {
-    type Err = QueueError;
-
-    fn from_str(state: &str) -> Result<Self, QueueError> {
-        Ok(match state {
-            "completed" => JobState::Completed,
-            "failed" => JobState::Failed,
-            "delayed" => JobState::Delayed,
-            "prioritized" => JobState::Prioritized,
-            "active" => JobState::Active,
-            "waiting" => JobState::Waiting,
-            "waiting-children" => JobState::WaitingChildren,
-            "unknown" => JobState::Unknown,
-            _ => return Err(QueueError::Reply("state")),
-        })
-    }
 }
 
 impl Queue {
@@ -80,12 +63,11 @@ impl Queue {
 
     /// Finds the state of a job.
     pub async fn state(&self, id: &str) -> Result<JobState, QueueError> {
-        let state: String = script!("state")
-            .key(self.keys.base())
-            .arg(id)
-            .invoke_async(&mut self.redis.shared())
-            .await?;
-        state.parse()
+        let script = script!("state");
+        let mut call = script.call(self.keys.base());
+        call.arg(id);
+        let state: String = self.redis.run(script, &call).await?;
+        state.parse().map_err(|_| QueueError::Reply("state"))
     }
 
     /// Reads the newest `limit` lines of a job's log, oldest first.

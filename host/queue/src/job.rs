@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::{JobOptions, now_ms};
+use crate::options::JobOptions;
+use crate::time::now_ms;
 
 /// A job that this worker took and holds the lock of. JSON stays text.
 #[derive(Debug, Clone)]

@@ -1,21 +1,98 @@
 //! The names of a queue's keys.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+
+use crate::error::QueueError;
+
+/// The name of a queue: not empty, and without `:`, which separates the parts of a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct QueueName(Arc<str>);
+
+impl QueueName {
+    /// Checks a name.
+    pub fn new(name: &str) -> Result<Self, QueueError> {
+        if name.is_empty() || name.contains(':') {
+            return Err(QueueError::Invalid(format!(
+                "queue name `{name}` is empty or contains `:`"
+            )));
+        }
+        Ok(QueueName(name.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for QueueName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Hashes and compares as its text, so that a map by name is asked with a `&str`.
+impl std::borrow::Borrow<str> for QueueName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for QueueName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for QueueName {
+    type Err = QueueError;
+
+    fn from_str(name: &str) -> Result<Self, QueueError> {
+        QueueName::new(name)
+    }
+}
+
+impl TryFrom<String> for QueueName {
+    type Error = QueueError;
+
+    fn try_from(name: String) -> Result<Self, QueueError> {
+        QueueName::new(&name)
+    }
+}
+
+impl From<QueueName> for String {
+    fn from(name: QueueName) -> String {
+        name.0.to_string()
+    }
+}
 
 /// The keys of one queue: `prefix:queue:…`.
 #[derive(Clone, Debug)]
 pub struct QueueKeys {
     base: Arc<str>,
-    name: Arc<str>,
+    name: QueueName,
 }
 
 impl QueueKeys {
-    pub(super) fn new(prefix: &str, name: &str) -> Self {
+    /// The keys of the queue of this name, under a prefix.
+    pub fn new(prefix: &str, name: &QueueName) -> Self {
         QueueKeys {
             base: format!("{prefix}:{name}").into(),
-            name: name.into(),
+            name: name.clone(),
         }
     }
 
@@ -34,9 +111,14 @@ impl QueueKeys {
         &self.name
     }
 
+    /// The queue's name, as it was checked.
+    pub fn queue_name(&self) -> &QueueName {
+        &self.name
+    }
+
     /// Its name and its qualified name, for those who keep them.
     pub fn names(&self) -> (Arc<str>, Arc<str>) {
-        (Arc::clone(&self.name), Arc::clone(&self.base))
+        (Arc::clone(&self.name.0), Arc::clone(&self.base))
     }
 
     /// The hash of a job, which is also its key in flows: `prefix:queue:id`.
@@ -65,11 +147,24 @@ mod tests {
 
     #[test]
     fn keys_are_those_of_bullmq() {
-        let keys = QueueKeys::new("{bull}", "paint");
+        let keys = QueueKeys::new("{bull}", &QueueName::new("paint").unwrap());
         assert_eq!(keys.base(), "{bull}:paint");
         assert_eq!((keys.prefix(), keys.name()), ("{bull}", "paint"));
         assert_eq!(keys.job("7"), "{bull}:paint:7");
         assert_eq!(keys.client_name(None), "{bull}:cGFpbnQ=");
         assert_eq!(keys.client_name(Some("w1")), "{bull}:cGFpbnQ=:w:w1");
+    }
+
+    #[test]
+    fn names_that_would_reach_other_keys_are_refused() {
+        for name in ["", ":", "a:b"] {
+            let error = QueueName::new(name).unwrap_err().to_string();
+            assert!(error.contains("is empty or contains `:`"), "{error}");
+        }
+        assert!(serde_json::from_str::<QueueName>("\"a:b\"").is_err());
+        assert_eq!(
+            serde_json::from_str::<QueueName>("\"a\"").unwrap().as_str(),
+            "a"
+        );
     }
 }

@@ -3,41 +3,45 @@
 //! A [`Queue`] is a name, a prefix and a connection. Each operation is one script of our own
 //! (`lua/*.lua`); the hot path is one of them, [`Queue::settle_and_fetch`], which settles many jobs and
 //! takes the next ones in one call. The formats are those of BullMQ 6: <https://docs.bullmq.io>.
+//!
+//! This file only declares and re-exports. Modules import downwards in the order below: `redis` knows no
+//! queue, `queue` knows no operation, and the operations are `impl Queue` blocks in a file each.
 
 mod add;
-mod address;
-mod connection;
+mod admin;
 mod dependencies;
 mod error;
 mod events;
 mod flow;
 mod getters;
 mod job;
+mod job_locks;
 mod keys;
-mod locks;
+mod marker;
+mod new_job;
 mod options;
 mod queue;
-mod reader;
-mod remove;
-mod scheduler;
-mod sentinel;
+mod redis;
+mod schedule;
 mod settle;
+mod time;
 mod update;
-mod wait;
 
-pub use add::NewJob;
-pub use connection::{Redis, redacted, script};
+pub use self::redis::connection::{Redis, ServerInfo, redacted};
+pub use self::redis::script::{Part, Script, script};
 pub use dependencies::{Dependencies, DependenciesQuery, DependencyCounts, DependencyKinds, Page};
-pub use error::{ErrorCode, QueueError};
-pub use events::{Event, Events};
+pub use error::{ErrorCode, QueueError, RedisFailure};
+pub use events::{Events, QueueEvent};
 pub use flow::{
     FlowJob, FlowNode, FlowOptions, FlowPlan, FlowQuery, FlowQueueOptions, FlowTree, Flows,
     parse_flow,
 };
 pub use getters::{JobRecord, JobState};
 pub use job::Job;
-pub use keys::QueueKeys;
+pub use keys::{QueueKeys, QueueName};
+pub use marker::{Marker, MarkerWait};
+pub use new_job::NewJob;
 pub use options::{Backoff, JobOptions, KeepJobs};
-pub use queue::{Queue, now_ms};
-pub use settle::{Attempt, Fetch, Limiter, Moved, Settled, Settlement, SettlementKind};
-pub use wait::{Marker, MarkerWait};
+pub use queue::Queue;
+pub use settle::{FailedAttempt, Fetch, Limiter, Moved, Settled, Settlement, SettlementKind};
+pub use time::now_ms;

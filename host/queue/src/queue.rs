@@ -1,6 +1,7 @@
-//! A queue: a name, a prefix and a connection. What can be done with it is in the files of this folder.
+//! A queue: a name, a prefix and a connection. What can be done with it is in the other files of this folder.
 
-use crate::{Flows, QueueKeys, Redis};
+use crate::keys::{QueueKeys, QueueName};
+use crate::redis::connection::Redis;
 
 /// One queue of BullMQ.
 #[derive(Clone)]
@@ -11,7 +12,7 @@ pub struct Queue {
 
 impl Queue {
     /// Names a queue; nothing is sent to Redis.
-    pub fn new(redis: Redis, prefix: &str, name: &str) -> Self {
+    pub fn new(redis: Redis, prefix: &str, name: &QueueName) -> Self {
         Queue {
             redis,
             keys: QueueKeys::new(prefix, name),
@@ -19,13 +20,8 @@ impl Queue {
     }
 
     /// Another queue of the same prefix.
-    pub fn sibling(&self, name: &str) -> Queue {
+    pub fn sibling(&self, name: &QueueName) -> Queue {
         Queue::new(self.redis.clone(), self.keys.prefix(), name)
-    }
-
-    /// Flows over the queues of the same prefix.
-    pub fn flows(&self) -> Flows {
-        Flows::new(self.redis.clone(), self.keys.prefix())
     }
 
     /// The connection, for what is kept beside the queue.
@@ -37,12 +33,4 @@ impl Queue {
     pub fn keys(&self) -> &QueueKeys {
         &self.keys
     }
-}
-
-/// Milliseconds since the epoch, as BullMQ's producers count them.
-pub fn now_ms() -> u64 {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since_epoch.map_or(0, |elapsed| {
-        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
-    })
 }

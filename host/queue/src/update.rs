@@ -1,6 +1,8 @@
 //! What a running job changes about itself.
 
-use crate::{Queue, QueueError, script};
+use crate::error::QueueError;
+use crate::queue::Queue;
+use crate::redis::script::script;
 
 impl Queue {
     /// Replaces the data of a job. `token` is `None` once the job was moved and has no lock of ours.
@@ -39,12 +41,13 @@ impl Queue {
         value: &str,
         command: &'static str,
     ) -> Result<(), QueueError> {
-        let mut call = script!("update_job").key(self.keys.base());
+        let script = script!("update_job");
+        let mut call = script.call(self.keys.base());
         call.arg(id)
             .arg(token.unwrap_or_default())
             .arg(field)
             .arg(value);
-        match call.invoke_async(&mut self.redis.shared()).await? {
+        match self.redis.run(script, &call).await? {
             0 => Ok(()),
             code => Err(QueueError::job(code, id, command)),
         }
@@ -57,11 +60,12 @@ impl Queue {
         line: &str,
         keep: Option<u64>,
     ) -> Result<u64, QueueError> {
-        let mut call = script!("add_log").key(self.keys.base());
+        let script = script!("add_log");
+        let mut call = script.call(self.keys.base());
         call.arg(id)
             .arg(line)
             .arg(keep.map(|keep| keep.to_string()).unwrap_or_default());
-        let reply: i64 = call.invoke_async(&mut self.redis.shared()).await?;
+        let reply: i64 = self.redis.run(script, &call).await?;
         u64::try_from(reply).map_err(|_| QueueError::job(reply, id, "addLog"))
     }
 

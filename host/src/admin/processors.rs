@@ -19,7 +19,7 @@ impl Admin {
     /// The deployments of a queue that this host works, or that were made before.
     async fn deployments(&self, queue: &str) -> Result<Deployments, ApiError> {
         check_name(queue)?;
-        let deployments = self.host.deployments(queue);
+        let deployments = self.host.deployments(queue)?;
         if self.host.queue_status(queue).is_err() && deployments.current().await?.revision == 0 {
             return Err(ApiError::unknown_queue(queue));
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use toril::queue::Event;
+use toril::queue::QueueEvent;
 
 /// Shows the events of a queue as they come, until it is interrupted.
 #[derive(Args)]
@@ -40,7 +40,7 @@ impl Events {
         }
     }
 
-    fn print(&self, event: &Event) -> anyhow::Result<()> {
+    fn print(&self, event: &QueueEvent) -> anyhow::Result<()> {
         if self.json {
             super::print_line(serde_json::to_string(event)?);
         } else {

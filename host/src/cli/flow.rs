@@ -115,12 +115,16 @@ fn print_keys(job: &FlowJob, depth: usize) {
 
 impl Show {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let flows = self.redis.queue(&self.queue).await?.flows();
+        let queue = self.redis.queue(&self.queue).await?;
+        let flows = queue.flows();
         let query = FlowQuery {
             depth: self.depth,
             max_children: self.max_children,
         };
-        let Some(tree) = flows.get(&self.queue, &self.id, query).await? else {
+        let Some(tree) = flows
+            .get(queue.keys().queue_name(), &self.id, query)
+            .await?
+        else {
             bail!("queue `{}` has no job `{}`", self.queue, self.id);
         };
         if self.json {

@@ -5,7 +5,9 @@ use serde_json::{Map, Value, json};
 use super::bindings::toril::processor::producer::{Host, JobError, NewJob as GuestJob};
 use super::job::{CallResult, job_error, options, to_json, until_answered};
 use super::{Backing, JobState};
-use toril_queue::{FlowNode, FlowOptions, FlowQuery, NewJob, Queue, QueueError, parse_flow};
+use toril_queue::{
+    FlowNode, FlowOptions, FlowQuery, NewJob, Queue, QueueError, QueueName, parse_flow,
+};
 
 impl JobState {
     /// The queue of this name, if the processor may use it. None: it runs without queues.
@@ -14,7 +16,8 @@ impl JobState {
         let Backing::Queue(own) = &self.backing else {
             return Ok(None);
         };
-        Ok(Some(own.sibling(name)))
+        let name = QueueName::new(name).map_err(job_error)?;
+        Ok(Some(own.sibling(&name)))
     }
 
     fn check_grant(&self, prefix: Option<&str>, name: &str) -> Result<(), JobError> {
@@ -156,12 +159,13 @@ impl Host for JobState {
             Ok(query) => query,
             Err(error) => return Ok(Err(error)),
         };
-        let flows = match self.granted_queue(&queue) {
-            Ok(Some(own)) => own.flows(),
+        let own = match self.granted_queue(&queue) {
+            Ok(Some(own)) => own,
             Ok(None) => return Ok(Ok("null".into())),
             Err(error) => return Ok(Err(error)),
         };
-        let tree = until_answered(|| flows.get(&queue, &id, query)).await;
+        let flows = own.flows();
+        let tree = until_answered(|| flows.get(own.keys().queue_name(), &id, query)).await;
         Ok(tree.map_err(job_error).and_then(|tree| to_json(&tree)))
     }
 

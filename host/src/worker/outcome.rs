@@ -2,7 +2,7 @@
 
 use super::WorkerOptions;
 use crate::execution::Outcome;
-use toril_queue::{Attempt, Job, SettlementKind};
+use toril_queue::{FailedAttempt, Job, SettlementKind};
 
 /// How long a job rests after the host failed it. At once could be at once again, for ever.
 const HOST_FAILED_DELAY_MS: u64 = 5_000;
@@ -38,7 +38,7 @@ pub(super) fn settlement(
             stack,
             unrecoverable,
         } => {
-            let attempt = Attempt {
+            let attempt = FailedAttempt {
                 made: job.attempts_made + 1,
                 reason: message,
                 stacktrace: stacktrace(job, stack),
@@ -56,7 +56,7 @@ pub(super) fn settlement(
 
 fn after_failure(
     job: &Job,
-    attempt: Attempt,
+    attempt: FailedAttempt,
     unrecoverable: bool,
     options: &WorkerOptions,
 ) -> SettlementKind {

@@ -1,6 +1,9 @@
 //! Keeping the locks of running jobs, and giving back the jobs of workers that died.
 
-use crate::{Queue, QueueError, now_ms, script};
+use crate::error::QueueError;
+use crate::queue::Queue;
+use crate::redis::script::script;
+use crate::time::now_ms;
 
 impl Queue {
     /// Renews the locks of running jobs (id, token) in one call and returns the ids of the lost ones.
@@ -9,12 +12,13 @@ impl Queue {
         jobs: impl IntoIterator<Item = (&'a str, &'a str)>,
         lock_ms: u64,
     ) -> Result<Vec<String>, QueueError> {
-        let mut call = script!("extend_locks").key(self.keys.base());
+        let script = script!("extend_locks");
+        let mut call = script.call(self.keys.base());
         call.arg(lock_ms);
         for (id, token) in jobs {
             call.arg(id).arg(token);
         }
-        Ok(call.invoke_async(&mut self.redis.shared()).await?)
+        self.redis.run(script, &call).await
     }
 
     /// Gives back jobs that were active at the last check and have no lock now; returns their ids.
@@ -26,8 +30,9 @@ impl Queue {
         interval_ms: u64,
         stalled_max: u32,
     ) -> Result<Vec<String>, QueueError> {
-        let mut call = script!("recover_stalled", "line").key(self.keys.base());
+        let script = script!("recover_stalled", "line");
+        let mut call = script.call(self.keys.base());
         call.arg(now_ms()).arg(interval_ms).arg(stalled_max);
-        Ok(call.invoke_async(&mut self.redis.shared()).await?)
+        self.redis.run(script, &call).await
     }
 }

@@ -9,11 +9,11 @@ use redis::{
     TlsCertificates, TlsMode,
 };
 
-use crate::address::unbuffered;
-use crate::connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
+use super::address::unbuffered;
+use super::connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 
 #[derive(Clone)]
-pub(super) struct Sentinel {
+pub(crate) struct Sentinel {
     shared: Arc<State>,
 }
 

@@ -5,7 +5,11 @@ use chrono::{DateTime, Local, TimeZone, Utc};
 use croner::parser::{CronParser, Seconds};
 use serde_json::{Map, Value, json};
 
-use crate::{Job, Queue, QueueError, now_ms, script};
+use crate::error::QueueError;
+use crate::job::Job;
+use crate::queue::Queue;
+use crate::redis::script::script;
+use crate::time::now_ms;
 
 /// When a scheduler's next job is due.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +50,8 @@ impl Queue {
             return Ok(None);
         };
         schedule.write(&mut opts, scheduler, next, now);
-        let mut call = script!("advance_scheduler", "line", "store").key(self.keys.base());
+        let script = script!("advance_scheduler", "line", "store");
+        let mut call = script.call(self.keys.base());
         call.arg(now)
             .arg(scheduler)
             .arg(current)
@@ -54,7 +59,7 @@ impl Queue {
             .arg(Value::Object(opts).to_string())
             .arg(job.priority)
             .arg(u8::from(job.options.lifo.unwrap_or(false)));
-        Ok(call.invoke_async(&mut self.redis.shared()).await?)
+        self.redis.run(script, &call).await
     }
 
     /// The time of the scheduler's current job, if that is this one: any other has been followed already.

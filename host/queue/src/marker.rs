@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::connection::Dedicated;
-use crate::{Queue, QueueError};
+use crate::error::QueueError;
+use crate::queue::Queue;
+use crate::redis::connection::Dedicated;
 
 /// What woke a worker.
 #[derive(Debug, Clone, Copy, PartialEq)]

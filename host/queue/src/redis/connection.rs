@@ -9,20 +9,21 @@ use redis::aio::{
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
-    RedisFuture, Script, ServerErrorKind, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
+    Pipeline, RedisFuture, ServerErrorKind, TlsCertificates, Value,
 };
 
-use crate::QueueError;
-use crate::address::{Address, unbuffered};
-use crate::sentinel::Sentinel;
+use super::address::{Address, unbuffered};
+use super::script::Script;
+use super::sentinel::Sentinel;
+use crate::error::{QueueError, RedisFailure};
 
 /// BullMQ's scripts and ours need what came with this version (`LPOS`, `ZADD GT`, `COPY`).
 const VERSION_MIN: (u32, u32) = (6, 2);
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A call that takes longer counts as lost. Far above what a healthy Redis needs, and above the
 /// longest wait for a marker.
-pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// A connection to Redis that many tasks share and that reconnects by itself.
@@ -40,11 +41,11 @@ enum Server {
 }
 
 /// A connection that only one task uses.
-pub(super) type Dedicated = Route<MultiplexedConnection>;
+pub(crate) type Dedicated = Route<MultiplexedConnection>;
 
 /// How commands reach Redis; `S` is the connection to a single server.
 #[derive(Clone)]
-pub(super) enum Route<S> {
+pub(crate) enum Route<S> {
     Single(S),
     Cluster(ClusterConnection),
     Sentinel(Sentinel),
@@ -140,19 +141,34 @@ impl Redis {
         self.shared.clone()
     }
 
-    /// Runs a script that replies with one string, loading it where Redis does not know it. For the hot path: the
-    /// command is written once, without a copy of each argument.
-    pub(super) async fn run(&self, script: &Script, call: &Cmd) -> Result<Vec<u8>, QueueError> {
+    /// Runs a script, loading it where Redis does not know it. `call` is one of [`Script::call`].
+    pub async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        call: &Cmd,
+    ) -> Result<T, QueueError> {
         let mut connection = self.shared();
         let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
         let reply = match call.query_async(&mut connection).await {
             Err(error) if error.kind() == unknown => {
-                script.load_async(&mut connection).await?;
-                call.query_async(&mut connection).await?
+                script.joined().load_async(&mut connection).await?;
+                call.query_async(&mut connection).await
             }
-            reply => reply?,
+            reply => reply,
         };
-        match reply {
+        reply.map_err(|error| {
+            let located = script.locate(&error.to_string());
+            QueueError::Redis(RedisFailure::new(error, located))
+        })
+    }
+
+    /// Runs a script that replies with one string.
+    pub(crate) async fn run_packed(
+        &self,
+        script: &Script,
+        call: &Cmd,
+    ) -> Result<Vec<u8>, QueueError> {
+        match self.run(script, call).await? {
             Value::BulkString(bytes) => Ok(bytes),
             _ => Err(QueueError::Reply("script")),
         }
@@ -173,7 +189,7 @@ impl Redis {
     }
 
     /// Opens a connection of its own, for commands that block.
-    pub(super) async fn dedicated(&self) -> Result<Dedicated, QueueError> {
+    pub(crate) async fn dedicated(&self) -> Result<Dedicated, QueueError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(None);
@@ -289,35 +305,6 @@ pub fn redacted(url: &str) -> String {
         None => url.to_owned(),
     }
 }
-
-/// The beginning of a call of a script that knows its queue by one key; its arguments are yet to come.
-pub(super) fn script_call(script: &Script, key: &str) -> Cmd {
-    let mut call = redis::cmd("EVALSHA");
-    call.arg(script.get_hash()).arg(1).arg(key);
-    call
-}
-
-/// Joins library files and a script into one static [`redis::Script`], loaded on first use and again
-/// whenever Redis forgot it. Libraries behind a semicolon go into a function `rarely(context)`, which the script
-/// calls when it needs them: making the functions of all libraries costs as much as settling a job.
-#[macro_export]
-#[doc(hidden)]
-macro_rules! lua_script {
-    ($name:literal $(, $lib:literal)* $(; $($rare:literal),*)?) => {{
-        static SCRIPT: std::sync::LazyLock<redis::Script> = std::sync::LazyLock::new(|| {
-            redis::Script::new(concat!(
-                include_str!("../lua/lib/queue.lua"),
-                $(include_str!(concat!("../lua/lib/", $lib, ".lua")),)*
-                $("local function rarely(context)\n",
-                $(include_str!(concat!("../lua/lib/", $rare, ".lua")),)*
-                "end\n",)?
-                include_str!(concat!("../lua/", $name, ".lua")),
-            ))
-        });
-        &*SCRIPT
-    }};
-}
-pub use lua_script as script;
 
 #[cfg(test)]
 mod tests {

@@ -1,17 +1,19 @@
-//! Removing, retrying and promoting jobs from outside.
+//! Removing, retrying and promoting jobs from outside: what an operator asks for.
 
 use redis::Value;
 
-use crate::{ErrorCode, Queue, QueueError, script};
+use crate::error::{ErrorCode, QueueError};
+use crate::queue::Queue;
+use crate::redis::script::script;
 
 impl Queue {
     /// Removes a job and, unless told otherwise, its children. When one of them is being worked on,
     /// nothing is removed.
     pub async fn remove(&self, id: &str, with_children: bool) -> Result<(), QueueError> {
         let script = script!("remove_job", "line", "parent", "remove");
-        let mut call = script.key(self.keys.base());
+        let mut call = script.call(self.keys.base());
         call.arg(id).arg(u8::from(with_children));
-        match call.invoke_async(&mut self.redis.shared()).await? {
+        match self.redis.run(script, &call).await? {
             1 => Ok(()),
             0 => Err(QueueError::Locked(id.to_owned())),
             code => Err(QueueError::job(code, id, "removeJob")),
@@ -21,11 +23,9 @@ impl Queue {
     /// Removes the children of a job that are neither active nor finished; returns how many.
     pub async fn remove_unprocessed_children(&self, id: &str) -> Result<u64, QueueError> {
         let script = script!("remove_unprocessed_children", "line", "parent", "remove");
-        Ok(script
-            .key(self.keys.base())
-            .arg(id)
-            .invoke_async(&mut self.redis.shared())
-            .await?)
+        let mut call = script.call(self.keys.base());
+        call.arg(id);
+        self.redis.run(script, &call).await
     }
 
     /// Frees a job from its parent. False: the parent does not wait for it. A job without a parent is an
@@ -33,12 +33,9 @@ impl Queue {
     pub async fn remove_child_dependency(&self, id: &str) -> Result<bool, QueueError> {
         const COMMAND: &str = "removeChildDependency";
         let script = script!("remove_child_dependency", "line", "parent", "remove");
-        match script
-            .key(self.keys.base())
-            .arg(id)
-            .invoke_async(&mut self.redis.shared())
-            .await?
-        {
+        let mut call = script.call(self.keys.base());
+        call.arg(id);
+        match self.redis.run(script, &call).await? {
             Value::Int(0) => Ok(true),
             Value::Int(1) => Ok(false),
             Value::Int(code) => Err(QueueError::job(code, id, COMMAND)),
@@ -58,10 +55,11 @@ impl Queue {
             let opts: serde_json::Value = serde_json::from_str(record.get("opts")?).ok()?;
             opts.get("lifo")?.as_bool()
         });
-        let mut call = script!("retry_job", "line").key(self.keys.base());
+        let script = script!("retry_job", "line");
+        let mut call = script.call(self.keys.base());
         call.arg(id).arg(state).arg(u8::from(lifo.unwrap_or(false)));
         self.in_state(
-            call.invoke_async(&mut self.redis.shared()).await?,
+            self.redis.run(script, &call).await?,
             id,
             state,
             "reprocessJob",
@@ -71,11 +69,9 @@ impl Queue {
     /// Makes a delayed job wait no longer.
     pub async fn promote(&self, id: &str) -> Result<(), QueueError> {
         let script = script!("promote_job", "line");
-        let code = script
-            .key(self.keys.base())
-            .arg(id)
-            .invoke_async(&mut self.redis.shared())
-            .await?;
+        let mut call = script.call(self.keys.base());
+        call.arg(id);
+        let code = self.redis.run(script, &call).await?;
         self.in_state(code, id, "delayed", "promote")
     }
 

@@ -3,22 +3,22 @@
 use rmp::decode;
 
 /// What is left of a reply. Each method takes one value off it, and returns none where there is another one.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// Begins an array, and returns how many values it has.
-    pub(super) fn array(&mut self) -> Option<usize> {
+    pub(crate) fn array(&mut self) -> Option<usize> {
         let length = decode::read_array_len(&mut self.0).ok()?;
         usize::try_from(length).ok()
     }
 
-    pub(super) fn int<T: TryFrom<i64>>(&mut self) -> Option<T> {
+    pub(crate) fn int<T: TryFrom<i64>>(&mut self) -> Option<T> {
         let number: i64 = decode::read_int(&mut self.0).ok()?;
         T::try_from(number).ok()
     }
 
     /// A string of Lua's: any bytes.
-    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = decode::read_str_len(&mut self.0).ok()?;
         let (bytes, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
         self.0 = rest;

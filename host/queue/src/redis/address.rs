@@ -3,7 +3,7 @@
 use redis::io::tcp::TcpSettings;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use crate::QueueError;
+use crate::error::QueueError;
 
 /// A Redis, by its URL.
 ///

@@ -1,0 +1,113 @@
+//! A stored flow, as it is shown.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::getters::JobState;
+
+/// A job of a stored flow.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowTree {
+    /// The job's id.
+    pub id: String,
+    /// `prefix:queue:id`.
+    pub key: String,
+    /// Its name.
+    pub name: String,
+    /// Its queue.
+    pub queue_name: String,
+    /// Its state.
+    pub state: JobState,
+    /// JSON, where it completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub returnvalue: Option<Value>,
+    /// Why it failed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_reason: Option<String>,
+    /// Its children.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<FlowTree>,
+}
+
+/// Draws the tree, a line per job: its name, state, queue and id, and what came of it.
+impl std::fmt::Display for FlowTree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.draw(f, "", "")
+    }
+}
+
+impl FlowTree {
+    fn draw(&self, f: &mut std::fmt::Formatter<'_>, first: &str, rest: &str) -> std::fmt::Result {
+        let FlowTree {
+            name,
+            state,
+            queue_name,
+            id,
+            ..
+        } = self;
+        write!(f, "{first}{name} [{state}] {queue_name}:{id}")?;
+        match (self.state, &self.returnvalue, &self.failed_reason) {
+            (JobState::Completed, Some(value), _) => write!(f, " = {value}")?,
+            (JobState::Failed, _, Some(reason)) => write!(f, " ! {reason}")?,
+            _ => {}
+        }
+        for (at, child) in self.children.iter().enumerate() {
+            let last = at + 1 == self.children.len();
+            let (branch, stem) = if last {
+                ("└─ ", "   ")
+            } else {
+                ("├─ ", "│  ")
+            };
+            writeln!(f)?;
+            child.draw(f, &format!("{rest}{branch}"), &format!("{rest}{stem}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// How much of a flow to look at.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct FlowQuery {
+    /// Levels, the root included.
+    pub depth: usize,
+    /// Children of each kind per job.
+    pub max_children: u64,
+}
+
+impl Default for FlowQuery {
+    fn default() -> Self {
+        FlowQuery {
+            depth: 10,
+            max_children: 20,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn trees_are_drawn_with_states_and_values() {
+        let tree = |name: &str, state, children| FlowTree {
+            id: "1".into(),
+            key: "bull:q:1".into(),
+            name: name.into(),
+            queue_name: "q".into(),
+            state,
+            returnvalue: Some(json!(7)),
+            failed_reason: Some("no".into()),
+            children,
+        };
+        let leaf = tree("leaf", JobState::Failed, vec![]);
+        let branch = tree("branch", JobState::WaitingChildren, vec![leaf]);
+        let other = tree("other", JobState::Completed, vec![]);
+        let drawn = tree("root", JobState::Active, vec![branch, other]).to_string();
+        let expected = "root [active] q:1\n├─ branch [waiting-children] q:1\n│  └─ leaf [failed] q:1 ! no\n└─ other [completed] q:1 = 7";
+        assert_eq!(drawn, expected);
+    }
+}

@@ -1,0 +1,153 @@
+//! Lua scripts, joined from files. An error names the file and the line that it came from.
+
+use std::fmt::Write as _;
+
+use redis::Cmd;
+
+/// A file of a script.
+#[derive(Debug, Clone, Copy)]
+#[doc(hidden)]
+pub struct Part {
+    /// As an error names it, such as `lib/queue.lua`.
+    pub file: &'static str,
+    /// Ends with a line break.
+    pub text: &'static str,
+}
+
+/// A script of one or more files, sent to Redis on first use and again whenever Redis forgot it.
+pub struct Script {
+    parts: &'static [Part],
+    joined: redis::Script,
+}
+
+impl Script {
+    /// Joins files, in order. Called by [`script!`](crate::script).
+    #[doc(hidden)]
+    pub fn join(parts: &'static [Part]) -> Self {
+        let text: String = parts.iter().map(|part| part.text).collect();
+        Script {
+            parts,
+            joined: redis::Script::new(&text),
+        }
+    }
+
+    /// Begins a call with the key that routes it, which is `KEYS[1]`; its arguments are yet to come.
+    /// [`Redis::run`](crate::Redis::run) sends it.
+    pub fn call(&self, key: &str) -> Cmd {
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(self.joined.get_hash()).arg(1).arg(key);
+        call
+    }
+
+    pub(crate) fn joined(&self) -> &redis::Script {
+        &self.joined
+    }
+
+    /// Names files and lines in an error of Redis, which knows the script as a whole; `None` where it names
+    /// no line of it.
+    pub(crate) fn locate(&self, error: &str) -> Option<String> {
+        const NAME: &str = "user_script:";
+        let mut located = String::with_capacity(error.len());
+        let mut rest = error;
+        while let Some((before, after)) = rest.split_once(NAME) {
+            located.push_str(before);
+            let digits = after.find(|c: char| !c.is_ascii_digit());
+            let (line, after) = after.split_at(digits.unwrap_or(after.len()));
+            match line.parse().ok().and_then(|line| self.line(line)) {
+                // Writing to a `String` cannot fail.
+                Some((file, line)) => drop(write!(located, "{file}:{line}")),
+                None => drop(write!(located, "{NAME}{line}")),
+            }
+            rest = after;
+        }
+        located.push_str(rest);
+        (located != error).then_some(located)
+    }
+
+    /// The file of a line of the joined text, and its number there.
+    fn line(&self, line: usize) -> Option<(&'static str, usize)> {
+        let mut before = 0;
+        for part in self.parts {
+            let lines = part.text.matches('\n').count();
+            if line > before && line <= before + lines {
+                return Some((part.file, line - before));
+            }
+            before += lines;
+        }
+        None
+    }
+}
+
+/// Joins Lua files into one static [`Script`].
+///
+/// `script!("settle", "line"; "outcomes")` is for this crate: the operation `lua/settle.lua`, with
+/// `lua/lib/line.lua` before it. Libraries behind the semicolon go into a function `rarely(context)`, which
+/// the script calls when it needs them: making the functions of all libraries costs as much as settling a job.
+///
+/// `script!(in "src/lua": "lib", "change")` is for others: files of a folder of the calling crate, in order.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! lua_script {
+    (in $folder:literal: $($file:literal),+ $(,)?) => {{
+        static SCRIPT: std::sync::LazyLock<$crate::Script> = std::sync::LazyLock::new(|| {
+            $crate::Script::join(&[$($crate::Part {
+                file: concat!($file, ".lua"),
+                text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $folder, "/", $file, ".lua")),
+            }),+])
+        });
+        &*SCRIPT
+    }};
+    ($name:literal $(, $lib:literal)* $(; $($rare:literal),*)?) => {{
+        static SCRIPT: std::sync::LazyLock<$crate::Script> = std::sync::LazyLock::new(|| {
+            $crate::Script::join(&[
+                $crate::lua_part!("lib/queue"),
+                $($crate::lua_part!(concat!("lib/", $lib)),)*
+                $($crate::Part { file: "rarely", text: "local function rarely(context)\n" },
+                $($crate::lua_part!(concat!("lib/", $rare)),)*
+                $crate::Part { file: "rarely", text: "end\n" },)?
+                $crate::lua_part!($name),
+            ])
+        });
+        &*SCRIPT
+    }};
+}
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! lua_part {
+    ($name:expr) => {
+        $crate::Part {
+            file: concat!($name, ".lua"),
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/", $name, ".lua")),
+        }
+    };
+}
+
+pub use lua_script as script;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_file_and_its_line() {
+        let script = Script::join(&[
+            Part {
+                file: "a.lua",
+                text: "one\ntwo\n",
+            },
+            Part {
+                file: "b.lua",
+                text: "three\n",
+            },
+        ]);
+        let located = |error: &str| script.locate(error);
+        assert_eq!(
+            located("ERR user_script:2: oops script: f00, on @user_script:3.").as_deref(),
+            Some("ERR a.lua:2: oops script: f00, on @b.lua:1.")
+        );
+        assert_eq!(located("WRONGTYPE of a key"), None);
+        assert_eq!(located("ERR user_script:9: gone"), None);
+        assert_eq!(located("ERR user_script:"), None);
+    }
+}
