@@ -202,6 +202,7 @@ struct QueueFile {
     skip_stalled_check: Option<bool>,
     skip_lock_renewal: Option<bool>,
     autorun: Option<bool>,
+    held_bytes_max: Option<usize>,
     #[serde(default)]
     backoff: BTreeMap<String, Vec<u64>>,
     #[serde(default)]
@@ -453,6 +454,7 @@ impl QueueFile {
                 skip_stalled_check: self.skip_stalled_check.unwrap_or(false),
                 skip_lock_renewal: self.skip_lock_renewal.unwrap_or(false),
                 autorun: self.autorun.unwrap_or(true),
+                held_bytes_max: self.held_bytes_max.unwrap_or(defaults.held_bytes_max),
             },
             limits: self.limits,
             grants,

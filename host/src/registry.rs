@@ -237,10 +237,9 @@ impl Slot {
         Some(Arc::clone(self.versions.load().active()?.digest()))
     }
 
-    /// Waits until there is a processor.
-    pub async fn ready(&self) {
-        // The sender is in this slot: it outlives the wait.
-        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    /// True while there is a processor for the next job.
+    pub fn available(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
     }
 
     /// Picks the version for an attempt.

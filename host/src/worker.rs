@@ -1,28 +1,34 @@
 //! Works one queue: takes jobs, runs them, settles what comes back.
 //!
-//! A [`Worker`] is the handle; its pump does the work, and tasks beside that one keep what it holds.
+//! A [`Worker`] is the handle. [`schedule`] decides and [`io`] carries out; [`renewal`] runs beside them and keeps the
+//! locks. What is held is in one table ([`jobs`]).
 
 mod attempt;
+mod inline;
+mod io;
+mod jobs;
 mod listeners;
-mod locks;
 mod outbox;
-mod outcome;
-mod pump;
+mod renewal;
+mod schedule;
+mod settlement;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use utoipa::ToSchema;
 
 use crate::fleet::Member;
 use crate::metrics::QueueMetrics;
 use crate::runtime::Stop;
 use crate::telemetry::Telemetry;
+use io::Io;
 pub use listeners::{Listeners, WorkerEvent};
-use locks::Running;
-pub use locks::RunningJob;
-use pump::Pump;
+use schedule::Schedule;
 use toril_queue::{KeepJobs, Limiter, Queue};
 
 /// How a queue is worked. The names and defaults are those of BullMQ's `WorkerOptions`.
@@ -59,6 +65,8 @@ pub struct WorkerOptions {
     pub skip_lock_renewal: bool,
     /// Starts at once; otherwise it rests until it is resumed.
     pub autorun: bool,
+    /// Bytes of data and options that the jobs held at once may have, the first job aside.
+    pub held_bytes_max: usize,
 }
 
 impl Default for WorkerOptions {
@@ -79,14 +87,23 @@ impl Default for WorkerOptions {
             skip_stalled_check: false,
             skip_lock_renewal: false,
             autorun: true,
+            held_bytes_max: 256 << 20,
         }
     }
 }
 
-/// What a worker is asked to do. Written by its handle, read by its pump.
+/// What the worker holds and what it does next. Locked for moments only.
+type State = Arc<Mutex<Schedule>>;
+
+/// The id of a job and the token of its lock.
+fn lock_of(job: &toril_queue::Job) -> (&str, &str) {
+    (&job.id, &job.token)
+}
+
+/// What a worker is asked to do. Written by its handle, read by its loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Control {
-    phase: Phase,
+    stage: Stage,
     paused: bool,
     /// There is a processor to run jobs on.
     ready: bool,
@@ -107,7 +124,23 @@ pub struct Observers {
 #[derive(Clone)]
 pub struct View {
     control: watch::Sender<Control>,
-    running: Arc<Running>,
+    state: State,
+}
+
+/// A job that is held now.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningJob {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// When it was picked up, in ms since the epoch.
+    pub processed_on: u64,
+    /// Times it was picked up, this one included.
+    pub attempts_started: u32,
+    /// The digest that it runs on; none while it waits for its turn.
+    pub version: Option<String>,
 }
 
 impl View {
@@ -118,12 +151,20 @@ impl View {
 
     /// How many jobs it holds: running, or about to be settled.
     pub fn running(&self) -> usize {
-        self.running.len()
+        self.state.lock().jobs().len()
     }
 
     /// The jobs that it holds.
     pub fn jobs(&self) -> Vec<RunningJob> {
-        self.running.list()
+        let state = self.state.lock();
+        let held = state.jobs().all().map(|held| RunningJob {
+            id: held.job.id.to_string(),
+            name: held.job.name.clone(),
+            processed_on: held.job.processed_on,
+            attempts_started: held.job.attempts_started,
+            version: held.version.get().map(|version| version.to_string()),
+        });
+        held.collect()
     }
 
     /// True while it is paused.
@@ -134,7 +175,7 @@ impl View {
 
 /// How far a worker is from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
+enum Stage {
     /// Take jobs.
     Work,
     /// Take no more; let the running ones end.
@@ -158,23 +199,24 @@ impl Worker {
         observers: Arc<Observers>,
     ) -> Self {
         let control = Control {
-            phase: Phase::Work,
+            stage: Stage::Work,
             paused: !options.autorun,
-            ready: member.slot().active().is_some(),
+            ready: *member.slot().available().borrow(),
             concurrency: options.concurrency,
         };
         let (control, controlled) = watch::channel(control);
-        let running = Arc::new(Running::default());
-        let pump = Pump::new(
+        let schedule = Schedule::new(options.clone(), *control.borrow());
+        let state = Arc::new(Mutex::new(schedule));
+        let io = Io::new(
             queue.clone(),
             options.clone(),
             Arc::clone(&member),
             Arc::clone(&observers),
-            Arc::clone(&running),
             controlled,
+            Arc::clone(&state),
         );
-        let view = View { control, running };
-        let task = tokio::spawn(work(queue, options, view.clone(), member, observers, pump));
+        let view = View { control, state };
+        let task = tokio::spawn(work(queue, options, view.clone(), member, observers, io));
         Worker { view, task }
     }
 
@@ -206,29 +248,33 @@ impl Worker {
 
     /// Stops a running job, which fails for good. False: it does not run here.
     pub fn cancel(&self, job_id: &str) -> bool {
-        self.view.running.stop(job_id, Stop::Cancelled)
+        let state = self.view.state.lock();
+        let mut executing = state.jobs().executing();
+        let held = executing.find(|held| *held.job.id == *job_id);
+        held.inspect(|held| held.cancel.stop(Stop::Cancelled))
+            .is_some()
     }
 
     /// Takes no more jobs for good, and lets the running ones end.
     pub fn drain(&self) {
-        self.advance(Phase::Drain);
+        self.advance(Stage::Drain);
     }
 
     /// Stops the running jobs and gives them back.
     pub fn give_back(&self) {
-        self.advance(Phase::GiveBack);
+        self.advance(Stage::GiveBack);
     }
 
     /// Only ever forward: what was given up does not come back.
-    fn advance(&self, phase: Phase) {
+    fn advance(&self, stage: Stage) {
         self.view
             .control
-            .send_modify(|control| control.phase = control.phase.max(phase));
+            .send_modify(|control| control.stage = control.stage.max(stage));
     }
 
     /// A future that ends when nothing is left running. It does not hold the worker.
     pub(crate) fn end(&self) -> impl Future<Output = ()> + use<> {
-        // The pump has the only receiver, and drops it when it ends.
+        // The loop has the only receiver, and drops it when it ends.
         let control = self.view.control.clone();
         async move { control.closed().await }
     }
@@ -253,18 +299,24 @@ async fn work(
     view: View,
     member: Arc<Member>,
     observers: Arc<Observers>,
-    pump: Pump,
+    io: Io,
 ) {
     let mut companions = JoinSet::new();
-    let View { control, running } = view;
+    let View { control, state } = view;
     companions.spawn(async move {
-        member.slot().ready().await;
-        control.send_modify(|control| control.ready = true);
+        let mut available = member.slot().available();
+        loop {
+            let ready = *available.borrow_and_update();
+            control.send_modify(|control| control.ready = ready);
+            if available.changed().await.is_err() {
+                return;
+            }
+        }
     });
     if !options.skip_lock_renewal {
-        let renewal = locks::renew(
+        let renewal = renewal::renew(
             queue.clone(),
-            running,
+            state,
             options.lock_duration_ms,
             Arc::clone(&observers),
         );
@@ -276,13 +328,13 @@ async fn work(
             max_stalled_count,
             ..
         } = options;
-        companions.spawn(locks::recover(
+        companions.spawn(renewal::recover_stalled(
             queue,
             stalled_interval_ms,
             max_stalled_count,
             observers,
         ));
     }
-    pump.run().await;
+    io.run().await;
     companions.shutdown().await;
 }

@@ -149,6 +149,7 @@ async fn broken_job_hashes_lose_no_job() {
             worker: None,
             lock_ms: 30_000,
             want: 50,
+            bytes_max: 1 << 20,
             token: format!("fuzz:{taken}").into(),
             limiter: None,
             metrics_points: None,

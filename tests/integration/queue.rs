@@ -16,6 +16,7 @@ fn fetch(want: usize, number: u64) -> Fetch {
         worker: None,
         lock_ms: 30_000,
         want,
+        bytes_max: 1 << 20,
         token: format!("test:{number}").into(),
         limiter: None,
         metrics_points: None,

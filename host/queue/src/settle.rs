@@ -38,6 +38,22 @@ impl Settlement {
     }
 }
 
+impl Settlement {
+    /// About how many bytes it adds to a call.
+    pub fn bytes(&self) -> usize {
+        match &self.kind {
+            SettlementKind::Completed { value, .. } => value.len(),
+            SettlementKind::Failed { attempt, .. }
+            | SettlementKind::Retry { attempt, .. }
+            | SettlementKind::Delayed {
+                attempt: Some(attempt),
+                ..
+            } => attempt.reason.len() + attempt.stacktrace.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// Where a job goes, and with what.
 #[derive(Debug, Clone)]
 pub enum SettlementKind {
@@ -102,6 +118,8 @@ pub struct Fetch {
     pub lock_ms: u64,
     /// How many jobs to take at most; 0 only settles.
     pub want: usize,
+    /// How many bytes of jobs to take at most, the first job aside.
+    pub bytes_max: usize,
     /// The token of the locks of the jobs taken. No two calls have the same.
     pub token: Arc<str>,
     /// The worker's own rate limit.
@@ -128,6 +146,8 @@ pub struct Settled {
     pub results: Vec<Result<Moved, QueueError>>,
     /// The jobs taken, in processing order.
     pub jobs: Vec<Job>,
+    /// There may be more to take at once.
+    pub more: bool,
     /// For how long the queue is rate limited; 0 is not at all.
     pub limited_ms: u64,
     /// When the first delayed job is due, in ms since the epoch, where nothing else was left to take.
@@ -182,6 +202,7 @@ impl Queue {
             worker: None,
             lock_ms: 0,
             want: 0,
+            bytes_max: 0,
             token: "".into(),
             limiter: None,
             metrics_points: None,

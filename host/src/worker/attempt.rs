@@ -1,4 +1,4 @@
-//! One attempt of a job: picks the version, runs it, counts it. Settles nothing: the pump does.
+//! One attempt of a job: picks the version, runs it, counts it. Settles nothing: the schedule does.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,8 +11,9 @@ use backon::{ExponentialBuilder, Retryable as _};
 use tracing::{debug, error};
 
 use super::Observers;
-use super::locks::Held;
-use super::outbox::{Ended, Outbox};
+use super::jobs::Held;
+use super::outbox::Outbox;
+use super::schedule::Ended;
 use crate::execution::{Execution, Outcome, execute};
 use crate::fleet::Member;
 use crate::imports::{Backing, Task};
@@ -33,6 +34,14 @@ impl Attempt {
     /// Runs it to its end, whatever that is.
     pub(super) async fn run(self, refusal: Option<String>, outbox: Arc<Outbox>) {
         let Execution { outcome, cpu } = caught(self.execution(refusal)).await;
+        if let Outcome::HostFailed(reason) = &outcome {
+            error!(
+                queue = self.queue.keys().name(),
+                job_id = &*self.held.job.id,
+                reason,
+                "host failed a job, which runs again later"
+            );
+        }
         let held = self.held;
         outbox.put(Ended { held, outcome, cpu });
     }
@@ -61,6 +70,7 @@ impl Attempt {
             job,
             cancel,
             version,
+            ..
         } = &*self.held;
         let runtime = self.member.runtime();
         let _place = runtime.place().await;

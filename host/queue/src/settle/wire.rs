@@ -152,6 +152,7 @@ pub(super) fn read_settled(
     Some(Settled {
         results: read_results(reader, settlements)?,
         jobs: read_jobs(reader, token)?,
+        more: false,
         limited_ms: reader.int()?,
         next_delayed_ms: Some(reader.int()?).filter(|due| *due > 0),
     })

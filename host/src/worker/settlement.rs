@@ -1,4 +1,4 @@
-//! From an outcome to where the job goes. Decides, and writes nothing.
+//! From an outcome to where the job goes. Pure: decides, and writes nothing.
 
 use super::WorkerOptions;
 use crate::execution::Outcome;
@@ -19,11 +19,7 @@ pub(super) fn must_not_run(job: &Job, options: &WorkerOptions) -> Option<String>
 }
 
 /// Where a job goes after an attempt; `None` where nothing is left to write.
-pub(super) fn settlement(
-    job: &Job,
-    outcome: Outcome,
-    options: &WorkerOptions,
-) -> Option<SettlementKind> {
+pub(super) fn of(job: &Job, outcome: Outcome, options: &WorkerOptions) -> Option<SettlementKind> {
     match outcome {
         Outcome::Completed(value) => Some(SettlementKind::Completed {
             value,
@@ -122,7 +118,7 @@ mod tests {
     }
 
     fn after(job: &Job, outcome: Outcome) -> SettlementKind {
-        settlement(job, outcome, &WorkerOptions::default()).unwrap()
+        of(job, outcome, &WorkerOptions::default()).unwrap()
     }
 
     #[test]

@@ -1,0 +1,383 @@
+//! The loop of one queue: carries out what the [schedule](super::schedule) says, and tells it what came of it.
+//! Decides nothing.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+
+use super::attempt::Attempt;
+use super::inline::TURN;
+use super::outbox::Outbox;
+use super::schedule::{Actions, Call, Input, Notice, Now, Start};
+use super::{Control, Observers, State, WorkerOptions, lock_of};
+use crate::fleet::Member;
+use crate::runtime::{Run, Stop};
+use toril_queue::{
+    Fetch, Job, Marker, MarkerWait, Queue, QueueError, Settled, SettlementKind, now_ms,
+};
+
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Answer = (Call, Result<Settled, QueueError>);
+type MarkerAnswer = (Box<MarkerWait>, Result<Option<Marker>, QueueError>);
+
+pub(super) struct Io {
+    pub(super) queue: Queue,
+    pub(super) options: WorkerOptions,
+    pub(super) member: Arc<Member>,
+    pub(super) observers: Arc<Observers>,
+    pub(super) control: watch::Receiver<Control>,
+    pub(super) state: State,
+    outbox: Arc<Outbox>,
+    /// Attempts to begin on this thread.
+    inline: VecDeque<Run>,
+    /// Tokens of locks are this, a colon, and the number of the call.
+    token_base: uuid::Uuid,
+    /// Calls under way. They are not dropped while the queue is worked: each may be carried out.
+    calls: Vec<Later<Answer>>,
+    /// The lost calls, first one first, as far as recovering them needs it.
+    lost: VecDeque<LostCall>,
+    recovery: Option<Later<Result<Vec<Job>, QueueError>>>,
+    /// At rest, or out waiting. It is never dropped while it waits: it may have taken a marker.
+    marker: Option<Box<MarkerWait>>,
+    marker_answer: Option<Later<MarkerAnswer>>,
+    /// What nobody waits for.
+    beside: Vec<Later<()>>,
+}
+
+/// What is known of a call whose answer did not come.
+#[derive(Clone)]
+struct LostCall {
+    fetch: Fetch,
+    /// The jobs that it settles, whose locks may have run out since.
+    settles: Vec<Arc<Job>>,
+}
+
+impl Io {
+    pub(super) fn new(
+        queue: Queue,
+        options: WorkerOptions,
+        member: Arc<Member>,
+        observers: Arc<Observers>,
+        control: watch::Receiver<Control>,
+        state: State,
+    ) -> Self {
+        Io {
+            marker: Some(Box::new(queue.marker_wait(options.name.as_deref()))),
+            queue,
+            options,
+            member,
+            observers,
+            control,
+            state,
+            outbox: Arc::default(),
+            inline: VecDeque::new(),
+            token_base: uuid::Uuid::new_v4(),
+            calls: Vec::new(),
+            lost: VecDeque::new(),
+            recovery: None,
+            marker_answer: None,
+            beside: Vec::new(),
+        }
+    }
+
+    /// Works the queue until it is drained or given back.
+    pub(super) async fn run(mut self) {
+        self.announce().await;
+        let mut actions = Actions::default();
+        self.step(Input::Time, &mut actions);
+        loop {
+            self.carry_out(&mut actions);
+            if actions.finished {
+                break;
+            }
+            let input = self.next_input().await;
+            self.step(input, &mut actions);
+        }
+    }
+
+    fn step(&mut self, input: Input, actions: &mut Actions) {
+        let now = Now {
+            instant: Instant::now(),
+            epoch_ms: now_ms(),
+        };
+        self.state.lock().step(input, now, actions);
+    }
+
+    /// Opens the blocking connection at once, so that the worker is seen even while it is busy.
+    async fn announce(&mut self) {
+        if let Some(marker) = &mut self.marker
+            && let Err(error) = marker.connect().await
+        {
+            warn!(queue = self.queue.keys().name(), %error, "blocking connection failed, it is tried again");
+        }
+    }
+
+    /// What happens next. Between two turns of jobs on this thread it looks without waiting.
+    async fn next_input(&mut self) -> Input {
+        let ended = self.outbox.take();
+        if !ended.is_empty() {
+            return Input::Ended(ended);
+        }
+        if self.inline.is_empty() {
+            return self.wait().await;
+        }
+        tokio::select! {
+            biased;
+            input = self.wait() => return input,
+            () = std::future::ready(()) => {}
+        }
+        // What was sent leaves now, not when the jobs are done.
+        tokio::task::yield_now().await;
+        let turn = self.inline.drain(..self.inline.len().min(TURN));
+        let count = turn.len();
+        let threads = self.member.runtime().guest_threads();
+        threads.begin_here(turn).await;
+        Input::BegunInline(count)
+    }
+
+    /// Waits until something happens. Loses nothing when dropped.
+    async fn wait(&mut self) -> Input {
+        let (awaited, wake_at) = {
+            let state = self.state.lock();
+            (state.awaited(), state.wake_at())
+        };
+        tokio::select! {
+            (call, answer) = first_of(&mut self.calls) => self.note_answer(call, answer),
+            () = self.outbox.has(awaited) => Input::Ended(self.outbox.take()),
+            (marker, answer) = poll_some(&mut self.marker_answer) => {
+                self.marker = Some(marker);
+                self.marker_answer = None;
+                if let Err(error) = &answer {
+                    debug!(queue = self.queue.keys().name(), %error, "waiting for work failed, it is tried again");
+                }
+                Input::Marker(answer)
+            }
+            found = poll_some(&mut self.recovery) => self.note_recovery(found),
+            () = until(wake_at) => Input::Time,
+            Ok(()) = self.control.changed() => Input::Control(*self.control.borrow_and_update()),
+            () = first_of(&mut self.beside) => Input::Time,
+        }
+    }
+
+    fn note_answer(&mut self, call: Call, answer: Result<Settled, QueueError>) -> Input {
+        let Err(error) = &answer else {
+            return Input::Answered(call, answer);
+        };
+        let queue = self.queue.keys().name();
+        self.observers.metrics.redis_errors.inc();
+        self.observers.listeners.error(error);
+        if error.is_transient() {
+            warn!(queue, %error, "redis is unreachable, settling is repeated until it answers");
+            let settles = call.held.iter().map(|held| Arc::clone(&held.job));
+            self.lost.push_back(LostCall {
+                settles: settles.collect(),
+                fetch: self.fetch(&call),
+            });
+        } else {
+            let jobs = call.held.len();
+            error!(queue, %error, jobs, "redis refused a call, its jobs are settled one by one");
+        }
+        Input::Answered(call, answer)
+    }
+
+    fn note_recovery(&mut self, found: Result<Vec<Job>, QueueError>) -> Input {
+        self.recovery = None;
+        match &found {
+            Ok(jobs) => {
+                self.lost.pop_front();
+                debug!(jobs = jobs.len(), "a lost call was recovered");
+            }
+            Err(error) => debug!(%error, "redis is still unreachable"),
+        }
+        Input::Recovered(found)
+    }
+
+    fn carry_out(&mut self, actions: &mut Actions) {
+        for held in actions.give_back.drain(..) {
+            held.cancel.stop(Stop::Shutdown);
+        }
+        if let Some(duration_ms) = actions.limit_ms.take() {
+            self.limit(duration_ms);
+        }
+        for call in actions.calls.drain(..) {
+            self.send(call);
+        }
+        if std::mem::take(&mut actions.recover) {
+            self.recover();
+        }
+        if let Some(timeout) = actions.wait_for_marker.take()
+            && let Some(mut marker) = self.marker.take()
+        {
+            self.marker_answer = Some(Box::pin(async move {
+                let answer = marker.next(timeout).await;
+                (marker, answer)
+            }));
+        }
+        if let Some(marker) = actions.return_marker.take() {
+            let queue = self.queue.clone();
+            self.beside.push(Box::pin(async move {
+                let returned = queue.return_marker(marker).await;
+                returned.unwrap_or_else(|error| debug!(%error, "marker could not be returned"));
+            }));
+        }
+        let taken = std::mem::take(&mut actions.taken) as u64;
+        self.observers.metrics.taken.inc_by(taken);
+        let inline = actions.start_inline.drain(..);
+        let inline: Vec<Run> = inline.map(|start| self.attempt(start)).collect();
+        self.inline.extend(inline);
+        let runs: Vec<Run> = actions
+            .start
+            .drain(..)
+            .map(|start| self.attempt(start))
+            .collect();
+        if !runs.is_empty() {
+            let threads = self.member.runtime().guest_threads();
+            threads.start_all(runs.into_iter());
+        }
+        for notice in actions.notices.drain(..) {
+            self.tell(notice);
+        }
+    }
+
+    fn attempt(&self, start: Start) -> Run {
+        self.observers.listeners.active(&start.held.job);
+        let attempt = Attempt {
+            held: start.held,
+            queue: self.queue.clone(),
+            member: Arc::clone(&self.member),
+            observers: Arc::clone(&self.observers),
+        };
+        Box::pin(attempt.run(start.refusal, Arc::clone(&self.outbox)))
+    }
+
+    fn fetch(&self, call: &Call) -> Fetch {
+        Fetch {
+            worker: self.options.name.clone(),
+            lock_ms: self.options.lock_duration_ms,
+            want: call.want,
+            bytes_max: call.bytes_max,
+            token: format!("{}:{}", self.token_base, call.number).into(),
+            limiter: self.options.limiter,
+            metrics_points: self.options.metrics_points,
+            pin: self.member.slot().pin(),
+        }
+    }
+
+    fn send(&mut self, call: Call) {
+        self.observers.metrics.calls.inc();
+        let (queue, fetch) = (self.queue.clone(), self.fetch(&call));
+        self.calls.push(Box::pin(async move {
+            let answer = queue.settle_and_fetch(&call.settlements, &fetch).await;
+            (call, answer)
+        }));
+    }
+
+    /// Finds the jobs that a lost call took, then takes again locks that ran out while nobody could renew them.
+    fn recover(&mut self) {
+        let Some(lost) = self.lost.front().cloned() else {
+            return;
+        };
+        let queue = self.queue.clone();
+        let lock_ms = self.options.lock_duration_ms;
+        self.recovery = Some(Box::pin(async move {
+            let jobs = queue.reclaim(&lost.fetch).await?;
+            let locks = lost.settles.iter().map(|job| lock_of(job));
+            match queue.extend_locks(locks, lock_ms).await {
+                Err(error) if error.is_transient() => Err(error),
+                _ => Ok(jobs),
+            }
+        }));
+    }
+
+    /// Limits the rate of the queue. Redis is told before the call that gives the job back: the command is on its
+    /// way when this returns.
+    fn limit(&mut self, duration_ms: u64) {
+        let queue = self.queue.clone();
+        let mut told: Later<()> = Box::pin(async move {
+            if let Err(error) = queue.rate_limit(duration_ms).await {
+                warn!(queue = queue.keys().name(), %error, "rate limit could not be stored");
+            }
+        });
+        let polled = told.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if polled.is_pending() {
+            self.beside.push(told);
+        }
+    }
+
+    fn tell(&self, notice: Notice) {
+        let (queue, listeners) = (self.queue.keys().name(), &self.observers.listeners);
+        match notice {
+            Notice::Refused(held) => listeners.active(&held.job),
+            Notice::Settled(held, kind) => match kind {
+                SettlementKind::Completed { value, .. } => listeners.completed(&held.job, &value),
+                SettlementKind::Failed { attempt, .. }
+                | SettlementKind::Retry { attempt, .. }
+                | SettlementKind::Delayed {
+                    attempt: Some(attempt),
+                    ..
+                } => listeners.failed(&held.job, &attempt.reason, &attempt.stacktrace),
+                _ => {}
+            },
+            Notice::Dropped {
+                held,
+                error,
+                expected: true,
+            } => {
+                debug!(queue, job_id = &*held.job.id, %error, "job was settled by the call whose answer was lost");
+            }
+            Notice::Dropped { held, error, .. } => {
+                listeners.error(&error);
+                warn!(queue, job_id = &*held.job.id, %error, "outcome was dropped: the job is not this worker's any more");
+            }
+            Notice::Unsettled(held) => {
+                let job_id = &*held.job.id;
+                error!(
+                    queue,
+                    job_id, "job could not be settled, it runs again when its lock has run out"
+                );
+            }
+            Notice::Drained => listeners.drained(),
+            Notice::Abandoned(jobs) => {
+                error!(
+                    queue,
+                    jobs, "host stops while redis is unreachable; the jobs run again"
+                );
+            }
+            Notice::Recovered => info!(queue, "redis answers again"),
+        }
+    }
+}
+
+/// The output of whichever future ends first; never ends where there is none. Loses nothing when dropped.
+async fn first_of<T>(futures: &mut Vec<Later<T>>) -> T {
+    std::future::poll_fn(|context| {
+        for at in 0..futures.len() {
+            if let Poll::Ready(output) = futures[at].as_mut().poll(context) {
+                drop(futures.remove(at));
+                return Poll::Ready(output);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn poll_some<T>(future: &mut Option<Later<T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Never ends where there is no time to wait for.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}

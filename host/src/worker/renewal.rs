@@ -1,0 +1,90 @@
+//! The locks of running jobs, and the jobs of workers that died. Beside the worker's loop, not in it: a slow call
+//! there must not cost a lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::{Observers, State, lock_of};
+use crate::runtime::Stop;
+use toril_queue::Queue;
+
+/// How soon a call that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Renews all locks at half their time, and stops attempts whose lock is lost. Never returns.
+pub(super) async fn renew(queue: Queue, state: State, lock_ms: u64, observers: Arc<Observers>) {
+    let half = Duration::from_millis((lock_ms / 2).max(1));
+    let mut pause = half;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = half;
+        let held: Vec<_> = state.lock().jobs().to_renew().cloned().collect();
+        if held.is_empty() {
+            continue;
+        }
+        let jobs = held.iter().map(|held| &*held.job);
+        match queue.extend_locks(jobs.map(lock_of), lock_ms).await {
+            Ok(lost) => {
+                for job in held.iter().map(|held| &held.job) {
+                    if lost.iter().any(|id| **id == *job.id) {
+                        lose(&queue, &state, &observers, &job.id, &job.token);
+                    }
+                }
+            }
+            Err(error) => {
+                pause = RETRY.min(half);
+                observers.listeners.error(&error);
+                warn!(queue = queue.keys().name(), %error, "locks could not be renewed, it is tried again");
+            }
+        }
+    }
+}
+
+/// Stops an attempt whose lock is another worker's. One that has ended meanwhile, or was taken again, is left alone:
+/// the answer speaks of the start that the call named.
+fn lose(queue: &Queue, state: &State, observers: &Observers, id: &str, token: &str) {
+    let Some(held) = state.lock().lock_lost(id, token) else {
+        return;
+    };
+    warn!(
+        queue = queue.keys().name(),
+        job_id = id,
+        "lock of a running job was lost, it is stopped"
+    );
+    held.cancel.stop(Stop::LockLost);
+    observers.metrics.locks_lost.inc();
+    observers.listeners.lock_lost(id);
+}
+
+/// Gives back the jobs of dead workers, at once and at every interval. Never returns.
+pub(super) async fn recover_stalled(
+    queue: Queue,
+    interval_ms: u64,
+    stalled_max: u32,
+    observers: Arc<Observers>,
+) {
+    let interval = Duration::from_millis(interval_ms.max(1));
+    loop {
+        let pause = match queue.recover_stalled(interval_ms.max(1), stalled_max).await {
+            Ok(stalled) => {
+                for job_id in stalled {
+                    observers.metrics.stalled.inc();
+                    observers.listeners.stalled(&job_id);
+                    info!(
+                        queue = queue.keys().name(),
+                        job_id, "job had stalled and was given back"
+                    );
+                }
+                interval
+            }
+            Err(error) => {
+                observers.listeners.error(&error);
+                warn!(queue = queue.keys().name(), %error, "stalled jobs could not be looked for");
+                RETRY.min(interval)
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}

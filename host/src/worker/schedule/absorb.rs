@@ -1,0 +1,350 @@
+//! Takes in what happened: ends of attempts, answers, markers, outages, what the worker was asked to do.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toril_queue::{ErrorCode, Job, Marker, Moved, QueueError, Settled, Settlement};
+
+use super::super::jobs::{Held, Phase};
+use super::super::{Control, Stage, settlement};
+use super::{
+    Actions, Call, Flight, LIMITED_MAX, MarkerWait, Notice, Now, Outage, RETRY_MAX, RETRY_MIN,
+    Schedule, Start,
+};
+use crate::execution::Outcome;
+
+/// An attempt that ended.
+pub(in super::super) struct Ended {
+    pub(in super::super) held: Arc<Held>,
+    pub(in super::super) outcome: Outcome,
+    /// The processor time that it took.
+    pub(in super::super) cpu: Duration,
+}
+
+/// Something that happened.
+pub(in super::super) enum Input {
+    /// Attempts ended, in this order.
+    Ended(Vec<Ended>),
+    /// Some of the jobs for the worker's own thread were begun.
+    BegunInline(usize),
+    /// A call was answered, or was lost.
+    Answered(Call, Result<Settled, QueueError>),
+    /// The first of the lost calls was looked into: the jobs that it took, or Redis is still unreachable.
+    Recovered(Result<Vec<Job>, QueueError>),
+    /// The wait for a marker is over.
+    Marker(Result<Option<Marker>, QueueError>),
+    /// The worker is asked for something else.
+    Control(Control),
+    /// Time passed.
+    Time,
+}
+
+impl Schedule {
+    pub(super) fn absorb(&mut self, input: Input, now: Now, actions: &mut Actions) {
+        self.absorb_time(now);
+        match input {
+            Input::Ended(ended) => {
+                for ended in ended {
+                    self.end(ended, now, actions);
+                }
+            }
+            Input::BegunInline(count) => self.inline.begun(count),
+            Input::Answered(call, answer) => self.answered(call, answer, now, actions),
+            Input::Recovered(found) => self.recovered(found, now, actions),
+            Input::Marker(marker) => self.marker(marker, now, actions),
+            Input::Control(control) => self.control(control, actions),
+            Input::Time => {}
+        }
+    }
+
+    /// Another worker has a job. Returns the start that must stop: this one, and only while it runs here.
+    pub(in super::super) fn lock_lost(&mut self, id: &str, token: &str) -> Option<Arc<Held>> {
+        self.jobs.lose(id, token)
+    }
+
+    fn absorb_time(&mut self, now: Now) {
+        for until in [&mut self.limited_until, &mut self.refused_until] {
+            if until.is_some_and(|until| now.instant >= until) {
+                *until = None;
+                self.work_may_wait = true;
+            }
+        }
+        if let MarkerWait::FailedUntil(until) = self.marker
+            && now.instant >= until
+        {
+            self.marker = MarkerWait::AtRest;
+            self.work_may_wait = true;
+        }
+    }
+
+    fn control(&mut self, control: Control, actions: &mut Actions) {
+        self.control = control;
+        self.work_may_wait = true;
+        if control.stage == Stage::GiveBack {
+            actions.give_back.extend(self.jobs.executing().cloned());
+        }
+    }
+
+    fn end(&mut self, ended: Ended, now: Now, actions: &mut Actions) {
+        let Ended { held, outcome, cpu } = ended;
+        self.inline.note(cpu);
+        if self.jobs.is_lost(&held) {
+            self.jobs.remove(&held);
+            return;
+        }
+        if let Outcome::RateLimited(duration_ms) = outcome {
+            actions.limit_ms = actions.limit_ms.max(Some(duration_ms));
+            self.limited_until = Some(now.instant + limited(duration_ms));
+        }
+        self.decide(held, outcome);
+    }
+
+    /// Turns an outcome into a settlement for the next call.
+    fn decide(&mut self, held: Arc<Held>, outcome: Outcome) {
+        match settlement::of(&held.job, outcome, &self.options) {
+            Some(kind) => {
+                self.jobs.advance(&held, Phase::Ended);
+                let settlement = Settlement::new(&held.job, kind);
+                self.ended_bytes += settlement.bytes();
+                self.ended.push_back((held, settlement));
+            }
+            None => self.jobs.remove(&held),
+        }
+    }
+
+    fn answered(
+        &mut self,
+        call: Call,
+        answer: Result<Settled, QueueError>,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        let landed = self.flights.iter().position(|at| at.number == call.number);
+        let flight = landed.map(|at| self.flights.remove(at));
+        match (answer, flight) {
+            (Ok(settled), Some(flight)) => self.settled(call, settled, &flight, now, actions),
+            (Err(error), Some(_)) if error.is_transient() => self.lost(call, now),
+            (Err(_), Some(_)) => self.refused(call, now, actions),
+            // No call is answered twice.
+            (_, None) => {}
+        }
+    }
+
+    fn settled(
+        &mut self,
+        call: Call,
+        settled: Settled,
+        flight: &Flight,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        let starts = call.held.into_iter().zip(call.settlements);
+        for ((held, settlement), result) in starts.zip(settled.results) {
+            self.note_result(held, settlement, result, actions);
+        }
+        if flight.want > 0 {
+            let is_newer = flight.number > self.sent_before_marker;
+            if settled.more || settled.jobs.len() >= flight.want {
+                self.work_may_wait = true;
+            } else if is_newer {
+                self.work_may_wait = false;
+            }
+            self.next_delayed_ms = match (settled.next_delayed_ms, self.next_delayed_ms) {
+                // The marker that came meanwhile tells of an earlier one.
+                (Some(found), Some(known)) if !is_newer => Some(found.min(known)),
+                (None, known) if !is_newer => known,
+                (found, _) => found,
+            };
+            if settled.limited_ms > 0 {
+                self.limited_until = Some(now.instant + limited(settled.limited_ms));
+            }
+            if settled.jobs.is_empty() && !self.drained {
+                actions.notices.push(Notice::Drained);
+            }
+            self.drained = settled.jobs.is_empty();
+        }
+        self.start(settled.jobs, actions);
+    }
+
+    fn note_result(
+        &mut self,
+        held: Arc<Held>,
+        settlement: Settlement,
+        result: Result<Moved, QueueError>,
+        actions: &mut Actions,
+    ) {
+        let error = match result {
+            Ok(_) => {
+                self.jobs.remove(&held);
+                let notice = Notice::Settled(held, settlement.kind);
+                return actions.notices.push(notice);
+            }
+            Err(error) => error,
+        };
+        match code_of(&error) {
+            Some(ErrorCode::JobPendingChildren) => {
+                self.decide(held, Outcome::failed(error.to_string()));
+            }
+            Some(ErrorCode::JobHasFailedChildren) => {
+                self.decide(held, Outcome::unrecoverable(error.to_string()));
+            }
+            code => {
+                let expected =
+                    code.is_some_and(ErrorCode::is_lost) && self.jobs.is_uncertain(&held);
+                self.jobs.remove(&held);
+                let dropped = Notice::Dropped {
+                    held,
+                    error,
+                    expected,
+                };
+                actions.notices.push(dropped);
+            }
+        }
+    }
+
+    /// Redis refused a call for good. Its outcomes are settled one by one, since most of them are not the reason;
+    /// one that is refused alone runs again when its lock has run out.
+    fn refused(&mut self, call: Call, now: Now, actions: &mut Actions) {
+        if call.want > 0 {
+            // Such as a key of the wrong type, which needs a person.
+            self.refused_until = Some(now.instant + RETRY_MAX);
+        }
+        let was_alone = call.held.len() == 1 && call.want == 0;
+        for (held, settlement) in call.held.into_iter().zip(call.settlements) {
+            if was_alone {
+                self.jobs.remove(&held);
+                actions.notices.push(Notice::Unsettled(held));
+            } else {
+                // It may have been settled before the one that was refused.
+                self.jobs.set_uncertain(&held);
+                self.jobs.advance(&held, Phase::Ended);
+                self.alone.push_back((held, settlement));
+            }
+        }
+    }
+
+    fn lost(&mut self, call: Call, now: Now) {
+        let outage = self.outage.get_or_insert_with(|| Outage {
+            lost: VecDeque::new(),
+            recovering: false,
+            pause: RETRY_MIN,
+            retry_at: now.instant + RETRY_MIN,
+        });
+        outage.lost.push_back(call);
+    }
+
+    fn recovered(&mut self, found: Result<Vec<Job>, QueueError>, now: Now, actions: &mut Actions) {
+        let Some(outage) = &mut self.outage else {
+            return;
+        };
+        outage.recovering = false;
+        let Ok(jobs) = found else {
+            outage.retry_at = now.instant + outage.pause;
+            outage.pause = (outage.pause * 2).min(RETRY_MAX);
+            if self.control.stage == Stage::GiveBack {
+                self.abandon(actions);
+            }
+            return;
+        };
+        outage.pause = RETRY_MIN;
+        outage.retry_at = now.instant;
+        let call = outage.lost.pop_front();
+        if outage.lost.is_empty() {
+            self.outage = None;
+            self.work_may_wait = true;
+            actions.notices.push(Notice::Recovered);
+        }
+        let Some(call) = call else { return };
+        // In front, so that outcomes keep their order.
+        for (held, settlement) in call.held.into_iter().zip(call.settlements).rev() {
+            self.jobs.set_uncertain(&held);
+            self.jobs.advance(&held, Phase::Ended);
+            self.ended_bytes += settlement.bytes();
+            self.ended.push_front((held, settlement));
+        }
+        self.start(jobs, actions);
+    }
+
+    /// Gives up what waits for a Redis that is unreachable.
+    fn abandon(&mut self, actions: &mut Actions) {
+        let lost = self
+            .outage
+            .take()
+            .into_iter()
+            .flat_map(|outage| outage.lost);
+        let lost = lost.flat_map(|call| call.held);
+        let ended = self.ended.drain(..).chain(self.alone.drain(..));
+        let given_up: Vec<Arc<Held>> = lost.chain(ended.map(|(held, _)| held)).collect();
+        self.ended_bytes = 0;
+        given_up.iter().for_each(|held| self.jobs.remove(held));
+        if !given_up.is_empty() {
+            actions.notices.push(Notice::Abandoned(given_up.len()));
+        }
+    }
+
+    fn marker(
+        &mut self,
+        marker: Result<Option<Marker>, QueueError>,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        self.marker = MarkerWait::AtRest;
+        match marker {
+            Ok(Some(Marker::Delayed(due))) if due > now.epoch_ms => {
+                self.sent_before_marker = self.sent;
+                self.next_delayed_ms = Some(due);
+            }
+            Ok(marker) => {
+                self.sent_before_marker = self.sent;
+                self.next_delayed_ms = None;
+                self.work_may_wait = true;
+                if self.want() == 0 {
+                    // Other workers may have room for what it announces.
+                    actions.return_marker = marker;
+                }
+            }
+            Err(_) => self.marker = MarkerWait::FailedUntil(now.instant + RETRY_MIN),
+        }
+    }
+
+    /// Enters jobs that a call brought, and says where they begin.
+    fn start(&mut self, jobs: Vec<Job>, actions: &mut Actions) {
+        actions.taken += jobs.len();
+        let mut starts = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let held = self.jobs.take(Arc::new(job));
+            if self.control.stage == Stage::GiveBack {
+                // The call that brought it was under way when the others were stopped.
+                self.decide(held, Outcome::Wait);
+                continue;
+            }
+            let refusal = settlement::must_not_run(&held.job, &self.options);
+            match refusal {
+                // The attempt lets a scheduler go on before it ends.
+                Some(reason) if held.job.scheduler.is_none() => {
+                    actions.notices.push(Notice::Refused(Arc::clone(&held)));
+                    self.decide(held, Outcome::unrecoverable(reason));
+                }
+                refusal => {
+                    self.jobs.advance(&held, Phase::Running);
+                    starts.push(Start { held, refusal });
+                }
+            }
+        }
+        let inline = self.inline.admit(starts.len());
+        actions.start_inline.extend(starts.drain(..inline));
+        actions.start.append(&mut starts);
+    }
+}
+
+fn code_of(error: &QueueError) -> Option<ErrorCode> {
+    match error {
+        QueueError::Job { code, .. } => Some(*code),
+        _ => None,
+    }
+}
+
+fn limited(duration_ms: u64) -> Duration {
+    Duration::from_millis(duration_ms).min(LIMITED_MAX)
+}
