@@ -36,4 +36,4 @@ bench:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps -p toril -p toril-queue -p toril-sdk -p toril-sdk-macros
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps -p toril -p toril-queue -p toril-sandbox -p toril-sdk -p toril-sdk-macros

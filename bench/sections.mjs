@@ -105,7 +105,7 @@ export async function latency({ rounds, wanted }) {
 /** One execution inside the host, without a queue (criterion; microseconds). */
 export function execution() {
   const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-  const output = execFileSync(process.env.CARGO ?? 'cargo', ['bench', '-p', 'toril', '--bench', 'execution'],
+  const output = execFileSync(process.env.CARGO ?? 'cargo', ['bench', '-p', 'toril-sandbox', '--bench', 'attempt'],
     { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
   const lines = output.matchAll(/^execution (\w+): p50 ([\d.]+) us, p99 ([\d.]+) us$/gm);
   const figures = Object.fromEntries([...lines].map(([, name, p50, p99]) => [name, { p50Us: Number(p50), p99Us: Number(p99) }]));

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
-use crate::runtime::{Grants, Limits, Reuse, Rights, RuntimeOptions, Secret};
 use crate::worker::WorkerOptions;
 use toril_queue::{KeepJobs, Limiter};
+use toril_sandbox::{EngineOptions, Grants, Limits, Policy, Reuse, Secret};
 
 /// Read where no file is named, if it is there.
 pub const DEFAULT_FILE: &str = "toril.toml";
@@ -47,7 +47,7 @@ pub struct Config {
     /// A directory in which `QUEUE.wasm` serves the queue of that name.
     pub processors_dir: Option<PathBuf>,
     /// The engine.
-    pub runtime: RuntimeOptions,
+    pub runtime: EngineOptions,
     /// By queue name.
     pub queues: BTreeMap<String, QueueConfig>,
 }
@@ -285,13 +285,13 @@ impl File {
             .or(self.prefix)
             .unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
         ensure!(!prefix.is_empty(), "prefix is empty");
-        let defaults = RuntimeOptions::default();
+        let defaults = EngineOptions::default();
         let cache_dir = self
             .runtime
             .cache_dir
             .map(|dir| self.dir.join(dir))
             .or_else(default_cache_dir);
-        let runtime = RuntimeOptions {
+        let runtime = EngineOptions {
             executions_max: self
                 .runtime
                 .executions_max
@@ -519,8 +519,8 @@ impl QueueConfig {
     }
 
     /// What the queue's processors may use and do.
-    pub fn rights(&self) -> Rights {
-        Rights {
+    pub fn policy(&self) -> Policy {
+        Policy {
             limits: self.limits.clone(),
             grants: Arc::new(self.grants.clone()),
             reuse: self.reuse,

@@ -19,10 +19,10 @@ use crate::config::{Config, QueueConfig, Source, read_authority};
 use crate::host::{self, Detach, Host, Reloaded};
 use crate::private_redis::{self, PrivateRedis};
 use crate::registry::Version;
-use crate::runtime::Runtime;
 use crate::telemetry::Telemetry;
 use crate::watch::{self, Watch};
 use toril_queue::{QueueError, Redis, redacted};
+use toril_sandbox::Engine;
 
 /// Where our own Redis keeps its data, below the working directory.
 const PRIVATE_REDIS_DIR: &str = ".toril/redis";
@@ -32,7 +32,7 @@ pub async fn serve(source: Source) -> anyhow::Result<()> {
     let config = source.load()?;
     ensure_work(&config)?;
     let mut signals = Signals::new()?;
-    let runtime = Arc::new(Runtime::new(&config.runtime)?);
+    let runtime = Arc::new(Engine::new(&config.runtime)?);
     let files = load_files(&runtime, &config).await?;
     // Before Redis: an address that is taken is a mistake that should show at once.
     let admin = match &config.admin {
@@ -87,7 +87,7 @@ fn ensure_work(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn load_files(
-    runtime: &Arc<Runtime>,
+    runtime: &Arc<Engine>,
     config: &Config,
 ) -> anyhow::Result<BTreeMap<String, Option<Arc<Version>>>> {
     let mut files = BTreeMap::new();

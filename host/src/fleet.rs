@@ -13,13 +13,13 @@ use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
 use crate::registry::{Canary, Choice, Lease, Slot, Version};
-use crate::runtime::Runtime;
 use crate::worker::View;
 pub use deployments::{
     CanaryRecord, Change, DeployError, Deployment, Deployments, HostReport, Note, StoredVersion,
     Upload, VERSIONS_KEPT,
 };
 use toril_queue::{Job, Queue, QueueError};
+use toril_sandbox::Engine;
 
 /// How often a host asks for what is deployed. One script call of some 30 µs per queue; a deployment is
 /// noticed within this time.
@@ -59,7 +59,7 @@ impl Default for Identity {
 
 /// One queue on this host, with all that its processors come from.
 pub struct Member {
-    runtime: Arc<Runtime>,
+    runtime: Arc<Engine>,
     queue: Queue,
     deployments: Deployments,
     slot: Arc<Slot>,
@@ -69,7 +69,7 @@ pub struct Member {
 
 impl Member {
     /// A queue that follows nothing yet.
-    pub fn new(runtime: Arc<Runtime>, queue: &Queue, slot: Arc<Slot>) -> Self {
+    pub fn new(runtime: Arc<Engine>, queue: &Queue, slot: Arc<Slot>) -> Self {
         Member {
             runtime,
             deployments: Deployments::of(queue),
@@ -80,7 +80,7 @@ impl Member {
     }
 
     /// The engine.
-    pub fn runtime(&self) -> &Arc<Runtime> {
+    pub fn runtime(&self) -> &Arc<Engine> {
         &self.runtime
     }
 
@@ -145,7 +145,7 @@ impl Member {
             self.slot.refuse(Some(digest), reason);
             return Ok(None);
         };
-        match self.runtime.load(bytes, &self.slot.rights()).await {
+        match self.runtime.load(bytes, &self.slot.policy()).await {
             Ok(processor) if *processor.digest == *digest => Ok(Some(Version::new(processor))),
             Ok(processor) => {
                 let reason = format!("redis holds `{}` under this digest", processor.digest);
@@ -257,7 +257,7 @@ impl Member {
             running: view.running(),
             paused: view.is_paused(),
             refusal: self.slot.refusal().map(|refusal| (*refusal).clone()),
-            grants: self.slot.rights().grants.describe(),
+            grants: self.slot.policy().grants.describe(),
             age: 0,
             alive: true,
         }

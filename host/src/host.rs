@@ -18,14 +18,14 @@ use crate::config::QueueConfig;
 use crate::fleet::{Deployments, Identity, Member};
 use crate::metrics::Metrics;
 use crate::registry::{Refusal, Slot, Version, VersionReport};
-use crate::runtime::{self, Rights, Runtime};
 use crate::telemetry::Telemetry;
 use crate::worker::{Listeners, Observers, RunningJob, Worker, WorkerEvent};
 use toril_queue::{Queue, QueueError, QueueName, Redis};
+use toril_sandbox::{Digest, Engine, Policy};
 
 /// The queues that one process works.
 pub struct Host {
-    runtime: Arc<Runtime>,
+    runtime: Arc<Engine>,
     redis: Redis,
     prefix: String,
     identity: Identity,
@@ -113,7 +113,7 @@ pub struct NotAttached(pub String);
 
 impl Host {
     /// A host that works no queue yet.
-    pub fn new(runtime: Arc<Runtime>, redis: Redis, prefix: &str) -> Self {
+    pub fn new(runtime: Arc<Engine>, redis: Redis, prefix: &str) -> Self {
         Host {
             runtime,
             redis,
@@ -132,7 +132,7 @@ impl Host {
     }
 
     /// The engine.
-    pub fn runtime(&self) -> &Arc<Runtime> {
+    pub fn runtime(&self) -> &Arc<Engine> {
         &self.runtime
     }
 
@@ -184,7 +184,7 @@ impl Host {
             telemetry: self.telemetry.clone(),
         });
         let metrics = observers.metrics.clone();
-        let slot = Slot::new(name, config.rights(), config.pinned, metrics);
+        let slot = Slot::new(name, config.policy(), config.pinned, metrics);
         if let Some(version) = file {
             slot.put_file(version);
         }
@@ -275,8 +275,8 @@ impl Host {
     }
 
     /// What a queue's processors may use and do.
-    pub fn rights(&self, name: &str) -> Result<Arc<Rights>, NotAttached> {
-        self.with(name, |attached| attached.member.slot().rights())
+    pub fn policy(&self, name: &str) -> Result<Arc<Policy>, NotAttached> {
+        self.with(name, |attached| attached.member.slot().policy())
     }
 
     /// What is deployed on a queue, attached here or not.
@@ -339,7 +339,7 @@ impl Host {
                 return Reloaded::Refused;
             }
         };
-        let digest = runtime::digest(&bytes);
+        let digest = Digest::of(&bytes);
         if slot.file().is_some_and(|file| *file.digest() == digest) {
             return Reloaded::Unchanged;
         }
@@ -349,7 +349,7 @@ impl Host {
         if refused_before && !again {
             return Reloaded::Unchanged;
         }
-        match self.runtime.load(bytes, &slot.rights()).await {
+        match self.runtime.load(bytes, &slot.policy()).await {
             Ok(processor) => slot.put_file(Version::new(processor)),
             Err(error) => {
                 slot.refuse(Some(&digest), format!("file `{}`: {error}", file.display()));
@@ -378,14 +378,14 @@ impl Host {
             (old != config, same_worker != *config)
         };
         self.runtime.check_limits(&config.limits)?;
-        let (any, beyond_rights) = self.with(name, |attached| changed(&attached.config))?;
-        if beyond_rights {
+        let (any, beyond_policy) = self.with(name, |attached| changed(&attached.config))?;
+        if beyond_policy {
             self.detach(name, Detach::Wait).await?;
             return self.attach(name, config).await;
         }
         if any && let Some(attached) = self.attached().get_mut(name) {
-            // In this order: what a new slot takes has the new rights.
-            attached.member.slot().set_rights(config.rights());
+            // In this order: what a new slot takes has the new policy.
+            attached.member.slot().set_policy(config.policy());
             attached.worker.set_concurrency(config.worker.concurrency);
             attached.config = config.clone();
         }
@@ -444,12 +444,12 @@ async fn read_file(file: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Loads the component of a file.
 pub(crate) async fn load_file(
-    runtime: &Arc<Runtime>,
+    runtime: &Arc<Engine>,
     file: &Path,
     config: &QueueConfig,
 ) -> anyhow::Result<Arc<Version>> {
     let processor = runtime
-        .load(read_file(file).await?, &Arc::new(config.rights()))
+        .load(read_file(file).await?, &Arc::new(config.policy()))
         .await
         .with_context(|| format!("component `{}` was refused", file.display()))?;
     Ok(Version::new(processor))
@@ -485,6 +485,6 @@ fn status(queue: &str, attached: &Attached) -> QueueStatus {
         running: view.running(),
         paused: view.is_paused(),
         refusal: slot.refusal().map(|refusal| (*refusal).clone()),
-        grants: slot.rights().grants.describe(),
+        grants: slot.policy().grants.describe(),
     }
 }

@@ -12,8 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::execution::Outcome;
 use crate::host::QueueStatus;
+use toril_sandbox::Outcome;
 
 /// The metrics: name, kind, labels, meaning. The README's table is this one; a test compares them.
 pub const METRICS: [[&str; 4]; 16] = [

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::metrics::QueueMetrics;
-use crate::runtime::{Processor, Rights};
 pub use canary::{Canary, CanaryRule, Tally};
 use toril_queue::{Job, now_ms};
+use toril_sandbox::{Digest, Policy, Processor};
 
 /// How many versions a queue that pins its jobs keeps ready after they were replaced.
 const VERSIONS_KEPT: usize = 10;
@@ -62,7 +62,7 @@ pub struct Slot {
     queue: String,
     /// Jobs that come back go on with the version that they started on.
     pinned: bool,
-    rights: ArcSwap<Rights>,
+    policy: ArcSwap<Policy>,
     versions: ArcSwap<Versions>,
     /// One change at a time; readers never wait for it.
     changing: Mutex<()>,
@@ -113,7 +113,7 @@ impl Version {
     }
 
     /// The digest of its component.
-    pub fn digest(&self) -> &Arc<str> {
+    pub fn digest(&self) -> &Digest {
         &self.processor.digest
     }
 
@@ -191,11 +191,11 @@ impl Versions {
 
 impl Slot {
     /// A slot without a processor.
-    pub fn new(queue: &str, rights: Rights, pinned: bool, metrics: QueueMetrics) -> Self {
+    pub fn new(queue: &str, policy: Policy, pinned: bool, metrics: QueueMetrics) -> Self {
         Slot {
             queue: queue.to_owned(),
             pinned,
-            rights: ArcSwap::from_pointee(rights),
+            policy: ArcSwap::from_pointee(policy),
             versions: ArcSwap::default(),
             changing: Mutex::default(),
             refusal: ArcSwapOption::empty(),
@@ -220,13 +220,13 @@ impl Slot {
     }
 
     /// What its processors may use and do.
-    pub fn rights(&self) -> Arc<Rights> {
-        self.rights.load_full()
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
     }
 
-    /// Changes the rights of attempts that start from now on.
-    pub fn set_rights(&self, rights: Rights) {
-        self.rights.store(Arc::new(rights));
+    /// Changes the policy of attempts that start from now on.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
     }
 
     /// The digest to note in the jobs that are taken, where jobs are pinned.
@@ -234,7 +234,7 @@ impl Slot {
         if !self.pinned {
             return None;
         }
-        Some(Arc::clone(self.versions.load().active()?.digest()))
+        Some(self.versions.load().active()?.digest().clone().into())
     }
 
     /// True while there is a processor for the next job.

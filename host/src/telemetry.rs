@@ -17,8 +17,8 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
-use crate::execution::Outcome;
 use toril_queue::{Job, now_ms};
+use toril_sandbox::Outcome;
 
 /// Records spans and sends them off in batches. One per host.
 pub struct Telemetry {

@@ -7,7 +7,6 @@ mod attempt;
 mod inline;
 mod io;
 mod jobs;
-mod listeners;
 mod outbox;
 mod renewal;
 mod schedule;
@@ -23,13 +22,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use utoipa::ToSchema;
 
 use crate::fleet::Member;
+pub use crate::listeners::{Listeners, WorkerEvent};
 use crate::metrics::QueueMetrics;
-use crate::runtime::Stop;
 use crate::telemetry::Telemetry;
 use io::Io;
-pub use listeners::{Listeners, WorkerEvent};
 use schedule::Schedule;
 use toril_queue::{KeepJobs, Limiter, Queue};
+use toril_sandbox::Stop;
 
 /// How a queue is worked. The names and defaults are those of BullMQ's `WorkerOptions`.
 #[derive(Debug, Clone, PartialEq)]

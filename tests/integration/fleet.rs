@@ -44,7 +44,7 @@ async fn runs(redis: &TestRedis) -> Vec<String> {
 }
 
 fn digest(name: &str) -> String {
-    toril::runtime::digest(&version(name)).to_string()
+    toril::sandbox::Digest::of(&version(name)).to_string()
 }
 
 async fn returned(queue: &Queue) -> Value {

@@ -9,7 +9,7 @@ use serde_json::json;
 use tempfile::tempdir;
 use toril::config::{Overrides, Source};
 use toril::queue::{Fetch, JobState, NewJob};
-use toril::runtime::{LoadError, Rights, Runtime, RuntimeOptions};
+use toril::sandbox::{Engine, EngineOptions, LoadError, Policy};
 
 use crate::harness::{TestHost, TestRedis, add, processor, queue_section, reaches};
 
@@ -91,12 +91,12 @@ fn broken_configs_are_errors() {
 
 #[tokio::test]
 async fn broken_components_are_refused() {
-    let runtime = Arc::new(Runtime::new(&RuntimeOptions::default()).unwrap());
+    let runtime = Arc::new(Engine::new(&EngineOptions::default()).unwrap());
     let whole = std::fs::read(processor("fixture-noop")).unwrap();
     let (mut rng, mut refused) = (rng(), 0);
     for _ in 0..rounds(150) {
         let component = mutated(&mut rng, &whole, &[]);
-        match runtime.load(component, &Arc::new(Rights::default())).await {
+        match runtime.load(component, &Arc::new(Policy::default())).await {
             Ok(_) => {}
             Err(LoadError::Compile(reason)) => {
                 assert!(!reason.contains("panicked"), "{reason}");

@@ -7,16 +7,16 @@ use serde_json::json;
 use toril::config::QueueConfig;
 use toril::host::{Detach, Host};
 use toril::queue::{JobState, Queue};
-use toril::runtime::{Runtime, RuntimeOptions};
+use toril::sandbox::{Engine, EngineOptions};
 
 use crate::harness::{TestRedis, add, eventually, processor, reaches};
 
 async fn host(redis: &TestRedis) -> (Host, Queue) {
-    let options = RuntimeOptions {
+    let options = EngineOptions {
         executions_max: 20,
-        ..RuntimeOptions::default()
+        ..EngineOptions::default()
     };
-    let runtime = Arc::new(Runtime::new(&options).unwrap());
+    let runtime = Arc::new(Engine::new(&options).unwrap());
     let host = Host::new(runtime, redis.connect().await, "bull");
     (host, redis.queue("ring").await)
 }

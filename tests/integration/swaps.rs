@@ -10,7 +10,7 @@ use tempfile::{TempDir, tempdir};
 use toril::config::QueueConfig;
 use toril::host::{Host, Reloaded};
 use toril::queue::{JobState, NewJob, Queue};
-use toril::runtime::{Runtime, RuntimeOptions};
+use toril::sandbox::{Engine, EngineOptions};
 
 use crate::harness::{
     TestHost, TestRedis, add, count, eventually, handwritten, new_job, processor, reaches, version,
@@ -34,11 +34,11 @@ async fn thousand_swaps_under_load_disturb_no_job() {
         .collect();
     let file = dir.path().join("processor.wasm");
     replace(&file, &versions[0]);
-    let options = RuntimeOptions {
+    let options = EngineOptions {
         cache_dir: Some(dir.path().join("cache")),
-        ..RuntimeOptions::default()
+        ..EngineOptions::default()
     };
-    let runtime = Arc::new(Runtime::new(&options).unwrap());
+    let runtime = Arc::new(Engine::new(&options).unwrap());
     let host = Host::new(runtime, redis.connect().await, "bull");
     host.attach("ring", &QueueConfig::new(Some(file.clone())))
         .await
@@ -320,7 +320,7 @@ async fn pinned_jobs_go_on_with_the_version_that_they_started_on() {
         let (queue, dir) = (redis.queue("ring").await, tempdir().unwrap());
         let file = dir.path().join("processor.wasm");
         replace(&file, &version("good-00001"));
-        let runtime = Arc::new(Runtime::new(&RuntimeOptions::default()).unwrap());
+        let runtime = Arc::new(Engine::new(&EngineOptions::default()).unwrap());
         let host = Host::new(runtime, redis.connect().await, "bull");
         let mut config = QueueConfig::new(Some(file.clone()));
         config.pinned = pinned;

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::fleet::DeployError;
 use crate::host::NotAttached;
-use crate::runtime::LoadError;
 use toril_queue::QueueError;
+use toril_sandbox::LoadError;
 
 /// An answer that is not success. The body is `{ "error": { "code", "message" } }`.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::queues::check_name;
 use crate::fleet::{Change, Deployment, Deployments, Note, StoredVersion, Upload};
 use crate::registry::CanaryRule;
-use crate::runtime::Rights;
+use toril_sandbox::Policy;
 
 impl Admin {
     /// The deployments of a queue that this host works, or that were made before.
@@ -97,12 +97,12 @@ pub(super) async fn upload(
     let deployments = admin.deployments(&queue).await?;
     let runtime = admin.host.runtime();
     let bytes = read(body, runtime.component_bytes_max()).await?;
-    // A queue that is worked elsewhere has rights that are not known here.
-    let rights = admin
+    // A queue that is worked elsewhere has a policy that is not known here.
+    let policy = admin
         .host
-        .rights(&queue)
-        .unwrap_or_else(|_| Rights::unjudged());
-    let processor = runtime.load(bytes.to_vec(), &rights).await?;
+        .policy(&queue)
+        .unwrap_or_else(|_| Policy::unjudged());
+    let processor = runtime.load(bytes.to_vec(), &policy).await?;
     let note = Note {
         bytes: bytes.len(),
         name: None,

@@ -16,9 +16,9 @@ use super::body::read_json;
 use super::error::ApiError;
 use crate::config::QueueConfig;
 use crate::host::{Detach, NotAttached, QueueStatus};
-use crate::runtime::{Grants, Limits};
 use crate::worker::{RunningJob, WorkerOptions};
 use toril_queue::{KeepJobs, Limiter};
+use toril_sandbox::{Grants, Limits};
 
 pub(super) fn check_name(queue: &str) -> Result<(), ApiError> {
     if queue.is_empty() || queue.contains(':') {
@@ -74,7 +74,7 @@ pub(super) struct Attach {
     /// As in the config.
     #[schema(value_type = Option<Object>)]
     limits: Option<Limits>,
-    /// The queues that it may add to, look into and remove from. Rights that name files or secrets are
+    /// The queues that it may add to, look into and remove from. Policy that name files or secrets are
     /// granted in the config only.
     queues: Option<Vec<String>>,
     /// Jobs that come back go on with the version that they started on.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 use toril::config::{Overrides, Source};
-use toril::runtime::{Grants, Processor, Rights, Runtime, RuntimeOptions};
+use toril::sandbox::{Engine, EngineOptions, Grants, Policy, Processor};
 
 /// Checks that a file is a processor, and shows what it imports.
 ///
@@ -33,28 +33,28 @@ impl Check {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let bytes = std::fs::read(&self.file)
             .with_context(|| format!("failed to read component `{}`", self.file.display()))?;
-        let runtime = Arc::new(Runtime::new(&RuntimeOptions {
+        let runtime = Arc::new(Engine::new(&EngineOptions {
             executions_max: 1,
-            ..RuntimeOptions::default()
+            ..EngineOptions::default()
         })?);
-        let rights = match &self.queue {
-            Some(queue) => self.rights_of(queue)?,
-            None => Rights::unjudged(),
+        let policy = match &self.queue {
+            Some(queue) => self.policy_of(queue)?,
+            None => Policy::unjudged(),
         };
         let processor = runtime
-            .load(bytes, &rights)
+            .load(bytes, &policy)
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
         if self.json {
-            super::print_line(self.as_json(&processor, &rights));
+            super::print_line(self.as_json(&processor, &policy));
         } else {
             self.describe(&processor);
-            self.describe_rights(&processor, &rights);
+            self.describe_policy(&processor, &policy);
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn rights_of(&self, queue: &str) -> anyhow::Result<Arc<Rights>> {
+    fn policy_of(&self, queue: &str) -> anyhow::Result<Arc<Policy>> {
         let source = Source {
             file: self.config.clone(),
             overrides: Overrides::default(),
@@ -64,10 +64,10 @@ impl Check {
             .queues
             .get(queue)
             .with_context(|| format!("queue `{queue}` is not in the config"))?;
-        Ok(Arc::new(config.rights()))
+        Ok(Arc::new(config.policy()))
     }
 
-    fn describe_rights(&self, processor: &Processor, rights: &Rights) {
+    fn describe_policy(&self, processor: &Processor, policy: &Policy) {
         let Some(queue) = &self.queue else {
             if let Err(needed) = Grants::default().check_imports(&processor.inspection.imports) {
                 super::print_line(format_args!("  needs a grant: {needed}"));
@@ -75,11 +75,11 @@ impl Check {
             return;
         };
         super::print_line(format_args!("  granted to queue {queue}"));
-        for granted in granted(rights) {
+        for granted in granted(policy) {
             super::print_line(format_args!("    {granted}"));
         }
         super::print_line("  limits");
-        if let Ok(serde_json::Value::Object(limits)) = serde_json::to_value(&rights.limits) {
+        if let Ok(serde_json::Value::Object(limits)) = serde_json::to_value(&policy.limits) {
             for (name, limit) in limits {
                 super::print_line(format_args!("    {name} {limit}"));
             }
@@ -119,8 +119,8 @@ impl Check {
 }
 
 /// What is granted, for people.
-fn granted(rights: &Rights) -> Vec<String> {
-    let granted = rights.grants.describe();
+fn granted(policy: &Policy) -> Vec<String> {
+    let granted = policy.grants.describe();
     if granted.is_empty() {
         return vec!["nothing".to_owned()];
     }
@@ -128,7 +128,7 @@ fn granted(rights: &Rights) -> Vec<String> {
 }
 
 impl Check {
-    fn as_json(&self, processor: &Processor, rights: &Rights) -> serde_json::Value {
+    fn as_json(&self, processor: &Processor, policy: &Policy) -> serde_json::Value {
         let mut report = json!({
             "processor": true,
             "worldVersion": processor.inspection.world_version,
@@ -139,8 +139,8 @@ impl Check {
             "imports": processor.inspection.imports,
         });
         if self.queue.is_some() {
-            report["grants"] = json!(rights.grants.describe());
-            report["limits"] = json!(rights.limits);
+            report["grants"] = json!(policy.grants.describe());
+            report["limits"] = json!(policy.limits);
         }
         report
     }

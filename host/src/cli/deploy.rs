@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::time::Instant;
 use toril::fleet::{Deployment, Deployments, HostReport, Note, Upload};
 use toril::registry::CanaryRule;
-use toril::runtime::{Rights, Runtime, RuntimeOptions};
+use toril::sandbox::{Engine, EngineOptions, Policy};
 
 use super::RedisArgs;
 
@@ -112,12 +112,12 @@ impl Deploy {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let bytes = std::fs::read(&self.file)
             .with_context(|| format!("failed to read component `{}`", self.file.display()))?;
-        let runtime = Arc::new(Runtime::new(&RuntimeOptions {
+        let runtime = Arc::new(Engine::new(&EngineOptions {
             executions_max: 1,
-            ..RuntimeOptions::default()
+            ..EngineOptions::default()
         })?);
         let processor = runtime
-            .load(bytes.clone(), &Rights::unjudged())
+            .load(bytes.clone(), &Policy::unjudged())
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
         let name = self.file.file_name();

@@ -7,10 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::json;
-use toril::execution::{Execution, Outcome, execute};
-use toril::imports::Task;
-use toril::queue::Job;
-use toril::runtime::{Limits, Rights, Runtime, RuntimeOptions};
+use toril::sandbox::attempt::{self, AttemptInput, AttemptResult};
+use toril::sandbox::{Engine, EngineOptions, Limits, LoneJob, Outcome, Policy};
 
 /// Runs a processor on one job without Redis, and shows each call and the outcome.
 ///
@@ -40,26 +38,31 @@ impl Run {
         ensure!(valid.is_ok(), "`--data` is not JSON: {}", self.data);
         let bytes = std::fs::read(&self.file)
             .with_context(|| format!("failed to read component `{}`", self.file.display()))?;
-        let runtime = Arc::new(Runtime::new(&RuntimeOptions {
+        let engine = Arc::new(Engine::new(&EngineOptions {
             executions_max: 1,
-            ..RuntimeOptions::default()
+            ..EngineOptions::default()
         })?);
         let limits = Limits {
             deadline_ms: self.deadline_ms,
             ..Limits::default()
         };
-        let rights = Arc::new(Rights {
+        let policy = Arc::new(Policy {
             limits,
-            ..Rights::default()
+            ..Policy::default()
         });
-        let processor = runtime
-            .load(bytes, &rights)
+        let processor = engine
+            .load(bytes, &policy)
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
         let calls = Arc::new(Mutex::new(Vec::new()));
-        let job = Job::rehearsal(&self.name, &self.data);
-        let task = Task::rehearsal(job, self.recorder(&calls), Arc::default());
-        let Execution { outcome, cpu } = execute(&runtime, &processor, &rights, task).await;
+        let job = LoneJob::new(&self.name, &self.data).shown(self.recorder(&calls));
+        let input = AttemptInput {
+            backend: Box::new(job),
+            cancel: Arc::default(),
+            trace: None,
+        };
+        let AttemptResult { outcome, cpu } =
+            attempt::run(&engine, &processor, &policy, input).await;
         if self.json {
             let calls = calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
             super::print_line(

@@ -14,10 +14,11 @@ use super::Observers;
 use super::jobs::Held;
 use super::outbox::Outbox;
 use super::schedule::Ended;
-use crate::execution::{Execution, Outcome, execute};
 use crate::fleet::Member;
-use crate::imports::{Backing, Task};
+use crate::redis_backend::RedisBackend;
 use toril_queue::{Job, Queue, QueueError};
+use toril_sandbox::Outcome;
+use toril_sandbox::attempt::{self, AttemptInput, AttemptResult};
 
 /// The longest pause between two tries to let a scheduler go on.
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -33,7 +34,7 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Runs it to its end, whatever that is.
     pub(super) async fn run(self, refusal: Option<String>, outbox: Arc<Outbox>) {
-        let Execution { outcome, cpu } = caught(self.execution(refusal)).await;
+        let AttemptResult { outcome, cpu } = caught(self.execution(refusal)).await;
         if let Outcome::HostFailed(reason) = &outcome {
             error!(
                 queue = self.queue.keys().name(),
@@ -47,13 +48,13 @@ impl Attempt {
     }
 
     /// Runs it, or ends it with the reason for which it must not run.
-    async fn execution(&self, refusal: Option<String>) -> Execution {
+    async fn execution(&self, refusal: Option<String>) -> AttemptResult {
         let (queue, job) = (&self.queue, &self.held.job);
         let telemetry = self.observers.telemetry.as_ref();
         let span = telemetry.map(|telemetry| telemetry.start(queue.keys().name(), job));
         advance_scheduler(queue, job).await;
         let execution = match refusal {
-            Some(reason) => Execution::without_a_guest(Outcome::unrecoverable(reason)),
+            Some(reason) => AttemptResult::without_a_guest(Outcome::unrecoverable(reason)),
             None => {
                 let trace = span.as_ref().map(|span| span.carrier().to_owned());
                 self.execute(trace).await
@@ -65,7 +66,7 @@ impl Attempt {
         execution
     }
 
-    async fn execute(&self, trace: Option<String>) -> Execution {
+    async fn execute(&self, trace: Option<String>) -> AttemptResult {
         let Held {
             job,
             cancel,
@@ -76,19 +77,20 @@ impl Attempt {
         let _place = runtime.place().await;
         let Some(lease) = self.member.lease(job).await else {
             let failed = Outcome::HostFailed("queue has no processor".to_owned());
-            return Execution::without_a_guest(failed);
+            return AttemptResult::without_a_guest(failed);
         };
-        version.get_or_init(|| Arc::clone(&lease.processor().digest));
-        let rights = self.member.slot().rights();
-        let task = Task {
-            job: Arc::clone(job),
-            backing: Backing::Queue(self.queue.clone()),
+        version.get_or_init(|| lease.processor().digest.clone());
+        let policy = self.member.slot().policy();
+        let listeners = self.observers.listeners.clone();
+        let backend = RedisBackend::new(self.queue.clone(), Arc::clone(job), listeners)
+            .noting_moves(Arc::clone(self.held.moving()));
+        let input = AttemptInput {
+            backend: Box::new(backend),
             cancel: Arc::clone(cancel),
-            listeners: Some(self.observers.listeners.clone()),
             trace,
         };
         let begin = Instant::now();
-        let execution = execute(runtime, lease.processor(), &rights, task).await;
+        let execution = attempt::run(runtime, lease.processor(), &policy, input).await;
         let (wall, cpu) = (begin.elapsed(), execution.cpu);
         let metrics = &self.observers.metrics;
         metrics.attempt(&execution.outcome, wall, cpu);
@@ -112,7 +114,7 @@ impl Attempt {
 }
 
 /// A panic of the host fails one attempt, which spends none of the job's, and nothing else.
-async fn caught(attempt: impl Future<Output = Execution>) -> Execution {
+async fn caught(attempt: impl Future<Output = AttemptResult>) -> AttemptResult {
     let mut attempt = pin!(attempt);
     poll_fn(|context| {
         let poll = AssertUnwindSafe(|| attempt.as_mut().poll(context));
@@ -123,7 +125,7 @@ async fn caught(attempt: impl Future<Output = Execution>) -> Execution {
                 .or_else(|| panic.downcast_ref::<String>().cloned())
                 .unwrap_or_default();
             let reason = format!("execution panicked, which is a bug of toril: {words}");
-            Poll::Ready(Execution::without_a_guest(Outcome::HostFailed(reason)))
+            Poll::Ready(AttemptResult::without_a_guest(Outcome::HostFailed(reason)))
         })
     })
     .await

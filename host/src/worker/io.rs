@@ -16,10 +16,10 @@ use super::outbox::Outbox;
 use super::schedule::{Actions, Call, Input, Notice, Now, Start};
 use super::{Control, Observers, State, WorkerOptions, lock_of};
 use crate::fleet::Member;
-use crate::runtime::{Run, Stop};
 use toril_queue::{
     Fetch, Job, Marker, MarkerWait, Queue, QueueError, Settled, SettlementKind, now_ms,
 };
+use toril_sandbox::{AttemptFuture, Stop};
 
 type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Answer = (Call, Result<Settled, QueueError>);
@@ -34,7 +34,7 @@ pub(super) struct Io {
     pub(super) state: State,
     outbox: Arc<Outbox>,
     /// Attempts to begin on this thread.
-    inline: VecDeque<Run>,
+    inline: VecDeque<AttemptFuture>,
     /// Tokens of locks are this, a colon, and the number of the call.
     token_base: uuid::Uuid,
     /// Calls under way. They are not dropped while the queue is worked: each may be carried out.
@@ -228,9 +228,9 @@ impl Io {
         let taken = std::mem::take(&mut actions.taken) as u64;
         self.observers.metrics.taken.inc_by(taken);
         let inline = actions.start_inline.drain(..);
-        let inline: Vec<Run> = inline.map(|start| self.attempt(start)).collect();
+        let inline: Vec<AttemptFuture> = inline.map(|start| self.attempt(start)).collect();
         self.inline.extend(inline);
-        let runs: Vec<Run> = actions
+        let runs: Vec<AttemptFuture> = actions
             .start
             .drain(..)
             .map(|start| self.attempt(start))
@@ -244,7 +244,7 @@ impl Io {
         }
     }
 
-    fn attempt(&self, start: Start) -> Run {
+    fn attempt(&self, start: Start) -> AttemptFuture {
         self.observers.listeners.active(&start.held.job);
         let attempt = Attempt {
             held: start.held,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use toril_queue::Job;
 
-use crate::runtime::Cancel;
+use toril_sandbox::{Cancel, Digest};
 
 /// One start of a job that this worker holds. Shared by the table and by the attempt that runs it.
 pub(super) struct Held {
@@ -18,7 +18,7 @@ pub(super) struct Held {
     /// Asks the attempt to stop.
     pub(super) cancel: Arc<Cancel>,
     /// The digest that it runs on, once that is decided.
-    pub(super) version: OnceLock<Arc<str>>,
+    pub(super) version: OnceLock<Digest>,
     /// Its guest is moving it: the lock goes with the move, so nobody renews it or misses it from then on.
     moving: Arc<AtomicBool>,
     /// Where it is in the table.
@@ -27,7 +27,6 @@ pub(super) struct Held {
 
 impl Held {
     /// Set by the attempt before it sends a move.
-    #[allow(dead_code, reason = "the backend sets it, from the next change on")]
     pub(super) fn moving(&self) -> &Arc<AtomicBool> {
         &self.moving
     }

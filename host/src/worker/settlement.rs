@@ -1,8 +1,8 @@
 //! From an outcome to where the job goes. Pure: decides, and writes nothing.
 
 use super::WorkerOptions;
-use crate::execution::Outcome;
 use toril_queue::{FailedAttempt, Job, SettlementKind};
+use toril_sandbox::Outcome;
 
 /// How long a job rests after the host failed it. At once could be at once again, for ever.
 const HOST_FAILED_DELAY_MS: u64 = 5_000;

@@ -12,7 +12,7 @@ use super::{
     Actions, Call, Flight, LIMITED_MAX, MarkerWait, Notice, Now, Outage, RETRY_MAX, RETRY_MIN,
     Schedule, Start,
 };
-use crate::execution::Outcome;
+use toril_sandbox::Outcome;
 
 /// An attempt that ended.
 pub(in super::super) struct Ended {

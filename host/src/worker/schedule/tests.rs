@@ -11,7 +11,7 @@ use toril_queue::{ErrorCode, Job, Marker, Moved, QueueError, Settled, Settlement
 use super::super::jobs::{self, Held};
 use super::super::{Control, Stage, WorkerOptions};
 use super::{Actions, Call, Ended, Input, Notice, Now, Schedule};
-use crate::execution::Outcome;
+use toril_sandbox::Outcome;
 
 const HELD_BYTES_MAX: usize = 4_000;
 const JOB_BYTES_MAX: usize = 1_500;
@@ -243,7 +243,7 @@ impl Model {
             self.running.push(start.held);
         }
         for held in actions.give_back {
-            held.cancel.stop(crate::runtime::Stop::Shutdown);
+            held.cancel.stop(toril_sandbox::Stop::Shutdown);
         }
         for call in actions.calls {
             self.check_call(&call);
@@ -455,7 +455,7 @@ impl Model {
                 if !self.known_lost.contains(&start) {
                     self.done.push(start.clone());
                 }
-                Outcome::Moved(crate::imports::MovedTo::Delayed)
+                Outcome::Moved(toril_sandbox::MovedTo::Delayed)
             }
         };
         if self.known_lost.contains(&start) {

@@ -8,18 +8,19 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{coop, yield_now};
 
-use super::EPOCH;
-use super::clock::InARow;
+use crate::cpu_time::InARow;
+use crate::ticker::EPOCH;
 
-/// One job, to its end. Does not panic.
-pub type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// One attempt, to its end. Does not panic.
+pub type AttemptFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Threads for guests, as many as the machine has cores.
 pub struct GuestThreads {
@@ -35,12 +36,12 @@ struct Line {
 
 #[derive(Default)]
 struct Inner {
-    runs: VecDeque<Run>,
+    runs: VecDeque<AttemptFuture>,
     runners: usize,
 }
 
 impl GuestThreads {
-    pub(super) fn start() -> std::io::Result<Self> {
+    pub(crate) fn start() -> std::io::Result<Self> {
         let tokio = Builder::new_multi_thread()
             .thread_name("guest")
             .enable_all()
@@ -57,7 +58,7 @@ impl GuestThreads {
 
     /// Begins jobs on the thread of the caller. One that waits, or computes for longer than an epoch, goes on
     /// on the threads of guests.
-    pub async fn begin_here(&self, runs: impl Iterator<Item = Run>) {
+    pub async fn begin_here(&self, runs: impl Iterator<Item = AttemptFuture>) {
         let mut row = InARow::default();
         for mut run in runs {
             if first_poll(&mut run, &mut row).await.is_pending()
@@ -69,7 +70,7 @@ impl GuestThreads {
     }
 
     /// Starts jobs, in this order.
-    pub fn start_all(&self, runs: impl ExactSizeIterator<Item = Run>) {
+    pub fn start_all(&self, runs: impl ExactSizeIterator<Item = AttemptFuture>) {
         let Some(tokio) = &self.tokio else { return };
         for _ in 0..self.line.join(runs) {
             tokio.spawn(run_all(Arc::clone(&self.line)));
@@ -87,13 +88,9 @@ impl Drop for GuestThreads {
 }
 
 impl Line {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns how many more runners are needed, and counts them as there.
-    fn join(&self, runs: impl ExactSizeIterator<Item = Run>) -> usize {
-        let mut inner = self.lock();
+    fn join(&self, runs: impl ExactSizeIterator<Item = AttemptFuture>) -> usize {
+        let mut inner = self.inner.lock();
         let wanted = self.runners_max.min(inner.runners + runs.len());
         inner.runs.extend(runs);
         let more = wanted - inner.runners;
@@ -102,8 +99,8 @@ impl Line {
     }
 
     /// The next job; without one the runner that asks is counted no more.
-    fn next(&self) -> Option<Run> {
-        let mut inner = self.lock();
+    fn next(&self) -> Option<AttemptFuture> {
+        let mut inner = self.inner.lock();
         let run = inner.runs.pop_front();
         if run.is_none() {
             inner.runners -= 1;
@@ -112,7 +109,7 @@ impl Line {
     }
 }
 
-async fn first_poll(run: &mut Run, row: &mut InARow) -> Poll<()> {
+async fn first_poll(run: &mut AttemptFuture, row: &mut InARow) -> Poll<()> {
     // Each job has a thread's budget of its own, not a share of the task's that begins it.
     poll_fn(|context| {
         let run = std::pin::pin!(coop::unconstrained(run.as_mut()));
@@ -149,7 +146,7 @@ mod tests {
         let gate = Arc::new(tokio::sync::Semaphore::new(0));
         let runs = (0..100).map(|number| {
             let (sender, gate) = (sender.clone(), Arc::clone(&gate));
-            let run: Run = Box::pin(async move {
+            let run: AttemptFuture = Box::pin(async move {
                 if number < 50 {
                     let _ = gate.acquire().await;
                 }
@@ -165,14 +162,14 @@ mod tests {
         let waited: std::collections::BTreeSet<i32> =
             (0..50).filter_map(|_| ended.blocking_recv()).collect();
         assert_eq!(waited, (0..50).collect());
-        assert_eq!(threads.line.lock().runs.len(), 0);
+        assert_eq!(threads.line.inner.lock().runs.len(), 0);
     }
 
     #[test]
     fn job_begun_elsewhere_goes_on_here_once_it_waits() {
         let threads = GuestThreads::start().unwrap();
         let (sender, mut ended) = unbounded_channel();
-        let run: Run = Box::pin(async move {
+        let run: AttemptFuture = Box::pin(async move {
             let names = || std::thread::current().name().map(str::to_owned);
             let first = names();
             yield_now().await;
@@ -190,7 +187,7 @@ mod tests {
         let threads = GuestThreads::start().unwrap();
         let (sender, mut ended) = unbounded_channel();
         let endless = (0..10).map(|_| {
-            let run: Run = Box::pin(async {
+            let run: AttemptFuture = Box::pin(async {
                 loop {
                     yield_now().await;
                 }
@@ -200,7 +197,7 @@ mod tests {
         threads.start_all(endless);
         for number in 0..100 {
             let sender = sender.clone();
-            let run: Run = Box::pin(async move {
+            let run: AttemptFuture = Box::pin(async move {
                 let _ = sender.send(number);
             });
             threads.start_all([run].into_iter());

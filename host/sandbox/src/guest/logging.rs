@@ -2,10 +2,10 @@
 
 use tracing::Level as TracingLevel;
 
-use super::JobState;
-use super::bindings::toril::processor::logging::{Host, Level};
+use super::AttemptState;
+use crate::bindings::toril::processor::logging::{Host, Level};
 
-impl Host for JobState {
+impl Host for AttemptState {
     fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
         let level = match level {
             Level::Trace => TracingLevel::TRACE,
@@ -15,7 +15,7 @@ impl Host for JobState {
             Level::Error => TracingLevel::ERROR,
         };
         self.log_budget.line(level, "log", &message);
-        self.show(|| format!("log({level}, {message:?})"));
+        self.backend.logged(level, &message);
         Ok(())
     }
 

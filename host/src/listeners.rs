@@ -45,21 +45,21 @@ impl Listeners {
         }
     }
 
-    pub(super) fn active(&self, job: &Job) {
+    pub(crate) fn active(&self, job: &Job) {
         self.tell(
             "active",
             || json!({ "jobId": &*job.id, "job": job.as_json(), "prev": "waiting" }),
         );
     }
 
-    pub(super) fn completed(&self, job: &Job, value: &str) {
+    pub(crate) fn completed(&self, job: &Job, value: &str) {
         self.tell("completed", || {
             let result: Value = serde_json::from_str(value).unwrap_or_default();
             json!({ "jobId": &*job.id, "job": job.as_json(), "result": result, "prev": "active" })
         });
     }
 
-    pub(super) fn failed(&self, job: &Job, reason: &str, stacktrace: &str) {
+    pub(crate) fn failed(&self, job: &Job, reason: &str, stacktrace: &str) {
         self.tell("failed", || {
             let mut stacks: Vec<String> = serde_json::from_str(stacktrace).unwrap_or_default();
             let error = json!({ "message": reason, "stack": stacks.pop() });
@@ -74,22 +74,22 @@ impl Listeners {
         });
     }
 
-    pub(super) fn stalled(&self, job_id: &str) {
+    pub(crate) fn stalled(&self, job_id: &str) {
         self.tell("stalled", || json!({ "jobId": job_id, "prev": "active" }));
     }
 
-    pub(super) fn drained(&self) {
+    pub(crate) fn drained(&self) {
         self.tell("drained", || json!({}));
     }
 
-    pub(super) fn error(&self, error: &impl std::fmt::Display) {
+    pub(crate) fn error(&self, error: &impl std::fmt::Display) {
         self.tell(
             "error",
             || json!({ "error": { "message": error.to_string() } }),
         );
     }
 
-    pub(super) fn lock_lost(&self, job_id: &str) {
+    pub(crate) fn lock_lost(&self, job_id: &str) {
         self.tell("lockLost", || json!({ "jobId": job_id }));
     }
 }

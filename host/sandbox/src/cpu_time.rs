@@ -53,11 +53,11 @@ impl Reading {
 
 /// Jobs that are polled one after the other, with nothing else done in between.
 #[derive(Default)]
-pub(super) struct InARow(Option<Reading>);
+pub(crate) struct InARow(Option<Reading>);
 
 impl InARow {
     /// Polls the next one.
-    pub(super) fn poll<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+    pub(crate) fn poll<T>(&mut self, poll: impl FnOnce() -> T) -> T {
         ROW.set(Row::Some(self.0));
         let polled = poll();
         self.0 = match ROW.replace(Row::None) {
@@ -69,7 +69,7 @@ impl InARow {
 }
 
 /// Adds up the processor time that a future uses, on whichever threads it runs.
-pub async fn metered<T>(future: impl Future<Output = T>, cpu: &mut Duration) -> T {
+pub(crate) async fn metered<T>(future: impl Future<Output = T>, cpu: &mut Duration) -> T {
     let mut future = pin!(future);
     poll_fn(|context| {
         let row = ROW.get();

@@ -8,90 +8,52 @@ use wasmtime::component::Resource;
 use wasmtime::{PoolConcurrencyLimitError, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::imports::{Failure, FailureDetail, InvalidData, JobHandle, JobState, MovedTo, Task};
-use crate::runtime::{Cancel, Processor, Reusable, Rights, Runtime, Stop, metered};
-
-/// What came of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The processor returned a value, JSON text.
-    Completed(String),
-    /// The attempt failed.
-    Failed {
-        /// `failedReason`.
-        message: String,
-        /// One entry of `stacktrace`.
-        stack: String,
-        /// No further attempt can help.
-        unrecoverable: bool,
-    },
-    /// The processor moved the job itself; nothing is left to settle.
-    Moved(MovedTo),
-    /// The job goes back untouched.
-    Wait,
-    /// The job goes back untouched, and the queue is limited for this many ms.
-    RateLimited(u64),
-    /// The job is another worker's now: nothing may be written.
-    Lost,
-    /// The host failed, not the job: it runs again some time later, and no attempt is spent.
-    HostFailed(String),
-}
-
-impl Outcome {
-    /// A failed attempt without a stack of its own.
-    pub fn failed(message: impl Into<String>) -> Self {
-        Outcome::failure(message.into(), None, false)
-    }
-
-    /// A failure that no further attempt can help.
-    pub fn unrecoverable(message: impl Into<String>) -> Self {
-        Outcome::failure(message.into(), None, true)
-    }
-
-    fn failure(message: String, stack: Option<String>, unrecoverable: bool) -> Self {
-        let stack = stack.unwrap_or_else(|| format!("Error: {message}"));
-        Outcome::Failed {
-            message,
-            stack,
-            unrecoverable,
-        }
-    }
-}
+use crate::bindings::JobHandle;
+use crate::bindings::toril::processor::jobs::{Failure, FailureDetail};
+use crate::cancel::{Cancel, Stop};
+use crate::compile::Processor;
+use crate::cpu_time::metered;
+use crate::engine::Engine;
+pub use crate::guest::AttemptInput;
+use crate::guest::{AttemptState, InvalidData};
+use crate::outcome::{MovedTo, Outcome};
+use crate::policy::Policy;
+use crate::reuse::Reusable;
 
 /// What came of an attempt, and what it cost.
 #[derive(Debug)]
-pub struct Execution {
+pub struct AttemptResult {
     /// What came of it.
     pub outcome: Outcome,
     /// Processor time of the guest and of the host's work for it.
     pub cpu: Duration,
 }
 
-impl Execution {
+impl AttemptResult {
     /// An attempt that ended before a guest began.
     pub fn without_a_guest(outcome: Outcome) -> Self {
         let cpu = Duration::ZERO;
-        Execution { outcome, cpu }
+        AttemptResult { outcome, cpu }
     }
 }
 
 /// Runs one attempt, from instantiation to outcome. A guest that does not come back is dropped.
-pub async fn execute(
-    runtime: &Runtime,
+pub async fn run(
+    engine: &Engine,
     processor: &Processor,
-    rights: &Arc<Rights>,
-    task: Task,
-) -> Execution {
-    let cancel = Arc::clone(&task.cancel);
-    let _ticking = runtime.ticking();
-    let mut run = match prepare(runtime, processor, rights, task) {
+    policy: &Arc<Policy>,
+    input: AttemptInput,
+) -> AttemptResult {
+    let cancel = Arc::clone(&input.cancel);
+    let _ticking = engine.ticking();
+    let mut run = match prepare(engine, processor, policy, input) {
         Ok(run) => run,
         Err(error) => {
-            return Execution::without_a_guest(Outcome::HostFailed(format!("{error:#}")));
+            return AttemptResult::without_a_guest(Outcome::HostFailed(format!("{error:#}")));
         }
     };
     let mut cpu = Duration::ZERO;
-    let limits = &rights.limits;
+    let limits = &policy.limits;
     let result = tokio::select! {
         biased;
         result = metered(call(processor, &mut run), &mut cpu) => result,
@@ -107,25 +69,25 @@ pub async fn execute(
     let came_back = result.is_ok();
     let outcome = judge(run.store.data_mut(), result);
     let outcome = in_spite_of(&cancel, outcome);
-    if came_back && rights.reuse.is_some() {
+    if came_back && policy.reuse.is_some() {
         processor.put_idle(run);
     }
-    Execution { outcome, cpu }
+    AttemptResult { outcome, cpu }
 }
 
 fn prepare(
-    runtime: &Runtime,
+    engine: &Engine,
     processor: &Processor,
-    rights: &Arc<Rights>,
-    task: Task,
+    policy: &Arc<Policy>,
+    input: AttemptInput,
 ) -> anyhow::Result<Reusable> {
-    if let Some(mut run) = processor.take_idle(rights) {
-        run.store.data_mut().renew(task);
+    if let Some(mut run) = processor.take_idle(policy) {
+        run.store.data_mut().renew(input);
         run.store.set_epoch_deadline(1);
         return Ok(run);
     }
-    let store = runtime.store(JobState::new(task, rights)?);
-    Ok(Reusable::fresh(store, rights))
+    let store = engine.store(AttemptState::new(input, policy)?);
+    Ok(Reusable::fresh(store, policy))
 }
 
 async fn call(
@@ -155,7 +117,7 @@ fn in_spite_of(cancel: &Cancel, outcome: Outcome) -> Outcome {
     }
 }
 
-fn judge(state: &mut JobState, result: wasmtime::Result<Result<String, Failure>>) -> Outcome {
+fn judge(state: &mut AttemptState, result: wasmtime::Result<Result<String, Failure>>) -> Outcome {
     if let Err(error) = &result
         && error.downcast_ref::<Stop>() == Some(&Stop::LockLost)
     {
@@ -176,8 +138,8 @@ fn judge(state: &mut JobState, result: wasmtime::Result<Result<String, Failure>>
 }
 
 /// What a guest says of its end is stored and shown: without its secrets.
-fn redacted(state: &JobState, outcome: Outcome) -> Outcome {
-    let grants = &state.rights.grants;
+fn redacted(state: &AttemptState, outcome: Outcome) -> Outcome {
+    let grants = &state.policy.grants;
     match outcome {
         Outcome::Failed {
             message,
@@ -192,8 +154,8 @@ fn redacted(state: &JobState, outcome: Outcome) -> Outcome {
     }
 }
 
-fn completed(state: &JobState, value: String) -> Outcome {
-    let max = state.rights.limits.value_bytes_max;
+fn completed(state: &AttemptState, value: String) -> Outcome {
+    let max = state.policy.limits.value_bytes_max;
     if value.len() > max {
         let message = format!(
             "return value has {} bytes, more than the limit of {max}",
@@ -226,7 +188,7 @@ fn left_with(failure: Failure) -> Outcome {
     }
 }
 
-fn trapped(state: &mut JobState, error: &wasmtime::Error) -> Outcome {
+fn trapped(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return match stop {
             Stop::LockLost => Outcome::Lost,
@@ -287,7 +249,7 @@ fn demangled(name: &str) -> String {
 }
 
 fn warn_of_other_exit(
-    state: &JobState,
+    state: &AttemptState,
     moved: MovedTo,
     result: &wasmtime::Result<Result<String, Failure>>,
 ) {
@@ -298,9 +260,10 @@ fn warn_of_other_exit(
             | (MovedTo::Wait, Ok(Err(Failure::Waiting)))
     );
     if !fits {
+        let job = state.backend.job();
         warn!(
-            queue = &*state.queue_name,
-            job_id = &*state.job.id,
+            queue = &**job.queue,
+            job_id = &**job.id,
             ?moved,
             "processor moved its job and then left in another way, which counts for nothing"
         );

@@ -3,8 +3,6 @@
 use serde::Serialize;
 use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
 
-use super::LoadError;
-
 /// The world that processors implement.
 pub const WORLD: &str = "toril:processor/processor@1.0.0";
 /// The interface by which a component's version of the world is known.
@@ -24,9 +22,14 @@ pub struct Inspection {
     pub sdk: Option<serde_json::Value>,
 }
 
+/// Why a component is no processor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAProcessor(pub String);
+
 /// Reads the outermost names of a component, and refuses what is no processor.
-pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
-    let refuse = |reason: String| LoadError::NotAProcessor(reason);
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, NotAProcessor> {
+    let refuse = |reason: String| NotAProcessor(reason);
     if Parser::is_core_wasm(bytes) {
         let hint = "hint: build it for the target wasm32-wasip2, with `crate-type = [\"cdylib\"]`";
         return Err(refuse(format!(

@@ -4,7 +4,7 @@
 //! be on the list, the addresses that the name has now are looked at, and the connection goes to the address
 //! that was looked at. Connections are not shared: nothing of one job reaches another.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
@@ -16,10 +16,8 @@ use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
-use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
@@ -27,69 +25,10 @@ use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-/// Which servers a processor may ask, and how much.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpGrant {
-    /// `host`, `host:port`, `*.domain` for all hosts below it, or an address.
-    pub hosts: Vec<String>,
-    /// Private addresses that these hosts may have: addresses and nets, such as `10.1.0.0/16`.
-    #[serde(default)]
-    pub private: Vec<Net>,
-    /// Requests in one attempt.
-    #[serde(default = "defaults::requests_max")]
-    pub requests_max: u32,
-    /// Size of a request's body, in bytes.
-    #[serde(default = "defaults::bytes_max")]
-    pub request_bytes_max: u64,
-    /// Size of a response's body, in bytes.
-    #[serde(default = "defaults::bytes_max")]
-    pub response_bytes_max: u64,
-    /// How long connecting may take, in ms.
-    #[serde(default = "defaults::connect_timeout_ms")]
-    pub connect_timeout_ms: u64,
-    /// How long a request may take until the end of its response, in ms.
-    #[serde(default = "defaults::timeout_ms")]
-    pub timeout_ms: u64,
-}
-
-mod defaults {
-    pub(super) fn requests_max() -> u32 {
-        100
-    }
-
-    pub(super) fn bytes_max() -> u64 {
-        8 << 20
-    }
-
-    pub(super) fn connect_timeout_ms() -> u64 {
-        5_000
-    }
-
-    pub(super) fn timeout_ms() -> u64 {
-        30_000
-    }
-}
-
-/// A net, or one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Net(IpNet);
-
-impl TryFrom<String> for Net {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let net = text
-            .parse::<IpNet>()
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        net.map(Net)
-            .map_err(|_| format!("`{text}` is neither an address nor a net such as `10.1.0.0/16`"))
-    }
-}
+use crate::policy::HttpGrant;
 
 /// Sends the requests of one instance.
-pub struct Outbound {
+pub(crate) struct Outbound {
     grant: Option<Arc<HttpGrant>>,
     requests_left: u32,
 }
@@ -165,106 +104,6 @@ impl Target {
             tls,
         })
     }
-}
-
-impl HttpGrant {
-    fn admits(&self, host: &str, port: u16) -> bool {
-        self.hosts.iter().any(|granted| {
-            let (name, granted_port) = split_port(granted);
-            let name_fits = match name.strip_prefix("*.") {
-                Some(domain) => host
-                    .strip_suffix(domain)
-                    .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
-                None => host == name,
-            };
-            // Where no port is named, those of the schemes are meant.
-            let port_fits = match granted_port {
-                Some(granted) => granted == port,
-                None => port == 443 || port == 80,
-            };
-            name_fits && port_fits
-        })
-    }
-
-    /// An address that is not public must be named: in `private`, or as a host by itself.
-    fn admits_address(&self, address: IpAddr, host: &str) -> bool {
-        let address = canonical(address);
-        is_public(address)
-            || host
-                .parse::<IpAddr>()
-                .is_ok_and(|named| canonical(named) == address)
-            || self.private.iter().any(|Net(net)| net.contains(&address))
-    }
-}
-
-/// Splits `host:port`, where the host may be an IPv6 address in brackets.
-fn split_port(granted: &str) -> (&str, Option<u16>) {
-    if let Some((host, rest)) = granted
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-    {
-        return (
-            host,
-            rest.strip_prefix(':').and_then(|port| port.parse().ok()),
-        );
-    }
-    match granted.split_once(':') {
-        Some((host, port)) if !port.contains(':') => match port.parse() {
-            Ok(port) => (host, Some(port)),
-            Err(_) => (granted, None),
-        },
-        _ => (granted, None),
-    }
-}
-
-/// The IPv4 address inside an IPv6 one, by whichever way it got there: mapped, 6to4, NAT64.
-fn canonical(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else {
-        return address;
-    };
-    let [a, b, c, d, _, _, g, h] = v6.segments();
-    let embedded = |high: u16, low: u16| {
-        let ([w, x], [y, z]) = (high.to_be_bytes(), low.to_be_bytes());
-        IpAddr::V4(Ipv4Addr::new(w, x, y, z))
-    };
-    match (a, b, c, d) {
-        _ if v6.to_ipv4_mapped().is_some() => embedded(g, h),
-        (0x2002, high, low, _) => embedded(high, low),
-        (0x64, 0xff9b, 0, 0) => embedded(g, h),
-        _ => address,
-    }
-}
-
-/// False for addresses that mean something only near this machine: loopback, private, link-local and the like
-/// (the registries of special-purpose addresses, RFC 6890).
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let shared = a == 100 && b & 0xc0 == 64;
-    let protocols = a == 192 && b == 0 && c == 0;
-    let benchmarks = a == 198 && b & 0xfe == 18;
-    !(a == 0
-        || a >= 240
-        || shared
-        || protocols
-        || benchmarks
-        || address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_documentation()
-        || address.is_multicast())
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    // Global unicast is 2000::/3; of that, teredo and documentation are not.
-    let [a, b, ..] = address.segments();
-    a & 0xe000 == 0x2000 && !(a == 0x2001 && (b == 0 || b == 0xdb8))
 }
 
 async fn send(
@@ -431,81 +270,5 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for Bounded<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn grant(toml: &str) -> HttpGrant {
-        toml::from_str(toml).unwrap()
-    }
-
-    #[test]
-    fn hosts_are_those_that_were_named() {
-        let grant =
-            grant(r#"hosts = ["api.example.com", "*.example.org:8443", "[2001:db8::1]:80"]"#);
-        assert!(grant.admits("api.example.com", 443) && grant.admits("api.example.com", 80));
-        assert!(grant.admits("a.b.example.org", 8443) && grant.admits("2001:db8::1", 80));
-        for (host, port) in [
-            ("api.example.com", 8080),
-            ("xapi.example.com", 443),
-            ("example.org", 8443),
-            (".example.org", 8443),
-            ("evilexample.org", 8443),
-            ("a.example.org", 443),
-            ("api.example.com.evil.example", 443),
-        ] {
-            assert!(!grant.admits(host, port), "{host}:{port}");
-        }
-    }
-
-    #[test]
-    fn private_addresses_must_be_named() {
-        let grant = grant("hosts = []\nprivate = [\"10.1.0.0/16\", \"fd00::1\"]");
-        let admits = |address: &str| grant.admits_address(address.parse().unwrap(), "a.example");
-        for public in [
-            "93.184.215.14",
-            "2606:2800:21f::1",
-            "10.1.2.3",
-            "fd00::1",
-            "::ffff:10.1.2.3",
-        ] {
-            assert!(admits(public), "{public}");
-        }
-        for private in [
-            "127.0.0.1",
-            "10.2.0.1",
-            "192.168.0.1",
-            "172.16.0.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "0.0.0.0",
-            "224.0.0.1",
-            "255.255.255.255",
-            "::1",
-            "::",
-            "::127.0.0.1",
-            "fe80::1",
-            "fd00::2",
-            "ff02::1",
-            "::ffff:127.0.0.1",
-            "2002:7f00:1::1",
-            "64:ff9b::a9fe:a9fe",
-            "2001:db8::1",
-        ] {
-            assert!(!admits(private), "{private}");
-        }
-        assert!(grant.admits_address("127.0.0.1".parse().unwrap(), "127.0.0.1"));
-    }
-
-    #[test]
-    fn nets_that_are_none_are_refused() {
-        let error = toml::from_str::<HttpGrant>("hosts = []\nprivate = [\"ten\"]").unwrap_err();
-        assert!(
-            error.to_string().contains("neither an address nor a net"),
-            "{error}"
-        );
     }
 }

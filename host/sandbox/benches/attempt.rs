@@ -9,52 +9,54 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use toril::execution::{Outcome, execute};
-use toril::imports::Task;
-use toril::queue::Job;
-use toril::runtime::{Processor, Reuse, Rights, Runtime, RuntimeOptions};
+use toril_sandbox::attempt::{self, AttemptInput};
+use toril_sandbox::{Engine, EngineOptions, LoneJob, Outcome, Policy, Processor, Reuse};
 
 const SAMPLES: usize = 20_000;
 const DATA: &str = r#"{"wall":1,"color":"eggshell white","layers":2,"room":"the one that looks out on the garden"}"#;
 
 struct Subject {
     name: &'static str,
-    runtime: Arc<Runtime>,
+    engine: Arc<Engine>,
     processor: Processor,
-    rights: Arc<Rights>,
+    policy: Arc<Policy>,
 }
 
 impl Subject {
     async fn new(name: &'static str, reuse: Option<Reuse>) -> anyhow::Result<Self> {
-        let options = RuntimeOptions {
+        let options = EngineOptions {
             executions_max: 10,
             idle_max: 10,
-            ..RuntimeOptions::default()
+            ..EngineOptions::default()
         };
-        let runtime = Arc::new(Runtime::new(&options)?);
-        let rights = Arc::new(Rights {
+        let engine = Arc::new(Engine::new(&options)?);
+        let policy = Arc::new(Policy {
             reuse,
-            ..Rights::default()
+            ..Policy::default()
         });
-        let processor = runtime.load(std::fs::read(noop())?, &rights).await?;
+        let processor = engine.load(std::fs::read(noop())?, &policy).await?;
         Ok(Subject {
             name,
-            runtime,
+            engine,
             processor,
-            rights,
+            policy,
         })
     }
 
-    async fn run(&self, job: Job) -> Outcome {
-        let task = Task::rehearsal(job, Box::new(|_| {}), Arc::default());
-        let execution = execute(&self.runtime, &self.processor, &self.rights, task).await;
-        execution.outcome
+    async fn run(&self, job: LoneJob) -> Outcome {
+        let input = AttemptInput {
+            backend: Box::new(job),
+            cancel: Arc::default(),
+            trace: None,
+        };
+        let result = attempt::run(&self.engine, &self.processor, &self.policy, input).await;
+        result.outcome
     }
 
     async fn percentiles(&self) -> [Duration; 2] {
         let mut times = Vec::with_capacity(SAMPLES);
         for _ in 0..SAMPLES {
-            let job = Job::rehearsal("paint", DATA);
+            let job = LoneJob::new("paint", DATA);
             let begin = Instant::now();
             black_box(self.run(job).await);
             times.push(begin.elapsed());
@@ -73,7 +75,7 @@ fn per_second(subject: &Subject, threads: usize) -> anyhow::Result<f64> {
                 .enable_all()
                 .build()?;
             for _ in 0..SAMPLES {
-                black_box(tokio.block_on(subject.run(Job::rehearsal("paint", DATA))));
+                black_box(tokio.block_on(subject.run(LoneJob::new("paint", DATA))));
             }
             Ok(())
         };
@@ -88,7 +90,7 @@ fn per_second(subject: &Subject, threads: usize) -> anyhow::Result<f64> {
 }
 
 fn noop() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or("../target".into(), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or("../../target".into(), PathBuf::from);
     target.join("wasm32-wasip2/processor/fixture_noop.wasm")
 }
 
@@ -104,7 +106,7 @@ fn main() -> anyhow::Result<()> {
     for (name, reuse) in [("fresh", None), ("reuse", Some(reuse))] {
         let subject = tokio.block_on(Subject::new(name, reuse))?;
         criterion.bench_function(name, |bencher| {
-            bencher.iter(|| tokio.block_on(subject.run(Job::rehearsal("paint", DATA))));
+            bencher.iter(|| tokio.block_on(subject.run(LoneJob::new("paint", DATA))));
         });
         let [p50, p99] = tokio.block_on(subject.percentiles());
         let micros = |time: Duration| time.as_nanos() as f64 / 1e3;

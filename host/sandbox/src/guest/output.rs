@@ -1,14 +1,16 @@
 //! What a guest prints: lines in the host's log, counted and stripped of control characters.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tracing::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::runtime::{Grants, Limits, Rights};
+use crate::limits::Limits;
+use crate::policy::{Grants, Policy};
 
 /// Longer lines are cut: one line of the log stays one line.
 const LINE_BYTES_MAX: usize = 4096;
@@ -26,13 +28,13 @@ struct Budget {
 }
 
 impl LogBudget {
-    pub(crate) fn new(queue: Arc<str>, job_id: &Arc<str>, rights: &Rights) -> Self {
+    pub(crate) fn new(queue: Arc<str>, job_id: &Arc<str>, policy: &Policy) -> Self {
         LogBudget(Arc::new(Budget {
             queue,
             job_id: Mutex::new(Arc::clone(job_id)),
-            lines_left: AtomicU32::new(rights.limits.log_lines_max),
-            bytes_left: AtomicU64::new(rights.limits.log_bytes_max),
-            grants: Arc::clone(&rights.grants),
+            lines_left: AtomicU32::new(policy.limits.log_lines_max),
+            bytes_left: AtomicU64::new(policy.limits.log_bytes_max),
+            grants: Arc::clone(&policy.grants),
         }))
     }
 
@@ -49,7 +51,7 @@ impl LogBudget {
     }
 
     fn job_id(&self) -> MutexGuard<'_, Arc<str>> {
-        self.0.job_id.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.job_id.lock()
     }
 
     /// Takes the bytes of a line. False: there are not so many left.

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use wasmtime::Engine;
 
-use super::EPOCH;
+/// How often a running guest is asked whether it should stop.
+pub(crate) const EPOCH: Duration = Duration::from_millis(10);
 
 /// Epochs without a guest after which it rests. Waking it costs, and jobs come in bursts.
 const EPOCHS_IDLE: u32 = 100;
 
 /// Counts the guests that run.
-pub(super) struct Ticker {
+pub(crate) struct Ticker {
     shared: Arc<Shared>,
     thread: Thread,
 }
@@ -29,7 +31,7 @@ pub struct Ticking<'a>(&'a Shared);
 
 impl Ticker {
     /// Ticks until it is dropped.
-    pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
+    pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let (engine, ticks) = (engine.clone(), Arc::clone(&shared));
         let thread = thread::Builder::new()
@@ -42,7 +44,7 @@ impl Ticker {
     }
 
     /// A guest begins.
-    pub(super) fn guest(&self) -> Ticking<'_> {
+    pub(crate) fn guest(&self) -> Ticking<'_> {
         // Sequentially consistent, as what `rest` does: either it sees the guest or this sees that it rests.
         self.shared.guests.fetch_add(1, Ordering::SeqCst);
         self.wake();

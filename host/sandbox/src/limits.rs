@@ -1,12 +1,9 @@
-//! What a running guest may use, and how it is stopped.
-
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+//! What one attempt may use, and the counting of it.
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 use wasmtime::ResourceLimiter;
+
+use crate::cancel::Stop;
 
 /// What one attempt of a job may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,101 +51,9 @@ impl Default for Limits {
     }
 }
 
-/// Why a guest was stopped from outside. Each is an outcome of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Stop {
-    /// Its time is up.
-    #[error("processor exceeded its time limit of {0} ms")]
-    Deadline(u64),
-    /// It asked for more memory than it may have.
-    #[error("processor exceeded its memory limit of {0} bytes")]
-    Memory(usize),
-    /// It asked for more table elements than it may have.
-    #[error("processor exceeded its limit of {0} table elements")]
-    Tables(usize),
-    /// It called the host more often than it may.
-    #[error("processor exceeded its limit of {0} host calls")]
-    HostCalls(u64),
-    /// Its job was cancelled.
-    #[error("job was cancelled")]
-    Cancelled,
-    /// Its job belongs to another worker now.
-    #[error("lock of the job was lost")]
-    LockLost,
-    /// The host shuts down and gives the job back.
-    #[error("host is shutting down")]
-    Shutdown,
-}
-
-/// Asks one running job to stop. Shared by whoever may ask and by the execution.
-#[derive(Debug, Default)]
-pub struct Cancel {
-    /// 0, or the reason's number. The first to ask decides.
-    reason: AtomicU8,
-    since: OnceLock<Instant>,
-    asked: Notify,
-}
-
-impl Cancel {
-    /// Asks the job to stop.
-    pub fn stop(&self, reason: Stop) {
-        let number = match reason {
-            Stop::LockLost => 1,
-            Stop::Shutdown => 2,
-            _ => 3,
-        };
-        self.since.get_or_init(Instant::now);
-        let _ = self
-            .reason
-            .compare_exchange(0, number, Ordering::Release, Ordering::Relaxed);
-        self.asked.notify_waiters();
-        self.asked.notify_one();
-    }
-
-    /// Why it should stop, if it should.
-    pub fn reason(&self) -> Option<Stop> {
-        match self.reason.load(Ordering::Acquire) {
-            0 => None,
-            1 => Some(Stop::LockLost),
-            2 => Some(Stop::Shutdown),
-            _ => Some(Stop::Cancelled),
-        }
-    }
-
-    /// Why it must stop now: it was asked, and its time to leave by itself is over. A host that shuts down
-    /// has given its time already.
-    pub fn overdue(&self, grace: Duration) -> Option<Stop> {
-        let reason = self.reason()?;
-        let over = self
-            .since
-            .get()
-            .is_none_or(|since| since.elapsed() >= grace);
-        (over || reason == Stop::Shutdown).then_some(reason)
-    }
-
-    /// Waits until it must stop.
-    pub async fn must_stop(&self, grace: Duration) -> Stop {
-        let reason = self.asked().await;
-        if reason != Stop::Shutdown {
-            tokio::time::sleep(grace).await;
-        }
-        reason
-    }
-
-    async fn asked(&self) -> Stop {
-        loop {
-            let asked = self.asked.notified();
-            if let Some(reason) = self.reason() {
-                return reason;
-            }
-            asked.await;
-        }
-    }
-}
-
 /// Counts what one store uses against its limits.
 #[derive(Debug)]
-pub struct Quota {
+pub(crate) struct Quota {
     memory_bytes_max: usize,
     memory_bytes: usize,
     table_elements_max: usize,
@@ -271,17 +176,6 @@ mod tests {
         assert!(quota.memory_growing(0, 60, None).unwrap());
         let error = quota.memory_growing(0, 60, None).unwrap_err();
         assert_eq!(error.downcast_ref::<Stop>(), Some(&Stop::Memory(100)));
-    }
-
-    #[tokio::test]
-    async fn first_reason_to_stop_decides() {
-        let cancel = Cancel::default();
-        assert_eq!(cancel.reason(), None);
-        cancel.stop(Stop::LockLost);
-        cancel.stop(Stop::Cancelled);
-        assert_eq!(cancel.must_stop(Duration::ZERO).await, Stop::LockLost);
-        assert_eq!(cancel.overdue(Duration::from_secs(3600)), None);
-        assert_eq!(cancel.overdue(Duration::ZERO), Some(Stop::LockLost));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Compiled code on disk, by the component's digest and what it was compiled for.
 //!
-//! Compiled code runs with the host's rights: only a directory that nobody else can write is trusted,
+//! Compiled code runs with the host's policy: only a directory that nobody else can write is trusted,
 //! and each file carries a digest of itself, so that a truncated one is compiled anew.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -13,14 +13,14 @@ use wasmtime::component::Component;
 
 const DIGEST_BYTES: usize = 32;
 
-pub(super) struct Cache {
+pub(crate) struct Cache {
     dir: PathBuf,
     compiled_for: String,
 }
 
 impl Cache {
     /// Opens the directory, or says why it cannot be trusted and goes on without.
-    pub(super) fn open(dir: &Path, engine: &Engine) -> Option<Self> {
+    pub(crate) fn open(dir: &Path, engine: &Engine) -> Option<Self> {
         if let Err(reason) = private_dir(dir) {
             tracing::warn!(dir = %dir.display(), %reason, "compiled code is not cached");
             return None;
@@ -33,7 +33,7 @@ impl Cache {
         })
     }
 
-    pub(super) fn get(&self, engine: &Engine, digest: &str) -> Option<Component> {
+    pub(crate) fn get(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let file = std::fs::read(self.path(digest)).ok()?;
         let (expected, code) = file.split_at_checked(DIGEST_BYTES)?;
         if Sha256::digest(code).as_slice() != expected {
@@ -51,7 +51,7 @@ impl Cache {
             .ok()
     }
 
-    pub(super) fn put(&self, component: &Component, digest: &str) {
+    pub(crate) fn put(&self, component: &Component, digest: &str) {
         if let Err(error) = self.write(component, digest) {
             tracing::warn!(%digest, %error, "compiled code could not be cached");
         }

@@ -1,0 +1,202 @@
+//! Where a job's changes go: the trait between what a guest calls and the queue.
+//!
+//! A backend carries out what it is asked; whether the guest may ask it is the policy's question, which was
+//! answered before. Values arrive as they were judged: a backend never parses a guest's JSON again.
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+pub use crate::bindings::toril::processor::jobs::JobError;
+use crate::names::{JobRef, QueueRef};
+use crate::policy::QueueAccess;
+
+/// What a call answers.
+pub type CallResult<T> = Result<T, JobError>;
+
+/// The job of one attempt, and what can be done with it and from it.
+#[async_trait]
+pub trait JobBackend: Send {
+    /// The job as it was when the attempt began.
+    fn job(&self) -> JobView<'_>;
+
+    /// Hears of a line that the guest wrote to the host's log. Only a dry run shows it.
+    fn logged(&mut self, _level: tracing::Level, _line: &str) {}
+
+    /// Replaces the data. `data` is JSON.
+    async fn update_data(&mut self, data: &str) -> CallResult<()>;
+    /// Stores the progress. `progress` is JSON.
+    async fn update_progress(&mut self, progress: &str) -> CallResult<()>;
+    /// Appends a line to the job's log; returns how many are kept.
+    async fn log(&mut self, line: &str) -> CallResult<u64>;
+
+    /// Delays the job until a time in ms since the epoch.
+    async fn move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()>;
+    /// Lets the job wait for its children, or for one of them. False: there is nothing to wait for.
+    async fn move_to_waiting_children(&mut self, child: Option<&str>) -> CallResult<bool>;
+    /// Gives the job back, first in line.
+    async fn move_to_wait(&mut self) -> CallResult<()>;
+
+    /// Child key and value, JSON, of each child that completed.
+    async fn children_values(&mut self) -> CallResult<Vec<(String, String)>>;
+    /// Child key and error of each child whose failure does not fail this job.
+    async fn failed_children_values(&mut self) -> CallResult<Vec<(String, String)>>;
+    /// The children by kind and page: BullMQ's result as JSON.
+    async fn dependencies(&mut self, query: &DependenciesQuery) -> CallResult<String>;
+    /// The number of children by kind: BullMQ's result as JSON.
+    async fn dependencies_count(&mut self, kinds: DependencyKinds) -> CallResult<String>;
+    /// Removes the children that are neither active nor finished, and what hangs on them, if all of that lies
+    /// within `access`; returns how many children.
+    async fn remove_unprocessed_children(&mut self, access: &QueueAccess) -> CallResult<u64>;
+    /// Frees this job from its parent. False: the parent did not wait for it.
+    async fn remove_child_dependency(&mut self) -> CallResult<bool>;
+
+    /// Adds jobs to one queue, all or none; returns their ids.
+    async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>>;
+    /// Adds flows, all jobs or none; returns the trees as JSON.
+    async fn add_flows(&mut self, flows: Vec<FlowNode>) -> CallResult<String>;
+    /// Reads a flow from one of its jobs, as far as it lies within `access`; JSON, `null` for no such job.
+    async fn get_flow(
+        &mut self,
+        job: &JobRef,
+        query: FlowQuery,
+        access: &QueueAccess,
+    ) -> CallResult<String>;
+    /// The state of a job, in BullMQ's words.
+    async fn state(&mut self, job: &JobRef) -> CallResult<String>;
+    /// Removes a job and, if asked, its children, if all of them lie within `access`.
+    async fn remove(
+        &mut self,
+        job: &JobRef,
+        with_children: bool,
+        access: &QueueAccess,
+    ) -> CallResult<()>;
+}
+
+/// The fields of a job, borrowed from whoever has it.
+#[derive(Debug, Clone, Copy)]
+pub struct JobView<'a> {
+    /// Its id.
+    pub id: &'a Arc<str>,
+    /// Its name.
+    pub name: &'a str,
+    /// The name of its queue.
+    pub queue: &'a Arc<str>,
+    /// The prefix of its queue.
+    pub prefix: &'a str,
+    /// The data as stored: nothing vouches for their being JSON or even text.
+    pub data: &'a [u8],
+    /// The options as stored, JSON.
+    pub opts: &'a str,
+    /// The progress as stored, JSON.
+    pub progress: &'a str,
+    /// Attempts that ended in completion or failure.
+    pub attempts_made: u32,
+    /// Times it was picked up, this one included.
+    pub attempts_started: u32,
+    /// Times it was given back because its worker had died.
+    pub stalled_counter: u32,
+    /// When it was added, in ms since the epoch.
+    pub timestamp: u64,
+    /// How long it was delayed, in ms.
+    pub delay_ms: u64,
+    /// 0 is none.
+    pub priority: u32,
+    /// `prefix:queue:id` of its parent.
+    pub parent_key: Option<&'a str>,
+    /// The parent's record, JSON.
+    pub parent: Option<&'a str>,
+    /// The id of its scheduler.
+    pub scheduler: Option<&'a str>,
+}
+
+/// A job to be added.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    /// Its name.
+    pub name: String,
+    /// Its data, JSON.
+    pub data: String,
+    /// BullMQ's `JobsOptions` but `parent`.
+    pub options: Map<String, Value>,
+    /// The job that waits for it.
+    pub parent: Option<JobRef>,
+}
+
+/// A node of a flow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowNode {
+    /// Its queue.
+    pub queue: QueueRef,
+    /// Its job. A node that is no root has its parent from its place in the flow.
+    pub job: NewJob,
+    /// The jobs that it waits for.
+    pub children: Vec<FlowNode>,
+}
+
+/// How much of a flow to read.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct FlowQuery {
+    /// Levels, the root included.
+    pub depth: usize,
+    /// Children of each kind per job.
+    pub max_children: u64,
+}
+
+impl Default for FlowQuery {
+    fn default() -> Self {
+        FlowQuery {
+            depth: 10,
+            max_children: 20,
+        }
+    }
+}
+
+/// Which kinds of children to read. None at all means all of every kind.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DependenciesQuery {
+    /// Children that completed.
+    pub processed: Option<Page>,
+    /// Children that are pending.
+    pub unprocessed: Option<Page>,
+    /// Children whose failure does not fail the parent.
+    pub ignored: Option<Page>,
+    /// Children whose failure fails the parent.
+    pub failed: Option<Page>,
+}
+
+/// A part of the children of one kind.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Page {
+    /// 0, or what the last page gave as its next cursor.
+    pub cursor: u64,
+    /// About how many.
+    pub count: u64,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Page {
+            cursor: 0,
+            count: 20,
+        }
+    }
+}
+
+/// Which children to count. None at all means all.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DependencyKinds {
+    /// Children that completed.
+    pub processed: bool,
+    /// Children that are pending.
+    pub unprocessed: bool,
+    /// Children whose failure does not fail the parent.
+    pub ignored: bool,
+    /// Children whose failure fails the parent.
+    pub failed: bool,
+}

@@ -1,0 +1,37 @@
+//! Generated from `wit/`. Only what waits for the backend is async.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "generated; documented in wit/"
+)]
+
+/// The guest's handle of its job. A store has one job, so the handle says nothing.
+pub struct JobHandle;
+
+wasmtime::component::bindgen!({
+    path: "../../wit",
+    world: "processor",
+    imports: {
+        "toril:processor/jobs.[method]job.update-data": async | trappable,
+        "toril:processor/jobs.[method]job.update-progress": async | trappable,
+        "toril:processor/jobs.[method]job.log": async | trappable,
+        "toril:processor/jobs.[method]job.move-to-delayed": async | trappable,
+        "toril:processor/jobs.[method]job.move-to-waiting-children": async | trappable,
+        "toril:processor/jobs.[method]job.move-to-wait": async | trappable,
+        "toril:processor/jobs.[method]job.children-values": async | trappable,
+        "toril:processor/jobs.[method]job.failed-children-values": async | trappable,
+        "toril:processor/jobs.[method]job.dependencies": async | trappable,
+        "toril:processor/jobs.[method]job.dependencies-count": async | trappable,
+        "toril:processor/jobs.[method]job.remove-unprocessed-children": async | trappable,
+        "toril:processor/jobs.[method]job.remove-child-dependency": async | trappable,
+        "toril:processor/producer.add": async | trappable,
+        "toril:processor/producer.add-bulk": async | trappable,
+        "toril:processor/producer.add-flows": async | trappable,
+        "toril:processor/producer.get-flow": async | trappable,
+        "toril:processor/producer.state": async | trappable,
+        "toril:processor/producer.remove": async | trappable,
+        default: trappable,
+    },
+    exports: { default: async },
+    with: { "toril:processor/jobs.job": crate::bindings::JobHandle },
+});

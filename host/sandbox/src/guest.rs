@@ -1,0 +1,26 @@
+//! What a guest can call: one file for each WIT interface, the data of its store, and the linker.
+
+mod flow_json;
+mod http;
+mod jobs;
+mod logging;
+mod output;
+mod producer;
+mod state;
+mod wasi;
+
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::bindings::Processor;
+pub(crate) use jobs::InvalidData;
+pub use state::AttemptInput;
+pub(crate) use state::AttemptState;
+
+/// Offers a guest everything that it may import. What needs a grant gives nothing without; a component that
+/// imports it was refused before.
+pub(crate) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    wasmtime_wasi_config::add_to_linker(linker, |state| state.wasi_config())?;
+    Processor::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)
+}

@@ -1,0 +1,156 @@
+//! What a guest gives as JSON to add jobs, read once into the values that are judged and carried out.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::backend::{FlowNode, JobError, NewJob};
+use crate::names::{InvalidName, JobRef, QueueRef};
+
+/// Deeper flows are refused before anything recurses.
+const DEPTH_MAX: usize = 100;
+
+/// BullMQ's `FlowJob`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Node {
+    name: String,
+    queue_name: String,
+    #[serde(default)]
+    data: Option<Box<RawValue>>,
+    #[serde(default)]
+    prefix: Option<String>,
+    #[serde(default)]
+    opts: Option<Map<String, Value>>,
+    #[serde(default)]
+    children: Option<Vec<Node>>,
+}
+
+/// BullMQ's `FlowOpts`.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct FlowOptions {
+    queues_options: BTreeMap<String, QueueOptions>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct QueueOptions {
+    default_job_options: Map<String, Value>,
+}
+
+/// A job from its name, its data and its options.
+pub(super) fn new_job(
+    name: String,
+    data: String,
+    mut options: Map<String, Value>,
+) -> Result<NewJob, JobError> {
+    let parent = match options.remove("parent") {
+        None | Some(Value::Null) => None,
+        Some(parent) => Some(job_ref(&parent)?),
+    };
+    Ok(NewJob {
+        name,
+        data,
+        options,
+        parent,
+    })
+}
+
+fn job_ref(parent: &Value) -> Result<JobRef, JobError> {
+    let text = |name: &str| {
+        let text = parent.get(name).and_then(Value::as_str);
+        text.filter(|text| !text.is_empty())
+    };
+    let (Some(id), Some(queue)) = (text("id"), text("queue")) else {
+        return Err(JobError::Invalid(
+            "`parent` must be { id, queue }, queue being `prefix:queue`".into(),
+        ));
+    };
+    Ok(JobRef {
+        queue: QueueRef::parse(queue).map_err(invalid)?,
+        id: id.to_owned(),
+    })
+}
+
+/// Flows with the defaults of their queues. `prefix` is that of a node that names none.
+pub(super) fn flows(
+    json: &str,
+    options: &FlowOptions,
+    prefix: &str,
+) -> Result<Vec<FlowNode>, JobError> {
+    let nodes: Vec<Node> = parse(json)?;
+    nodes
+        .into_iter()
+        .map(|node| node.read(options, prefix))
+        .collect()
+}
+
+impl Node {
+    fn read(self, options: &FlowOptions, prefix: &str) -> Result<FlowNode, JobError> {
+        let in_node = |error: JobError| match error {
+            JobError::Invalid(reason) => {
+                JobError::Invalid(format!("job `{}` of the flow: {reason}", self.name))
+            }
+            other => other,
+        };
+        let defaults = options.queues_options.get(&self.queue_name);
+        let mut job_options = defaults
+            .map(|queue| queue.default_job_options.clone())
+            .unwrap_or_default();
+        job_options.extend(self.opts.unwrap_or_default());
+        let own_prefix = self.prefix.as_deref().unwrap_or(prefix);
+        let queue =
+            QueueRef::new(own_prefix, &self.queue_name).map_err(|error| in_node(invalid(error)))?;
+        let data = self.data.as_ref().map_or("{}", |data| data.get());
+        let job = new_job(self.name.clone(), data.to_owned(), job_options).map_err(in_node)?;
+        let children = self.children.unwrap_or_default().into_iter();
+        Ok(FlowNode {
+            queue,
+            job,
+            children: children
+                .map(|child| child.read(options, prefix))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, JobError> {
+    let invalid = |reason: serde_json::Error| {
+        JobError::Invalid(format!("flow cannot be understood: {reason}"))
+    };
+    // Two levels of JSON per level of the flow, and some for data.
+    if nesting(json) > 2 * DEPTH_MAX + 100 {
+        return Err(JobError::Invalid(format!(
+            "flow has more than {DEPTH_MAX} levels"
+        )));
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    deserializer.disable_recursion_limit();
+    let flows = T::deserialize(&mut deserializer).map_err(invalid)?;
+    deserializer.end().map_err(invalid)?;
+    Ok(flows)
+}
+
+/// How deep brackets nest, outside of strings.
+fn nesting(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+pub(super) fn invalid(error: InvalidName) -> JobError {
+    JobError::Invalid(error.to_string())
+}

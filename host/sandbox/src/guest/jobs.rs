@@ -1,0 +1,250 @@
+//! `toril:processor/jobs`: the job of the attempt.
+
+use wasmtime::component::Resource;
+
+use super::AttemptState;
+use crate::backend::CallResult;
+use crate::bindings::JobHandle;
+use crate::bindings::toril::processor::jobs::{Host, HostJob, JobError};
+use crate::outcome::MovedTo;
+
+/// Why a guest was ended by what it asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("job data is not valid JSON: {0}")]
+pub(crate) struct InvalidData(String);
+
+/// What a host function returns: the outer error ends the guest.
+pub(super) type Answer<T> = wasmtime::Result<CallResult<T>>;
+type Handle = Resource<JobHandle>;
+
+impl AttemptState {
+    pub(super) fn check_size(&self, what: &str, value: &str) -> CallResult<()> {
+        let max = self.policy.limits.value_bytes_max;
+        if value.len() > max {
+            return Err(JobError::Limit(format!(
+                "{what} has {} bytes, more than the limit of {max}",
+                value.len()
+            )));
+        }
+        Ok(())
+    }
+
+    fn check_json(&self, what: &str, value: &str) -> CallResult<()> {
+        self.check_size(what, value)?;
+        match serde_json::from_str::<serde::de::IgnoredAny>(value) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(JobError::Invalid(format!("{what} is not JSON: {error}"))),
+        }
+    }
+
+    /// A job is moved once: that ends this worker's hold on it.
+    fn check_unmoved(&self) -> CallResult<()> {
+        match self.moved {
+            Some(before) => Err(JobError::NotInState(format!(
+                "job was already moved to {before:?}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    async fn try_update_data(&mut self, data: String) -> CallResult<()> {
+        self.check_json("job data", &data)?;
+        self.backend.update_data(&data).await?;
+        self.data = Some(data);
+        Ok(())
+    }
+
+    async fn try_update_progress(&mut self, progress: String) -> CallResult<()> {
+        self.check_json("job progress", &progress)?;
+        self.quota.progress_update().map_err(JobError::Limit)?;
+        self.backend.update_progress(&progress).await?;
+        self.progress = Some(progress);
+        Ok(())
+    }
+
+    async fn try_log(&mut self, line: String) -> CallResult<u64> {
+        self.check_size("log line", &line)?;
+        let line = self.policy.grants.redact(&line).into_owned();
+        if !self.log_budget.take_bytes(line.len()) {
+            let max = self.policy.limits.log_bytes_max;
+            return Err(JobError::Limit(format!(
+                "processor exceeded its limit of {max} bytes of log"
+            )));
+        }
+        self.backend.log(&line).await
+    }
+
+    async fn try_move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
+        self.check_unmoved()?;
+        self.backend.move_to_delayed(timestamp_ms).await?;
+        self.moved = Some(MovedTo::Delayed);
+        Ok(())
+    }
+
+    async fn try_move_to_waiting_children(&mut self, child: Option<&str>) -> CallResult<bool> {
+        self.check_unmoved()?;
+        let waits = self.backend.move_to_waiting_children(child).await?;
+        if waits {
+            self.moved = Some(MovedTo::WaitingChildren);
+        }
+        Ok(waits)
+    }
+
+    async fn try_move_to_wait(&mut self) -> CallResult<()> {
+        self.check_unmoved()?;
+        self.backend.move_to_wait().await?;
+        self.moved = Some(MovedTo::Wait);
+        Ok(())
+    }
+
+    async fn try_dependencies(&mut self, query: &str) -> CallResult<String> {
+        let query = options("query", query)?;
+        self.backend.dependencies(&query).await
+    }
+
+    async fn try_dependencies_count(&mut self, kinds: &str) -> CallResult<String> {
+        let kinds = options("kinds", kinds)?;
+        self.backend.dependencies_count(kinds).await
+    }
+}
+
+/// Reads options that a guest gave as JSON.
+pub(super) fn options<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> CallResult<T> {
+    serde_json::from_str(json)
+        .map_err(|error| JobError::Invalid(format!("`{what}` cannot be understood: {error}")))
+}
+
+impl Host for AttemptState {}
+
+impl HostJob for AttemptState {
+    fn id(&mut self, _: Handle) -> wasmtime::Result<String> {
+        Ok(self.backend.job().id.to_string())
+    }
+
+    fn name(&mut self, _: Handle) -> wasmtime::Result<String> {
+        Ok(self.backend.job().name.to_owned())
+    }
+
+    fn queue_name(&mut self, _: Handle) -> wasmtime::Result<String> {
+        Ok(self.backend.job().queue.to_string())
+    }
+
+    fn queue_qualified_name(&mut self, _: Handle) -> wasmtime::Result<String> {
+        let job = self.backend.job();
+        Ok(format!("{}:{}", job.prefix, job.queue))
+    }
+
+    fn data(&mut self, _: Handle) -> wasmtime::Result<String> {
+        if let Some(data) = &self.data {
+            return Ok(data.clone());
+        }
+        let invalid = |error: String| wasmtime::Error::new(InvalidData(error));
+        let text = std::str::from_utf8(self.backend.job().data)
+            .map_err(|error| invalid(error.to_string()))?;
+        serde_json::from_str::<serde::de::IgnoredAny>(text)
+            .map_err(|error| invalid(error.to_string()))?;
+        Ok(text.to_owned())
+    }
+
+    fn opts(&mut self, _: Handle) -> wasmtime::Result<String> {
+        Ok(self.backend.job().opts.to_owned())
+    }
+
+    fn attempts_made(&mut self, _: Handle) -> wasmtime::Result<u32> {
+        Ok(self.backend.job().attempts_made)
+    }
+
+    fn attempts_started(&mut self, _: Handle) -> wasmtime::Result<u32> {
+        Ok(self.backend.job().attempts_started)
+    }
+
+    fn timestamp(&mut self, _: Handle) -> wasmtime::Result<u64> {
+        Ok(self.backend.job().timestamp)
+    }
+
+    fn delay(&mut self, _: Handle) -> wasmtime::Result<u64> {
+        Ok(self.backend.job().delay_ms)
+    }
+
+    fn priority(&mut self, _: Handle) -> wasmtime::Result<u32> {
+        Ok(self.backend.job().priority)
+    }
+
+    fn progress(&mut self, _: Handle) -> wasmtime::Result<String> {
+        let stored = || self.backend.job().progress.to_owned();
+        Ok(self.progress.clone().unwrap_or_else(stored))
+    }
+
+    fn parent_key(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
+        Ok(self.backend.job().parent_key.map(str::to_owned))
+    }
+
+    fn parent(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
+        Ok(self.backend.job().parent.map(str::to_owned))
+    }
+
+    fn repeat_job_key(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
+        Ok(self.backend.job().scheduler.map(str::to_owned))
+    }
+
+    fn stalled_counter(&mut self, _: Handle) -> wasmtime::Result<u32> {
+        Ok(self.backend.job().stalled_counter)
+    }
+
+    async fn update_data(&mut self, _: Handle, data: String) -> Answer<()> {
+        Ok(self.try_update_data(data).await)
+    }
+
+    async fn update_progress(&mut self, _: Handle, progress: String) -> Answer<()> {
+        Ok(self.try_update_progress(progress).await)
+    }
+
+    async fn log(&mut self, _: Handle, line: String) -> Answer<u64> {
+        Ok(self.try_log(line).await)
+    }
+
+    async fn move_to_delayed(&mut self, _: Handle, timestamp_ms: u64) -> Answer<()> {
+        Ok(self.try_move_to_delayed(timestamp_ms).await)
+    }
+
+    async fn move_to_waiting_children(&mut self, _: Handle, child: Option<String>) -> Answer<bool> {
+        Ok(self.try_move_to_waiting_children(child.as_deref()).await)
+    }
+
+    async fn move_to_wait(&mut self, _: Handle) -> Answer<()> {
+        Ok(self.try_move_to_wait().await)
+    }
+
+    async fn children_values(&mut self, _: Handle) -> Answer<Vec<(String, String)>> {
+        Ok(self.backend.children_values().await)
+    }
+
+    async fn failed_children_values(&mut self, _: Handle) -> Answer<Vec<(String, String)>> {
+        Ok(self.backend.failed_children_values().await)
+    }
+
+    async fn dependencies(&mut self, _: Handle, query: String) -> Answer<String> {
+        Ok(self.try_dependencies(&query).await)
+    }
+
+    async fn dependencies_count(&mut self, _: Handle, kinds: String) -> Answer<String> {
+        Ok(self.try_dependencies_count(&kinds).await)
+    }
+
+    async fn remove_unprocessed_children(&mut self, _: Handle) -> Answer<u64> {
+        let access = self.queue_access();
+        Ok(self.backend.remove_unprocessed_children(&access).await)
+    }
+
+    async fn remove_child_dependency(&mut self, _: Handle) -> Answer<bool> {
+        Ok(self.backend.remove_child_dependency().await)
+    }
+
+    fn is_cancelled(&mut self, _: Handle) -> wasmtime::Result<bool> {
+        Ok(self.should_stop())
+    }
+
+    fn drop(&mut self, _: Handle) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! `toril:processor/producer`: other jobs and other queues, as far as they were granted.
+
+use serde_json::{Map, Value, json};
+
+use super::AttemptState;
+use super::flow_json::{self, FlowOptions, invalid};
+use super::jobs::{Answer, options};
+use crate::backend::{CallResult, FlowNode, NewJob};
+use crate::bindings::toril::processor::producer::{Host, JobError, NewJob as GuestJob};
+use crate::names::{JobRef, QueueRef};
+use crate::policy::QueueAccess;
+
+impl AttemptState {
+    /// The queues that this attempt may reach.
+    pub(super) fn queue_access(&self) -> QueueAccess {
+        QueueAccess::of(&self.policy.grants.queues, self.backend.job().prefix)
+    }
+
+    /// A queue of the host's prefix, if the processor may use it.
+    fn granted_queue(&self, name: &str) -> CallResult<QueueRef> {
+        let queue = QueueRef::new(self.backend.job().prefix, name).map_err(invalid)?;
+        self.check_grant(&queue)?;
+        Ok(queue)
+    }
+
+    fn granted_job(&self, queue: &str, id: String) -> CallResult<JobRef> {
+        let queue = self.granted_queue(queue)?;
+        Ok(JobRef { queue, id })
+    }
+
+    fn check_grant(&self, queue: &QueueRef) -> CallResult<()> {
+        if self.queue_access().admits(queue) {
+            return Ok(());
+        }
+        let job = self.backend.job();
+        let shown = if queue.prefix() == job.prefix {
+            queue.name().to_owned()
+        } else {
+            queue.to_string()
+        };
+        Err(JobError::Denied(format!(
+            "processor of queue `{0}` may not use queue `{shown}`\nhint: add it to `grants.queues` of `{0}`",
+            job.queue
+        )))
+    }
+
+    fn check_flow(&self, node: &FlowNode) -> CallResult<()> {
+        self.check_grant(&node.queue)?;
+        node.children
+            .iter()
+            .try_for_each(|child| self.check_flow(child))
+    }
+
+    /// Lets a new job belong to this one's trace, unless it says otherwise.
+    fn continue_trace(&self, options: &mut Map<String, Value>) {
+        if let Some(trace) = &self.trace {
+            options
+                .entry("telemetry")
+                .or_insert_with(|| json!({ "metadata": trace }));
+        }
+    }
+
+    fn continue_trace_in(&self, node: &mut FlowNode) {
+        self.continue_trace(&mut node.job.options);
+        node.children
+            .iter_mut()
+            .for_each(|child| self.continue_trace_in(child));
+    }
+
+    fn new_job(&self, job: GuestJob) -> CallResult<NewJob> {
+        self.check_size("job data", &job.data)?;
+        let mut options: Map<String, Value> = options("options", &job.options)?;
+        self.continue_trace(&mut options);
+        flow_json::new_job(job.name, job.data, options)
+    }
+
+    async fn add_jobs(&mut self, queue: &str, jobs: Vec<GuestJob>) -> CallResult<Vec<String>> {
+        let jobs: Vec<NewJob> = jobs
+            .into_iter()
+            .map(|job| self.new_job(job))
+            .collect::<Result<_, _>>()?;
+        let queue = self.granted_queue(queue)?;
+        self.quota.add_jobs(jobs.len()).map_err(JobError::Limit)?;
+        self.backend.add(&queue, jobs).await
+    }
+
+    async fn try_add_flows(&mut self, flows: &str, flow_options: &str) -> CallResult<String> {
+        self.check_size("flows", flows)?;
+        let flow_options: FlowOptions = options("options", flow_options)?;
+        let mut flows = flow_json::flows(flows, &flow_options, self.backend.job().prefix)?;
+        flows
+            .iter_mut()
+            .for_each(|node| self.continue_trace_in(node));
+        flows.iter().try_for_each(|node| self.check_flow(node))?;
+        let jobs = flows.iter().map(count).sum();
+        self.quota.add_jobs(jobs).map_err(JobError::Limit)?;
+        self.backend.add_flows(flows).await
+    }
+
+    async fn try_get_flow(&mut self, queue: &str, id: String, query: &str) -> CallResult<String> {
+        let query = options("query", query)?;
+        let job = self.granted_job(queue, id)?;
+        let access = self.queue_access();
+        self.backend.get_flow(&job, query, &access).await
+    }
+
+    async fn try_state(&mut self, queue: &str, id: String) -> CallResult<String> {
+        let job = self.granted_job(queue, id)?;
+        self.backend.state(&job).await
+    }
+
+    async fn try_remove(&mut self, queue: &str, id: String, with_children: bool) -> CallResult<()> {
+        let job = self.granted_job(queue, id)?;
+        let access = self.queue_access();
+        self.backend.remove(&job, with_children, &access).await
+    }
+}
+
+/// The jobs of a flow.
+fn count(node: &FlowNode) -> usize {
+    1 + node.children.iter().map(count).sum::<usize>()
+}
+
+impl Host for AttemptState {
+    async fn add(&mut self, queue: String, job: GuestJob) -> Answer<String> {
+        let ids = self.add_jobs(&queue, vec![job]).await;
+        let missing = || JobError::Unavailable("no id was answered".into());
+        Ok(ids.and_then(|mut ids| ids.pop().ok_or_else(missing)))
+    }
+
+    async fn add_bulk(&mut self, queue: String, jobs: Vec<GuestJob>) -> Answer<Vec<String>> {
+        Ok(self.add_jobs(&queue, jobs).await)
+    }
+
+    async fn add_flows(&mut self, flows: String, flow_options: String) -> Answer<String> {
+        Ok(self.try_add_flows(&flows, &flow_options).await)
+    }
+
+    async fn get_flow(&mut self, queue: String, id: String, query: String) -> Answer<String> {
+        Ok(self.try_get_flow(&queue, id, &query).await)
+    }
+
+    async fn state(&mut self, queue: String, id: String) -> Answer<String> {
+        Ok(self.try_state(&queue, id).await)
+    }
+
+    async fn remove(&mut self, queue: String, id: String, with_children: bool) -> Answer<()> {
+        Ok(self.try_remove(&queue, id, with_children).await)
+    }
+}

@@ -1,0 +1,150 @@
+//! The data of a guest's store: one attempt at a time, and all that its guest may use.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::http::Outbound;
+use super::output::LogBudget;
+use super::wasi;
+use crate::backend::JobBackend;
+use crate::cancel::{Cancel, Stop};
+use crate::limits::Quota;
+use crate::lone_job::LoneJob;
+use crate::outcome::MovedTo;
+use crate::policy::Policy;
+
+/// One attempt of a job, and all that belongs to it.
+pub struct AttemptInput {
+    /// The job, and where its changes go.
+    pub backend: Box<dyn JobBackend>,
+    /// Asks it to stop.
+    pub cancel: Arc<Cancel>,
+    /// What the jobs that it adds carry, to belong to the same trace.
+    pub trace: Option<String>,
+}
+
+/// The data of a store.
+pub struct AttemptState {
+    pub(crate) backend: Box<dyn JobBackend>,
+    /// Data and progress as the guest last wrote them.
+    pub(super) data: Option<String>,
+    pub(super) progress: Option<String>,
+    pub(crate) moved: Option<MovedTo>,
+    /// What the guest said before it trapped.
+    pub(crate) last_words: Option<String>,
+    pub(crate) quota: Quota,
+    pub(crate) policy: Arc<Policy>,
+    pub(super) trace: Option<String>,
+    pub(super) log_budget: LogBudget,
+    cancel: Arc<Cancel>,
+    deadline: Instant,
+    /// None until the guest first asks for anything of it: many never do, and the random generators in it take
+    /// as long to make as a small job computes. Here from the start where directories are granted.
+    wasi: Option<Box<WasiCtx>>,
+    table: ResourceTable,
+    config: WasiConfigVariables,
+    http: WasiHttpCtx,
+    outbound: Outbound,
+}
+
+impl AttemptState {
+    /// The state in which an attempt runs, from now on. Fails where a granted directory cannot be opened.
+    pub(crate) fn new(input: AttemptInput, policy: &Arc<Policy>) -> anyhow::Result<Self> {
+        let Policy { limits, grants, .. } = &**policy;
+        let log_budget = {
+            let job = input.backend.job();
+            LogBudget::new(Arc::clone(job.queue), job.id, policy)
+        };
+        let wasi = wasi::context_with_dirs(grants, &log_budget)?.map(Box::new);
+        Ok(AttemptState {
+            backend: input.backend,
+            data: None,
+            progress: None,
+            moved: None,
+            last_words: None,
+            quota: Quota::new(limits),
+            policy: Arc::clone(policy),
+            trace: input.trace,
+            log_budget,
+            cancel: input.cancel,
+            deadline: Instant::now() + Duration::from_millis(limits.deadline_ms),
+            wasi,
+            table: wasi::handles(),
+            config: wasi::config_variables(grants),
+            http: WasiHttpCtx::new(),
+            outbound: Outbound::new(grants.http.as_ref()),
+        })
+    }
+
+    /// Begins the next attempt of the same queue in the same instance.
+    pub(crate) fn renew(&mut self, input: AttemptInput) {
+        self.log_budget
+            .renew(input.backend.job().id, &self.policy.limits);
+        self.backend = input.backend;
+        self.cancel = input.cancel;
+        self.trace = input.trace;
+        (self.data, self.progress) = (None, None);
+        (self.moved, self.last_words) = (None, None);
+        self.quota.renew();
+        self.outbound.renew();
+        self.deadline = Instant::now() + Duration::from_millis(self.policy.limits.deadline_ms);
+    }
+
+    /// The state in which a component is instantiated once to see that it can be.
+    pub(crate) fn probe(policy: &Arc<Policy>) -> anyhow::Result<Self> {
+        let input = AttemptInput {
+            backend: Box::new(LoneJob::new("probe", "{}")),
+            cancel: Arc::default(),
+            trace: None,
+        };
+        Self::new(input, policy)
+    }
+
+    fn cancel_grace(&self) -> Duration {
+        Duration::from_millis(self.policy.limits.cancel_grace_ms)
+    }
+
+    /// Why the guest must stop now, if it must. Asked at every epoch.
+    pub(crate) fn must_stop(&self) -> Option<Stop> {
+        let deadline_ms = self.policy.limits.deadline_ms;
+        self.cancel
+            .overdue(self.cancel_grace())
+            .or_else(|| (Instant::now() >= self.deadline).then_some(Stop::Deadline(deadline_ms)))
+    }
+
+    /// True once the guest should come to an end by itself: it was asked to, or little of its time is left.
+    pub(super) fn should_stop(&self) -> bool {
+        let tenth = Duration::from_millis(self.policy.limits.deadline_ms / 10);
+        let near = Instant::now() + tenth.min(self.cancel_grace()) >= self.deadline;
+        near || self.cancel.reason().is_some()
+    }
+
+    pub(super) fn wasi_config(&self) -> WasiConfig<'_> {
+        WasiConfig::new(&self.config)
+    }
+}
+
+impl WasiHttpView for AttemptState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.outbound,
+        }
+    }
+}
+
+impl WasiView for AttemptState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let make = || Box::new(wasi::context(&self.policy.grants, &self.log_budget).build());
+        WasiCtxView {
+            ctx: self.wasi.get_or_insert_with(make),
+            table: &mut self.table,
+        }
+    }
+}

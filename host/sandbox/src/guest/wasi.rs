@@ -1,0 +1,64 @@
+//! What WASI gives a guest: what every standard library imports, and in it what is granted.
+
+use anyhow::Context as _;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use super::output::{GuestOutput, LogBudget};
+use crate::policy::Grants;
+
+/// Handles that a guest may hold at once: open files, streams, requests.
+const HANDLES_MAX: usize = 1024;
+/// Random bytes that one call may ask for.
+const RANDOM_BYTES_MAX: u64 = 64 * 1024;
+
+/// The WASI context of an instance, but the directories.
+pub(super) fn context(grants: &Grants, log: &LogBudget) -> WasiCtxBuilder {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stdout(GuestOutput::new("stdout", log.clone()))
+        .stderr(GuestOutput::new("stderr", log.clone()));
+    wasi.max_random_size(RANDOM_BYTES_MAX);
+    for (name, value) in &grants.env {
+        wasi.env(name, value);
+    }
+    for (name, secret) in &grants.secrets {
+        wasi.env(name, secret.reveal());
+    }
+    wasi
+}
+
+/// The WASI context with the directories that are granted, if any are. Fails where one cannot be opened.
+pub(super) fn context_with_dirs(
+    grants: &Grants,
+    log: &LogBudget,
+) -> anyhow::Result<Option<WasiCtx>> {
+    if grants.dirs.is_empty() {
+        return Ok(None);
+    }
+    let mut wasi = context(grants, log);
+    for dir in &grants.dirs {
+        let access = if dir.writable {
+            FsPerms::ReadWrite
+        } else {
+            FsPerms::ReadOnly
+        };
+        // Paths are resolved below the open directory: neither `..` nor a link leads out of it.
+        wasi.preopened_dir(&dir.host, &dir.guest, access)
+            .map_err(anyhow::Error::from)
+            .with_context(|| format!("failed to open directory `{}`", dir.host.display()))?;
+    }
+    Ok(Some(wasi.build()))
+}
+
+/// What `wasi:config` answers.
+pub(super) fn config_variables(grants: &Grants) -> WasiConfigVariables {
+    grants.config.clone().into_iter().collect()
+}
+
+/// A table for the guest's handles.
+pub(super) fn handles() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(HANDLES_MAX);
+    table
+}

@@ -1,0 +1,41 @@
+//! Runs one attempt of a job in WebAssembly, within a [`Policy`]. Knows no Redis.
+//!
+//! An [`Engine`] compiles components into [`Processor`]s; [`attempt::run`] runs a job in one of them and
+//! returns its [`Outcome`]. What a guest calls arrives in `guest/`, which asks the policy and then the
+//! [`JobBackend`]: the trait that says where a job's changes go.
+//!
+//! This file only declares and re-exports. Modules import upwards in this list, never downwards.
+
+pub mod attempt;
+pub mod backend;
+mod bindings;
+mod cache;
+mod cancel;
+mod compile;
+mod cpu_time;
+mod digest;
+mod engine;
+mod guest;
+mod guest_threads;
+mod inspect;
+mod limits;
+mod lone_job;
+pub mod names;
+mod outcome;
+pub mod policy;
+mod pool;
+mod reuse;
+mod ticker;
+
+pub use attempt::{AttemptInput, AttemptResult};
+pub use backend::{JobBackend, JobError, JobView};
+pub use cancel::{Cancel, Stop};
+pub use compile::{LoadError, Processor};
+pub use digest::Digest;
+pub use engine::{Engine, EngineOptions};
+pub use guest_threads::{AttemptFuture, GuestThreads};
+pub use inspect::{Inspection, NotAProcessor, WORLD, inspect};
+pub use limits::Limits;
+pub use lone_job::LoneJob;
+pub use outcome::{MovedTo, Outcome};
+pub use policy::{DirGrant, Grants, HttpGrant, Policy, Reuse, Secret, Stub};

@@ -1,0 +1,59 @@
+//! What an attempt may use and do: the one place that says yes. Nothing is granted unless the operator says so.
+
+mod addresses;
+mod grants;
+mod http;
+mod queues;
+mod redact;
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::limits::Limits;
+pub use grants::{DirGrant, Grants, Stub};
+pub use http::{HttpGrant, Net};
+pub use queues::QueueAccess;
+pub use redact::Secret;
+
+/// What a queue's processors may use and do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Policy {
+    /// What one attempt may use.
+    pub limits: Limits,
+    /// What it may do beyond its own job.
+    pub grants: Arc<Grants>,
+    /// How often an instance is used; none makes a fresh one for each attempt.
+    pub reuse: Option<Reuse>,
+}
+
+impl Policy {
+    /// A policy that refuses no import: to look at a component that is not for a queue of this host.
+    pub fn unjudged() -> Arc<Self> {
+        let grants = Grants {
+            stub: vec![Stub::Http, Stub::Sockets, Stub::Config],
+            ..Grants::default()
+        };
+        Arc::new(Policy {
+            grants: Arc::new(grants),
+            ..Policy::default()
+        })
+    }
+}
+
+/// How long an instance is used for further jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reuse {
+    /// Jobs that it runs at most.
+    pub jobs: u32,
+    /// Milliseconds that it lives at most.
+    #[serde(default = "Reuse::default_age_ms")]
+    pub age_ms: u64,
+}
+
+impl Reuse {
+    fn default_age_ms() -> u64 {
+        60_000
+    }
+}

@@ -1,0 +1,159 @@
+//! What an operator grants to the processors of a queue, and which imports that serves.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::http::HttpGrant;
+use super::redact::Secret;
+
+/// The policy of one queue's processor.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grants {
+    /// Queues in which it may add, look at and remove jobs: names, `prefix:name` for one of another prefix,
+    /// `*` for all of the host's prefix.
+    pub queues: Vec<String>,
+    /// Environment variables that it sees.
+    pub env: BTreeMap<String, String>,
+    /// Environment variables that it sees and that nobody else does. Filled in by the config, which says
+    /// where they are.
+    #[serde(skip)]
+    pub secrets: BTreeMap<String, Secret>,
+    /// Directories of the host.
+    pub dirs: Vec<DirGrant>,
+    /// Values that it gets from `wasi:config`.
+    pub config: BTreeMap<String, String>,
+    /// Requests to other servers, through `wasi:http`.
+    pub http: Option<HttpGrant>,
+    /// Interfaces that are linked and refuse every call: for toolchains that import more than they use.
+    pub stub: Vec<Stub>,
+}
+
+/// A directory of the host in which a processor may work.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirGrant {
+    /// Where it is on the host.
+    pub host: PathBuf,
+    /// Where the processor sees it.
+    pub guest: String,
+    /// True where it may write there.
+    #[serde(default)]
+    pub writable: bool,
+}
+
+/// An interface that a component may import without being able to use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stub {
+    /// Outbound requests.
+    #[serde(rename = "wasi:http")]
+    Http,
+    /// Sockets, which no grant serves.
+    #[serde(rename = "wasi:sockets")]
+    Sockets,
+    /// Config values.
+    #[serde(rename = "wasi:config")]
+    Config,
+}
+
+impl Grants {
+    /// Refuses a component that imports what only a grant can serve, and names the grant.
+    pub fn check_imports(&self, imports: &[String]) -> Result<(), String> {
+        let has = |stub| self.stub.contains(&stub);
+        for import in imports {
+            let package = import.split('/').next().unwrap_or_default();
+            let (served, hint) = match package {
+                "wasi:http" => (
+                    self.http.is_some() || has(Stub::Http),
+                    "http = { hosts = [\"api.example.com\"] }",
+                ),
+                "wasi:config" => (
+                    !self.config.is_empty() || has(Stub::Config),
+                    "config = { key = \"value\" }",
+                ),
+                "wasi:sockets" => (has(Stub::Sockets), "stub = [\"wasi:sockets\"]"),
+                _ => continue,
+            };
+            if !served {
+                let what = match package {
+                    "wasi:sockets" => "which no grant serves; to link it without any use of it",
+                    _ => "which needs a grant",
+                };
+                return Err(format!(
+                    "component imports `{import}`, {what}\nhint: add `{hint}` to `[queues.NAME.grants]`"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is granted, for people. Names only: no secret, no value.
+    pub fn describe(&self) -> Vec<String> {
+        let names = |map: &BTreeMap<String, String>| map.keys().cloned().collect::<Vec<_>>();
+        let dir = |dir: &DirGrant| {
+            let access = if dir.writable {
+                "writable"
+            } else {
+                "read-only"
+            };
+            format!("{} ({access})", dir.guest)
+        };
+        let kinds = [
+            ("queues", self.queues.clone()),
+            ("env", names(&self.env)),
+            ("secrets", self.secrets.keys().cloned().collect()),
+            ("dirs", self.dirs.iter().map(dir).collect()),
+            ("config", names(&self.config)),
+            (
+                "http",
+                self.http
+                    .as_ref()
+                    .map(|http| http.hosts.clone())
+                    .unwrap_or_default(),
+            ),
+        ];
+        let granted = kinds.into_iter().filter(|(_, names)| !names.is_empty());
+        granted
+            .map(|(kind, names)| format!("{kind}: {}", names.join(", ")))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_that_need_a_grant_are_refused_with_it() {
+        let import = |name: &str| vec!["wasi:io/poll@0.2.6".to_owned(), name.to_owned()];
+        for (name, hint) in [
+            ("wasi:http/outgoing-handler@0.2.4", "http = { hosts ="),
+            ("wasi:config/store@0.2.0-rc.1", "config = {"),
+            ("wasi:sockets/tcp@0.2.6", "stub = [\"wasi:sockets\"]"),
+        ] {
+            let error = Grants::default().check_imports(&import(name)).unwrap_err();
+            assert!(error.contains(name) && error.contains(hint), "{error}");
+        }
+        let granted: Grants =
+            toml::from_str("http = { hosts = [\"a.example\"] }\nstub = [\"wasi:sockets\"]")
+                .unwrap();
+        for name in ["wasi:http/types@0.2.4", "wasi:sockets/tcp@0.2.6"] {
+            assert!(granted.check_imports(&import(name)).is_ok());
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let secret = Secret::new("hunter22".into()).unwrap();
+        let grants = Grants {
+            secrets: [("TOKEN".to_owned(), secret)].into(),
+            ..Grants::default()
+        };
+        assert!(!format!("{grants:?}").contains("hunter22"));
+        assert_eq!(grants.describe(), ["secrets: TOKEN"]);
+        assert_eq!(grants.redact("is hunter22!"), "is ***!");
+        assert!(Secret::new("abc".into()).is_err());
+    }
+}

@@ -1,0 +1,318 @@
+//! A running job over its queue in Redis: what the sandbox's guests change, carried out by `toril-queue`.
+//!
+//! The worker makes one for each attempt. It asks nothing whether the guest may: the sandbox's policy did.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable as _};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use crate::listeners::Listeners;
+use toril_queue::{
+    ErrorCode, FlowOptions, Job, Moved, Queue, QueueError, QueueName, Settlement, SettlementKind,
+    now_ms,
+};
+use toril_sandbox::backend::{
+    CallResult, DependenciesQuery, DependencyKinds, FlowNode, FlowQuery, JobBackend, JobError,
+    JobView, NewJob, Page,
+};
+use toril_sandbox::names::{JobRef, QueueRef};
+use toril_sandbox::policy::QueueAccess;
+
+/// One attempt of a job of a queue in Redis.
+pub struct RedisBackend {
+    queue: Queue,
+    queue_name: Arc<str>,
+    job: Arc<Job>,
+    listeners: Listeners,
+    /// The guest moved the job: it has no lock of ours any more.
+    moved: bool,
+    /// Set while a move is under way, and for good once it was carried out.
+    moving: Arc<AtomicBool>,
+}
+
+impl RedisBackend {
+    /// An attempt of this job, whose lock is held.
+    pub fn new(queue: Queue, job: Arc<Job>, listeners: Listeners) -> Self {
+        RedisBackend {
+            queue_name: queue.keys().names().0,
+            queue,
+            job,
+            listeners,
+            moved: false,
+            moving: Arc::default(),
+        }
+    }
+
+    /// Sets this before each move of the job: its lock goes with the move.
+    pub fn noting_moves(mut self, moving: Arc<AtomicBool>) -> Self {
+        self.moving = moving;
+        self
+    }
+
+    /// The token to write with: none once the job was moved and the lock is gone.
+    fn token(&self) -> Option<&str> {
+        (!self.moved).then_some(&*self.job.token)
+    }
+
+    fn other(&self, queue: &QueueRef) -> CallResult<Queue> {
+        let name = QueueName::new(queue.name()).map_err(job_error)?;
+        let redis = self.queue.redis().clone();
+        Ok(Queue::new(redis, queue.prefix(), &name))
+    }
+
+    async fn move_job(&mut self, kind: SettlementKind) -> CallResult<bool> {
+        let settlement = Settlement::new(&self.job, kind);
+        self.moving.store(true, Ordering::Release);
+        let moved = settle_until_answered(&self.queue, settlement).await;
+        self.moved |= matches!(moved, Ok(Moved::Yes));
+        self.moving.store(self.moved, Ordering::Release);
+        Ok(moved? == Moved::Yes)
+    }
+}
+
+#[async_trait]
+impl JobBackend for RedisBackend {
+    fn job(&self) -> JobView<'_> {
+        let job = &*self.job;
+        JobView {
+            id: &job.id,
+            name: &job.name,
+            queue: &self.queue_name,
+            prefix: self.queue.keys().prefix(),
+            data: &job.data,
+            opts: &job.opts_json,
+            progress: &job.progress,
+            attempts_made: job.attempts_made,
+            attempts_started: job.attempts_started,
+            stalled_counter: job.stalled_counter,
+            timestamp: job.timestamp,
+            delay_ms: job.delay_ms,
+            priority: job.priority,
+            parent_key: job.parent_key.as_deref(),
+            parent: job.parent.as_deref(),
+            scheduler: job.scheduler.as_deref(),
+        }
+    }
+
+    async fn update_data(&mut self, data: &str) -> CallResult<()> {
+        let (id, token) = (&self.job.id, self.token());
+        until_answered(|| self.queue.update_data(id, token, data)).await
+    }
+
+    async fn update_progress(&mut self, progress: &str) -> CallResult<()> {
+        let (id, token) = (&self.job.id, self.token());
+        until_answered(|| self.queue.update_progress(id, token, progress)).await?;
+        self.listeners.progress(&self.job, progress);
+        Ok(())
+    }
+
+    async fn log(&mut self, line: &str) -> CallResult<u64> {
+        let keep = self.job.options.keep_logs.map(|keep| keep as u64);
+        let keep = keep.filter(|keep| *keep > 0);
+        until_answered(|| self.queue.add_log(&self.job.id, line, keep)).await
+    }
+
+    async fn move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
+        let delay_ms = timestamp_ms.saturating_sub(now_ms());
+        let kind = SettlementKind::Delayed {
+            delay_ms,
+            attempt: None,
+        };
+        self.move_job(kind).await.map(drop)
+    }
+
+    async fn move_to_waiting_children(&mut self, child: Option<&str>) -> CallResult<bool> {
+        let child = child.map(str::to_owned);
+        self.move_job(SettlementKind::WaitingChildren { child })
+            .await
+    }
+
+    async fn move_to_wait(&mut self) -> CallResult<()> {
+        self.move_job(SettlementKind::Wait).await.map(drop)
+    }
+
+    async fn children_values(&mut self) -> CallResult<Vec<(String, String)>> {
+        let values = until_answered(|| self.queue.children_values(&self.job.id)).await?;
+        Ok(values.into_iter().collect())
+    }
+
+    async fn failed_children_values(&mut self) -> CallResult<Vec<(String, String)>> {
+        let values = until_answered(|| self.queue.ignored_children_failures(&self.job.id)).await?;
+        Ok(values.into_iter().collect())
+    }
+
+    async fn dependencies(&mut self, query: &DependenciesQuery) -> CallResult<String> {
+        let page = |page: Option<Page>| {
+            page.map(|Page { cursor, count }| toril_queue::Page { cursor, count })
+        };
+        let query = toril_queue::DependenciesQuery {
+            processed: page(query.processed),
+            unprocessed: page(query.unprocessed),
+            ignored: page(query.ignored),
+            failed: page(query.failed),
+        };
+        let found = until_answered(|| self.queue.dependencies(&self.job.id, &query)).await?;
+        to_json(&found)
+    }
+
+    async fn dependencies_count(&mut self, kinds: DependencyKinds) -> CallResult<String> {
+        let kinds = toril_queue::DependencyKinds {
+            processed: kinds.processed,
+            unprocessed: kinds.unprocessed,
+            ignored: kinds.ignored,
+            failed: kinds.failed,
+        };
+        let counts = until_answered(|| self.queue.dependency_counts(&self.job.id, kinds)).await?;
+        to_json(&counts)
+    }
+
+    async fn remove_unprocessed_children(&mut self, _: &QueueAccess) -> CallResult<u64> {
+        until_answered(|| self.queue.remove_unprocessed_children(&self.job.id)).await
+    }
+
+    async fn remove_child_dependency(&mut self) -> CallResult<bool> {
+        until_answered(|| self.queue.remove_child_dependency(&self.job.id)).await
+    }
+
+    async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {
+        let queue = self.other(queue)?;
+        let jobs: Vec<_> = jobs
+            .into_iter()
+            .map(|job| {
+                let options = options_of(job.options, job.parent);
+                toril_queue::NewJob::new(&job.name, &job.data, options)
+            })
+            .collect::<Result<_, _>>()
+            .map_err(job_error)?;
+        until_answered(|| queue.add_bulk(&jobs)).await
+    }
+
+    async fn add_flows(&mut self, flows: Vec<FlowNode>) -> CallResult<String> {
+        let nodes = flows.into_iter().map(flow_node).collect::<Result<_, _>>()?;
+        // Planned once: a repeated call adds jobs of the same ids, which are there already.
+        let plan = self.queue.flows().plan(nodes, &FlowOptions::default());
+        let plan = plan.map_err(job_error)?;
+        let trees = until_answered(|| plan.add()).await?;
+        to_json(&trees)
+    }
+
+    async fn get_flow(
+        &mut self,
+        job: &JobRef,
+        query: FlowQuery,
+        _: &QueueAccess,
+    ) -> CallResult<String> {
+        let queue = self.other(&job.queue)?;
+        let query = toril_queue::FlowQuery {
+            depth: query.depth,
+            max_children: query.max_children,
+        };
+        let flows = queue.flows();
+        let name = queue.keys().queue_name();
+        let tree = until_answered(|| flows.get(name, &job.id, query)).await?;
+        to_json(&tree)
+    }
+
+    async fn state(&mut self, job: &JobRef) -> CallResult<String> {
+        let queue = self.other(&job.queue)?;
+        let state = until_answered(|| queue.state(&job.id)).await?;
+        Ok(state.to_string())
+    }
+
+    async fn remove(
+        &mut self,
+        job: &JobRef,
+        with_children: bool,
+        _: &QueueAccess,
+    ) -> CallResult<()> {
+        let queue = self.other(&job.queue)?;
+        until_answered(|| queue.remove(&job.id, with_children)).await
+    }
+}
+
+/// BullMQ's options, `parent` in its place.
+fn options_of(mut options: Map<String, Value>, parent: Option<JobRef>) -> Map<String, Value> {
+    if let Some(JobRef { queue, id }) = parent {
+        let parent = json!({ "id": id, "queue": queue.to_string() });
+        options.insert("parent".into(), parent);
+    }
+    options
+}
+
+fn flow_node(node: FlowNode) -> CallResult<toril_queue::FlowNode> {
+    let FlowNode {
+        queue,
+        job,
+        children,
+    } = node;
+    let invalid = |error: serde_json::Error| JobError::Invalid(error.to_string());
+    let children = children.into_iter().map(flow_node);
+    Ok(toril_queue::FlowNode {
+        name: job.name,
+        queue_name: queue.name().to_owned(),
+        data: Some(RawValue::from_string(job.data).map_err(invalid)?),
+        prefix: Some(queue.prefix().to_owned()),
+        opts: Some(options_of(job.options, job.parent)),
+        children: Some(children.collect::<Result<_, _>>()?),
+    })
+}
+
+fn to_json(value: &impl serde::Serialize) -> CallResult<String> {
+    serde_json::to_string(value).map_err(|error| JobError::Unavailable(error.to_string()))
+}
+
+/// Repeats a call while Redis is away. The job's deadline ends it.
+async fn until_answered<T, F: Future<Output = Result<T, QueueError>>>(
+    call: impl FnMut() -> F,
+) -> CallResult<T> {
+    retried(call).await.map_err(job_error)
+}
+
+async fn retried<T, F: Future<Output = Result<T, QueueError>>>(
+    call: impl FnMut() -> F,
+) -> Result<T, QueueError> {
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(1))
+        .with_jitter()
+        .without_max_times();
+    call.retry(backoff).when(QueueError::is_transient).await
+}
+
+/// Settles one job. A call whose reply was lost may have done it: then the lock is gone at the next try.
+async fn settle_until_answered(queue: &Queue, settlement: Settlement) -> CallResult<Moved> {
+    let mut tries = 0;
+    let result = retried(|| {
+        tries += 1;
+        queue.settle_one(settlement.clone())
+    })
+    .await;
+    match result {
+        Err(QueueError::Job {
+            code: ErrorCode::JobLockNotExist | ErrorCode::JobNotInState,
+            ..
+        }) if tries > 1 => Ok(Moved::Yes),
+        other => other.map_err(job_error),
+    }
+}
+
+fn job_error(error: QueueError) -> JobError {
+    let message = error.to_string();
+    match error {
+        QueueError::Job { code, .. } => match code {
+            ErrorCode::JobNotExist | ErrorCode::ParentJobNotExist => JobError::NotFound(message),
+            ErrorCode::JobLockNotExist | ErrorCode::JobLockMismatch => JobError::LockLost(message),
+            ErrorCode::JobNotInState => JobError::NotInState(message),
+            ErrorCode::JobHasFailedChildren => JobError::ChildFailed(message),
+            _ => JobError::Invalid(message),
+        },
+        QueueError::Locked(_) => JobError::NotInState(message),
+        QueueError::Invalid(_) => JobError::Invalid(message),
+        QueueError::Redis(_) | QueueError::Reply(_) => JobError::Unavailable(message),
+    }
+}
