@@ -290,13 +290,13 @@ impl Schedule {
         actions: &mut Actions,
     ) {
         self.marker = MarkerWait::AtRest;
+        // Also where the wait failed: a marker may have been lost with the connection.
+        self.sent_before_marker = self.sent;
         match marker {
             Ok(Some(Marker::Delayed(due))) if due > now.epoch_ms => {
-                self.sent_before_marker = self.sent;
                 self.next_delayed_ms = Some(due);
             }
             Ok(marker) => {
-                self.sent_before_marker = self.sent;
                 self.next_delayed_ms = None;
                 self.work_may_wait = true;
                 if self.want() == 0 {

@@ -312,6 +312,13 @@ impl Model {
         assert!(held <= most, "{held} bytes are held");
         let executing = self.schedule.jobs().slots();
         assert_eq!(executing, self.running.len() + self.inline.len());
+        let marker_comes = !self.waits_for_marker || self.redis.marker;
+        let looks = !self.calls.is_empty() || !self.lost.is_empty();
+        let rests = !marker_comes && !looks && self.schedule.want() > 0;
+        assert!(
+            !rests || self.redis.wait.is_empty(),
+            "it rests beside waiting jobs"
+        );
     }
 
     fn happen(&mut self, event: Event) {
@@ -541,12 +548,14 @@ impl Model {
 
     /// Nothing goes wrong any more, and nothing is left waiting for a time-out.
     fn calm_down(&mut self) {
-        self.ask(Control {
-            paused: false,
-            ready: true,
-            concurrency: 5,
-            stage: Stage::Work,
-        });
+        if self.control.paused || !self.control.ready {
+            // Not otherwise: the worker looks for jobs whenever it is asked for something.
+            self.ask(Control {
+                paused: false,
+                ready: true,
+                ..self.control
+            });
+        }
         for _ in 0..10_000 {
             if !self.calls.is_empty() {
                 self.carry_out(0);
