@@ -94,11 +94,6 @@ impl Default for WorkerOptions {
 /// What the worker holds and what it does next. Locked for moments only.
 type State = Arc<Mutex<Schedule>>;
 
-/// The id of a job and the token of its lock.
-fn lock_of(job: &toril_queue::Job) -> (&str, &str) {
-    (&job.id, &job.token)
-}
-
 /// What a worker is asked to do. Written by its handle, read by its loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Control {

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use serde_json::json;
 use toril::queue::{
     DependenciesQuery, DependencyKinds, ErrorCode, FailedAttempt, Fetch, FlowOptions, Job,
-    JobState, KeepJobs, Moved, Page, Queue, QueueError, QueueName, Settlement, SettlementKind,
-    now_ms, parse_flow,
+    JobState, KeepJobs, LockedAttempt, Moved, Page, Queue, QueueError, QueueName, Settlement,
+    SettlementKind, now_ms, parse_flow,
 };
 
 use crate::harness::{TestRedis, add, new_job};
@@ -243,9 +243,9 @@ async fn lock_that_ran_out_is_taken_again_unless_the_job_went_on() {
         .await;
     let _: i64 = redis.command(&["LREM", "bull:ring:active", "1", "2"]).await;
     let _: String = redis.command(&["SET", "bull:ring:3:lock", "another"]).await;
-    let locks = jobs.iter().map(|job| (&*job.id, &*job.token));
-    let lost = queue.extend_locks(locks, 5_000).await.unwrap();
-    assert_eq!(lost, ["2", "3"]);
+    let locks: Vec<_> = jobs.iter().map(LockedAttempt::of).collect();
+    let lost = queue.extend_locks(&locks, 5_000).await.unwrap();
+    assert_eq!(lost, locks[1..]);
     assert_eq!(
         redis.command::<String>(&["GET", "bull:ring:1:lock"]).await,
         &*jobs[0].token

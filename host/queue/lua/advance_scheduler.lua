@@ -1,10 +1,10 @@
 -- Adds the next job of a scheduler, when the current one was picked up.
 --
--- KEYS[1]  the queue's base key
+-- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 now (ms), 2 scheduler id, 3 time of the current job (ms), 4 time of the next one (ms),
 --          5 opts (JSON text), 6 priority, 7 '1' for lifo
 -- Returns  the id of the next job, or false where the scheduler is gone or went on already
-local base, now, scheduler = KEYS[1], tonumber(ARGV[1]), ARGV[2]
+local base, now, scheduler = QUEUE, tonumber(ARGV[1]), ARGV[2]
 local current, next_ms = ARGV[3], ARGV[4]
 local schedulers = base .. ':repeat'
 local scheduler_key = schedulers .. ':' .. scheduler
@@ -13,10 +13,9 @@ local template = call('HMGET', scheduler_key, 'name', 'data')
 if not template[1] then return false end
 
 local settings = read_settings(base)
-trim_events(base, settings)
 local id = 'repeat:' .. scheduler .. ':' .. next_ms
 if call('EXISTS', base .. ':' .. id) == 1 then
-  emit(base, 'duplicated', 'jobId', id)
+  emit_trimmed(base, settings, 'duplicated', 'jobId', id)
   return false
 end
 call('ZADD', schedulers, next_ms, scheduler)

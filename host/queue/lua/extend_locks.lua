@@ -1,30 +1,40 @@
--- Renews the locks of all running jobs of one worker. A lock that ran out (Redis was away for longer than
--- it holds) is taken again while the job is still active: then nobody gave the job to another worker.
+-- Renews the locks of running attempts of one worker. A lock that ran out (Redis was unreachable for longer than
+-- it holds) is taken again while the job is active and was not started since: then no other attempt has the job.
 --
--- KEYS[1]  the queue's base key
--- ARGV     1 lock duration (ms), then job id and lock token per job
--- Returns  the ids of the jobs whose lock is no longer ours
-local base = KEYS[1]
-local lock_ms = ARGV[1]
+-- KEYS[1]  `base:meta` of the queue
+-- ARGV     1 lock duration (ms), then per attempt: job id, lock token, how often the job had started with it
+-- Returns  which attempts have no lock any more: 1 is the first one
+local base, lock_ms = QUEUE, ARGV[1]
 local keys = {}
-for i = 2, #ARGV, 2 do keys[#keys + 1] = base .. ':' .. ARGV[i] .. ':lock' end
+for i = 2, #ARGV, 3 do keys[#keys + 1] = base .. ':' .. ARGV[i] .. ':lock' end
 if #keys == 0 then return {} end
 
 local tokens = {}
 in_chunks(keys, function(...)
   for _, token in ipairs(call('MGET', ...)) do tokens[#tokens + 1] = token end
 end)
+
+local function is_newest_start(id, started)
+  local noted = redis.pcall('HGET', base .. ':' .. id, 'ats')
+  return type(noted) == 'string' and tonumber(noted) == tonumber(started)
+end
+
 local kept, lost = {}, {}
 for i, key in ipairs(keys) do
-  local id, token = ARGV[i * 2], ARGV[i * 2 + 1]
+  local at = i * 3 - 1
+  local id, token = ARGV[at], ARGV[at + 1]
   if tokens[i] == token then
     call('PEXPIRE', key, lock_ms)
     kept[#kept + 1] = id
-  elseif not tokens[i] and call('LPOS', base .. ':active', id) then
+  elseif not tokens[i] and is_newest_start(id, ARGV[at + 2]) and call('LPOS', base .. ':active', id) then
     call('SET', key, token, 'PX', lock_ms)
+    -- Of two attempts at one start, only the first one has it.
+    for other = i + 1, #keys do
+      if keys[other] == key then tokens[other] = token end
+    end
     kept[#kept + 1] = id
   else
-    lost[#lost + 1] = id
+    lost[#lost + 1] = i
   end
 end
 in_chunks(kept, function(...) call('SREM', base .. ':stalled', ...) end)

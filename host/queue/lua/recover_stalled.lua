@@ -1,9 +1,9 @@
 -- Gives back jobs whose worker died, and marks the jobs to look at next time.
 --
--- KEYS[1]  the queue's base key
+-- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 now (ms), 2 interval (ms): one check per interval, whoever makes it, 3 max stalled count
 -- Returns  the ids of the jobs that had stalled
-local base = KEYS[1]
+local base = QUEUE
 local now, interval_ms, stalled_max = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 if not call('SET', base .. ':stalled-check', now, 'PX', interval_ms, 'NX') then return {} end
@@ -22,7 +22,7 @@ local stalled = {}
 for _, id in ipairs(call('SMEMBERS', base .. ':stalled')) do
   local key = base .. ':' .. id
   if call('EXISTS', key .. ':lock') == 0 and call('LREM', base .. ':active', 1, id) == 1
-      and call('EXISTS', key) == 1 then
+      and has_job_fields(key) then
     if call('HINCRBY', key, 'stc', 1) > stalled_max and not has_scheduler(key) then
       call('HSET', key, 'defa', 'job stalled more than allowable limit')
     end

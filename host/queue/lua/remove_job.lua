@@ -1,11 +1,11 @@
 -- Removes a job, with or without its children. Nothing is removed when one of them is being worked on.
 --
--- KEYS[1]  the queue's base key
+-- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 job id, 2 '1' to remove its children, too
 -- Returns  1 removed, 0 locked, -1 no such job, -8 the next job of a scheduler
-local base, id, with_children = KEYS[1], ARGV[1], ARGV[2] == '1'
+local base, id, with_children = QUEUE, ARGV[1], ARGV[2] == '1'
 local key = base .. ':' .. id
-if call('EXISTS', key) == 0 then return -1 end
+if not is_job(base, id) then return -1 end
 local scheduler = call('HGET', key, 'rjk')
 if scheduler then
   local next_ms = call('ZSCORE', base .. ':repeat', scheduler)

@@ -1,9 +1,10 @@
 -- Removes the children of a job that are neither active nor finished.
 --
--- KEYS[1]  the queue's base key
+-- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 job id
 -- Returns  how many children were removed
-local key = KEYS[1] .. ':' .. ARGV[1]
+if not is_job(QUEUE, ARGV[1]) then return 0 end
+local key = QUEUE .. ':' .. ARGV[1]
 local removed = 0
 for _, child in ipairs(call('SMEMBERS', key .. ':dependencies')) do
   local base, id = split_job_key(child)

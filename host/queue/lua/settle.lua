@@ -1,50 +1,70 @@
--- Settles any number of jobs of one queue and takes the next ones, in one call.
+-- Settles jobs of one queue and takes the next ones, in one call.
 --
--- KEYS[1]  the queue's base key
--- ARGV     1 now (ms), 2 worker name or '', 3 lock duration (ms), 4 how many jobs to take,
---          5 lock token of the jobs taken, 6 limiter max or '', 7 limiter ms or '',
---          8 metrics data points or '', 9 the version to pin new jobs to or '', 10 how many jobs to settle,
---          11 '1' if all of them were plain (below), then their ids, then, in the same order, groups that have these in common: kind, how many they are,
---          lock token, how many fields their plain hashes had once they had started or '', and by kind:
---            completed           what to keep of completed jobs: '' for all, or `count,age (s),limit`
---            failed, exhausted   what to keep of failed jobs; exhausted: no attempt is left
---            retry               LPUSH or RPUSH
---            delayed             delay (ms)
---            wait                ''
---            waiting-children    child key or ''
---          and for each job attempts made ('' where the attempt is not spent), the value, and, for all kinds
---          but `completed`, the stacktrace.
---          A hash is plain when its job starts for the first time and it has no field of a parent, of
---          deduplication, or of a child that failed. While it has as many fields as it had then, it is plain
---          still: nothing takes fields from a job that is active and has no parent.
--- Returns  { refusals, jobs, limited for ms or 0, next delayed job's time in ms or 0 } as MessagePack: reading
---          text of Redis's protocol for each field costs a worker more than all else that it does with them
---          refusals: which of the jobs was not settled, from 1, and a code in turn. Codes:
---            1 nothing to wait for (waiting-children), -1 no such job, -2 no lock, -3 not active,
---            -4 pending children, -6 not our lock, -9 failed children. Nothing was changed for it.
---          jobs: id of each, and its hash as it was before: names and values in turn, or, an odd number, the
---          values of a new job, with those of its parent if it has one, and ''. A job whose hash is gone is left out and dropped.
+-- Terms
+--   settle       write what became of a job that is in `active`, and move it from there
+--   kind         where the job goes: `completed`, `failed`, `exhausted` (failed, and no attempt is left), `retry`
+--                (back in line), `delayed`, `wait` (back in line, first, no attempt spent), `waiting-children`
+--   plain        said of a job's hash when the job starts for the first time and the hash has no field of a parent,
+--                of deduplication or of a child that failed. It stays plain while it has as many fields as it had
+--                then, because nothing takes fields from an active job that has no parent
+--   group        neighbours among the jobs to settle that have kind, lock token, number of plain fields and option
+--                in common; these are sent once per group, as each value costs 0.2 us
+--
+-- KEYS[1]  `base:meta` of the queue
+-- ARGV
+--    1  now (ms)                             7  limiter's duration (ms), or ''
+--    2  worker name, or ''                   8  data points of metrics to keep, or ''
+--    3  lock duration (ms)                   9  version of the processor to pin new jobs to, or ''
+--    4  how many jobs to take               10  bytes after which no further job is taken
+--    5  lock token of the jobs taken        11  how many jobs to settle
+--    6  limiter's maximum, or ''            12  '1' if the hashes of all jobs to settle were plain
+--   13  and on: the ids of the jobs to settle; behind them the groups, whose jobs are in the order of the ids:
+--       kind, number of jobs, lock token, number of plain fields or '', option; then per job:
+--       attempts made ('' where no attempt is spent), value, and, except for `completed`, stacktrace
+--
+--   kind               option                                            value
+--   completed          completed jobs to keep: '' all, or count,age (s),limit   return value (JSON)
+--   failed, exhausted  failed jobs to keep, in the same form             reason
+--   retry              LPUSH or RPUSH                                    reason
+--   delayed            delay (ms)                                        reason, or ''
+--   wait               ''                                                ''
+--   waiting-children   key of the child to wait for, or ''               ''
+--
+-- Returns MessagePack, since reading Redis's own protocol field by field costs a worker more than all else that
+-- it does with a reply: { refusals, jobs, limited, due, more }
+--   refusals  which of the jobs was not settled (1 is the first), and a code, in turn; nothing was changed for it.
+--             1 nothing to wait for (waiting-children), -1 no such job, -2 no lock, -3 not active,
+--             -4 pending children, -6 another lock, -9 failed children
+--   jobs      id and hash of each job taken, in turn; the hash is as it was before the job started: names and values
+--             in turn, or, an odd number, the values of a new job's fields, with those of its parent if it has one,
+--             and ''. An id without a hash is dropped
+--   limited   for how long the queue is rate limited (ms), or 0
+--   due       when the next delayed job is due (ms since the epoch) if all other jobs were taken, or 0
+--   more      1 if no further job was taken because of their size, or 0
 --
 -- What most calls do stands here, and is written for speed: from top to bottom, since each function, and each
 -- name of ours that it uses, costs every call some 0.2 us to make; no table per job; as few commands per job
 -- as can be, each of which costs 0.3 us before it does anything. The rest is in `lib/outcomes.lua`, whose
 -- functions are made when one is first needed.
-local base = KEYS[1]
+local base = QUEUE
 -- For what is asked of a job's key first: one that is no hash is no job, and stops nobody else's.
 local try = redis.pcall
 -- As text where it goes to a command: Redis turns Lua's numbers into text at the cost of half a command.
 local now_text = ARGV[1]
 local now = tonumber(now_text)
 local worker, lock_ms, want, token = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
-local metrics_points, pin = tonumber(ARGV[8]), ARGV[9]
-local entries, all_plain = tonumber(ARGV[10]), ARGV[11] == '1'
+local metrics_points, pin, bytes_max = tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10])
+local entries, all_plain = tonumber(ARGV[11]), ARGV[12] == '1'
 -- Not answered: the call fails as a whole, with what Redis said.
 local REDIS_REFUSED = -99
+-- Bounds the time of a call that finds nothing but ids without hashes.
+local ROUNDS_MAX = 1000
 
 local prefix = base .. ':'
 local active, events = prefix .. 'active', prefix .. 'events'
 local settings = read_settings(base)
-trim_events(base, settings)
+-- First of all writes when something is settled, so that it is settled where Redis has no memory left.
+if entries > 0 then trim_events(base, settings) end
 
 -- Scores and ids in turn of the jobs that go to `completed`, and how many jobs ended in which way.
 local completed = {}
@@ -63,7 +83,7 @@ local refusals, problem = {}, nil
 if entries > 0 then
   local ids, keys, locks, children, wanted = {}, {}, {}, {}, {}
   for i = 1, entries do
-    local id = ARGV[11 + i]
+    local id = ARGV[12 + i]
     local key = prefix .. id
     ids[i], keys[i], locks[i] = id, key, key .. ':lock'
     children[#children + 1] = key .. ':dependencies'
@@ -98,7 +118,7 @@ if entries > 0 then
     if size > 0 then call('RPUSH', active, unpack(back)) end
   end
 
-  local entry, at = 0, 12 + entries
+  local entry, at = 0, 13 + entries
   while ARGV[at] do
     local kind, group_token, plain_fields, option = ARGV[at], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4]
     local completes = kind == 'completed'
@@ -106,6 +126,7 @@ if entries > 0 then
     local size = completes and 2 or 3
     local first = at + 5
     at = first + ARGV[at + 1] * size
+    if made_outcomes then made_outcomes.use_rule(kind, option) end
     for place = first, at - size, size do
       entry = entry + 1
       local id, key, code = ids[entry], keys[entry], 0
@@ -157,8 +178,11 @@ if entries > 0 then
     call('DEL', unpack(locks))
     call('SREM', prefix .. 'stalled', unpack(ids))
   end
-  if #completed > 0 then call('ZADD', prefix .. 'completed', unpack(completed)) end
-  if made_outcomes then made_outcomes.conclude() end
+  if made_outcomes then
+    made_outcomes.conclude()
+  elseif #completed > 0 then
+    call('ZADD', prefix .. 'completed', unpack(completed))
+  end
   if metrics_points then outcomes().collect_metrics(metrics_points) end
   if problem then error(problem) end
 end
@@ -187,24 +211,14 @@ if want > 0 then
         used = 0
       end
     end
-    room = math.min(room, math.max(0, limiter_max - used))
+    room = math.min(room, math.max(0, math.floor(limiter_max - used)))
   end
 end
 
 -- ## Taking them
 
-local jobs, last = {}, 0
+local jobs, last, more = {}, 0, 0
 if room > 0 then
-  local ids = call('RPOP', prefix .. 'wait', room == want and ARGV[4] or room) or {}
-  local found = #ids
-  if found < room then
-    local popped = call('ZPOPMIN', prefix .. 'prioritized', room - found)
-    for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
-    if #popped == 0 then call('DEL', prefix .. 'pc') end
-    found = #ids
-  end
-  if found > 0 then call('LPUSH', active, unpack(ids)) end
-
   -- What is noted in the hash of a job that starts. The pin is last: a job that has one keeps it.
   local start_note = { 'processedOn', now_text, 'ats', false }
   if worker ~= '' then
@@ -216,65 +230,93 @@ if room > 0 then
   end
   local pinned_length = #start_note
 
-  local will_run = 0
-  for i = 1, found do
-    local id = ids[i]
-    local key = prefix .. id
-    local hash, named, deferred, started, note_length = nil, false, false, '1', pinned_length
-    -- A new job has these fields and no others, the last two if it is somebody's child: no need to read their names.
-    local size = try('HLEN', key)
-    if size == 6 then
-      hash = call('HMGET', key, 'name', 'data', 'opts', 'timestamp', 'delay', 'priority')
-      named = hash[1] and hash[2] and hash[3] and hash[4] and hash[5] and hash[6]
-      hash[7] = ''
-    elseif size == 8 then
-      hash = call('HMGET', key, 'name', 'data', 'opts', 'timestamp', 'delay', 'priority', 'parentKey', 'parent')
-      named = hash[1] and hash[2] and hash[3] and hash[4] and hash[5] and hash[6] and hash[7] and hash[8]
-      hash[9] = ''
+  local will_run, bytes, missing, rounds = 0, 0, room, 0
+  repeat
+    local ids = call('RPOP', prefix .. 'wait', missing == want and ARGV[4] or missing) or {}
+    local waiting, prioritized = #ids, nil
+    local found = waiting
+    if found < missing then
+      prioritized = call('ZPOPMIN', prefix .. 'prioritized', missing - found)
+      for i = 1, #prioritized, 2 do ids[#ids + 1] = prioritized[i] end
+      if #prioritized == 0 then call('DEL', prefix .. 'pc') end
+      found = #ids
     end
-    if not named then
-      hash = try('HGETALL', key)
-      for k = 1, #hash, 2 do
-        local name = hash[k]
-        if name == 'name' then
-          named = true
-        elseif name == 'ats' then
-          started = string.format('%d', (tonumber(hash[k + 1]) or 0) + 1)
-        elseif name == 'defa' then
-          deferred = true
-        elseif name == 'torilVersion' then
-          note_length = unpinned_length
+    if found > 0 then call('LPUSH', active, unpack(ids)) end
+
+    local dropped = 0
+    for i = 1, found do
+      local id = ids[i]
+      local key = prefix .. id
+      local hash, named, deferred, started, note_length = nil, false, false, '1', pinned_length
+      -- A new job has these fields and no others, the last two if it is somebody's child: no need to read their names.
+      local size = try('HLEN', key)
+      if size == 6 then
+        hash = call('HMGET', key, 'name', 'data', 'opts', 'timestamp', 'delay', 'priority')
+        named = hash[1] and hash[2] and hash[3] and hash[4] and hash[5] and hash[6]
+        if named then bytes = bytes + #hash[2] + #hash[3] end
+        hash[7] = ''
+      elseif size == 8 then
+        hash = call('HMGET', key, 'name', 'data', 'opts', 'timestamp', 'delay', 'priority', 'parentKey', 'parent')
+        named = hash[1] and hash[2] and hash[3] and hash[4] and hash[5] and hash[6] and hash[7] and hash[8]
+        if named then bytes = bytes + #hash[2] + #hash[3] end
+        hash[9] = ''
+      end
+      if not named then
+        hash = try('HGETALL', key)
+        for k = 1, #hash, 2 do
+          local name = hash[k]
+          bytes = bytes + #hash[k + 1]
+          if name == 'name' then
+            named = true
+          elseif name == 'ats' then
+            started = string.format('%d', math.min(tonumber(hash[k + 1]) or 0, SAFE_INTEGER_MAX) + 1)
+          elseif name == 'defa' then
+            deferred = true
+          elseif name == 'torilVersion' then
+            note_length = unpinned_length
+          end
         end
       end
-    end
-    if named then
-      call('PSETEX', key .. ':lock', lock_ms, token)
-      if note_length == 4 then
-        call('HSET', key, 'processedOn', now_text, 'ats', started)
+      if named then
+        call('PSETEX', key .. ':lock', lock_ms, token)
+        if note_length == 4 then
+          call('HSET', key, 'processedOn', now_text, 'ats', started)
+        else
+          start_note[4] = started
+          call('HSET', key, unpack(start_note, 1, note_length))
+        end
+        call('XADD', events, '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
+        jobs[last + 1], jobs[last + 2] = id, hash
+        last = last + 2
+        -- A job that fails without being run does not count.
+        if not deferred then will_run = will_run + 1 end
       else
-        start_note[4] = started
-        call('HSET', key, unpack(start_note, 1, note_length))
+        -- Nor are the markers jobs that BullMQ before 5 kept in this list.
+        call('LREM', active, -1, id)
+        dropped = dropped + 1
       end
-      call('XADD', events, '*', 'event', 'active', 'jobId', id, 'prev', 'waiting')
-      jobs[last + 1], jobs[last + 2] = id, hash
-      last = last + 2
-      -- A job that fails without being run does not count.
-      if not deferred then will_run = will_run + 1 end
-    else
-      -- Nor are the markers jobs that BullMQ before 5 kept in this list.
-      call('LREM', active, 1, id)
+      if bytes > bytes_max and last > 0 and (i < found or found == missing) then
+        more = 1
+        if i < found then outcomes().put_back(ids, waiting, prioritized, i + 1) end
+        break
+      end
     end
-  end
+    -- As many others are taken for ids without a hash, if there may be others.
+    local exhausted = found < missing
+    missing, rounds = dropped, rounds + 1
+    if missing > 0 and rounds == ROUNDS_MAX then more = 1 end
+  until missing == 0 or exhausted or more == 1
 
   if limiter_max and will_run > 0 then
-    local duration = math.floor(tonumber(ARGV[7]) or settings.limiter_ms or 0)
+    local duration = math.min(math.floor(tonumber(ARGV[7]) or settings.limiter_ms or 0), SAFE_INTEGER_MAX)
     if call('INCRBY', limiter, will_run) == will_run and duration > 0 then call('PEXPIRE', limiter, duration) end
   end
+  local full = last == 2 * room or more == 1
   -- More is waiting: let the next idle worker know.
-  if last > 0 and found == room and call('EXISTS', prefix .. 'wait', prefix .. 'prioritized') > 0 then
+  if full and call('EXISTS', prefix .. 'wait', prefix .. 'prioritized') > 0 then
     call('ZADD', prefix .. 'marker', '0', '0')
   end
-  if found == room then due = nil end
+  if full then due = nil end
 else
   due = nil
 end
@@ -282,8 +324,8 @@ end
 -- ## Whether that was all
 
 local looked_for_jobs = room > 0 or want == 0
-if looked_for_jobs and last == 0 and not due and finished.completed + finished.failed > 0
+if looked_for_jobs and last == 0 and more == 0 and not due and finished.completed + finished.failed > 0
   and call('EXISTS', prefix .. 'wait', active, prefix .. 'prioritized') == 0 then
   emit(base, 'drained')
 end
-return cmsgpack.pack({ refusals, jobs, limited, due and math.floor(due) or 0 })
+return cmsgpack.pack({ refusals, jobs, limited, due and math.min(math.floor(due), SAFE_INTEGER_MAX) or 0, more })

@@ -5,6 +5,7 @@ use crate::new_job::NewJob;
 use crate::queue::Queue;
 use crate::redis::connection::Redis;
 use crate::redis::script::script;
+use crate::request::Request;
 
 impl Queue {
     /// Adds a job and returns its id: the one of the job that is there already, if one is.
@@ -17,13 +18,22 @@ impl Queue {
 
     /// Adds jobs, all or none, and returns their ids.
     pub async fn add_bulk(&self, jobs: &[NewJob]) -> Result<Vec<String>, QueueError> {
+        self.add_bulk_once(jobs, &Request::untracked()).await
+    }
+
+    /// Adds jobs, all or none, and once however often the same request is sent.
+    pub async fn add_bulk_once(
+        &self,
+        jobs: &[NewJob],
+        request: &Request,
+    ) -> Result<Vec<String>, QueueError> {
         let base = self.keys.base();
         let queued = jobs.iter().map(|job| QueuedJob {
             base,
             job,
             waits_for_children: false,
         });
-        add_jobs(&self.redis, queued).await
+        add_jobs(&self.redis, queued, request).await
     }
 }
 
@@ -39,12 +49,25 @@ pub(super) struct QueuedJob<'a> {
 pub(super) async fn add_jobs<'a>(
     redis: &Redis,
     jobs: impl Iterator<Item = QueuedJob<'a>> + Clone,
+    request: &Request,
 ) -> Result<Vec<String>, QueueError> {
     let Some(first) = jobs.clone().next() else {
         return Ok(Vec::new());
     };
-    let script = script!("add", "line", "parent", "remove", "store", "deduplication");
-    let mut call = script.call(first.base);
+    let script = script!(
+        "add",
+        "chunks",
+        "events",
+        "ids",
+        "request",
+        "line",
+        "parent",
+        "remove",
+        "store",
+        "deduplication"
+    );
+    let mut call = script.call(&format!("{}:meta", first.base));
+    request.push(&mut call)?;
     for QueuedJob {
         base,
         job,

@@ -10,8 +10,16 @@ impl Queue {
     /// Removes a job and, unless told otherwise, its children. When one of them is being worked on,
     /// nothing is removed.
     pub async fn remove(&self, id: &str, with_children: bool) -> Result<(), QueueError> {
-        let script = script!("remove_job", "line", "parent", "remove");
-        let mut call = script.call(self.keys.base());
+        let script = script!(
+            "remove_job",
+            "chunks",
+            "events",
+            "ids",
+            "line",
+            "parent",
+            "remove"
+        );
+        let mut call = script.call(self.keys.meta());
         call.arg(id).arg(u8::from(with_children));
         match self.redis.run(script, &call).await? {
             1 => Ok(()),
@@ -22,8 +30,16 @@ impl Queue {
 
     /// Removes the children of a job that are neither active nor finished; returns how many.
     pub async fn remove_unprocessed_children(&self, id: &str) -> Result<u64, QueueError> {
-        let script = script!("remove_unprocessed_children", "line", "parent", "remove");
-        let mut call = script.call(self.keys.base());
+        let script = script!(
+            "remove_unprocessed_children",
+            "chunks",
+            "events",
+            "ids",
+            "line",
+            "parent",
+            "remove"
+        );
+        let mut call = script.call(self.keys.meta());
         call.arg(id);
         self.redis.run(script, &call).await
     }
@@ -32,8 +48,16 @@ impl Queue {
     /// error, as in BullMQ.
     pub async fn remove_child_dependency(&self, id: &str) -> Result<bool, QueueError> {
         const COMMAND: &str = "removeChildDependency";
-        let script = script!("remove_child_dependency", "line", "parent", "remove");
-        let mut call = script.call(self.keys.base());
+        let script = script!(
+            "remove_child_dependency",
+            "chunks",
+            "events",
+            "ids",
+            "line",
+            "parent",
+            "remove"
+        );
+        let mut call = script.call(self.keys.meta());
         call.arg(id);
         match self.redis.run(script, &call).await? {
             Value::Int(0) => Ok(true),
@@ -55,8 +79,8 @@ impl Queue {
             let opts: serde_json::Value = serde_json::from_str(record.get("opts")?).ok()?;
             opts.get("lifo")?.as_bool()
         });
-        let script = script!("retry_job", "line");
-        let mut call = script.call(self.keys.base());
+        let script = script!("retry_job", "events", "ids", "line");
+        let mut call = script.call(self.keys.meta());
         call.arg(id).arg(state).arg(u8::from(lifo.unwrap_or(false)));
         self.in_state(
             self.redis.run(script, &call).await?,
@@ -68,8 +92,8 @@ impl Queue {
 
     /// Makes a delayed job wait no longer.
     pub async fn promote(&self, id: &str) -> Result<(), QueueError> {
-        let script = script!("promote_job", "line");
-        let mut call = script.call(self.keys.base());
+        let script = script!("promote_job", "events", "ids", "line");
+        let mut call = script.call(self.keys.meta());
         call.arg(id);
         let code = self.redis.run(script, &call).await?;
         self.in_state(code, id, "delayed", "promote")

@@ -103,6 +103,9 @@ impl Queue {
     }
 
     async fn child_map(&self, id: &str, kind: &str) -> Result<Pairs, QueueError> {
+        if self.is_foreign(id).await? {
+            return Ok(Pairs::new());
+        }
         let mut command = redis::cmd("HGETALL");
         Ok(command
             .arg(self.child_key(id, kind))
@@ -126,6 +129,9 @@ impl Queue {
             ignored,
             failed,
         } = *query;
+        if self.is_foreign(id).await? {
+            return Ok(Dependencies::default());
+        }
         if processed.is_none() && unprocessed.is_none() && ignored.is_none() && failed.is_none() {
             return self.all_dependencies(id).await;
         }
@@ -214,6 +220,9 @@ impl Queue {
         .into_iter()
         .filter(|(asked, ..)| all || *asked)
         .collect();
+        if self.is_foreign(id).await? {
+            return Ok(wanted.into_iter().map(|(_, name, ..)| (name, 0)).collect());
+        }
         let mut pipeline = redis::pipe();
         for (_, _, command, kind) in &wanted {
             pipeline.cmd(command).arg(self.child_key(id, kind));

@@ -27,6 +27,8 @@ pub enum ErrorCode {
     JobHasFailedChildren,
     /// -10, ours: the job would become its own ancestor.
     ParentsInACircle,
+    /// -11, ours: the id is the name of something else in the queue, or of a key of another queue.
+    IdTaken,
     /// A number that no script of ours answers.
     Unknown(i64),
 }
@@ -44,6 +46,7 @@ impl ErrorCode {
             -8 => ErrorCode::JobBelongsToJobScheduler,
             -9 => ErrorCode::JobHasFailedChildren,
             -10 => ErrorCode::ParentsInACircle,
+            -11 => ErrorCode::IdTaken,
             other => ErrorCode::Unknown(other),
         }
     }
@@ -182,6 +185,9 @@ fn describe(code: ErrorCode, subject: &str, command: &str) -> String {
         }
         ErrorCode::ParentsInACircle => {
             format!("The parent job {subject} is a descendant of its new child. {command}")
+        }
+        ErrorCode::IdTaken => {
+            format!("Job id {subject} names something that is no job of the queue. {command}")
         }
         ErrorCode::Unknown(code) => format!("Unknown code {code} error for {subject}. {command}"),
     }

@@ -14,6 +14,7 @@ use crate::error::QueueError;
 use crate::keys::QueueName;
 use crate::queue::Queue;
 use crate::redis::connection::Redis;
+use crate::request::Request;
 
 pub use self::node::{FlowJob, FlowNode, FlowOptions, FlowQueueOptions, parse_flow};
 pub use self::tree::{FlowQuery, FlowTree};
@@ -60,6 +61,7 @@ impl Flows {
     ) -> Result<FlowPlan, QueueError> {
         Ok(FlowPlan {
             redis: self.redis.clone(),
+            request: Request::new(),
             plan: Plan::new(&self.prefix, roots, options)?,
         })
     }
@@ -164,6 +166,8 @@ impl Flows {
 /// Flows that were checked and are ready to be added.
 pub struct FlowPlan {
     redis: Redis,
+    /// Of all calls that add this plan: it is added once, also if its first jobs are gone already.
+    request: Request,
     plan: Plan,
 }
 
@@ -175,7 +179,7 @@ impl FlowPlan {
             job: &planned.job,
             waits_for_children: planned.waits_for_children,
         });
-        add_jobs(&self.redis, jobs).await?;
+        add_jobs(&self.redis, jobs, &self.request).await?;
         Ok(self.plan.trees())
     }
 }

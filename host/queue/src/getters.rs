@@ -45,26 +45,46 @@ pub enum JobState {
     Unknown,
 }
 
+/// Only a job's hash has both.
+fn is_job(record: &JobRecord) -> bool {
+    ["name", "timestamp"]
+        .iter()
+        .all(|field| record.contains_key(*field))
+}
+
 impl Queue {
+    /// True for an id that could spell a key of another queue and is no job of this one.
+    pub(crate) async fn is_foreign(&self, id: &str) -> Result<bool, QueueError> {
+        Ok(id.contains(':') && self.state(id).await? == JobState::Unknown)
+    }
+
     /// Reads a job's hash; `None` where there is no such job.
     pub async fn job(&self, id: &str) -> Result<Option<JobRecord>, QueueError> {
+        if self.is_foreign(id).await? {
+            return Ok(None);
+        }
         let mut command = redis::cmd("HGETALL");
-        let fields: BTreeMap<String, Vec<u8>> = command
+        let fields = command
             .arg(self.keys.job(id))
-            .query_async(&mut self.redis.shared())
-            .await?;
+            .query_async::<BTreeMap<String, Vec<u8>>>(&mut self.redis.shared())
+            .await;
+        let fields = match fields {
+            // A key of the queue that is no hash.
+            Err(error) if error.code() == Some("WRONGTYPE") => return Ok(None),
+            fields => fields?,
+        };
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let record: JobRecord = fields
             .into_iter()
             .map(|(name, value)| (name, text(value)))
             .collect();
-        Ok(Some(record).filter(|record| record.contains_key("name")))
+        Ok(Some(record).filter(|record| is_job(record)))
     }
 
     /// Finds the state of a job.
     pub async fn state(&self, id: &str) -> Result<JobState, QueueError> {
-        let script = script!("state");
-        let mut call = script.call(self.keys.base());
+        let script = script!("state", "ids");
+        let mut call = script.call(self.keys.meta());
         call.arg(id);
         let state: String = self.redis.run(script, &call).await?;
         state.parse().map_err(|_| QueueError::Reply("state"))
@@ -72,6 +92,9 @@ impl Queue {
 
     /// Reads the newest `limit` lines of a job's log, oldest first.
     pub async fn logs(&self, id: &str, limit: usize) -> Result<Vec<String>, QueueError> {
+        if self.is_foreign(id).await? {
+            return Ok(Vec::new());
+        }
         let mut command = redis::cmd("LRANGE");
         let from = -i64::try_from(limit).unwrap_or(i64::MAX);
         command

@@ -97,9 +97,9 @@ impl Job {
             ..Job::rehearsal("", "{}")
         };
         let mut older_count = None;
-        let (mut count, mut plain) = (0, true);
+        let (mut field_count, mut plain) = (0, true);
         for (name, value) in fields {
-            count += 1;
+            field_count += 1;
             plain &= !matches!(name, b"parentKey" | b"parent" | b"deid" | b"defa" | b"ats");
             match name {
                 b"name" => job.name = text(value),
@@ -107,11 +107,11 @@ impl Job {
                 b"opts" => job.opts_json = text(value),
                 b"timestamp" => job.timestamp = number(value),
                 b"delay" => job.delay_ms = number(value),
-                b"priority" => job.priority = number(value),
+                b"priority" => job.priority = count(value),
                 b"progress" => job.progress = text(value),
-                b"atm" => job.attempts_made = number(value),
-                b"ats" => job.attempts_started = number(value),
-                b"stc" => job.stalled_counter = number(value),
+                b"atm" => job.attempts_made = count(value),
+                b"ats" => job.attempts_started = count(value),
+                b"stc" => job.stalled_counter = count(value),
                 b"parentKey" => job.parent_key = Some(text(value)),
                 b"parent" => job.parent = Some(text(value)),
                 b"rjk" => job.scheduler = Some(text(value)),
@@ -119,14 +119,14 @@ impl Job {
                 b"stacktrace" => job.stacktrace = Some(text(value)),
                 b"processedOn" => job.processed_on = number(value),
                 b"torilVersion" => job.version = Some(text(value)),
-                b"attemptsMade" => older_count = Some(number(value)),
+                b"attemptsMade" => older_count = Some(count(value)),
                 _ => {}
             }
         }
         // Jobs of BullMQ before 5 counted in `attemptsMade`.
         job.attempts_made = older_count.unwrap_or(job.attempts_made);
         job.options = JobOptions::parse(&job.opts_json);
-        job.plain_fields = plain.then_some(count);
+        job.plain_fields = plain.then_some(field_count);
         job
     }
 
@@ -140,7 +140,7 @@ impl Job {
             self.version = pin.map(str::to_owned);
             new_fields += u32::from(pin.is_some());
         }
-        self.plain_fields = self.plain_fields.map(|count| count + new_fields);
+        self.plain_fields = self.plain_fields.map(|fields| fields + new_fields);
     }
 
     /// The job as BullMQ's `job.toJSON()` shows it, as far as a worker knows it.
@@ -166,20 +166,22 @@ impl Job {
     }
 }
 
+fn count(bytes: &[u8]) -> u32 {
+    u32::try_from(number(bytes)).unwrap_or(u32::MAX)
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Reads a number the way BullMQ does: what is none counts as 0.
-fn number<T: TryFrom<u64> + Default>(bytes: &[u8]) -> T {
+/// Reads a number the way BullMQ does: what is none counts as 0, and what is too large as the largest.
+fn number(bytes: &[u8]) -> u64 {
     let parsed = std::str::from_utf8(bytes).ok().and_then(|text| {
         text.parse::<u64>()
             .ok()
-            .or_else(|| text.parse::<f64>().ok().map(|number| number as u64))
+            .or_else(|| text.parse::<f64>().ok().map(|float| float as u64))
     });
-    parsed
-        .and_then(|number| T::try_from(number).ok())
-        .unwrap_or_default()
+    parsed.unwrap_or_default()
 }
 
 #[cfg(test)]

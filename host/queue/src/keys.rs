@@ -84,6 +84,8 @@ impl From<QueueName> for String {
 #[derive(Clone, Debug)]
 pub struct QueueKeys {
     base: Arc<str>,
+    /// Names the queue in each call of a script.
+    meta: Arc<str>,
     name: QueueName,
 }
 
@@ -92,6 +94,7 @@ impl QueueKeys {
     pub fn new(prefix: &str, name: &QueueName) -> Self {
         QueueKeys {
             base: format!("{prefix}:{name}").into(),
+            meta: format!("{prefix}:{name}:meta").into(),
             name: name.clone(),
         }
     }
@@ -99,6 +102,11 @@ impl QueueKeys {
     /// `prefix:queue`, which BullMQ calls the qualified name.
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// The key by which scripts know the queue: one that BullMQ names, too, so that rights for BullMQ's keys do.
+    pub(crate) fn meta(&self) -> &str {
+        &self.meta
     }
 
     /// The prefix, `bull` unless configured.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::QueueError;
 use crate::queue::Queue;
 use crate::redis::connection::Dedicated;
+use crate::time::SAFE_INTEGER_MAX;
 
 /// What woke a worker.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,7 +87,9 @@ impl MarkerWait {
         match tokio::time::timeout(timeout + GRACE, wait).await {
             Ok(Ok(None)) => Ok(None),
             Ok(Ok(Some((_, _, score)))) if score <= 0.0 => Ok(Some(Marker::Work)),
-            Ok(Ok(Some((_, _, score)))) => Ok(Some(Marker::Delayed(score as u64))),
+            Ok(Ok(Some((_, _, score)))) => {
+                Ok(Some(Marker::Delayed((score as u64).min(SAFE_INTEGER_MAX))))
+            }
             Ok(Err(error)) => {
                 self.connection = None;
                 Err(error.into())

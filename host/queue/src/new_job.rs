@@ -16,6 +16,28 @@ const SHORT_NAMES: [(&str, &str); 6] = [
     ("keepLogs", "kl"),
     ("removeDependencyOnFailure", "rdof"),
 ];
+/// The keys that a queue has beside its jobs, `prefix:queue:NAME`.
+const QUEUE_KEYS: [&str; 17] = [
+    "active",
+    "completed",
+    "delayed",
+    "events",
+    "failed",
+    "id",
+    "limiter",
+    "marker",
+    "meta",
+    "paused",
+    "pc",
+    "prioritized",
+    "repeat",
+    "stalled",
+    "stalled-check",
+    "wait",
+    "waiting-children",
+];
+/// Those that have a name of their own behind them.
+const FAMILIES: [&str; 4] = ["de", "dn", "metrics", "toril-request"];
 const FAILURE_POLICIES: [&str; 4] = [
     "removeDependencyOnFailure",
     "failParentOnFailure",
@@ -64,6 +86,7 @@ impl NewJob {
         let id = job_id(&options)?;
         check_options(name, &options, data)?;
         let parent = parent(&options)?;
+        // `as` saturates: what no clock reaches is cut.
         let number = |name: &str| options.get(name).and_then(Value::as_f64).unwrap_or(0.0);
         let timestamp = match number("timestamp") as u64 {
             0 => now_ms(),
@@ -105,17 +128,43 @@ fn job_id(options: &Map<String, Value>) -> Result<Option<String>, QueueError> {
     let Some(id) = id.as_str().filter(|id| !id.is_empty()) else {
         return Err(invalid("`jobId` must be a text"));
     };
-    let is_integer = id
-        .parse::<i64>()
-        .is_ok_and(|number| number.to_string() == id);
-    if is_integer {
+    if id == "0" || id.starts_with("0:") {
+        return Err(invalid("JobId cannot be '0' or start with '0:'"));
+    }
+    if is_integer(id) {
         return Err(invalid("Custom Id cannot be integers"));
     }
     // Three parts are an id of a scheduler's job.
     if id.contains(':') && id.split(':').count() != 3 {
         return Err(invalid("Custom Id cannot contain :"));
     }
+    // BullMQ would write the job over the key of that name, and the queue would be broken.
+    let first = id.split(':').next().unwrap_or(id);
+    let is_taken = match id.contains(':') {
+        true => FAMILIES.contains(&first),
+        false => QUEUE_KEYS.contains(&id) || FAMILIES.contains(&id),
+    };
+    if is_taken {
+        return Err(invalid(format!(
+            "Custom Id cannot be `{id}`, which names a key of the queue"
+        )));
+    }
     Ok(Some(id.to_owned()))
+}
+
+/// True for what JavaScript's `String(parseInt(id))` leaves as it is.
+fn is_integer(id: &str) -> bool {
+    let digits = id.strip_prefix('-').unwrap_or(id);
+    let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // From 10^21 on JavaScript writes an exponent.
+    is_plain && (!digits.starts_with('0') || id == "0") && digits.len() <= 21 && is_exact(digits)
+}
+
+/// True where a number survives as a double, which is what JavaScript keeps it in.
+fn is_exact(digits: &str) -> bool {
+    digits
+        .parse::<f64>()
+        .is_ok_and(|number| format!("{number:.0}") == digits)
 }
 
 fn check_options(job: &str, options: &Map<String, Value>, data: &str) -> Result<(), QueueError> {
@@ -137,18 +186,15 @@ fn check_options(job: &str, options: &Map<String, Value>, data: &str) -> Result<
             )));
         }
     }
-    let limit = options
-        .get("sizeLimit")
-        .and_then(Value::as_u64)
-        .unwrap_or(0);
-    if limit > 0 && data.len() as u64 > limit {
+    let limit = options.get("sizeLimit").and_then(Value::as_f64);
+    if let Some(limit) = limit.filter(|limit| *limit != 0.0 && data.len() as f64 > *limit) {
         return Err(invalid(format!(
             "The size of job {job} exceeds the limit {limit} bytes"
         )));
     }
     let policies: Vec<_> = FAILURE_POLICIES
         .iter()
-        .filter(|name| options.get(**name) == Some(&Value::Bool(true)))
+        .filter(|name| options.get(**name).is_some_and(is_truthy))
         .copied()
         .collect();
     if policies.len() > 1 {
@@ -164,6 +210,11 @@ fn check_options(job: &str, options: &Map<String, Value>, data: &str) -> Result<
     if jitter.is_some_and(|jitter| !(0.0..=1.0).contains(&jitter)) {
         return Err(invalid("Jitter should be between 0 and 1"));
     }
+    if options.contains_key("debounce") {
+        return Err(invalid(
+            "Debounce option has been removed. Use deduplication option instead",
+        ));
+    }
     if options.contains_key("repeat") {
         return Err(invalid(
             "`repeat` is no option of a job, use a job scheduler",
@@ -173,6 +224,17 @@ fn check_options(job: &str, options: &Map<String, Value>, data: &str) -> Result<
         check_deduplication(deduplication, options.contains_key("parent"))?;
     }
     Ok(())
+}
+
+/// As JavaScript sees it in a condition.
+fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64().is_some_and(|number| number != 0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(_) | Value::Object(_) => true,
+    }
 }
 
 fn check_deduplication(deduplication: &Value, has_parent: bool) -> Result<(), QueueError> {
@@ -294,6 +356,35 @@ mod tests {
         assert_eq!(
             refused(json!({ "jobId": "12" })),
             "Custom Id cannot be integers"
+        );
+        for id in ["-7", "12", "100000000000000000000"] {
+            assert_eq!(
+                refused(json!({ "jobId": id })),
+                "Custom Id cannot be integers"
+            );
+        }
+        for id in ["0", "0:1:2"] {
+            assert_eq!(
+                refused(json!({ "jobId": id })),
+                "JobId cannot be '0' or start with '0:'"
+            );
+        }
+        for id in ["meta", "wait", "de", "de:a:b", "metrics:completed:data"] {
+            assert!(refused(json!({ "jobId": id })).contains("names a key of the queue"));
+        }
+        for id in [
+            "007",
+            "1e3",
+            "-0",
+            "12345678901234567890123",
+            "a:b:c",
+            "repeat:s:1",
+        ] {
+            assert!(new_job(json!({ "jobId": id })).is_ok(), "{id}");
+        }
+        assert_eq!(
+            refused(json!({ "debounce": null })),
+            "Debounce option has been removed. Use deduplication option instead"
         );
         assert_eq!(
             refused(json!({ "jobId": "a:b" })),

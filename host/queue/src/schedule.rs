@@ -50,8 +50,8 @@ impl Queue {
             return Ok(None);
         };
         schedule.write(&mut opts, scheduler, next, now);
-        let script = script!("advance_scheduler", "line", "store");
-        let mut call = script.call(self.keys.base());
+        let script = script!("advance_scheduler", "events", "line", "store");
+        let mut call = script.call(self.keys.meta());
         call.arg(now)
             .arg(scheduler)
             .arg(current)

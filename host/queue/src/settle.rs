@@ -7,11 +7,12 @@ use std::sync::Arc;
 use self::wire::{optional, push_settlements, read_jobs, read_settled};
 use crate::error::QueueError;
 use crate::job::Job;
+use crate::job_locks::LockedAttempt;
 use crate::options::KeepJobs;
 use crate::queue::Queue;
 use crate::redis::reader::Reader;
 use crate::redis::script::script;
-use crate::time::now_ms;
+use crate::time::{SAFE_INTEGER_MAX, now_ms};
 
 /// What becomes of one job.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Settlement {
     pub job_id: Arc<str>,
     /// The token of its lock.
     pub token: Arc<str>,
+    /// [`Job::attempts_started`].
+    pub attempts_started: u32,
     /// [`Job::plain_fields`].
     pub plain_fields: Option<u32>,
     /// Where it goes.
@@ -27,29 +30,44 @@ pub struct Settlement {
 }
 
 impl Settlement {
+    /// How many can be settled in one call: Lua hands a command no more values than some 8,000, and a job needs
+    /// up to three in one command.
+    pub const BATCH_MAX: usize = 2_000;
+
+    /// The lock that it is settled with, for [`Queue::extend_locks`].
+    pub fn lock(&self) -> LockedAttempt {
+        LockedAttempt {
+            job_id: Arc::clone(&self.job_id),
+            token: Arc::clone(&self.token),
+            attempts_started: self.attempts_started,
+        }
+    }
+
+    /// What it adds to a call, about: for budgets of what is sent at once.
+    pub fn bytes(&self) -> usize {
+        /// Numbers, lengths and what neighbours share.
+        const FRAME: usize = 64;
+        let failed = |attempt: &FailedAttempt| attempt.reason.len() + attempt.stacktrace.len();
+        let content = match &self.kind {
+            SettlementKind::Completed { value, .. } => value.len(),
+            SettlementKind::Failed { attempt, .. } | SettlementKind::Retry { attempt, .. } => {
+                failed(attempt)
+            }
+            SettlementKind::Delayed { attempt, .. } => attempt.as_ref().map_or(0, failed),
+            SettlementKind::Wait => 0,
+            SettlementKind::WaitingChildren { child } => child.as_ref().map_or(0, String::len),
+        };
+        FRAME + self.job_id.len() + content
+    }
+
     /// What becomes of `job`.
     pub fn new(job: &Job, kind: SettlementKind) -> Self {
         Settlement {
             job_id: Arc::clone(&job.id),
             token: Arc::clone(&job.token),
+            attempts_started: job.attempts_started,
             plain_fields: job.plain_fields,
             kind,
-        }
-    }
-}
-
-impl Settlement {
-    /// About how many bytes it adds to a call.
-    pub fn bytes(&self) -> usize {
-        match &self.kind {
-            SettlementKind::Completed { value, .. } => value.len(),
-            SettlementKind::Failed { attempt, .. }
-            | SettlementKind::Retry { attempt, .. }
-            | SettlementKind::Delayed {
-                attempt: Some(attempt),
-                ..
-            } => attempt.reason.len() + attempt.stacktrace.len(),
-            _ => 0,
         }
     }
 }
@@ -116,9 +134,9 @@ pub struct Fetch {
     pub worker: Option<String>,
     /// For how long the lock holds, in ms.
     pub lock_ms: u64,
-    /// How many jobs to take at most; 0 only settles.
+    /// How many jobs to take at most, up to [`Fetch::WANT_MAX`]; 0 only settles.
     pub want: usize,
-    /// How many bytes of jobs to take at most, the first job aside.
+    /// No further job is taken once those taken have more bytes than this. One is taken, however large it is.
     pub bytes_max: usize,
     /// The token of the locks of the jobs taken. No two calls have the same.
     pub token: Arc<str>,
@@ -128,6 +146,25 @@ pub struct Fetch {
     pub metrics_points: Option<u32>,
     /// The version of the processor to note in jobs that run for the first time.
     pub pin: Option<Arc<str>>,
+}
+
+impl Fetch {
+    /// The largest `want`: Lua hands a command no more values than some 8,000.
+    pub const WANT_MAX: usize = 7_000;
+
+    /// Takes nothing.
+    fn none() -> Self {
+        Fetch {
+            worker: None,
+            lock_ms: 0,
+            want: 0,
+            bytes_max: 0,
+            token: "".into(),
+            limiter: None,
+            metrics_points: None,
+            pin: None,
+        }
+    }
 }
 
 /// At most `max` jobs per `duration_ms`.
@@ -146,12 +183,12 @@ pub struct Settled {
     pub results: Vec<Result<Moved, QueueError>>,
     /// The jobs taken, in processing order.
     pub jobs: Vec<Job>,
-    /// There may be more to take at once.
-    pub more: bool,
     /// For how long the queue is rate limited; 0 is not at all.
     pub limited_ms: u64,
     /// When the first delayed job is due, in ms since the epoch, where nothing else was left to take.
     pub next_delayed_ms: Option<u64>,
+    /// No further job was taken because those taken had `bytes_max`: there may be more.
+    pub more: bool,
 }
 
 /// Whether a settlement moved its job.
@@ -173,19 +210,25 @@ impl Queue {
         settlements: &[Settlement],
         fetch: &Fetch,
     ) -> Result<Settled, QueueError> {
-        let script =
-            script!("settle"; "line", "parent", "remove", "store", "deduplication", "outcomes");
+        let script = script!("settle"; "chunks", "events", "ids", "line", "parent", "remove", "store", "deduplication", "outcomes");
+        check_size("settlements", settlements.len(), Settlement::BATCH_MAX)?;
+        check_size("jobs to take", fetch.want, Fetch::WANT_MAX)?;
         let now = now_ms();
-        let mut call = script.call(self.keys.base());
+        let mut call = script.call(self.keys.meta());
         call.arg(now)
             .arg(fetch.worker.as_deref().unwrap_or_default())
-            .arg(fetch.lock_ms)
+            .arg(fetch.lock_ms.clamp(1, SAFE_INTEGER_MAX))
             .arg(fetch.want)
             .arg(&*fetch.token)
             .arg(optional(fetch.limiter.map(|limiter| limiter.max)))
-            .arg(optional(fetch.limiter.map(|limiter| limiter.duration_ms)))
+            .arg(optional(
+                fetch
+                    .limiter
+                    .map(|limiter| limiter.duration_ms.min(SAFE_INTEGER_MAX)),
+            ))
             .arg(optional(fetch.metrics_points))
-            .arg(fetch.pin.as_deref().unwrap_or_default());
+            .arg(fetch.pin.as_deref().unwrap_or_default())
+            .arg(fetch.bytes_max);
         push_settlements(&mut call, settlements);
         let reply = self.redis.run_packed(script, &call).await?;
         let settled = read_settled(&reply, settlements, &fetch.token);
@@ -198,17 +241,7 @@ impl Queue {
 
     /// Settles one job at once and takes none: for a job that a processor moves itself.
     pub async fn settle_one(&self, settlement: Settlement) -> Result<Moved, QueueError> {
-        let fetch = Fetch {
-            worker: None,
-            lock_ms: 0,
-            want: 0,
-            bytes_max: 0,
-            token: "".into(),
-            limiter: None,
-            metrics_points: None,
-            pin: None,
-        };
-        let settled = self.settle_and_fetch(&[settlement], &fetch).await?;
+        let settled = self.settle_and_fetch(&[settlement], &Fetch::none()).await?;
         settled
             .results
             .into_iter()
@@ -219,9 +252,19 @@ impl Queue {
     /// Finds the jobs that a settle-and-fetch call took whose reply was lost.
     pub async fn reclaim(&self, fetch: &Fetch) -> Result<Vec<Job>, QueueError> {
         let script = script!("reclaim");
-        let mut call = script.call(self.keys.base());
-        call.arg(&*fetch.token).arg(fetch.lock_ms);
+        let mut call = script.call(self.keys.meta());
+        call.arg(&*fetch.token)
+            .arg(fetch.lock_ms.clamp(1, SAFE_INTEGER_MAX));
         let reply = self.redis.run_packed(script, &call).await?;
         read_jobs(&mut Reader(&reply), &fetch.token).ok_or(QueueError::Reply("reclaim"))
     }
+}
+
+fn check_size(what: &str, size: usize, max: usize) -> Result<(), QueueError> {
+    if size <= max {
+        return Ok(());
+    }
+    Err(QueueError::Invalid(format!(
+        "{size} {what} in one call are more than {max}"
+    )))
 }

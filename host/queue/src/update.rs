@@ -3,6 +3,8 @@
 use crate::error::QueueError;
 use crate::queue::Queue;
 use crate::redis::script::script;
+use crate::request::Request;
+use crate::time::SAFE_INTEGER_MAX;
 
 impl Queue {
     /// Replaces the data of a job. `token` is `None` once the job was moved and has no lock of ours.
@@ -41,8 +43,8 @@ impl Queue {
         value: &str,
         command: &'static str,
     ) -> Result<(), QueueError> {
-        let script = script!("update_job");
-        let mut call = script.call(self.keys.base());
+        let script = script!("update_job", "events", "ids");
+        let mut call = script.call(self.keys.meta());
         call.arg(id)
             .arg(token.unwrap_or_default())
             .arg(field)
@@ -60,25 +62,37 @@ impl Queue {
         line: &str,
         keep: Option<u64>,
     ) -> Result<u64, QueueError> {
-        let script = script!("add_log");
-        let mut call = script.call(self.keys.base());
+        self.add_log_once(id, line, keep, &Request::untracked())
+            .await
+    }
+
+    /// Appends a line to a job's log, once however often the same request is sent.
+    pub async fn add_log_once(
+        &self,
+        id: &str,
+        line: &str,
+        keep: Option<u64>,
+        request: &Request,
+    ) -> Result<u64, QueueError> {
+        let script = script!("add_log", "ids", "request");
+        let mut call = script.call(self.keys.meta());
         call.arg(id)
             .arg(line)
             .arg(keep.map(|keep| keep.to_string()).unwrap_or_default());
+        request.push(&mut call)?;
         let reply: i64 = self.redis.run(script, &call).await?;
         u64::try_from(reply).map_err(|_| QueueError::job(reply, id, "addLog"))
     }
 
     /// Limits the queue for a time, as BullMQ's `queue.rateLimit` does.
     pub async fn rate_limit(&self, duration_ms: u64) -> Result<(), QueueError> {
-        /// What BullMQ writes: more than any `max`.
-        const JS_MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
         let mut command = redis::cmd("SET");
         command
             .arg(self.keys.of("limiter"))
-            .arg(JS_MAX_SAFE_INTEGER)
+            // As BullMQ: more than any `max`.
+            .arg(SAFE_INTEGER_MAX)
             .arg("PX")
-            .arg(duration_ms.max(1));
+            .arg(duration_ms.clamp(1, SAFE_INTEGER_MAX));
         Ok(command.query_async(&mut self.redis.shared()).await?)
     }
 }

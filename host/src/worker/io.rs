@@ -14,10 +14,11 @@ use super::attempt::Attempt;
 use super::inline::TURN;
 use super::outbox::Outbox;
 use super::schedule::{Actions, Call, Input, Notice, Now, Start};
-use super::{Control, Observers, State, WorkerOptions, lock_of};
+use super::{Control, Observers, State, WorkerOptions};
 use crate::fleet::Member;
 use toril_queue::{
-    Fetch, Job, Marker, MarkerWait, Queue, QueueError, Settled, SettlementKind, now_ms,
+    Fetch, Job, LockedAttempt, Marker, MarkerWait, Queue, QueueError, Settled, SettlementKind,
+    now_ms,
 };
 use toril_sandbox::{AttemptFuture, Stop};
 
@@ -286,8 +287,12 @@ impl Io {
         let lock_ms = self.options.lock_duration_ms;
         self.recovery = Some(Box::pin(async move {
             let jobs = queue.reclaim(&lost.fetch).await?;
-            let locks = lost.settles.iter().map(|job| lock_of(job));
-            match queue.extend_locks(locks, lock_ms).await {
+            let locks: Vec<_> = lost
+                .settles
+                .iter()
+                .map(|job| LockedAttempt::of(job))
+                .collect();
+            match queue.extend_locks(&locks, lock_ms).await {
                 Err(error) if error.is_transient() => Err(error),
                 _ => Ok(jobs),
             }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{Observers, State, lock_of};
-use toril_queue::Queue;
+use super::{Observers, State};
 use toril_sandbox::Stop;
+use toril_queue::{LockedAttempt, Queue};
 
 /// How soon a call that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -24,13 +24,14 @@ pub(super) async fn renew(queue: Queue, state: State, lock_ms: u64, observers: A
         if held.is_empty() {
             continue;
         }
-        let jobs = held.iter().map(|held| &*held.job);
-        match queue.extend_locks(jobs.map(lock_of), lock_ms).await {
+        let locks: Vec<_> = held
+            .iter()
+            .map(|held| LockedAttempt::of(&held.job))
+            .collect();
+        match queue.extend_locks(&locks, lock_ms).await {
             Ok(lost) => {
-                for job in held.iter().map(|held| &held.job) {
-                    if lost.iter().any(|id| **id == *job.id) {
-                        lose(&queue, &state, &observers, &job.id, &job.token);
-                    }
+                for attempt in lost {
+                    lose(&queue, &state, &observers, &attempt.job_id, &attempt.token);
                 }
             }
             Err(error) => {

@@ -57,16 +57,16 @@ local function keep_next(base, job, id, holder, key)
   return true
 end
 
-local function emit_deduplicated(base, job, kept, refused)
-  emit(base, 'deduplicated', 'jobId', kept, 'deduplicationId', job.deduplication, 'deduplicatedJobId', refused)
+local function emit_deduplicated(base, settings, job, kept, refused)
+  emit_trimmed(base, settings, 'deduplicated', 'jobId', kept, 'deduplicationId', job.deduplication, 'deduplicatedJobId', refused)
 end
 
 -- Takes the place of a holder that is still delayed. True: it did.
-local function replace_delayed(base, job, id, holder, key)
+local function replace_delayed(base, settings, job, id, holder, key)
   if call('ZREM', base .. ':delayed', holder) == 0 then return false end
   remove_job_keys(base .. ':' .. holder)
   emit(base, 'removed', 'jobId', holder, 'prev', 'delayed')
-  emit_deduplicated(base, job, id, holder)
+  emit_deduplicated(base, settings, job, id, holder)
   call('DEL', base .. ':dn:' .. job.deduplication)
   local ttl = tonumber(job.de.ttl)
   if ttl and ttl > 0 and not job.de.extend and not job.de.keepLastIfActive then
@@ -77,15 +77,15 @@ local function replace_delayed(base, job, id, holder, key)
   return true
 end
 
-local function reschedule(base, job, holder, now)
+local function reschedule(base, settings, job, holder, now)
   if not call('ZSCORE', base .. ':delayed', holder) then return end
   call('HSET', base .. ':' .. holder, 'delay', job.delay)
-  add_delayed(base, holder, now + job.delay)
+  add_delayed(base, settings, holder, now + job.delay)
   signal_delayed(base)
 end
 
 -- Claims the deduplication id for the new job `id`. Returns the job that holds it already, if it stays.
-local function deduplicate(base, job, id, now)
+local function deduplicate(base, settings, job, id, now)
   local key = base .. ':de:' .. job.deduplication
   local holder = call('GET', key)
   if holder and is_stale(base, key, holder) then
@@ -97,14 +97,14 @@ local function deduplicate(base, job, id, now)
     return nil
   end
   if job.de.replace then
-    if replace_delayed(base, job, id, holder, key) then return nil end
-    if keep_next(base, job, id, holder, key) then emit_deduplicated(base, job, holder, id) end
+    if replace_delayed(base, settings, job, id, holder, key) then return nil end
+    if keep_next(base, job, id, holder, key) then emit_deduplicated(base, settings, job, holder, id) end
     return holder
   end
   if not keep_next(base, job, id, holder, key) and job.de.extend and (tonumber(job.de.ttl) or 0) > 0 then
     hold_deduplication(base, job.deduplication, holder, job.de)
   end
-  emit_deduplicated(base, job, holder, id)
-  if job.de.reschedule then reschedule(base, job, holder, now) end
+  emit_deduplicated(base, settings, job, holder, id)
+  if job.de.reschedule then reschedule(base, settings, job, holder, now) end
   return holder
 end

@@ -14,13 +14,13 @@ local function signal_delayed(base)
   if due then call('ZADD', base .. ':marker', due, '1') end
 end
 
-local function add_delayed(base, id, due)
+local function add_delayed(base, settings, id, due)
   local lowest, highest = due * DELAY_SLOTS, (due + 1) * DELAY_SLOTS - 1
   local last = call('ZREVRANGEBYSCORE', base .. ':delayed', highest, lowest, 'WITHSCORES', 'LIMIT', 0, 1)
   local score = lowest
   if last[2] then score = math.min(tonumber(last[2]) + 1, highest) end
   call('ZADD', base .. ':delayed', score, id)
-  emit(base, 'delayed', 'jobId', id, 'delay', due)
+  emit_trimmed(base, settings, 'delayed', 'jobId', id, 'delay', due)
 end
 
 local function add_prioritized(base, id, priority)
@@ -47,9 +47,13 @@ local function promote_due(base, settings, now)
   call('ZREM', base .. ':delayed', unpack(due))
   for _, id in ipairs(due) do
     local key = base .. ':' .. id
-    add_ready(base, id, tonumber(call('HGET', key, 'priority')) or 0, 'LPUSH')
-    emit(base, 'waiting', 'jobId', id, 'prev', 'delayed')
-    call('HSET', key, 'delay', 0)
+    local priority = redis.pcall('HGET', key, 'priority')
+    -- An id whose key is no hash is no job: it is not put in line, and stops nobody else's.
+    if type(priority) ~= 'table' then
+      add_ready(base, id, tonumber(priority) or 0, 'LPUSH')
+      emit(base, 'waiting', 'jobId', id, 'prev', 'delayed')
+      call('HSET', key, 'delay', 0)
+    end
   end
   signal(base, settings)
 end

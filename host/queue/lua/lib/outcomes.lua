@@ -1,11 +1,39 @@
 -- What becomes of jobs in all ways but the most common one, which is in `settle.lua`. `context` is what that
 -- script knows: base, settings, now, now_text, completed (scores and ids for `completed`), finished (counts).
 local base, settings, now, now_text = context.base, context.settings, context.now, context.now_text
+local finished = context.finished
 
+-- Scores and ids in turn of the jobs that were not written to `completed` and `failed` yet.
 local ended = { completed = context.completed, failed = {} }
--- The rules for `completed` and `failed` that differ, each applied once.
-local retention = { completed = {}, failed = {} }
+-- The rule of the last of them that says what to keep, and how many in a row have that rule.
+local rule_of, in_a_row = { completed = '', failed = '' }, { completed = 0, failed = 0 }
 local wrote_delayed, wrote_retry = false, false
+
+local function write_ended(target)
+  local list = ended[target]
+  if #list == 0 then return end
+  call('ZADD', base .. ':' .. target, unpack(list))
+  for i = #list, 1, -1 do list[i] = nil end
+end
+
+local function apply_rule(target)
+  local rule, jobs = rule_of[target], in_a_row[target]
+  rule_of[target], in_a_row[target] = '', 0
+  write_ended(target)
+  if jobs == 0 then return end
+  local count, age, limit = string.match(rule, '^([^,]*),([^,]*),([^,]*)$')
+  retain_finished(base, target, now, tonumber(count), tonumber(age), (tonumber(limit) or REMOVED_BY_AGE_MAX) * jobs)
+end
+
+-- A rule is applied once for all neighbours that have it, and before jobs with another one are written: so all
+-- ends as if each job was settled by itself. Jobs that are removed at once are never written.
+local function use_rule(kind, rule)
+  if string.sub(rule, 1, 2) == '0,' then return end
+  local target = kind == 'exhausted' and 'failed' or kind
+  if not rule_of[target] or rule_of[target] == rule then return end
+  if rule_of[target] ~= '' then apply_rule(target) end
+  rule_of[target] = rule
+end
 
 local function check_children(kind, key, child)
   local dependencies = key .. ':dependencies'
@@ -31,6 +59,7 @@ local function finish(entry)
       child_failed(parent_base, parent_id, policy, entry.key, entry.value, now)
     end
   end
+  use_rule(entry.kind, entry.option)
   if string.sub(entry.option, 1, 2) == '0,' then
     remove_job_keys(entry.key)
     drop_dependency(entry.key, entry.parent_key, entry.parent)
@@ -45,10 +74,10 @@ local function finish(entry)
     local list = ended[entry.kind]
     list[#list + 1] = now_text
     list[#list + 1] = entry.id
-    if entry.option ~= '' then retention[entry.kind][entry.option] = true end
+    in_a_row[entry.kind] = in_a_row[entry.kind] + (entry.option ~= '' and 1 or 0)
   end
   emit(base, entry.kind, 'jobId', entry.id, value_field, entry.value, 'prev', 'active')
-  context.finished[entry.kind] = context.finished[entry.kind] + 1
+  finished[entry.kind] = finished[entry.kind] + 1
 end
 
 -- What a failed attempt leaves in the hash of a job that will run again.
@@ -85,7 +114,7 @@ end
 function by_kind.delayed(entry)
   note_attempt(entry)
   call('HSET', entry.key, 'delay', entry.option)
-  add_delayed(base, entry.id, now + tonumber(entry.option))
+  add_delayed(base, settings, entry.id, now + tonumber(entry.option))
   wrote_delayed = true
 end
 
@@ -106,16 +135,26 @@ by_kind['waiting-children'] = function(entry)
   emit(base, 'waiting-children', 'jobId', entry.id, 'prev', 'active')
 end
 
--- What is written once for all entries, after the last one and after `completed`.
+-- What is written once for all entries, after the last one.
 local function conclude()
-  if #ended.failed > 0 then call('ZADD', base .. ':failed', unpack(ended.failed)) end
-  for kind, rules in pairs(retention) do
-    for rule in pairs(rules) do
-      local count, age, limit = string.match(rule, '^([^,]*),([^,]*),([^,]*)$')
-      retain_finished(base, kind, now, tonumber(count), tonumber(age), tonumber(limit))
-    end
-  end
+  apply_rule('completed')
+  apply_rule('failed')
   if wrote_delayed then signal_delayed(base) end
+end
+
+-- Puts back the jobs from `ids[from]` on, which were taken off the line and not looked at: each where it was.
+-- `prioritized` has ids and scores in turn of those behind the first `waiting` ones, which come from the list.
+local function put_back(ids, waiting, prioritized, from)
+  local found = #ids
+  call('LTRIM', base .. ':active', found - from + 1, -1)
+  local list, scored = {}, {}
+  for i = math.min(found, waiting), from, -1 do list[#list + 1] = ids[i] end
+  for i = math.max(from, waiting + 1), found do
+    scored[#scored + 1] = prioritized[(i - waiting) * 2]
+    scored[#scored + 1] = ids[i]
+  end
+  in_chunks(list, function(...) call('RPUSH', base .. ':wait', ...) end)
+  in_chunks(scored, function(...) call('ZADD', base .. ':prioritized', ...) end)
 end
 
 -- Jobs finished per minute, newest first, as BullMQ's `getMetrics` reads them.
@@ -137,7 +176,7 @@ local function collect_metrics_of(target, count, points_max)
 end
 
 local function collect_metrics(points_max)
-  for target, count in pairs(context.finished) do
+  for target, count in pairs(finished) do
     if count > 0 then collect_metrics_of(target, count, points_max) end
   end
 end
@@ -146,6 +185,8 @@ return {
   check_children = check_children,
   settle = function(entry) by_kind[entry.kind](entry) end,
   promote_due = function() promote_due(base, settings, now) end,
+  use_rule = use_rule,
   conclude = conclude,
+  put_back = put_back,
   collect_metrics = collect_metrics,
 }

@@ -27,7 +27,7 @@ local function release_parent(base, id, now)
   local fields = call('HMGET', key, 'priority', 'delay')
   local delay = tonumber(fields[2]) or 0
   if delay > 0 then
-    add_delayed(base, id, now + delay)
+    add_delayed(base, read_settings(base), id, now + delay)
     signal_delayed(base)
     return
   end

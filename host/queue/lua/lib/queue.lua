@@ -1,19 +1,21 @@
--- What every script knows of a queue. `base` is its key prefix without the last colon
--- (`bull:paint`); every other key of the queue is `base:NAME` or `base:JOBID`.
+-- What every script knows of a queue. Each function here costs a call of `settle.lua` some 0.2 us.
+-- `base` is a queue's key prefix without the last colon (`bull:paint`); every other key of the queue is
+-- `base:NAME` or `base:JOBID`.
+--
+-- KEYS[1] is `base:meta`, a key that BullMQ names, too: a Redis user limited to `~bull:paint:*` may use it.
 local call = redis.call
+local QUEUE = string.sub(KEYS[1], 1, -6)
 
 -- A delayed job's score is its due time in ms times this, plus a sequence number, so that jobs
 -- due in the same millisecond leave in the order in which they came.
 local DELAY_SLOTS = 4096
 local EVENTS_MAX_DEFAULT = '10000'
+-- The largest whole number that Lua, JavaScript and Rust write alike.
+local SAFE_INTEGER_MAX = 9007199254740991
 
--- Reads `meta` once and fills in the one entry that a BullMQ queue must have.
+-- Reads `meta` once.
 local function read_settings(base)
   local meta = call('HMGET', base .. ':meta', 'paused', 'concurrency', 'max', 'duration', 'opts.maxLenEvents')
-  if not meta[5] then
-    meta[5] = EVENTS_MAX_DEFAULT
-    call('HSET', base .. ':meta', 'opts.maxLenEvents', meta[5])
-  end
   return {
     paused = meta[1] ~= false,
     concurrency = tonumber(meta[2]),
@@ -23,9 +25,10 @@ local function read_settings(base)
   }
 end
 
--- Called once per script and queue, before the first `emit`: nothing emitted by this call is lost.
+-- Called before the first `emit`, so that nothing emitted by this call is lost. Redis allows it when its
+-- memory is full, and all writes of a script after the first one: so a script that must pass then starts with it.
 local function trim_events(base, settings)
-  call('XTRIM', base .. ':events', 'MAXLEN', '~', settings.events_max)
+  call('XTRIM', base .. ':events', 'MAXLEN', '~', settings.events_max or EVENTS_MAX_DEFAULT)
 end
 
 local function emit(base, event, ...)
@@ -36,19 +39,11 @@ end
 local function active_room(base, settings)
   if settings.paused then return 0 end
   if not settings.concurrency then return nil end
-  return math.max(0, settings.concurrency - call('LLEN', base .. ':active'))
+  return math.max(0, math.floor(settings.concurrency) - call('LLEN', base .. ':active'))
 end
 
 -- The time in ms at which the first delayed job is due, or nil. Not rounded: see DELAY_SLOTS.
 local function next_delayed(base)
   local first = call('ZRANGE', base .. ':delayed', '0', '0', 'WITHSCORES')
   return first[2] and tonumber(first[2]) / DELAY_SLOTS
-end
-
--- Redis hands at most about 8,000 values to one command through `unpack`.
-local UNPACK_MAX = 7000
-local function in_chunks(values, action)
-  for from = 1, #values, UNPACK_MAX do
-    action(unpack(values, from, math.min(from + UNPACK_MAX - 1, #values)))
-  end
 end

@@ -28,13 +28,16 @@ local function remove_finished(base, ids)
   end
 end
 
+-- As BullMQ: more are removed when the next job ends.
+local REMOVED_BY_AGE_MAX = 1000
+
 -- Applies `removeOnComplete` / `removeOnFail` to the finished set `target`: `age` in seconds,
--- at most `limit` jobs by age in one call, `count` newest jobs kept.
+-- at most `limit` jobs by age, `count` newest jobs kept.
 local function retain_finished(base, target, now, count, age, limit)
   local set = base .. ':' .. target
   if age then
     local oldest = now - age * 1000
-    local ids = call('ZREVRANGEBYSCORE', set, oldest, '-inf', 'LIMIT', 0, limit or 1000)
+    local ids = call('ZREVRANGEBYSCORE', set, oldest, '-inf', 'LIMIT', 0, limit)
     remove_finished(base, ids)
     in_chunks(ids, function(...) call('ZREM', set, ...) end)
   end
@@ -83,9 +86,11 @@ local function any_locked(key, with_children)
   return false
 end
 
--- Removes a job and, depth first, its children. `unprocessed_only` spares what is active or finished.
+-- Removes a job and, depth first, its children. What is no job is left alone; `unprocessed_only` spares what is
+-- active or finished.
 local function remove_tree(base, id, with_children, unprocessed_only)
-  local key = base .. ':' .. id
+  local key = (base or '') .. ':' .. (id or '')
+  if not has_job_fields(key) then return end
   if unprocessed_only and (call('EXISTS', key .. ':lock') == 1
       or call('ZSCORE', base .. ':completed', id) or call('ZSCORE', base .. ':failed', id)) then
     return

@@ -23,11 +23,11 @@ end
 
 local function enqueue_job(base, settings, id, job, now)
   if job.delay > 0 then
-    add_delayed(base, id, now + job.delay)
+    add_delayed(base, settings, id, now + job.delay)
     signal_delayed(base)
     return
   end
   add_ready(base, id, job.priority, job.lifo and 'RPUSH' or 'LPUSH')
   signal(base, settings)
-  emit(base, 'waiting', 'jobId', id)
+  emit_trimmed(base, settings, 'waiting', 'jobId', id)
 end

@@ -150,4 +150,70 @@ mod tests {
         assert_eq!(located("ERR user_script:9: gone"), None);
         assert_eq!(located("ERR user_script:"), None);
     }
+
+    /// Each `script!` of this crate names the libraries that its files call, in an order in which Lua finds them.
+    #[test]
+    fn scripts_have_the_libraries_that_they_use() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+        let mut declared = Vec::new();
+        for file in std::fs::read_dir(root.join("lua/lib")).unwrap() {
+            let library = file
+                .unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            for line in read(&format!("lua/lib/{library}.lua")).lines() {
+                if let Some(rest) = line.strip_prefix("local function ") {
+                    let name = rest.split('(').next().unwrap();
+                    declared.push((library.clone(), name.to_owned()));
+                }
+            }
+        }
+        let mut seen = 0;
+        for file in [
+            "add",
+            "admin",
+            "getters",
+            "job_locks",
+            "schedule",
+            "settle",
+            "update",
+        ] {
+            for (at, _) in read(&format!("src/{file}.rs")).match_indices("script!(") {
+                let source = read(&format!("src/{file}.rs"));
+                let call = &source[at..at + source[at..].find(')').unwrap()];
+                let mut files: Vec<&str> = call.split('"').skip(1).step_by(2).collect();
+                let operation = files.remove(0);
+                files.insert(0, "queue");
+                for (position, part) in files.iter().chain([&operation]).enumerate() {
+                    let folder = if position < files.len() { "lib/" } else { "" };
+                    let text = read(&format!("lua/{folder}{part}.lua"));
+                    for (library, name) in declared.iter().filter(|(library, _)| library != part) {
+                        let calls = text.match_indices(name.as_str()).any(|(at, _)| {
+                            let before = text[..at].chars().next_back();
+                            let after = text[at + name.len()..].chars().next();
+                            let in_word = |c: Option<char>| {
+                                c.is_some_and(|c| c.is_alphanumeric() || "_.".contains(c))
+                            };
+                            !in_word(before) && after == Some('(')
+                        });
+                        let known = files[..position.min(files.len())].contains(&library.as_str());
+                        assert!(
+                            !calls || known,
+                            "{operation}: {part}.lua calls {name} of lib/{library}.lua"
+                        );
+                    }
+                }
+                seen += 1;
+            }
+        }
+        assert_eq!(
+            seen,
+            std::fs::read_dir(root.join("lua")).unwrap().count() - 1
+        );
+    }
 }

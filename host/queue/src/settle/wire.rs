@@ -146,15 +146,17 @@ pub(super) fn read_settled(
     token: &Arc<str>,
 ) -> Option<Settled> {
     let reader = &mut Reader(reply);
-    if reader.array()? != 4 {
+    if reader.array()? != 5 {
         return None;
     }
     Some(Settled {
         results: read_results(reader, settlements)?,
         jobs: read_jobs(reader, token)?,
-        more: false,
         limited_ms: reader.int()?,
-        next_delayed_ms: Some(reader.int()?).filter(|due| *due > 0),
+        next_delayed_ms: u64::try_from(reader.int::<i64>()?)
+            .ok()
+            .filter(|due| *due > 0),
+        more: reader.int::<i64>()? != 0,
     })
 }
 

@@ -1,0 +1,24 @@
+-- Calls that are repeated because their reply was lost are carried out once. The caller names itself and
+-- numbers its calls; the script notes its last reply under the caller's name for a while. The note costs one
+-- command; looking for it costs one more, and is done only for a call that says that it is a repetition.
+
+-- Must be above the time after which a caller repeats no more; see `request.rs`.
+local NOTE_MS = 120000
+
+local function note_key(caller)
+  return QUEUE .. ':toril-request:' .. caller
+end
+
+-- The reply to this call, if it was carried out before.
+local function earlier_reply(caller, number, is_repetition)
+  if caller == '' or not is_repetition then return nil end
+  local note = call('GET', note_key(caller))
+  if not note then return nil end
+  local noted, reply = unpack(cmsgpack.unpack(note))
+  return noted == number and reply or nil
+end
+
+local function note_reply(caller, number, reply)
+  if caller ~= '' then call('SET', note_key(caller), cmsgpack.pack({ number, reply }), 'PX', NOTE_MS) end
+  return reply
+end

@@ -1,0 +1,158 @@
+//! Adding jobs and log lines.
+
+use serde_json::json;
+use toril_queue::{ErrorCode, FlowOptions, QueueError, Request, parse_flow};
+
+use crate::harness::{TestRedis, add, ids, new_job, take};
+
+#[tokio::test]
+async fn two_jobs_of_one_id_in_one_call_are_one_job() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    let twice = [
+        new_job("first", json!({ "jobId": "x" })),
+        new_job("second", json!({ "jobId": "x" })),
+    ];
+    assert_eq!(queue.add_bulk(&twice).await.unwrap(), ["x", "x"]);
+    let line: Vec<String> = redis.run("LRANGE bull:q:wait 0 -1").await;
+    assert_eq!(line, ["x"]);
+    assert_eq!(queue.job("x").await.unwrap().unwrap()["name"], "first");
+    let delayed = [
+        new_job("n", json!({ "jobId": "y", "delay": 5 })),
+        new_job("n", json!({ "jobId": "y", "priority": 3 })),
+    ];
+    queue.add_bulk(&delayed).await.unwrap();
+    let prioritized: u64 = redis.run("ZCARD bull:q:prioritized").await;
+    assert_eq!(prioritized, 0);
+}
+
+#[tokio::test]
+async fn child_that_names_two_parents_in_one_call_is_refused() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    add(&queue, &["p1", "p2"]).await;
+    let before = redis.dump().await;
+    let child = |parent: &str| {
+        new_job(
+            "n",
+            json!({ "jobId": "c", "parent": { "id": parent, "queue": "bull:q" } }),
+        )
+    };
+    let refused = queue
+        .add_bulk(&[child("p1"), child("p2")])
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            QueueError::Job {
+                code: ErrorCode::ParentJobCannotBeReplaced,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    assert_eq!(redis.dump().await, before);
+    assert_eq!(
+        queue.add_bulk(&[child("p1"), child("p1")]).await.unwrap(),
+        ["c", "c"]
+    );
+}
+
+#[tokio::test]
+async fn repeated_request_adds_once() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    let request = Request::new();
+    let jobs = [new_job("n", json!({})), new_job("n", json!({}))];
+    let first = queue.add_bulk_once(&jobs, &request).await.unwrap();
+    assert_eq!(ids(&take(&queue, 1, "t").await), [&*first[0]]);
+    assert_eq!(queue.add_bulk_once(&jobs, &request).await.unwrap(), first);
+    let waiting: u64 = redis.run("LLEN bull:q:wait").await;
+    assert_eq!(waiting, 1);
+
+    let caller: std::sync::Arc<str> = "t:1".into();
+    let third = Request::of(caller.clone(), 3);
+    assert_eq!(queue.add_log_once("1", "a", None, &third).await.unwrap(), 1);
+    assert_eq!(queue.add_log_once("1", "a", None, &third).await.unwrap(), 1);
+    assert_eq!(
+        queue
+            .add_log_once("1", "a", None, &Request::of(caller, 4))
+            .await
+            .unwrap(),
+        2
+    );
+    assert_eq!(queue.logs("1", 9).await.unwrap(), ["a", "a"]);
+    let ttl: i64 = redis.run("PTTL bull:q:toril-request:t:1").await;
+    assert!((1..=120_000).contains(&ttl));
+}
+
+#[tokio::test]
+async fn request_that_was_lost_on_its_way_is_carried_out_when_repeated() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    let request = Request::new();
+    let () = redis.run("CONFIG SET maxmemory 1").await;
+    assert!(
+        queue
+            .add_bulk_once(&[new_job("n", json!({}))], &request)
+            .await
+            .is_err()
+    );
+    let () = redis.run("CONFIG SET maxmemory 0").await;
+    assert_eq!(
+        queue
+            .add_bulk_once(&[new_job("n", json!({}))], &request)
+            .await
+            .unwrap(),
+        ["1"]
+    );
+}
+
+#[tokio::test]
+async fn repeated_plan_of_a_flow_adds_nothing_even_when_its_jobs_are_gone() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    let flow = parse_flow(r#"{"name":"n","queueName":"q"}"#).unwrap();
+    let flows = queue.flows();
+    let plan = flows.plan(vec![flow], &FlowOptions::default()).unwrap();
+    let added = plan.add().await.unwrap();
+    queue.remove(&added[0].id, true).await.unwrap();
+    assert_eq!(plan.add().await.unwrap(), added);
+    let waiting: u64 = redis.run("LLEN bull:q:wait").await;
+    assert_eq!(waiting, 0);
+}
+
+#[tokio::test]
+async fn keys_of_bullmq_are_enough() {
+    let redis = TestRedis::start().await;
+    let () = redis
+        .run("ACL SETUSER worker on >secret ~bull:q:* +@all")
+        .await;
+    let url = redis.url().replace("redis+unix://", "redis+unix://") + "?user=worker&pass=secret";
+    let connection = toril_queue::Redis::connect(&url).await.unwrap();
+    let queue = toril_queue::Queue::new(
+        connection,
+        "bull",
+        &toril_queue::QueueName::new("q").unwrap(),
+    );
+    add(&queue, &["a", "b"]).await;
+    let job = take(&queue, 1, "t").await.remove(0);
+    queue.update_progress("a", Some("t"), "1").await.unwrap();
+    queue
+        .add_log_once("a", "x", None, &Request::new())
+        .await
+        .unwrap();
+    queue
+        .extend_locks(&[toril_queue::LockedAttempt::of(&job)], 1000)
+        .await
+        .unwrap();
+    queue.recover_stalled(1000, 1).await.unwrap();
+    queue.reclaim(&crate::harness::fetch(0, "t")).await.unwrap();
+    let settlement =
+        toril_queue::Settlement::new(&job, crate::harness::completed(toril_queue::KeepJobs::ALL));
+    queue.settle_one(settlement).await.unwrap();
+    queue.remove("b", true).await.unwrap();
+    queue.retry("a", true).await.unwrap();
+    assert!(queue.promote("a").await.is_err());
+}

@@ -1,0 +1,8 @@
+//! The queue against a real Redis, in one binary.
+
+mod adding;
+mod harness;
+mod ids;
+mod locks;
+mod settling;
+mod taking;
