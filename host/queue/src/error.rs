@@ -75,6 +75,71 @@ impl RedisFailure {
     pub(crate) fn new(error: RedisError, located: Option<String>) -> Self {
         RedisFailure { error, located }
     }
+
+    /// The code of the server's answer, such as `WRONGTYPE`; none where it did not answer.
+    pub fn code(&self) -> Option<&str> {
+        self.error.code()
+    }
+
+    fn is_final(&self) -> bool {
+        match self.error.kind() {
+            ErrorKind::Server(_) | ErrorKind::Extension => self.is_final_answer(),
+            ErrorKind::UnexpectedReturnType
+            | ErrorKind::InvalidClientConfig
+            | ErrorKind::Client
+            | ErrorKind::EmptySentinelList
+            | ErrorKind::RESP3NotSupported => true,
+            // Io, Parse (the stream is broken), AuthenticationFailed (a password is being changed), sentinels and
+            // clusters that know no master, and kinds to come.
+            _ => false,
+        }
+    }
+
+    fn is_final_answer(&self) -> bool {
+        match self.error.code() {
+            Some("ERR") => self.is_final_text(self.error.detail().unwrap_or_default()),
+            Some(code) => FINAL_CODES.contains(&code),
+            None => false,
+        }
+    }
+
+    /// An answer without a code of its own.
+    fn is_final_text(&self, text: &str) -> bool {
+        if text.contains("user_script") {
+            // Redis before 7 wraps what a command in a script answers, code included.
+            let mut codes = text
+                .split_whitespace()
+                .filter_map(|word| word.strip_prefix('-'));
+            return !codes.any(|code| is_code(code) && !FINAL_CODES.contains(&code));
+        }
+        FINAL_TEXTS.iter().any(|start| text.starts_with(start))
+    }
+}
+
+/// Codes of answers that repeating does not change.
+const FINAL_CODES: [&str; 6] = [
+    "WRONGTYPE",
+    "NOPERM",
+    "CROSSSLOT",
+    "EXECABORT",
+    "NOPROTO",
+    "ERR",
+];
+/// How answers with the code `ERR` begin that repeating does not change.
+const FINAL_TEXTS: [&str; 9] = [
+    "unknown command",
+    "unknown subcommand",
+    "wrong number of arguments",
+    "syntax error",
+    "Protocol error",
+    "value is ",
+    "invalid expire time",
+    "DB index is out of range",
+    "Error compiling script",
+];
+
+fn is_code(word: &str) -> bool {
+    word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 impl fmt::Display for RedisFailure {
@@ -122,33 +187,21 @@ impl QueueError {
         }
     }
 
-    /// True when the same call may succeed later: Redis is away, starting, or failing over.
+    /// True when the same call may succeed later: Redis is unreachable, starting, failing over, short of memory or
+    /// replicas, or answers something unknown. Only what is known to be for good is not.
     pub fn is_transient(&self) -> bool {
-        let QueueError::Redis(RedisFailure { error, .. }) = self else {
-            return false;
-        };
-        error.is_io_error()
-            || error.is_timeout()
-            || error.is_connection_dropped()
-            || error.is_connection_refusal()
-            || error.is_cluster_error()
-            || matches!(
-                error.kind(),
-                ErrorKind::ClusterConnectionNotFound | ErrorKind::MasterNameNotFoundBySentinel
-            )
-            || matches!(
-                error.code(),
-                Some(
-                    "LOADING"
-                        | "READONLY"
-                        | "MASTERDOWN"
-                        | "CLUSTERDOWN"
-                        | "TRYAGAIN"
-                        | "BUSY"
-                        | "MISCONF"
-                        | "OOM"
-                )
-            )
+        match self {
+            QueueError::Redis(failure) => !failure.is_final(),
+            QueueError::Job { .. }
+            | QueueError::Locked(_)
+            | QueueError::Invalid(_)
+            | QueueError::Reply(_) => false,
+        }
+    }
+
+    /// True when the same call fails in the same way for ever.
+    pub fn is_final(&self) -> bool {
+        !self.is_transient()
     }
 }
 
@@ -190,5 +243,96 @@ fn describe(code: ErrorCode, subject: &str, command: &str) -> String {
             format!("Job id {subject} names something that is no job of the queue. {command}")
         }
         ErrorCode::Unknown(code) => format!("Unknown code {code} error for {subject}. {command}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(line: &str) -> QueueError {
+        let parsed = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
+        let error = match parsed {
+            Ok(redis::Value::ServerError(error)) => RedisError::from(error),
+            other => panic!("{line}: {other:?}"),
+        };
+        error.into()
+    }
+
+    #[test]
+    fn answers_are_transient_unless_they_are_known_to_be_for_good() {
+        const TRANSIENT: [&str; 22] = [
+            "NOREPLICAS Not enough good replicas to write.",
+            "ERR max number of clients reached",
+            "ERR max number of clients + cluster connections reached",
+            "NOAUTH Authentication required.",
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            "ERR invalid password",
+            "ERR AUTH <password> called without any password configured for the default user.",
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+            "READONLY You can't write against a read only replica. script: f00, on @user_script:3.",
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "CLUSTERDOWN The cluster is down",
+            "LOADING Redis is loading the dataset in memory",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "OOM command not allowed when used memory > 'maxmemory'. script: f00, on @user_script:3.",
+            "MOVED 1234 127.0.0.1:1",
+            "ASK 1234 127.0.0.1:1",
+            "UNBLOCKED client unblocked via CLIENT UNBLOCK",
+            "NOGOODSLAVE No suitable replica to promote",
+            "SOMETHINGNEW that no version of Redis says yet",
+            "ERR the service is being moved, wait",
+            "ERR Error running script (call to f_f00): @user_script:3: @user_script: 3: -OOM command not allowed",
+        ];
+        const FINAL: [&str; 12] = [
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "WRONGTYPE Operation against a key script: f00, on @user_script:3.",
+            "NOPERM this user has no permissions to run the 'evalsha' command",
+            "NOPERM No permissions to access a key script: f00, on @user_script:3.",
+            "CROSSSLOT Keys in request don't hash to the same slot",
+            "ERR user_script:3: attempt to index a nil value script: f00, on @user_script:3.",
+            "ERR Error running script (call to f_f00): @user_script:3: @user_script: 3: -WRONGTYPE Operation",
+            "ERR Error running script (call to f_f00): @user_script:3: user_script:3: attempt to index a nil value",
+            "ERR Error compiling script (new function): user_script:1: '=' expected",
+            "ERR unknown command 'EVALSHA', with args beginning with:",
+            "ERR value is not an integer or out of range",
+            "ERR Protocol error: invalid bulk length",
+        ];
+        for line in TRANSIENT {
+            assert!(
+                answer(line).is_transient() && !answer(line).is_final(),
+                "{line}"
+            );
+        }
+        for line in FINAL {
+            assert!(
+                answer(line).is_final() && !answer(line).is_transient(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_connection_that_fails_is_transient_and_a_wrong_call_is_not() {
+        let io = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert!(QueueError::from(io).is_transient());
+        let kind = |kind| QueueError::from(RedisError::from((kind, "no")));
+        for transient in [
+            ErrorKind::Parse,
+            ErrorKind::AuthenticationFailed,
+            ErrorKind::MasterNameNotFoundBySentinel,
+            ErrorKind::ClusterConnectionNotFound,
+        ] {
+            assert!(kind(transient).is_transient(), "{transient:?}");
+        }
+        for final_kind in [
+            ErrorKind::UnexpectedReturnType,
+            ErrorKind::InvalidClientConfig,
+        ] {
+            assert!(kind(final_kind).is_final(), "{final_kind:?}");
+        }
+        assert!(QueueError::Locked("1".into()).is_final());
+        assert!(QueueError::job(-2, "1", "x").is_final());
     }
 }

@@ -55,7 +55,10 @@ impl Events {
             .arg("STREAMS")
             .arg(self.queue.keys.of("events"))
             .arg(&self.after);
-        let reply: Option<Entries> = command.query_async(&mut self.connection).await?;
+        let reply: Option<Entries> = self
+            .connection
+            .send_blocking(&command, Duration::from_millis(timeout))
+            .await?;
         let entries = reply.into_iter().flatten().flat_map(|(_, entries)| entries);
         let events: Vec<QueueEvent> = entries.map(|(id, fields)| event(id, fields)).collect();
         if let Some(last) = events.last() {

@@ -52,13 +52,11 @@ impl MarkerWait {
         if self.connection.is_none() {
             let mut connection = self.queue.redis.dedicated().await?;
             let mut command = redis::cmd("CLIENT");
-            let named = command
-                .arg("SETNAME")
-                .arg(&self.client_name)
-                .exec_async(&mut connection)
-                .await;
-            match named {
-                Err(error) if error.is_io_error() => return Err(error.into()),
+            command.arg("SETNAME").arg(&self.client_name);
+            match connection.send::<()>(&command).await {
+                Err(QueueError::Redis(error)) if error.code().is_none() => {
+                    return Err(QueueError::Redis(error));
+                }
                 // Some services forbid it, and it takes no spaces: the worker works, unseen.
                 Err(error) => tracing::warn!(%error, "worker is not listed by `getWorkers`"),
                 Ok(()) => {}
@@ -83,7 +81,7 @@ impl MarkerWait {
         command
             .arg(self.queue.keys.of("marker"))
             .arg(timeout.as_secs_f64());
-        let wait = command.query_async::<Option<(String, String, f64)>>(connection);
+        let wait = connection.send_blocking::<Option<(String, String, f64)>>(&command, timeout);
         match tokio::time::timeout(timeout + GRACE, wait).await {
             Ok(Ok(None)) => Ok(None),
             Ok(Ok(Some((_, _, score)))) if score <= 0.0 => Ok(Some(Marker::Work)),
@@ -92,7 +90,7 @@ impl MarkerWait {
             }
             Ok(Err(error)) => {
                 self.connection = None;
-                Err(error.into())
+                Err(error)
             }
             Err(_) => {
                 self.connection = None;

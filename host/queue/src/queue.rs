@@ -24,6 +24,14 @@ impl Queue {
         Queue::new(self.redis.clone(), self.keys.prefix(), name)
     }
 
+    /// The same queue over a connection of its own: see [`Redis::for_queue`].
+    pub fn on_own_connection(&self) -> Queue {
+        Queue {
+            redis: self.redis.for_queue(),
+            keys: self.keys.clone(),
+        }
+    }
+
     /// The connection, for what is kept beside the queue.
     pub fn redis(&self) -> &Redis {
         &self.redis

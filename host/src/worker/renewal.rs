@@ -7,8 +7,8 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::{Observers, State};
-use toril_sandbox::Stop;
 use toril_queue::{LockedAttempt, Queue};
+use toril_sandbox::Stop;
 
 /// How soon a call that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);

@@ -1,55 +1,32 @@
-//! The connection to Redis: reconnects by itself, checks what it is connected to, runs scripts.
+//! Redis, as the rest of the crate and its users see it: shared connections, one for each worker, and scripts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{
-    ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
-};
-use redis::cluster::{ClusterClient, ClusterClientBuilder};
-use redis::cluster_async::ClusterConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
-    Pipeline, RedisFuture, ServerErrorKind, TlsCertificates, Value,
-};
+use redis::aio::ConnectionLike;
+use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
 
-use super::address::{Address, unbuffered};
+use super::address::Address;
 use super::script::Script;
-use super::sentinel::Sentinel;
+use super::server::{Connection, Server};
+use super::shared::SharedConnection;
 use crate::error::{QueueError, RedisFailure};
 
 /// BullMQ's scripts and ours need what came with this version (`LPOS`, `ZADD GT`, `COPY`).
 const VERSION_MIN: (u32, u32) = (6, 2);
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A call that takes longer counts as lost. Far above what a healthy Redis needs, and above the
-/// longest wait for a marker.
-pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
-const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 
-/// A connection to Redis that many tasks share and that reconnects by itself.
+/// A connection to Redis that many tasks share and that is opened again when it breaks.
+///
+/// Replies come in the order of the calls, so a large one holds up those behind it. [`Redis::for_queue`] gives a
+/// queue's worker a connection of its own.
 #[derive(Clone)]
 pub struct Redis {
     server: Arc<Server>,
-    shared: Route<ConnectionManager>,
+    shared: SharedConnection,
 }
 
-/// Makes further connections.
-enum Server {
-    Single(Box<Client>),
-    Cluster(Box<ClusterClient>),
-    Sentinel(Sentinel),
-}
-
-/// A connection that only one task uses.
-pub(crate) type Dedicated = Route<MultiplexedConnection>;
-
-/// How commands reach Redis; `S` is the connection to a single server.
-#[derive(Clone)]
-pub(crate) enum Route<S> {
-    Single(S),
-    Cluster(ClusterConnection),
-    Sentinel(Sentinel),
-}
+/// A connection that only one task uses, for commands that block.
+pub(crate) struct Dedicated(Connection);
 
 /// What a server says of itself.
 #[derive(Debug, Clone)]
@@ -71,69 +48,28 @@ impl Redis {
     pub async fn connect_trusting(url: &str, authority: Option<&[u8]>) -> Result<Self, QueueError> {
         // Fails where the process has a provider already, which will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let certificates = TlsCertificates {
-            client_tls: None,
-            root_cert: authority.map(<[u8]>::to_vec),
+        let server = Arc::new(Server::new(Address::parse(url)?, authority)?);
+        let redis = Redis {
+            shared: SharedConnection::new(Arc::clone(&server)),
+            server,
         };
-        match Address::parse(url)? {
-            Address::Single(info) => Self::single(*info, certificates).await,
-            Address::Cluster(nodes) => Self::cluster(nodes, certificates).await,
-            Address::Sentinel {
-                sentinels,
-                master,
-                service,
-            } => {
-                let sentinel = Sentinel::new(sentinels, *master, service, certificates);
-                sentinel.connection().await?;
-                let shared = Route::Sentinel(sentinel.clone());
-                Ok(Redis {
-                    server: Arc::new(Server::Sentinel(sentinel)),
-                    shared,
-                })
+        match redis.shared.connection().await {
+            Ok(_) => Ok(redis),
+            // Before the first connection a wrong password is a mistake, not one that is being changed.
+            Err(error) if error.kind() == ErrorKind::AuthenticationFailed => {
+                Err(QueueError::Invalid(format!("redis: {error}")))
             }
+            Err(error) => Err(error.into()),
         }
     }
 
-    async fn single(
-        info: ConnectionInfo,
-        certificates: TlsCertificates,
-    ) -> Result<Self, QueueError> {
-        let client = match info.addr() {
-            ConnectionAddr::TcpTls { .. } => Client::build_with_tls(info, certificates)?,
-            _ => Client::open(info)?,
-        };
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_number_of_retries(3)
-            .set_max_delay(RECONNECT_DELAY_MAX);
-        let shared = ConnectionManager::new_with_config(client.clone(), config).await?;
-        Ok(Redis {
-            server: Arc::new(Server::Single(Box::new(client))),
-            shared: Route::Single(shared),
-        })
-    }
-
-    async fn cluster(
-        nodes: Vec<ConnectionInfo>,
-        certificates: TlsCertificates,
-    ) -> Result<Self, QueueError> {
-        let with_tls = nodes
-            .iter()
-            .any(|node| matches!(node.addr(), ConnectionAddr::TcpTls { .. }));
-        let mut builder = ClusterClientBuilder::new(nodes)
-            .connection_timeout(CONNECT_TIMEOUT)
-            .response_timeout(RESPONSE_TIMEOUT)
-            .tcp_settings(unbuffered());
-        if with_tls {
-            builder = builder.certs(certificates);
+    /// The same Redis over a connection of its own, which is opened when it is first used: for one worker's calls
+    /// (settling, fetching and those of its guests), so that a large job of one queue holds up no other queue.
+    pub fn for_queue(&self) -> Redis {
+        Redis {
+            shared: SharedConnection::new(Arc::clone(&self.server)),
+            server: Arc::clone(&self.server),
         }
-        let client = builder.build()?;
-        let shared = Route::Cluster(client.get_async_connection().await?);
-        Ok(Redis {
-            server: Arc::new(Server::Cluster(Box::new(client))),
-            shared,
-        })
     }
 
     /// The shared connection. Cheap to call; never send a blocking command on it.
@@ -179,7 +115,7 @@ impl Redis {
         let tagged = prefix
             .find('{')
             .is_some_and(|open| prefix[open + 1..].find('}').is_some_and(|close| close > 0));
-        if tagged || !matches!(*self.server, Server::Cluster(_)) {
+        if tagged || !self.server.is_cluster() {
             return Ok(());
         }
         Err(QueueError::Invalid(format!(
@@ -190,18 +126,7 @@ impl Redis {
 
     /// Opens a connection of its own, for commands that block.
     pub(crate) async fn dedicated(&self) -> Result<Dedicated, QueueError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(None);
-        Ok(match &*self.server {
-            Server::Single(client) => Route::Single(
-                client
-                    .get_multiplexed_async_connection_with_config(&config)
-                    .await?,
-            ),
-            Server::Cluster(client) => Route::Cluster(client.get_async_connection().await?),
-            Server::Sentinel(sentinel) => Route::Single(sentinel.open(&config).await?),
-        })
+        Ok(Dedicated(self.server.open().await?))
     }
 
     /// Asks the server what it is.
@@ -242,6 +167,23 @@ impl Redis {
     }
 }
 
+impl Dedicated {
+    pub(crate) async fn send<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, QueueError> {
+        let reply = self.0.send(command).await?;
+        Ok(redis::from_redis_value(reply).map_err(redis::RedisError::from)?)
+    }
+
+    /// Sends a command that Redis may answer only after `longest`.
+    pub(crate) async fn send_blocking<T: FromRedisValue>(
+        &mut self,
+        command: &Cmd,
+        longest: Duration,
+    ) -> Result<T, QueueError> {
+        let reply = self.0.send_blocking(command, longest).await?;
+        Ok(redis::from_redis_value(reply).map_err(redis::RedisError::from)?)
+    }
+}
+
 fn check_version(version: &str) -> Result<(), QueueError> {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     let found: (u32, u32) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
@@ -252,47 +194,6 @@ fn check_version(version: &str) -> Result<(), QueueError> {
     Err(QueueError::Invalid(format!(
         "redis {version} is too old\nhint: toril needs redis {major}.{minor} or newer, or any valkey"
     )))
-}
-
-impl<S: ConnectionLike + Send> ConnectionLike for Route<S> {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Route::Single(connection) => connection.req_packed_command(command),
-            Route::Cluster(connection) => connection.req_packed_command(command),
-            Route::Sentinel(sentinel) => Box::pin(async move {
-                let mut connection = sentinel.connection().await?;
-                sentinel.note(connection.req_packed_command(command).await)
-            }),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Route::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Route::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Route::Sentinel(sentinel) => Box::pin(async move {
-                let mut connection = sentinel.connection().await?;
-                sentinel.note(
-                    connection
-                        .req_packed_commands(pipeline, offset, count)
-                        .await,
-                )
-            }),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Route::Single(connection) => connection.get_db(),
-            Route::Cluster(connection) => connection.get_db(),
-            Route::Sentinel(_) => 0,
-        }
-    }
 }
 
 /// A Redis URL without its password, fit for logs and errors.

@@ -1,92 +1,32 @@
-//! A connection to the master that the sentinels name. Asks them again when it breaks.
+//! Finds the master that the sentinels name.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use redis::aio::MultiplexedConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult,
-    TlsCertificates, TlsMode,
-};
+use redis::{ConnectionAddr, ConnectionInfo, RedisResult, TlsCertificates, TlsMode};
 
 use super::address::unbuffered;
-use super::connection::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 
-#[derive(Clone)]
-pub(crate) struct Sentinel {
-    shared: Arc<State>,
-}
-
-struct State {
-    sentinels: Vec<ConnectionAddr>,
+/// A service of sentinels.
+pub(super) struct Sentinel {
+    pub(super) sentinels: Vec<ConnectionAddr>,
     /// Who logs in, into which database; host and port are the sentinels' to tell.
-    master: ConnectionInfo,
-    service: String,
-    certificates: TlsCertificates,
-    /// To the master of the moment; forgotten when it breaks. Never held while anything is awaited.
-    current: Mutex<Option<MultiplexedConnection>>,
+    pub(super) master: ConnectionInfo,
+    pub(super) service: String,
 }
 
 impl Sentinel {
-    pub(super) fn new(
-        sentinels: Vec<ConnectionAddr>,
-        master: ConnectionInfo,
-        service: String,
-        certificates: TlsCertificates,
-    ) -> Self {
-        let current = Mutex::new(None);
-        Sentinel {
-            shared: Arc::new(State {
-                sentinels,
-                master,
-                service,
-                certificates,
-                current,
-            }),
-        }
+    /// Asks the sentinels where the master is.
+    pub(super) async fn locate(&self, authority: Option<&[u8]>) -> RedisResult<ConnectionInfo> {
+        // A client of its own each time: one that met a failover may hang on to what it saw.
+        let master = self.client(authority)?.async_get_client().await?;
+        Ok(master.get_connection_info().clone())
     }
 
-    pub(super) async fn connection(&self) -> RedisResult<MultiplexedConnection> {
-        if let Some(connection) = &*self.current() {
-            return Ok(connection.clone());
-        }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let connection = self.open(&config).await?;
-        *self.current() = Some(connection.clone());
-        Ok(connection)
-    }
-
-    /// Opens a connection that nobody else uses.
-    pub(super) async fn open(
-        &self,
-        config: &AsyncConnectionConfig,
-    ) -> RedisResult<MultiplexedConnection> {
-        let open = async {
-            // A client of its own each time: one that met a failover may hang on to what it saw.
-            let master = self.client()?.async_get_client().await?;
-            master
-                .get_multiplexed_async_connection_with_config(config)
-                .await
-        };
-        match tokio::time::timeout(CONNECT_TIMEOUT, open).await {
-            Ok(result) => result,
-            Err(_) => Err(RedisError::from((
-                ErrorKind::Io,
-                "the sentinels name no master that answers",
-            ))),
-        }
-    }
-
-    fn client(&self) -> RedisResult<SentinelClient> {
-        let State {
+    fn client(&self, authority: Option<&[u8]>) -> RedisResult<SentinelClient> {
+        let Sentinel {
             sentinels,
             master,
             service,
-            certificates,
-            ..
-        } = &*self.shared;
+        } = self;
         let settings = master.redis_settings();
         let kind = SentinelServerType::Master;
         let mut builder = SentinelClientBuilder::new(sentinels.iter().cloned(), service, kind)?
@@ -99,31 +39,16 @@ impl Sentinel {
             builder = builder.set_client_to_redis_password(password);
         }
         if matches!(master.addr(), ConnectionAddr::TcpTls { .. }) {
+            let certificates = TlsCertificates {
+                client_tls: None,
+                root_cert: authority.map(<[u8]>::to_vec),
+            };
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure)
                 .set_client_to_redis_certificates(certificates.clone())
-                .set_client_to_sentinel_certificates(certificates.clone());
+                .set_client_to_sentinel_certificates(certificates);
         }
         builder.build()
-    }
-
-    /// Forgets a connection that broke, or whose server is no master any more.
-    pub(super) fn note<T>(&self, result: RedisResult<T>) -> RedisResult<T> {
-        if let Err(error) = &result
-            && (error.is_io_error()
-                || error.is_unrecoverable_error()
-                || error.code() == Some("READONLY"))
-        {
-            *self.current() = None;
-        }
-        result
-    }
-
-    fn current(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
-        self.shared
-            .current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
