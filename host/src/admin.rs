@@ -4,7 +4,7 @@
 //! | route | what |
 //! |---|---|
 //! | `GET /healthz`, `GET /readyz` | alive; takes jobs and Redis answers |
-//! | `GET /metrics` | [`METRICS`](crate::metrics::METRICS) |
+//! | `GET /metrics` | [metrics](crate::metrics) |
 //! | `/v1/queues…` | attach, detach, pause, resume, concurrency, events, jobs |
 //! | `/v1/queues/{queue}/versions`, `/deployment`, `/canary` | upload, deploy, roll back |
 //! | `GET /v1/hosts` | what each host of the fleet runs |
@@ -38,8 +38,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::config::AdminConfig;
-use crate::fleet::{Deployments, HostReport};
 use crate::host::Host;
+use crate::served_queue::QueueStatus;
+use crate::served_queue::deployment::Deployments;
 use auth::Auth;
 use error::ApiError;
 
@@ -184,7 +185,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
 struct QueueHosts {
     /// The queue's name.
     queue: String,
-    hosts: Vec<HostReport>,
+    hosts: Vec<QueueStatus>,
 }
 
 /// Lists what each host of the fleet runs, for the queues of this host.

@@ -17,9 +17,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use toril::config::{DEFAULT_PREFIX, DEFAULT_REDIS_PORT};
-use toril::fleet::Deployments;
 use toril::private_redis;
 use toril::queue::{Queue, QueueName, Redis, redacted};
+use toril::served_queue::deployment::Deployments;
 
 /// Runs BullMQ jobs in WebAssembly processors.
 ///

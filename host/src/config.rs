@@ -5,14 +5,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use crate::worker::WorkerOptions;
-use toril_queue::{KeepJobs, Limiter};
-use toril_sandbox::{EngineOptions, Grants, Limits, Policy, Reuse, Secret};
+use crate::served_queue::spec::{QueueFile, QueueSpec};
+use crate::unknown_key;
+use toril_queue::QueueName;
+use toril_sandbox::EngineOptions;
 
 /// Read where no file is named, if it is there.
 pub const DEFAULT_FILE: &str = "toril.toml";
@@ -49,26 +49,7 @@ pub struct Config {
     /// The engine.
     pub runtime: EngineOptions,
     /// By queue name.
-    pub queues: BTreeMap<String, QueueConfig>,
-}
-
-/// How one queue is served.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueueConfig {
-    /// The component's file; none waits for a deployment. A deployment goes before the file.
-    pub processor: Option<PathBuf>,
-    /// Jobs that come back go on with the version that they started on.
-    pub pinned: bool,
-    /// The prefix of its keys, where it is not the host's.
-    pub prefix: Option<String>,
-    /// The worker.
-    pub worker: WorkerOptions,
-    /// What one attempt may use.
-    pub limits: Limits,
-    /// What it may do beyond its own job.
-    pub grants: Grants,
-    /// How often an instance is used; none makes a fresh one for each attempt.
-    pub reuse: Option<Reuse>,
+    pub queues: BTreeMap<String, QueueSpec>,
 }
 
 /// Where the admin API listens, and for whom.
@@ -127,6 +108,51 @@ pub struct Overrides {
 }
 
 impl Config {
+    /// The keys that differ from a new config and that only a new start takes up.
+    pub(crate) fn fixed_keys_changed(&self, new: &Config) -> Vec<&'static str> {
+        let changed = [
+            ("redis", self.redis_url != new.redis_url),
+            ("redis_ca_file", self.redis_ca_file != new.redis_ca_file),
+            (
+                "local_redis_port",
+                self.local_redis_port != new.local_redis_port,
+            ),
+            ("prefix", self.prefix != new.prefix),
+            ("grace_ms", self.grace_ms != new.grace_ms),
+            ("otlp_endpoint", self.otlp_endpoint != new.otlp_endpoint),
+            ("admin", self.admin != new.admin),
+            ("watch", self.watch != new.watch),
+        ];
+        let changed = changed.into_iter().filter(|(_, changed)| *changed);
+        let names = changed.map(|(name, _)| name);
+        names.chain(self.runtime_keys_changed(new)).collect()
+    }
+
+    fn runtime_keys_changed(&self, new: &Config) -> Vec<&'static str> {
+        let (old, new) = (&self.runtime, &new.runtime);
+        let changed = [
+            (
+                "runtime.executions_max",
+                old.executions_max != new.executions_max,
+            ),
+            (
+                "runtime.component_bytes_max",
+                old.component_bytes_max != new.component_bytes_max,
+            ),
+            (
+                "runtime.compile_ms_max",
+                old.compile_ms_max != new.compile_ms_max,
+            ),
+            (
+                "runtime.stack_bytes_max",
+                old.stack_bytes_max != new.stack_bytes_max,
+            ),
+            ("runtime.cache_dir", old.cache_dir != new.cache_dir),
+        ];
+        let changed = changed.into_iter().filter(|(_, changed)| *changed);
+        changed.map(|(name, _)| name).collect()
+    }
+
     /// Reads the file, if there is one, and lays the overrides over it.
     pub fn load(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<Self> {
         let file = match file {
@@ -181,69 +207,15 @@ struct RuntimeFile {
     cache: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct QueueFile {
-    processor: Option<PathBuf>,
-    #[serde(default)]
-    pinned: bool,
-    prefix: Option<String>,
-    concurrency: Option<usize>,
-    name: Option<String>,
-    lock_duration_ms: Option<u64>,
-    stalled_interval_ms: Option<u64>,
-    max_stalled_count: Option<u32>,
-    max_started_attempts: Option<u32>,
-    drain_delay_ms: Option<u64>,
-    metrics_points: Option<u32>,
-    limiter: Option<LimiterFile>,
-    remove_on_complete: Option<KeepJobs>,
-    remove_on_fail: Option<KeepJobs>,
-    skip_stalled_check: Option<bool>,
-    skip_lock_renewal: Option<bool>,
-    autorun: Option<bool>,
-    held_bytes_max: Option<usize>,
-    #[serde(default)]
-    backoff: BTreeMap<String, Vec<u64>>,
-    #[serde(default)]
-    limits: Limits,
-    #[serde(default)]
-    grants: GrantsFile,
-    reuse: Option<Reuse>,
-}
-
-/// Grants, and where their secrets are.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct GrantsFile {
-    secrets: BTreeMap<String, SecretSource>,
-    /// The rest, which refuses what it does not know.
-    #[serde(flatten)]
-    grants: toml::Table,
-}
-
-/// Where a secret is kept.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum SecretSource {
-    /// In an environment variable of the host.
-    Env(String),
-    /// In a file; white space around it does not count.
-    File(PathBuf),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LimiterFile {
-    max: u32,
-    duration_ms: u64,
-}
-
 fn read_file(path: &Path) -> anyhow::Result<File> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("failed to read config `{}`", path.display()))?;
     let mut file: File = toml::from_str(&text)
-        .with_context(|| format!("config `{}` cannot be understood", path.display()))?;
+        .map_err(|error| match unknown_key::hint(error.message()) {
+            Some(hint) => anyhow::anyhow!("{}\n{hint}", error.to_string().trim_end()),
+            None => error.into(),
+        })
+        .with_context(|| format!("config `{}` is invalid", path.display()))?;
     file.dir = path.parent().unwrap_or(Path::new("")).to_owned();
     Ok(file)
 }
@@ -254,7 +226,7 @@ impl File {
         let processors_dir = self.processors_dir.as_ref().map(|dir| self.dir.join(dir));
         let mut queues = BTreeMap::new();
         for (name, queue) in self.queues {
-            let config = queue.into_config(&self.dir);
+            let config = queue.into_spec(&self.dir);
             let config = config.with_context(|| format!("queue `{name}`"))?;
             queues.insert(name, config);
         }
@@ -262,12 +234,12 @@ impl File {
             match queues.get_mut(&name) {
                 Some(queue) => queue.processor = processor.or(queue.processor.take()),
                 None => {
-                    queues.insert(name, QueueConfig::new(processor));
+                    queues.insert(name, QueueSpec::new(processor));
                 }
             }
         }
         for (name, processor) in processors_in(processors_dir.as_deref())? {
-            let queue = queues.entry(name).or_insert_with(|| QueueConfig::new(None));
+            let queue = queues.entry(name).or_insert_with(|| QueueSpec::new(None));
             queue.processor.get_or_insert(processor);
         }
         for (name, queue) in &mut queues {
@@ -275,10 +247,7 @@ impl File {
                 queue.worker.concurrency = concurrency;
             }
             queue.check().with_context(|| format!("queue `{name}`"))?;
-            ensure!(
-                !name.is_empty() && !name.contains(':'),
-                "queue name `{name}` is empty or contains `:`"
-            );
+            QueueName::new(name)?;
         }
         let prefix = overrides
             .prefix
@@ -386,6 +355,10 @@ fn processors_in(dir: Option<&Path>) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let named = files.into_iter().filter_map(|file| {
         let name = file.file_stem()?.to_str()?.to_owned();
         let is_processor = file.extension()? == "wasm" && !name.starts_with('.');
+        if is_processor && let Err(error) = QueueName::new(&name) {
+            tracing::warn!(file = %file.display(), %error, "file is left out");
+            return None;
+        }
         is_processor.then_some((name, file))
     });
     Ok(named.collect())
@@ -400,7 +373,7 @@ pub fn read_authority(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
 }
 
 /// The engine must have room for the largest of all limits.
-fn memory_bytes_max(queues: &BTreeMap<String, QueueConfig>) -> Option<usize> {
+fn memory_bytes_max(queues: &BTreeMap<String, QueueSpec>) -> Option<usize> {
     queues
         .values()
         .map(|queue| queue.limits.memory_bytes_max)
@@ -409,7 +382,7 @@ fn memory_bytes_max(queues: &BTreeMap<String, QueueConfig>) -> Option<usize> {
 
 /// Instances that may rest between jobs: one per slot of a queue that reuses them, twice for the time of a
 /// canary.
-fn idle_max(queues: &BTreeMap<String, QueueConfig>) -> u32 {
+fn idle_max(queues: &BTreeMap<String, QueueSpec>) -> u32 {
     let reusing = queues.values().filter(|queue| queue.reuse.is_some());
     let slots: usize = reusing.map(|queue| queue.worker.concurrency).sum();
     u32::try_from(slots.saturating_mul(2)).unwrap_or(u32::MAX)
@@ -422,143 +395,6 @@ pub fn default_cache_dir() -> Option<PathBuf> {
         .filter(|dir| dir.is_absolute());
     let cache = xdg.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
     Some(cache.join("toril").join("compiled"))
-}
-
-impl QueueFile {
-    fn into_config(self, dir: &Path) -> anyhow::Result<QueueConfig> {
-        let grants = self.grants.resolve(dir)?;
-        let defaults = WorkerOptions::default();
-        let limiter = |limiter: LimiterFile| Limiter {
-            max: limiter.max,
-            duration_ms: limiter.duration_ms,
-        };
-        Ok(QueueConfig {
-            processor: self.processor.map(|file| dir.join(file)),
-            pinned: self.pinned,
-            prefix: self.prefix,
-            worker: WorkerOptions {
-                concurrency: self.concurrency.unwrap_or(QueueConfig::CONCURRENCY),
-                name: self.name,
-                lock_duration_ms: self.lock_duration_ms.unwrap_or(defaults.lock_duration_ms),
-                stalled_interval_ms: self
-                    .stalled_interval_ms
-                    .unwrap_or(defaults.stalled_interval_ms),
-                max_stalled_count: self.max_stalled_count.unwrap_or(defaults.max_stalled_count),
-                max_started_attempts: self.max_started_attempts,
-                drain_delay_ms: self.drain_delay_ms.unwrap_or(defaults.drain_delay_ms),
-                metrics_points: self.metrics_points,
-                limiter: self.limiter.map(limiter),
-                remove_on_complete: self.remove_on_complete.unwrap_or(KeepJobs::ALL),
-                remove_on_fail: self.remove_on_fail.unwrap_or(KeepJobs::ALL),
-                backoff: self.backoff,
-                skip_stalled_check: self.skip_stalled_check.unwrap_or(false),
-                skip_lock_renewal: self.skip_lock_renewal.unwrap_or(false),
-                autorun: self.autorun.unwrap_or(true),
-                held_bytes_max: self.held_bytes_max.unwrap_or(defaults.held_bytes_max),
-            },
-            limits: self.limits,
-            grants,
-            reuse: self.reuse,
-        })
-    }
-}
-
-impl GrantsFile {
-    /// Reads the secrets, and makes paths absolute or relative to the config.
-    fn resolve(self, dir: &Path) -> anyhow::Result<Grants> {
-        let mut grants: Grants = self
-            .grants
-            .try_into()
-            .context("`grants` cannot be understood")?;
-        for granted in &mut grants.dirs {
-            granted.host = dir.join(&granted.host);
-            ensure!(
-                granted.host.is_dir(),
-                "`grants.dirs`: `{}` is no directory",
-                granted.host.display()
-            );
-        }
-        for (name, source) in self.secrets {
-            let text = match &source {
-                SecretSource::Env(variable) => std::env::var(variable).with_context(|| {
-                    format!("secret `{name}`: environment variable `{variable}`")
-                })?,
-                SecretSource::File(file) => {
-                    std::fs::read_to_string(dir.join(file)).with_context(|| {
-                        format!("secret `{name}`: failed to read `{}`", file.display())
-                    })?
-                }
-            };
-            let secret = Secret::new(text.trim().to_owned());
-            let secret = secret.with_context(|| format!("secret `{name}` cannot be kept"))?;
-            grants.secrets.insert(name, secret);
-        }
-        Ok(grants)
-    }
-}
-
-impl QueueConfig {
-    /// More than BullMQ's 1: an instance costs microseconds, not a process.
-    const CONCURRENCY: usize = 50;
-
-    /// A queue with this processor and the defaults of `toril serve`.
-    pub fn new(processor: Option<PathBuf>) -> Self {
-        let worker = WorkerOptions {
-            concurrency: Self::CONCURRENCY,
-            ..WorkerOptions::default()
-        };
-        QueueConfig {
-            processor,
-            pinned: false,
-            prefix: None,
-            worker,
-            limits: Limits::default(),
-            grants: Grants::default(),
-            reuse: None,
-        }
-    }
-
-    /// What the queue's processors may use and do.
-    pub fn policy(&self) -> Policy {
-        Policy {
-            limits: self.limits.clone(),
-            grants: Arc::new(self.grants.clone()),
-            reuse: self.reuse,
-        }
-    }
-
-    /// Refuses what would stop a queue, or a host.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        let worker = &self.worker;
-        for (name, value) in [
-            ("concurrency", worker.concurrency as u64),
-            ("lock_duration_ms", worker.lock_duration_ms),
-            ("stalled_interval_ms", worker.stalled_interval_ms),
-            ("drain_delay_ms", worker.drain_delay_ms),
-            ("limits.deadline_ms", self.limits.deadline_ms),
-            (
-                "limits.memory_bytes_max",
-                self.limits.memory_bytes_max as u64,
-            ),
-        ] {
-            ensure!(value > 0, "`{name}` must be 1 or more");
-        }
-        if worker
-            .name
-            .as_ref()
-            .is_some_and(|name| !name.chars().all(|c| c.is_ascii_graphic()))
-        {
-            bail!(
-                "`name` must be of printable ASCII characters without spaces: Redis lists workers by it"
-            );
-        }
-        if let Some(limiter) = worker.limiter
-            && (limiter.max == 0 || limiter.duration_ms == 0)
-        {
-            bail!("`limiter.max` and `limiter.duration_ms` must be 1 or more");
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -629,6 +465,29 @@ mod tests {
         let local = config("[admin]", Overrides::default()).unwrap().admin;
         assert_eq!(local.unwrap().listen, DEFAULT_ADMIN);
         assert!(config("", Overrides::default()).unwrap().admin.is_none());
+    }
+
+    #[test]
+    fn file_that_names_no_queue_is_left_out_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["a:b.wasm", "paint.wasm", "notes.txt"] {
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        let text = format!("processors_dir = {:?}", dir.path());
+        let config = config(&text, Overrides::default()).unwrap();
+        assert_eq!(config.queues.keys().collect::<Vec<_>>(), ["paint"]);
+    }
+
+    #[test]
+    fn keys_that_need_a_new_start_are_named() {
+        let of = |text: &str| config(text, Overrides::default()).unwrap();
+        let old = of("[queues.paint]");
+        let new = of("prefix = \"p\"\nruntime = { executions_max = 7 }\n[queues.fix]");
+        assert_eq!(
+            old.fixed_keys_changed(&new),
+            ["prefix", "runtime.executions_max"]
+        );
+        assert!(old.fixed_keys_changed(&old).is_empty());
     }
 
     #[test]

@@ -15,11 +15,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::admin;
-use crate::config::{Config, QueueConfig, Source, read_authority};
-use crate::host::{self, Detach, Host, Reloaded};
+use crate::config::{Config, Source, read_authority};
+use crate::host::{self, ApplyError, Detach, Host, Reloaded};
 use crate::private_redis::{self, PrivateRedis};
-use crate::registry::Version;
+use crate::served_queue::QueueSpec;
 use crate::telemetry::Telemetry;
+use crate::versions::Version;
 use crate::watch::{self, Watch};
 use toril_queue::{QueueError, Redis, redacted};
 use toril_sandbox::Engine;
@@ -32,8 +33,8 @@ pub async fn serve(source: Source) -> anyhow::Result<()> {
     let config = source.load()?;
     ensure_work(&config)?;
     let mut signals = Signals::new()?;
-    let runtime = Arc::new(Engine::new(&config.runtime)?);
-    let files = load_files(&runtime, &config).await?;
+    let engine = Arc::new(Engine::new(&config.runtime)?);
+    let files = load_files(&engine, &config).await?;
     // Before Redis: an address that is taken is a mistake that should show at once.
     let admin = match &config.admin {
         Some(admin) => Some(admin::Listener::bind(admin).await?),
@@ -50,18 +51,17 @@ pub async fn serve(source: Source) -> anyhow::Result<()> {
         .map(Telemetry::new)
         .transpose()?
         .map(Arc::new);
-    let host =
-        Host::new(Arc::clone(&runtime), redis, &config.prefix).with_telemetry(telemetry.clone());
+    let host = Host::with_telemetry(engine, redis, &config.prefix, telemetry.clone());
     let host = Arc::new(host);
     let admin = admin.map(|listener| listener.serve(Arc::clone(&host)));
-    for (name, file) in files {
-        host.attach_loaded(&name, &config.queues[&name], file)
-            .await?;
+    let attached = attach_all(&host, &config, files);
+    if let Some(attached) = signals.unless_stopped(attached).await {
+        attached?;
+        if let Some(admin) = &admin {
+            admin.set_ready(true);
+        }
+        supervise(&host, &source, &config, &mut signals, admin.as_ref()).await;
     }
-    if let Some(admin) = &admin {
-        admin.set_ready(true);
-    }
-    supervise(&host, &source, &config, &mut signals, admin.as_ref()).await;
     if let Some(telemetry) = telemetry {
         tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;
     }
@@ -87,7 +87,7 @@ fn ensure_work(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn load_files(
-    runtime: &Arc<Engine>,
+    engine: &Arc<Engine>,
     config: &Config,
 ) -> anyhow::Result<BTreeMap<String, Option<Arc<Version>>>> {
     let mut files = BTreeMap::new();
@@ -96,7 +96,7 @@ async fn load_files(
             files.insert(name.clone(), None);
             continue;
         };
-        let version = host::load_file(runtime, file, queue)
+        let version = host::load_file(engine, file, queue)
             .await
             .with_context(|| format!("queue `{name}`"))?;
         let processor = &version.processor;
@@ -110,6 +110,22 @@ async fn load_files(
         files.insert(name.clone(), Some(version));
     }
     Ok(files)
+}
+
+/// Begins to work all queues, side by side.
+async fn attach_all(
+    host: &Host,
+    config: &Config,
+    files: BTreeMap<String, Option<Arc<Version>>>,
+) -> Result<(), ApplyError> {
+    let mut attached = Vec::new();
+    for (name, file) in files {
+        attached.push(host.apply_loaded(&name, config.queues[&name].clone(), file));
+    }
+    for attached in attached {
+        attached.await?;
+    }
+    Ok(())
 }
 
 /// Connects to the configured Redis for as long as it takes; where none is configured, to a local one,
@@ -200,7 +216,7 @@ async fn drained(host: &Host, signals: &mut Signals, grace_ms: u64) {
 
 /// Takes up changes of the config on SIGHUP, and of watched files at once, until the host should stop.
 async fn follow_files(host: &Host, source: &Source, config: &Config, signals: &mut Signals) {
-    let mut from_config = config.queues.clone();
+    let mut current = config.clone();
     let mut watch = watch_files(config);
     // Not before: who reads this may change a file at once.
     info!(queues = config.queues.len(), "serving");
@@ -212,20 +228,22 @@ async fn follow_files(host: &Host, source: &Source, config: &Config, signals: &m
             },
             () = changed(&mut watch) => false,
         };
-        let follow = follow_change(host, source, &mut from_config, &mut watch, by_signal);
-        if signals.unless_stopped(follow).await.is_none() {
-            return;
-        }
+        follow_change(host, source, &mut current, watch.as_mut(), by_signal);
     }
 }
 
-async fn follow_change(
+/// Tells each queue what changed. Each takes it up by itself: nobody waits here.
+fn follow_change(
     host: &Host,
     source: &Source,
-    from_config: &mut BTreeMap<String, QueueConfig>,
-    watch: &mut Option<Watch>,
+    current: &mut Config,
+    mut watch: Option<&mut Watch>,
     by_signal: bool,
 ) {
+    let mut applied = BTreeSet::new();
+    if let Some(watch) = &mut watch {
+        watch.renew();
+    }
     match source.load() {
         Ok(config) => {
             if let Some(watch) = watch {
@@ -233,7 +251,9 @@ async fn follow_change(
             }
             // A directory of processors names queues, too.
             if by_signal || config.processors_dir.is_some() {
-                apply(host, from_config, config.queues).await;
+                warn_of_fixed_keys(current, &config);
+                applied = apply(host, &current.queues, &config.queues);
+                *current = config;
             }
         }
         Err(error) => {
@@ -243,7 +263,24 @@ async fn follow_change(
             );
         }
     }
-    reload(host, by_signal).await;
+    let files = host.start_reload(by_signal, |name| !applied.contains(name));
+    for (queue, reloaded) in files {
+        tokio::spawn(async move {
+            if let Some(Some(reloaded)) = reloaded.get().await {
+                note_reloaded(&queue, reloaded, by_signal);
+            }
+        });
+    }
+}
+
+fn warn_of_fixed_keys(old: &Config, new: &Config) {
+    let keys = old.fixed_keys_changed(new);
+    if !keys.is_empty() {
+        warn!(
+            keys = keys.join(", "),
+            "these keys were changed, and are taken up when the host is started again"
+        );
+    }
 }
 
 fn watch_files(config: &Config) -> Option<Watch> {
@@ -258,12 +295,10 @@ fn watch_files(config: &Config) -> Option<Watch> {
 }
 
 fn directories(config: &Config) -> BTreeSet<PathBuf> {
-    let files = config
-        .queues
-        .values()
-        .filter_map(|queue| queue.processor.as_deref());
+    let queues = config.queues.values();
+    let files = queues.filter_map(|queue| queue.processor.as_deref());
     files
-        .map(watch::dir_of)
+        .flat_map(watch::dirs_of)
         .chain(config.processors_dir.clone())
         .collect()
 }
@@ -275,57 +310,66 @@ async fn changed(watch: &mut Option<Watch>) {
     }
 }
 
-/// Attaches, changes and detaches queues as a new config says. Queues that were attached through the admin
-/// API stay as they are.
-async fn apply(
+/// Attaches, changes and detaches queues as a new config says. Queues that were attached through the admin API stay as
+/// they are. Returns the queues that it changes.
+fn apply(
     host: &Host,
-    from_config: &mut BTreeMap<String, QueueConfig>,
-    queues: BTreeMap<String, QueueConfig>,
+    old: &BTreeMap<String, QueueSpec>,
+    new: &BTreeMap<String, QueueSpec>,
+) -> BTreeSet<String> {
+    let attached: BTreeSet<String> = host.names().into_iter().collect();
+    let mut changed = BTreeSet::new();
+    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        if attached.contains(name) {
+            let detached = host.detach(name, Detach::Wait);
+            note(name, "detached", async { Ok(detached.await?) });
+            changed.insert(name.clone());
+        }
+    }
+    for (name, spec) in new {
+        let done = match attached.contains(name) {
+            false => "attached",
+            true if old.get(name) != Some(spec) => "changed",
+            true => continue,
+        };
+        let applied = host.apply(name, spec.clone());
+        note(name, done, async { Ok(applied.await?) });
+        changed.insert(name.clone());
+    }
+    changed
+}
+
+/// Logs what comes of a change, some time later.
+fn note(
+    queue: &str,
+    done: &'static str,
+    result: impl Future<Output = anyhow::Result<()>> + Send + 'static,
 ) {
-    let attached = host.configs();
-    for name in from_config
-        .keys()
-        .filter(|name| !queues.contains_key(*name))
-    {
-        if attached.contains_key(name) {
-            note(name, "detached", host.detach(name, Detach::Wait).await);
+    let queue = queue.to_owned();
+    tokio::spawn(async move {
+        match result.await {
+            Ok(()) => info!(queue, done, "queue was {done} as the config says"),
+            Err(error) => {
+                error!(
+                    queue,
+                    error = format!("{error:#}"),
+                    "queue could not be {done} as the config says"
+                );
+            }
         }
-    }
-    for (name, queue) in &queues {
-        if !attached.contains_key(name) {
-            note(name, "attached", host.attach(name, queue).await);
-        } else if from_config.get(name) != Some(queue) {
-            note(name, "changed", host.reconfigure(name, queue).await);
-        }
-    }
-    *from_config = queues;
+    });
 }
 
-fn note(queue: &str, done: &str, result: anyhow::Result<()>) {
-    match result {
-        Ok(()) => info!(queue, done, "queue was {done} as the config says"),
-        Err(error) => {
-            error!(
-                queue,
-                error = format!("{error:#}"),
-                "queue could not be {done} as the config says"
-            );
-        }
-    }
-}
-
-async fn reload(host: &Host, by_signal: bool) {
-    for (queue, reloaded) in host.reload(by_signal).await {
-        match reloaded {
-            // The slot has told.
-            Reloaded::Swapped | Reloaded::Refused => {}
-            Reloaded::Hidden => info!(
-                queue,
-                "file changed, but a deployment goes before it; `toril undeploy {queue}` ends that"
-            ),
-            Reloaded::Unchanged if by_signal => info!(queue, "processor is unchanged"),
-            Reloaded::Unchanged => {}
-        }
+fn note_reloaded(queue: &str, reloaded: Reloaded, by_signal: bool) {
+    match reloaded {
+        // The queue's task has told.
+        Reloaded::Swapped | Reloaded::Refused => {}
+        Reloaded::Hidden => info!(
+            queue,
+            "file changed, but a deployment goes before it; `toril undeploy {queue}` ends that"
+        ),
+        Reloaded::Unchanged if by_signal => info!(queue, "processor is unchanged"),
+        Reloaded::Unchanged => {}
     }
 }
 

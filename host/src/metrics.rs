@@ -1,147 +1,111 @@
-//! What a host counts, for Prometheus. Every name is in [`METRICS`], and nowhere else.
+//! What a host counts, for Prometheus. Each metric is defined where it is registered, in [`Metrics::new`]: its name and
+//! meaning; its kind and its labels follow from its type. Knows nothing of queues: the gauges are handed in.
 
-use std::fmt::Write as _;
+use std::fmt::{Debug, Write as _};
+use std::hash::Hash;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{
+    EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
+};
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::host::QueueStatus;
 use toril_sandbox::Outcome;
 
-/// The metrics: name, kind, labels, meaning. The README's table is this one; a test compares them.
-pub const METRICS: [[&str; 4]; 16] = [
-    [
-        "toril_info",
-        "gauge",
-        "version",
-        "1, with the version of the host",
-    ],
-    [
-        "toril_jobs_taken_total",
-        "counter",
-        "queue",
-        "jobs taken from the queue",
-    ],
-    [
-        "toril_attempts_total",
-        "counter",
-        "queue, outcome",
-        "attempts that ended: completed, failed, moved, waiting, rate_limited, lost or host_failed",
-    ],
-    [
-        "toril_attempt_seconds",
-        "histogram",
-        "queue",
-        "wall time of an attempt",
-    ],
-    [
-        "toril_cpu_seconds_total",
-        "counter",
-        "queue",
-        "processor time of attempts, the guest\'s and the host\'s for it",
-    ],
-    [
-        "toril_jobs_running",
-        "gauge",
-        "queue",
-        "jobs that are held now",
-    ],
-    [
-        "toril_concurrency",
-        "gauge",
-        "queue",
-        "jobs that may run at once",
-    ],
-    [
-        "toril_paused",
-        "gauge",
-        "queue",
-        "1 while no jobs are taken",
-    ],
-    [
-        "toril_version_serving",
-        "gauge",
-        "queue, digest, role",
-        "1 for the processor that is active, and for the candidate of a canary",
-    ],
-    [
-        "toril_version_attempts_running",
-        "gauge",
-        "queue, digest",
-        "attempts that run now, by processor",
-    ],
-    [
-        "toril_swaps_total",
-        "counter",
-        "queue",
-        "times the processor was exchanged",
-    ],
-    [
-        "toril_refusals_total",
-        "counter",
-        "queue",
-        "processors that were not taken",
-    ],
-    [
-        "toril_settle_calls_total",
-        "counter",
-        "queue",
-        "calls to redis that settle and take jobs",
-    ],
-    [
-        "toril_redis_errors_total",
-        "counter",
-        "queue",
-        "such calls that redis did not answer",
-    ],
-    [
-        "toril_locks_lost_total",
-        "counter",
-        "queue",
-        "running jobs whose lock was lost",
-    ],
-    [
-        "toril_stalled_total",
-        "counter",
-        "queue",
-        "jobs of dead workers that this host gave back",
-    ],
-];
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfQueue {
-    queue: String,
+/// What is known of a metric beside its values. The README lists them; a test compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Description {
+    /// The whole name; of a counter with `_total`.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it counts.
+    pub meaning: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfOutcome {
-    queue: String,
-    outcome: Ended,
+/// A kind of metric, by its name in the text format.
+trait Kind {
+    const NAME: &'static str;
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfVersion {
-    queue: String,
-    digest: String,
+impl<N, A> Kind for Counter<N, A> {
+    const NAME: &'static str = "counter";
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfServing {
-    queue: String,
-    digest: String,
-    role: &'static str,
+impl Kind for Gauge {
+    const NAME: &'static str = "gauge";
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfHost {
-    version: &'static str,
+impl Kind for Histogram {
+    const NAME: &'static str = "histogram";
+}
+
+/// A label's value that comes from outside. The library writes values as they are: one with a quotation mark would end
+/// early, and make the whole text unreadable.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Text(String);
+
+impl EncodeLabelValue for Text {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for character in self.0.chars() {
+            match character {
+                '\\' => encoder.write_str("\\\\")?,
+                '"' => encoder.write_str("\\\"")?,
+                '\n' => encoder.write_str("\\n")?,
+                other => encoder.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Text(text.to_owned())
+    }
+}
+
+/// Defines sets of labels, with the names that they are described by.
+macro_rules! labels {
+    ($($name:ident { $($label:ident: $type:ty),+ })+) => {$(
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+        struct $name {
+            $($label: $type),+
+        }
+
+        impl Labels for $name {
+            const NAMES: &'static [&'static str] = &[$(stringify!($label)),+];
+        }
+    )+};
+}
+
+trait Labels {
+    const NAMES: &'static [&'static str];
+}
+
+labels! {
+    OfHost { version: &'static str }
+    OfQueue { queue: Text }
+    OfOutcome { queue: Text, outcome: Ended }
+    OfVersion { queue: Text, digest: Text }
+    OfServing { queue: Text, digest: Text, role: &'static str }
+}
+
+impl OfQueue {
+    fn new(queue: &str) -> Self {
+        OfQueue {
+            queue: queue.into(),
+        }
+    }
 }
 
 /// How an attempt ended.
@@ -183,10 +147,7 @@ impl From<&Outcome> for Ended {
 }
 
 impl EncodeLabelValue for Ended {
-    fn encode(
-        &self,
-        encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
-    ) -> Result<(), std::fmt::Error> {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         encoder.write_str(match self {
             Ended::Completed => "completed",
             Ended::Failed => "failed",
@@ -199,24 +160,62 @@ impl EncodeLabelValue for Ended {
     }
 }
 
+/// Registers metrics and keeps their descriptions.
+#[derive(Default)]
+struct Definitions {
+    registry: Registry,
+    descriptions: Vec<Description>,
+}
+
+impl Definitions {
+    /// Defines a metric that is there once for each set of its labels.
+    fn define<L, M>(
+        &mut self,
+        name: &'static str,
+        meaning: &'static str,
+        constructor: fn() -> M,
+    ) -> Many<L, M>
+    where
+        L: Labels + EncodeLabelSet + Clone + Hash + Eq + Debug + Send + Sync + 'static,
+        M: Kind + EncodeMetric + TypedMetric + Debug + Send + Sync + 'static,
+    {
+        let family = Family::new_with_constructor(constructor);
+        // The library adds `_total` to counters, and a full stop to the meaning.
+        let registered = name.trim_end_matches("_total");
+        self.registry.register(registered, meaning, family.clone());
+        self.descriptions.push(Description {
+            name,
+            kind: M::NAME,
+            labels: L::NAMES,
+            meaning,
+        });
+        family
+    }
+}
+
+type Seconds = Counter<f64, AtomicU64>;
+/// A family whose metrics are made by a function.
+type Many<L, M> = Family<L, M, fn() -> M>;
+
 /// All that one host counts.
 pub struct Metrics {
     registry: Registry,
-    taken: Family<OfQueue, Counter>,
-    attempts: Family<OfOutcome, Counter>,
-    seconds: Family<OfQueue, Histogram>,
-    cpu: Family<OfQueue, Counter<f64, AtomicU64>>,
-    running: Family<OfQueue, Gauge>,
-    concurrency: Family<OfQueue, Gauge>,
-    paused: Family<OfQueue, Gauge>,
-    serving: Family<OfServing, Gauge>,
-    version_running: Family<OfVersion, Gauge>,
-    swaps: Family<OfQueue, Counter>,
-    refusals: Family<OfQueue, Counter>,
-    calls: Family<OfQueue, Counter>,
-    redis_errors: Family<OfQueue, Counter>,
-    locks_lost: Family<OfQueue, Counter>,
-    stalled: Family<OfQueue, Counter>,
+    descriptions: Vec<Description>,
+    taken: Many<OfQueue, Counter>,
+    attempts: Many<OfOutcome, Counter>,
+    seconds: Many<OfQueue, Histogram>,
+    cpu: Many<OfQueue, Seconds>,
+    running: Many<OfQueue, Gauge>,
+    concurrency: Many<OfQueue, Gauge>,
+    paused: Many<OfQueue, Gauge>,
+    serving: Many<OfServing, Gauge>,
+    version_running: Many<OfVersion, Gauge>,
+    swaps: Many<OfQueue, Counter>,
+    refusals: Many<OfQueue, Counter>,
+    calls: Many<OfQueue, Counter>,
+    redis_errors: Many<OfQueue, Counter>,
+    locks_lost: Many<OfQueue, Counter>,
+    stalled: Many<OfQueue, Counter>,
 }
 
 /// What is counted of one queue. Clones count together.
@@ -225,7 +224,7 @@ pub struct QueueMetrics {
     pub(crate) taken: Counter,
     attempts: [Counter; Ended::ALL.len()],
     seconds: Histogram,
-    cpu: Counter<f64, AtomicU64>,
+    cpu: Seconds,
     pub(crate) swaps: Counter,
     pub(crate) refusals: Counter,
     pub(crate) calls: Counter,
@@ -242,6 +241,24 @@ impl QueueMetrics {
     }
 }
 
+/// What a queue is doing now.
+pub struct QueueGauges<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// Jobs that are held.
+    pub running: usize,
+    /// Jobs that may run at once.
+    pub concurrency: usize,
+    /// True while no jobs are taken.
+    pub paused: bool,
+    /// The digest of the active version.
+    pub active: Option<&'a str>,
+    /// The digest of the candidate.
+    pub candidate: Option<&'a str>,
+    /// The digests of versions, and the attempts that run on each.
+    pub versions: Vec<(&'a str, usize)>,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -251,78 +268,104 @@ impl Default for Metrics {
 impl Metrics {
     /// Metrics of a host that did nothing yet.
     pub fn new() -> Self {
-        // From 0.1 ms to some 14 minutes.
-        let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0001, 4.0, 12));
-        let mut metrics = Metrics {
-            registry: Registry::default(),
-            taken: Family::default(),
-            attempts: Family::default(),
-            seconds: Family::new_with_constructor(histogram),
-            cpu: Family::default(),
-            running: Family::default(),
-            concurrency: Family::default(),
-            paused: Family::default(),
-            serving: Family::default(),
-            version_running: Family::default(),
-            swaps: Family::default(),
-            refusals: Family::default(),
-            calls: Family::default(),
-            redis_errors: Family::default(),
-            locks_lost: Family::default(),
-            stalled: Family::default(),
-        };
-        metrics.register();
-        metrics
+        let mut metrics = Definitions::default();
+        let info: Many<OfHost, Gauge> = metrics.define(
+            "toril_info",
+            "1, with the version of the host",
+            Gauge::default,
+        );
+        let version = env!("CARGO_PKG_VERSION");
+        info.get_or_create(&OfHost { version }).set(1);
+        Metrics {
+            taken: metrics.define(
+                "toril_jobs_taken_total",
+                "jobs taken from the queue",
+                Counter::default,
+            ),
+            attempts: metrics.define(
+                "toril_attempts_total",
+                "attempts that ended: completed, failed, moved, waiting, rate_limited, lost or host_failed",
+                Counter::default,
+            ),
+            seconds: metrics.define(
+                "toril_attempt_seconds",
+                "wall time of an attempt",
+                // From 0.1 ms to some 14 minutes.
+                || Histogram::new(exponential_buckets(0.0001, 4.0, 12)),
+            ),
+            cpu: metrics.define(
+                "toril_cpu_seconds_total",
+                "processor time of attempts, the guest's and the host's for it",
+                Counter::default,
+            ),
+            running: metrics.define(
+                "toril_jobs_running",
+                "jobs that are held now",
+                Gauge::default,
+            ),
+            concurrency: metrics.define(
+                "toril_concurrency",
+                "jobs that may run at once",
+                Gauge::default,
+            ),
+            paused: metrics.define("toril_paused", "1 while no jobs are taken", Gauge::default),
+            serving: metrics.define(
+                "toril_version_serving",
+                "1 for the processor that is active, and for the candidate of a canary",
+                Gauge::default,
+            ),
+            version_running: metrics.define(
+                "toril_version_attempts_running",
+                "attempts that run now, by processor",
+                Gauge::default,
+            ),
+            swaps: metrics.define(
+                "toril_swaps_total",
+                "times the processor was exchanged",
+                Counter::default,
+            ),
+            refusals: metrics.define(
+                "toril_refusals_total",
+                "processors that were not taken",
+                Counter::default,
+            ),
+            calls: metrics.define(
+                "toril_settle_calls_total",
+                "calls to redis that settle and take jobs",
+                Counter::default,
+            ),
+            redis_errors: metrics.define(
+                "toril_redis_errors_total",
+                "such calls that redis did not answer",
+                Counter::default,
+            ),
+            locks_lost: metrics.define(
+                "toril_locks_lost_total",
+                "running jobs whose lock was lost",
+                Counter::default,
+            ),
+            stalled: metrics.define(
+                "toril_stalled_total",
+                "jobs of dead workers that this host gave back",
+                Counter::default,
+            ),
+            registry: metrics.registry,
+            descriptions: metrics.descriptions,
+        }
     }
 
-    fn register(&mut self) {
-        let info: Family<OfHost, Gauge> = Family::default();
-        info.get_or_create(&OfHost {
-            version: env!("CARGO_PKG_VERSION"),
-        })
-        .set(1);
-        let registry = &mut self.registry;
-        let mut names = METRICS.iter();
-        // In the order of the table; the library adds `_total` to counters, and a full stop to the meaning.
-        macro_rules! register {
-            ($($metric:expr),*) => {$(
-                if let Some([name, _, _, meaning]) = names.next() {
-                    registry.register(name.trim_end_matches("_total"), *meaning, $metric.clone());
-                }
-            )*};
-        }
-        register!(
-            info,
-            self.taken,
-            self.attempts,
-            self.seconds,
-            self.cpu,
-            self.running,
-            self.concurrency,
-            self.paused,
-            self.serving,
-            self.version_running,
-            self.swaps,
-            self.refusals,
-            self.calls,
-            self.redis_errors,
-            self.locks_lost,
-            self.stalled
-        );
+    /// What each metric is, in the order of the text.
+    pub fn descriptions(&self) -> &[Description] {
+        &self.descriptions
     }
 
     /// The metrics of a queue, to count with.
     pub fn queue(&self, queue: &str) -> QueueMetrics {
-        let of = OfQueue {
-            queue: queue.to_owned(),
-        };
-        let counter =
-            |family: &Family<OfQueue, Counter<u64, AtomicU64>>| family.get_or_create(&of).clone();
+        let of = OfQueue::new(queue);
+        let counter = |family: &Many<OfQueue, Counter>| family.get_or_create(&of).clone();
         let attempts = Ended::ALL.map(|outcome| {
-            let of = OfOutcome {
-                queue: queue.to_owned(),
-                outcome,
-            };
+            let queue = queue.into();
+            let of = OfOutcome { queue, outcome };
             self.attempts.get_or_create(&of).clone()
         });
         QueueMetrics {
@@ -340,8 +383,11 @@ impl Metrics {
     }
 
     /// All metrics, in the text format of OpenMetrics, which Prometheus reads.
-    pub fn text(&self, queues: &[QueueStatus]) -> String {
-        self.set_gauges(queues);
+    pub fn text<'a>(&self, queues: impl IntoIterator<Item = QueueGauges<'a>>) -> String {
+        self.clear_gauges();
+        for gauges in queues {
+            self.set_gauges(&gauges);
+        }
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {
             // Writing to a string cannot fail.
@@ -350,44 +396,146 @@ impl Metrics {
         text
     }
 
-    fn set_gauges(&self, queues: &[QueueStatus]) {
-        // What is gone must not stay.
+    /// What is gone must not stay.
+    fn clear_gauges(&self) {
         for family in [&self.running, &self.concurrency, &self.paused] {
             family.clear();
         }
         self.serving.clear();
         self.version_running.clear();
+    }
+
+    fn set_gauges(&self, gauges: &QueueGauges<'_>) {
+        let of = OfQueue::new(gauges.queue);
         let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        for status in queues {
-            let of = OfQueue {
-                queue: status.queue.clone(),
-            };
-            self.running.get_or_create(&of).set(number(status.running));
-            self.concurrency
-                .get_or_create(&of)
-                .set(number(status.concurrency));
-            self.paused.get_or_create(&of).set(status.paused.into());
-            let serving = [("active", &status.digest), ("candidate", &status.candidate)];
-            for (role, digest) in serving {
-                if let Some(digest) = digest.clone() {
-                    let queue = status.queue.clone();
-                    let of = OfServing {
-                        queue,
-                        digest,
-                        role,
-                    };
-                    self.serving.get_or_create(&of).set(1);
-                }
-            }
-            for version in &status.versions {
-                let of = OfVersion {
-                    queue: status.queue.clone(),
-                    digest: version.digest.clone(),
+        self.running.get_or_create(&of).set(number(gauges.running));
+        self.concurrency
+            .get_or_create(&of)
+            .set(number(gauges.concurrency));
+        self.paused.get_or_create(&of).set(gauges.paused.into());
+        for (role, digest) in [("active", gauges.active), ("candidate", gauges.candidate)] {
+            if let Some(digest) = digest {
+                let of = OfServing {
+                    queue: gauges.queue.into(),
+                    digest: digest.into(),
+                    role,
                 };
-                self.version_running
-                    .get_or_create(&of)
-                    .set(number(version.in_flight));
+                self.serving.get_or_create(&of).set(1);
             }
         }
+        for (digest, running) in &gauges.versions {
+            let of = OfVersion {
+                queue: gauges.queue.into(),
+                digest: (*digest).into(),
+            };
+            self.version_running
+                .get_or_create(&of)
+                .set(number(*running));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Name, labels with their values unescaped, value.
+    type Sample = (String, Vec<(String, String)>, f64);
+
+    /// The samples of a text. Panics where it is malformed.
+    fn parse(text: &str) -> Vec<Sample> {
+        let lines = text.lines().filter(|line| !line.starts_with("# "));
+        lines.map(parse_sample).collect()
+    }
+
+    fn parse_sample(line: &str) -> Sample {
+        let end = line.find(['{', ' ']).unwrap();
+        let (name, mut rest) = line.split_at(end);
+        let mut labels = Vec::new();
+        if let Some(inner) = rest.strip_prefix('{') {
+            rest = inner;
+            while !rest.starts_with('}') {
+                let (label, value) = rest.trim_start_matches(',').split_once("=\"").unwrap();
+                assert!(label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
+                let (mut read, mut escaped, mut length) = (String::new(), false, None);
+                for (at, character) in value.char_indices() {
+                    match (escaped, character) {
+                        (true, 'n') => read.push('\n'),
+                        (true, '"' | '\\') => read.push(character),
+                        (true, other) => panic!("no such escape: {other}"),
+                        (false, '\\') => {}
+                        (false, '"') => {
+                            length = Some(at);
+                            break;
+                        }
+                        (false, other) => read.push(other),
+                    }
+                    escaped = !escaped && character == '\\';
+                }
+                labels.push((label.to_owned(), read));
+                rest = &value[length.expect("the value ends") + 1..];
+            }
+            rest = &rest[1..];
+        }
+        let value = rest.strip_prefix(' ').unwrap().parse().unwrap();
+        (name.to_owned(), labels, value)
+    }
+
+    fn gauges(queue: &str) -> QueueGauges<'_> {
+        QueueGauges {
+            queue,
+            running: 1,
+            concurrency: 2,
+            paused: false,
+            active: Some("sha256:\"a\""),
+            candidate: None,
+            versions: vec![("sha256:\"a\"", 1)],
+        }
+    }
+
+    #[test]
+    fn labels_are_escaped_whatever_a_queue_is_called() {
+        let metrics = Metrics::new();
+        let names = [
+            "a\"b",
+            "back\\slash",
+            "two\nlines",
+            "plain",
+            "a\\\"} 1\n# EOF",
+        ];
+        for name in names {
+            let queue = metrics.queue(name);
+            queue.taken.inc();
+            queue.attempt(&Outcome::Wait, Duration::ZERO, Duration::ZERO);
+        }
+        let text = metrics.text(names.map(gauges));
+        assert_eq!(text.matches("\n# EOF\n").count(), 1);
+        let samples = parse(&text);
+        for family in [
+            "toril_jobs_taken_total",
+            "toril_jobs_running",
+            "toril_paused",
+        ] {
+            let named = samples.iter().filter(|(name, ..)| name == family);
+            let mut found: Vec<&str> = named.map(|(_, labels, _)| &*labels[0].1).collect();
+            found.sort_unstable();
+            let mut expected = names;
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{family}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_described_as_they_are_written() {
+        let metrics = Metrics::new();
+        metrics.queue("any");
+        let text = metrics.text([gauges("any")]);
+        for description in metrics.descriptions() {
+            let name = description.name.trim_end_matches("_total");
+            let Description { kind, meaning, .. } = description;
+            assert!(text.contains(&format!("# HELP {name} {meaning}.\n# TYPE {name} {kind}\n")));
+            assert_eq!(*kind == "counter", description.name.ends_with("_total"));
+        }
+        assert_eq!(text.matches("# TYPE").count(), metrics.descriptions().len());
     }
 }

@@ -6,52 +6,82 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tracing::warn;
 
 /// How long a directory must rest before its files are read.
 const REST: Duration = Duration::from_millis(300);
+/// The most links that lead from a name to a file.
+const LINKS_MAX: usize = 16;
 
 /// Watches directories, and forgets them when it is dropped.
 pub(crate) struct Watch {
     watcher: RecommendedWatcher,
     changes: mpsc::Receiver<()>,
-    dirs: BTreeSet<PathBuf>,
+    /// What is asked for. Their parents are watched, too: a directory that is made again is another one.
+    dirs: Arc<Mutex<BTreeSet<PathBuf>>>,
+    watched: BTreeSet<PathBuf>,
 }
 
 impl Watch {
     pub(crate) fn new() -> notify::Result<Self> {
         // One place is enough: it says that something changed, not what.
         let (changed, changes) = mpsc::channel(1);
+        let dirs: Arc<Mutex<BTreeSet<PathBuf>>> = Arc::default();
+        let wanted = Arc::clone(&dirs);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            if event.is_ok_and(|event| is_change(event.kind)) {
+            if event.is_ok_and(|event| is_change(event.kind) && concerns(&event, &wanted.lock())) {
                 let _ = changed.try_send(());
             }
         })?;
         Ok(Watch {
             watcher,
             changes,
-            dirs: BTreeSet::new(),
+            dirs,
+            watched: BTreeSet::new(),
         })
     }
 
     /// Watches these directories, and no others any more.
     pub(crate) fn set(&mut self, dirs: BTreeSet<PathBuf>) {
-        for gone in self.dirs.difference(&dirs) {
+        // Events name their paths so.
+        let absolute = |dir: PathBuf| std::path::absolute(&dir).unwrap_or(dir);
+        let dirs: BTreeSet<PathBuf> = dirs.into_iter().map(absolute).collect();
+        let parents = dirs.iter().map(|dir| dir_of(dir));
+        let all: BTreeSet<PathBuf> = parents.chain(dirs.iter().cloned()).collect();
+        for gone in self.watched.difference(&all) {
             // One that was removed is not watched by itself.
             let _ = self.watcher.unwatch(gone);
         }
-        for dir in dirs.difference(&self.dirs) {
+        *self.dirs.lock() = dirs;
+        let before = std::mem::replace(&mut self.watched, all);
+        self.watch_all(&before);
+    }
+
+    /// Watches directories that were made again since. Call it before they are read.
+    pub(crate) fn renew(&mut self) {
+        let known = self.watched.clone();
+        self.watch_all(&known);
+    }
+
+    /// Complains about new ones only.
+    fn watch_all(&mut self, known: &BTreeSet<PathBuf>) {
+        for dir in &self.watched {
+            // Again also where it is watched: under this name there may be another directory by now.
             let watched = self.watcher.watch(dir, RecursiveMode::NonRecursive);
-            if let Err(error) = watched {
+            if let Err(error) = watched
+                && !known.contains(dir)
+                && self.dirs.lock().contains(dir)
+            {
                 warn!(dir = %dir.display(), %error, "directory cannot be watched, its changes are not noticed");
             }
         }
-        self.dirs = dirs;
     }
 
     /// Waits until something changed, and then rested.
@@ -72,10 +102,71 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
+/// True where a file of these directories changed, or one of them did.
+fn concerns(event: &Event, dirs: &BTreeSet<PathBuf>) -> bool {
+    let concerns = |path: &PathBuf| dirs.contains(path) || dirs.contains(&dir_of(path));
+    event.paths.is_empty() || event.paths.iter().any(concerns)
+}
+
 /// The directory that a file is in.
-pub(crate) fn dir_of(file: &Path) -> PathBuf {
+fn dir_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(dir) if dir != Path::new("") => dir.to_owned(),
         _ => PathBuf::from("."),
+    }
+}
+
+/// The directories whose changes can change what is read from a file: its own, and those of the links that lead to it.
+pub(crate) fn dirs_of(file: &Path) -> BTreeSet<PathBuf> {
+    let (mut dirs, mut file) = (BTreeSet::new(), file.to_owned());
+    for _ in 0..LINKS_MAX {
+        let dir = dir_of(&file);
+        let target = std::fs::read_link(&file).map(|target| dir.join(target));
+        dirs.insert(dir);
+        match target {
+            Ok(target) => file = target,
+            Err(_) => break,
+        }
+    }
+    // Directories of the path may be links themselves.
+    dirs.extend(file.canonicalize().ok().map(|file| dir_of(&file)));
+    dirs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn notices(watch: &mut Watch, change: impl FnOnce()) {
+        change();
+        let noticed = tokio::time::timeout(Duration::from_secs(30), watch.changed()).await;
+        noticed.expect("it is noticed");
+    }
+
+    #[tokio::test]
+    async fn link_whose_target_changes_elsewhere_is_noticed() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (link, target) = (one.path().join("link.wasm"), two.path().join("a.wasm"));
+        std::fs::write(&target, "a").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let mut watch = Watch::new().unwrap();
+        watch.set(dirs_of(&link));
+        notices(&mut watch, || std::fs::write(&target, "b").unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn directory_that_is_made_again_is_noticed_and_watched() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("processors");
+        std::fs::create_dir(&dir).unwrap();
+        let mut watch = Watch::new().unwrap();
+        watch.set([dir.clone()].into());
+        notices(&mut watch, || std::fs::remove_dir(&dir).unwrap()).await;
+        notices(&mut watch, || std::fs::create_dir(&dir).unwrap()).await;
+        watch.renew();
+        notices(&mut watch, || {
+            std::fs::write(dir.join("a.wasm"), "a").unwrap();
+        })
+        .await;
     }
 }

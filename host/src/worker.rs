@@ -7,12 +7,12 @@ mod attempt;
 mod inline;
 mod io;
 mod jobs;
+pub(crate) mod options;
 mod outbox;
 mod renewal;
 mod schedule;
 mod settlement;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -21,75 +21,15 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use utoipa::ToSchema;
 
-use crate::fleet::Member;
 pub use crate::listeners::{Listeners, WorkerEvent};
 use crate::metrics::QueueMetrics;
 use crate::telemetry::Telemetry;
+use crate::versions::Versions;
 use io::Io;
+pub use options::WorkerOptions;
 use schedule::Schedule;
-use toril_queue::{KeepJobs, Limiter, Queue};
-use toril_sandbox::Stop;
-
-/// How a queue is worked. The names and defaults are those of BullMQ's `WorkerOptions`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WorkerOptions {
-    /// Jobs that run at once.
-    pub concurrency: usize,
-    /// How long a lock holds without renewal, in ms. It is renewed at half of it.
-    pub lock_duration_ms: u64,
-    /// How often to look for jobs of dead workers, in ms.
-    pub stalled_interval_ms: u64,
-    /// How often a job may be given back because its worker died.
-    pub max_stalled_count: u32,
-    /// How often a job may be picked up, whatever becomes of it.
-    pub max_started_attempts: Option<u32>,
-    /// How long to wait on an empty queue before looking again, in ms.
-    pub drain_delay_ms: u64,
-    /// Becomes `processedBy` and part of the name under which `getWorkers` lists the worker.
-    pub name: Option<String>,
-    /// At most so many jobs in a time.
-    pub limiter: Option<Limiter>,
-    /// Which completed jobs to keep, where the job does not say.
-    pub remove_on_complete: KeepJobs,
-    /// Which failed jobs to keep, where the job does not say.
-    pub remove_on_fail: KeepJobs,
-    /// Minutes of metrics to keep; none collects none.
-    pub metrics_points: Option<u32>,
-    /// Backoff strategies of the user's own, by name: the delay before each next attempt, in ms; the last
-    /// one holds for all that follow.
-    pub backoff: BTreeMap<String, Vec<u64>>,
-    /// Leaves looking for jobs of dead workers to other workers.
-    pub skip_stalled_check: bool,
-    /// Leaves locks to run out: only for jobs that are shorter than a lock holds.
-    pub skip_lock_renewal: bool,
-    /// Starts at once; otherwise it rests until it is resumed.
-    pub autorun: bool,
-    /// Bytes of data and options that the jobs held at once may have, the first job aside.
-    pub held_bytes_max: usize,
-}
-
-impl Default for WorkerOptions {
-    fn default() -> Self {
-        WorkerOptions {
-            concurrency: 1,
-            lock_duration_ms: 30_000,
-            stalled_interval_ms: 30_000,
-            max_stalled_count: 1,
-            max_started_attempts: None,
-            drain_delay_ms: 5_000,
-            name: None,
-            limiter: None,
-            remove_on_complete: KeepJobs::ALL,
-            remove_on_fail: KeepJobs::ALL,
-            metrics_points: None,
-            backoff: BTreeMap::new(),
-            skip_stalled_check: false,
-            skip_lock_renewal: false,
-            autorun: true,
-            held_bytes_max: 256 << 20,
-        }
-    }
-}
+use toril_queue::Queue;
+use toril_sandbox::{Engine, Stop};
 
 /// What the worker holds and what it does next. Locked for moments only.
 type State = Arc<Mutex<Schedule>>;
@@ -189,13 +129,14 @@ impl Worker {
     pub fn start(
         queue: Queue,
         options: WorkerOptions,
-        member: Arc<Member>,
+        versions: Arc<Versions>,
+        engine: Arc<Engine>,
         observers: Arc<Observers>,
     ) -> Self {
         let control = Control {
             stage: Stage::Work,
             paused: !options.autorun,
-            ready: *member.slot().available().borrow(),
+            ready: *versions.available().borrow(),
             concurrency: options.concurrency,
         };
         let (control, controlled) = watch::channel(control);
@@ -204,13 +145,14 @@ impl Worker {
         let io = Io::new(
             queue.clone(),
             options.clone(),
-            Arc::clone(&member),
+            Arc::clone(&versions),
+            engine,
             Arc::clone(&observers),
             controlled,
             Arc::clone(&state),
         );
         let view = View { control, state };
-        let task = tokio::spawn(work(queue, options, view.clone(), member, observers, io));
+        let task = tokio::spawn(work(queue, options, view.clone(), versions, observers, io));
         Worker { view, task }
     }
 
@@ -291,14 +233,14 @@ async fn work(
     queue: Queue,
     options: WorkerOptions,
     view: View,
-    member: Arc<Member>,
+    versions: Arc<Versions>,
     observers: Arc<Observers>,
     io: Io,
 ) {
     let mut companions = JoinSet::new();
     let View { control, state } = view;
     companions.spawn(async move {
-        let mut available = member.slot().available();
+        let mut available = versions.available();
         loop {
             let ready = *available.borrow_and_update();
             control.send_modify(|control| control.ready = ready);

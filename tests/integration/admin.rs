@@ -3,7 +3,7 @@
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::tempdir;
-use toril::metrics::METRICS;
+use toril::metrics::Metrics;
 use toril::queue::JobState;
 
 use crate::harness::{
@@ -403,20 +403,19 @@ async fn health_and_metrics_are_told() {
         metrics.contains(completed).then_some(metrics)
     };
     let metrics = eventually("the attempt is counted", counted).await;
-    for [name, kind, _, meaning] in METRICS {
-        let name = name.trim_end_matches("_total");
+    let readme = include_str!("../../README.md");
+    let described = Metrics::new();
+    for described in described.descriptions() {
+        let (name, kind, meaning) = (described.name, described.kind, described.meaning);
+        let base = name.trim_end_matches("_total");
         assert!(
-            metrics.contains(&format!("# HELP {name} {meaning}.\n# TYPE {name} {kind}\n")),
+            metrics.contains(&format!("# HELP {base} {meaning}.\n# TYPE {base} {kind}\n")),
             "{name}: {metrics}"
         );
-    }
-    let readme = include_str!("../../README.md");
-    for [name, kind, labels, meaning] in METRICS {
+        let labels = described.labels.join(", ");
         let row = format!("| `{name}` | {kind} | {labels} | {meaning} |");
         assert!(readme.contains(&row), "the README lists: {row}");
     }
-    let named = metrics.matches("# TYPE").count();
-    assert_eq!(named, METRICS.len(), "each metric is in the table");
     assert_eq!(text("/healthz").await, "ok\n");
     assert_eq!(text("/readyz").await, "ok\n");
     redis.server.kill().await.unwrap();
@@ -475,5 +474,62 @@ async fn api_is_described() {
     let api = Api::start(&redis, "").await;
     let document = api.get("/openapi.json").await;
     insta::assert_snapshot!("openapi", serde_json::to_string_pretty(&document).unwrap());
+    api.host.stop().await;
+}
+
+#[tokio::test]
+async fn request_is_finished_when_its_client_leaves() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let config = queue_section("ring", "fixture-misbehaving", "");
+    let api = Api::start(&redis, &config).await;
+    let endless = add(&queue, "sleep", json!(3_600_000)).await;
+    reaches(&queue, &endless, JobState::Active).await;
+    let request = api
+        .client
+        .delete(format!("{}/v1/queues/ring", api.url))
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .timeout(std::time::Duration::from_millis(500));
+    assert!(request.send().await.unwrap_err().is_timeout());
+    let path = format!("/v1/queues/ring/jobs/{endless}");
+    api.asks(Method::DELETE, &path, Value::Null, 204).await;
+    let gone = async || {
+        let response = api.send(Method::GET, "/v1/queues/ring", "").await;
+        (response.status() == StatusCode::NOT_FOUND).then_some(())
+    };
+    eventually("the queue is detached", gone).await;
+    api.asks(Method::PUT, "/v1/queues/ring", json!({}), 201)
+        .await;
+    api.host.stop().await;
+}
+
+#[tokio::test]
+async fn mistakes_in_a_request_are_named_with_the_nearest_key() {
+    let redis = TestRedis::start(false).await;
+    let api = Api::start(&redis, "").await;
+    let mistakes = [
+        (json!({ "options": { "concurency": 1 } }), "`concurrency`"),
+        (
+            json!({ "options": { "lockDurations": 1 } }),
+            "`lockDuration`",
+        ),
+        (json!({ "option": {} }), "`options`"),
+        (json!({ "limits": { "deadline": 1 } }), "`deadline_ms`"),
+    ];
+    for (body, nearest) in mistakes {
+        let error = api.asks(Method::PUT, "/v1/queues/ring", body, 400).await;
+        let message = error["error"]["message"].as_str().unwrap();
+        let hint = format!("hint: did you mean {nearest}?");
+        assert!(message.contains(&hint), "{message}");
+    }
+    // A name that would end a label.
+    api.asks(Method::PUT, "/v1/queues/a%22b", json!({}), 201)
+        .await;
+    let metrics = api.send(Method::GET, "/metrics", "").await;
+    let metrics = metrics.text().await.unwrap();
+    assert!(
+        metrics.contains(r#"toril_concurrency{queue="a\"b"} 50"#),
+        "{metrics}"
+    );
     api.host.stop().await;
 }

@@ -201,6 +201,11 @@ fn mistakes_in_the_config_are_named() {
         error.contains("unknown field `procesor`") && error.contains("toril.toml"),
         "{error}"
     );
+    assert!(error.contains("hint: did you mean `processor`?"), "{error}");
+    let nested = "[queues.paint]\nremove_on_fail = { cuont = 1 }";
+    assert!(serve(nested).contains("hint: did you mean `count`?"));
+    let grants = "[queues.paint.grants]\nqueue = [\"ring\"]";
+    assert!(serve(grants).contains("hint: did you mean `queues`?"));
     assert!(serve("").contains("hint: name one with `--queue NAME=FILE.wasm`"));
     let error = serve("[queues.paint]\nprocessor = \"missing.wasm\"");
     assert!(

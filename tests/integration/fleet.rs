@@ -324,3 +324,111 @@ async fn version_that_is_back_reuses_its_instances() {
     }
     host.stop().await;
 }
+
+#[tokio::test]
+async fn jobs_wait_while_a_queue_has_no_processor() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let mut host = TestHost::serve(&redis, QUEUE).await;
+    let good = file(&dir, "good-00001");
+    does(&redis, &["deploy", "ring", &good]).await;
+    assert_eq!(returned(&queue).await, "\"good-00001\"");
+    does(&redis, &["undeploy", "ring"]).await;
+    host.logs("jobs wait for the next one").await;
+    let waits = add(&queue, "any", json!(null)).await;
+    // Another queue's worker has done a job meanwhile: this one had its chance, too.
+    let other = TestHost::serve_queue(&redis, "paint", "fixture-noop", "").await;
+    let paint = redis.queue("paint").await;
+    let id = add(&paint, "any", json!(null)).await;
+    reaches(&paint, &id, JobState::Completed).await;
+    assert_eq!(queue.state(&waits).await.unwrap(), JobState::Waiting);
+    does(&redis, &["deploy", "ring", &good]).await;
+    let job = reaches(&queue, &waits, JobState::Completed).await;
+    assert_eq!(job["ats"], "1", "no start was spent while it waited");
+    assert!(!host.log().contains("host failed a job"), "{}", host.log());
+    for host in [host, other] {
+        host.stop().await;
+    }
+}
+
+/// The component of a version, larger by a section that means nothing.
+fn larger(name: &str) -> Vec<u8> {
+    let mut component = version(name);
+    // A custom section: its id, its length, the length of its name, its name, and zeros.
+    component.extend([0, 100, 4]);
+    component.extend(b"more");
+    component.extend([0; 95]);
+    component
+}
+
+#[tokio::test]
+async fn deployment_that_no_host_takes_is_withdrawn() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let max = version("good-00001").len() + 10;
+    let small = format!("[runtime]\ncomponent_bytes_max = {max}\n{QUEUE}");
+    let host = TestHost::serve(&redis, &small).await;
+    let large = dir.path().join("large.wasm");
+    std::fs::write(&large, larger("good-00002")).unwrap();
+    let large = large.display().to_string();
+
+    // Nothing was deployed before: nothing is again.
+    let said = fails(&redis, &["deploy", "ring", &large]).await;
+    assert!(said.contains("more than the limit"), "{said}");
+    assert!(said.contains("nothing is deployed now"), "{said}");
+    assert!(status(&redis).await[0]["deployment"]["active"].is_null());
+
+    does(&redis, &["deploy", "ring", &file(&dir, "good-00001")]).await;
+    let said = fails(&redis, &["deploy", "ring", &large]).await;
+    assert!(said.contains("is deployed again"), "{said}");
+    let canary = fails(&redis, &["deploy", "ring", &large, "--canary", "50%"]).await;
+    assert!(canary.contains("is deployed again"), "{canary}");
+    let deployed = &status(&redis).await[0]["deployment"];
+    assert_eq!(deployed["active"], digest("good-00001"));
+    assert!(deployed["canary"].is_null());
+    let versions = does(&redis, &["versions", "ring"]).await;
+    assert_eq!(versions.matches("no host took it").count(), 3, "{versions}");
+    assert_eq!(returned(&queue).await, "\"good-00001\"");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn refused_deployment_is_tried_again_also_by_hosts_that_start_later() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let good = file(&dir, "good-00001");
+    let mut host = TestHost::serve(&redis, QUEUE).await;
+    // What a host cannot read now it may be able to read later.
+    let key = format!("toril:{{bull:ring}}:component:{}", digest("good-00001"));
+    does(&redis, &["deploy", "ring", &good, "--wait", "0"]).await;
+    assert_eq!(returned(&queue).await, "\"good-00001\"");
+    let aside = "{bull:ring}:aside";
+    let _: String = redis.command(&["RENAME", &key, aside]).await;
+    let mut later = TestHost::serve(&redis, QUEUE).await;
+    later.logs("is not in redis any more").await;
+    let refused = async || {
+        let status = status(&redis).await;
+        let hosts = status[0]["hosts"].as_array().unwrap().clone();
+        hosts
+            .iter()
+            .any(|host| host["refusal"]["digest"] == digest("good-00001"))
+            .then_some(())
+    };
+    eventually("the refusal is reported", refused).await;
+    let _: String = redis.command(&["RENAME", aside, &key]).await;
+    let both = async || (runs(&redis).await == vec![digest("good-00001"); 2]).then_some(());
+    eventually("both hosts run it", both).await;
+    let forgotten = async || {
+        let status = status(&redis).await;
+        let hosts = status[0]["hosts"].as_array().unwrap().clone();
+        hosts
+            .iter()
+            .all(|host| host["refusal"].is_null())
+            .then_some(())
+    };
+    eventually("the refusal is history", forgotten).await;
+    host.logs("serving").await;
+    for host in [host, later] {
+        host.stop().await;
+    }
+}

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
-use toril::config::QueueConfig;
 use toril::host::{Detach, Host};
 use toril::queue::{JobState, Queue};
 use toril::sandbox::{Engine, EngineOptions};
+use toril::served_queue::QueueSpec;
 
 use crate::harness::{TestRedis, add, eventually, processor, reaches};
 
@@ -21,8 +21,8 @@ async fn host(redis: &TestRedis) -> (Host, Queue) {
     (host, redis.queue("ring").await)
 }
 
-fn config(concurrency: usize) -> QueueConfig {
-    let mut config = QueueConfig::new(Some(processor("fixture-misbehaving")));
+fn config(concurrency: usize) -> QueueSpec {
+    let mut config = QueueSpec::new(Some(processor("fixture-misbehaving")));
     config.worker.concurrency = concurrency;
     config
 }
@@ -32,7 +32,7 @@ async fn queue_is_attached_and_detached_while_the_host_runs() {
     let redis = TestRedis::start(false).await;
     let (host, queue) = host(&redis).await;
     let id = add(&queue, "fine", json!(null)).await;
-    host.attach("ring", &config(5)).await.unwrap();
+    host.attach("ring", config(5)).await.unwrap();
     reaches(&queue, &id, JobState::Completed).await;
     let status = &host.status()[0];
     assert_eq!(
@@ -40,7 +40,7 @@ async fn queue_is_attached_and_detached_while_the_host_runs() {
         ("ring", 5, false)
     );
     assert!(
-        host.attach("ring", &config(5))
+        host.attach("ring", config(5))
             .await
             .unwrap_err()
             .to_string()
@@ -61,7 +61,7 @@ async fn queue_is_attached_and_detached_while_the_host_runs() {
             .contains("not attached")
     );
 
-    host.attach("ring", &config(1)).await.unwrap();
+    host.attach("ring", config(1)).await.unwrap();
     reaches(&queue, &later, JobState::Completed).await;
     let endless = add(&queue, "loop", json!(null)).await;
     reaches(&queue, &endless, JobState::Active).await;
@@ -73,14 +73,14 @@ async fn queue_is_attached_and_detached_while_the_host_runs() {
 async fn refused_queue_leaves_the_host_as_it_was() {
     let redis = TestRedis::start(false).await;
     let (host, _) = host(&redis).await;
-    let missing = QueueConfig::new(Some(PathBuf::from("missing.wasm")));
-    assert!(host.attach("ring", &missing).await.is_err());
+    let missing = QueueSpec::new(Some(PathBuf::from("missing.wasm")));
+    assert!(host.attach("ring", missing).await.is_err());
     let mut zero = config(1);
     zero.worker.lock_duration_ms = 0;
-    assert!(host.attach("ring", &zero).await.is_err());
+    assert!(host.attach("ring", zero).await.is_err());
     let mut huge = config(1);
     huge.limits.memory_bytes_max = 1 << 40;
-    let error = host.attach("ring", &huge).await.unwrap_err();
+    let error = host.attach("ring", huge).await.unwrap_err();
     assert!(
         error.to_string().contains("started with room for"),
         "{error}"
@@ -95,7 +95,7 @@ async fn worker_rests_while_it_is_paused_and_starts_so_without_autorun() {
     let (host, queue) = host(&redis).await;
     let mut resting = config(5);
     resting.worker.autorun = false;
-    host.attach("ring", &resting).await.unwrap();
+    host.attach("ring", resting).await.unwrap();
     let first = add(&queue, "fine", json!(null)).await;
     assert!(host.status()[0].paused);
     host.resume("ring").unwrap();
@@ -115,7 +115,7 @@ async fn worker_rests_while_it_is_paused_and_starts_so_without_autorun() {
 async fn concurrency_changes_while_jobs_run() {
     let redis = TestRedis::start(false).await;
     let (host, queue) = host(&redis).await;
-    host.attach("ring", &config(1)).await.unwrap();
+    host.attach("ring", config(1)).await.unwrap();
     for _ in 0..6 {
         add(&queue, "sleep", json!(3_600_000)).await;
     }
@@ -134,7 +134,7 @@ async fn concurrency_changes_while_jobs_run() {
 async fn cancelled_job_fails_for_good_whatever_it_does() {
     let redis = TestRedis::start(false).await;
     let (host, queue) = host(&redis).await;
-    host.attach("ring", &config(5)).await.unwrap();
+    host.attach("ring", config(5)).await.unwrap();
     for name in ["loop", "sleep"] {
         let job = crate::harness::new_job(name, json!(3_600_000), json!({ "attempts": 5 }));
         let id = queue.add(&job).await.unwrap();

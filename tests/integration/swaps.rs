@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use tempfile::{TempDir, tempdir};
-use toril::config::QueueConfig;
 use toril::host::{Host, Reloaded};
 use toril::queue::{JobState, NewJob, Queue};
 use toril::sandbox::{Engine, EngineOptions};
+use toril::served_queue::QueueSpec;
 
 use crate::harness::{
     TestHost, TestRedis, add, count, eventually, handwritten, new_job, processor, reaches, version,
@@ -40,7 +40,7 @@ async fn thousand_swaps_under_load_disturb_no_job() {
     };
     let runtime = Arc::new(Engine::new(&options).unwrap());
     let host = Host::new(runtime, redis.connect().await, "bull");
-    host.attach("ring", &QueueConfig::new(Some(file.clone())))
+    host.attach("ring", QueueSpec::new(Some(file.clone())))
         .await
         .unwrap();
 
@@ -322,9 +322,9 @@ async fn pinned_jobs_go_on_with_the_version_that_they_started_on() {
         replace(&file, &version("good-00001"));
         let runtime = Arc::new(Engine::new(&EngineOptions::default()).unwrap());
         let host = Host::new(runtime, redis.connect().await, "bull");
-        let mut config = QueueConfig::new(Some(file.clone()));
+        let mut config = QueueSpec::new(Some(file.clone()));
         config.pinned = pinned;
-        host.attach("ring", &config).await.unwrap();
+        host.attach("ring", config).await.unwrap();
         let options = json!({ "attempts": 2, "backoff": 3_600_000 });
         let id = queue
             .add(&new_job("in-two-steps", json!([]), options))
@@ -340,4 +340,84 @@ async fn pinned_jobs_go_on_with_the_version_that_they_started_on() {
         let job = reaches(&queue, &fresh, JobState::Completed).await;
         assert_eq!(job["returnvalue"], "\"good-00002\"");
     }
+}
+
+#[tokio::test]
+async fn hangup_with_a_refused_processor_keeps_the_old_one_and_tries_again() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let (old, new) = (dir.path().join("old.wasm"), dir.path().join("new.wasm"));
+    replace(&old, &version("good-00001"));
+    replace(&new, b"\0asm not really");
+    let header = format!("redis = \"{}\"\n", redis.server.url());
+    let section = |file: &Path, more: &str| format!("[queues.ring]\nprocessor = {file:?}\n{more}");
+    let mut host = TestHost::serve(&redis, &section(&old, "")).await;
+    let returned = async || {
+        let id = add(&queue, "any", json!(null)).await;
+        reaches(&queue, &id, JobState::Completed).await["returnvalue"].clone()
+    };
+    assert_eq!(returned().await, "\"good-00001\"");
+    let config = host.dir.path().join("toril.toml");
+    for more in ["", "lock_duration_ms = 7000\n"] {
+        std::fs::write(&config, header.clone() + &section(&new, more)).unwrap();
+        host.signal("HUP");
+        host.logs("queue could not be changed as the config says")
+            .await;
+        assert_eq!(returned().await, "\"good-00001\"");
+    }
+    let shown = async || {
+        let output = crate::harness::toril(&redis, &["status", "ring"]).await;
+        let shown = String::from_utf8(output.stdout).unwrap();
+        let reason = "not a WebAssembly component";
+        (shown.contains("refused") && shown.contains(reason)).then_some(())
+    };
+    eventually("the status shows the refusal", shown).await;
+    // Nobody asks again: it is noticed.
+    replace(&new, &version("good-00002"));
+    let taken = async || (returned().await == "\"good-00002\"").then_some(());
+    eventually("the new one serves", taken).await;
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn queue_that_drains_holds_up_no_other_one() {
+    let redis = TestRedis::start(false).await;
+    let section = |queue: &str, options: &str| {
+        crate::harness::queue_section(queue, "fixture-misbehaving", options)
+    };
+    let header = format!("redis = \"{}\"\n", redis.server.url());
+    let config = section("aisle", "") + &section("ring", "concurrency = 1");
+    let mut host = TestHost::serve(&redis, &config).await;
+    let (aisle, ring) = (redis.queue("aisle").await, redis.queue("ring").await);
+    let endless = add(&aisle, "sleep", json!(3_600_000)).await;
+    reaches(&aisle, &endless, JobState::Active).await;
+    let config = header
+        + "prefix = \"other\"\n"
+        + &section("aisle", "lock_duration_ms = 20000")
+        + &section(
+            "ring",
+            "lock_duration_ms = 20000\nlimits = { deadline_ms = 200 }",
+        )
+        + &section("new", "");
+    std::fs::write(host.dir.path().join("toril.toml"), config).unwrap();
+    host.signal("HUP");
+    host.logs("these keys were changed").await;
+    assert!(host.log().contains("keys=\"prefix\""), "{}", host.log());
+    let new = redis.queue("new").await;
+    let id = add(&new, "fine", json!(null)).await;
+    reaches(&new, &id, JobState::Completed).await;
+    let limited = async || {
+        let id = add(&ring, "sleep", json!(1_000)).await;
+        let ended = async || {
+            let state = ring.state(&id).await.ok()?;
+            matches!(state, JobState::Completed | JobState::Failed).then_some(state)
+        };
+        let state = eventually("the job ends", ended).await;
+        (state == JobState::Failed).then_some(())
+    };
+    eventually("the new limit holds", limited).await;
+    assert_eq!(aisle.state(&endless).await.unwrap(), JobState::Active);
+    host.signal("TERM");
+    host.signal("TERM");
+    assert!(host.ended().await.success());
 }

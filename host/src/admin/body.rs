@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use tokio_stream::StreamExt as _;
 
 use super::error::ApiError;
+use crate::unknown_key;
 
 /// The largest body of a request that is not a component.
 const JSON_BYTES_MAX: usize = 1 << 20;
@@ -18,8 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
     let bytes = read(body, JSON_BYTES_MAX).await?;
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::invalid(format!("body cannot be understood: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| {
+        let error = error.to_string();
+        let hint = unknown_key::hint(&error);
+        let hint = hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
+        ApiError::invalid(format!("body is invalid: {error}{hint}"))
+    })
 }
 
 /// Reads a whole body.

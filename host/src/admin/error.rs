@@ -4,9 +4,10 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use tracing::{error, warn};
 
-use crate::fleet::DeployError;
-use crate::host::NotAttached;
+use crate::host::{ApplyError, NotAttached};
+use crate::served_queue::deployment::DeployError;
 use toril_queue::QueueError;
 use toril_sandbox::LoadError;
 
@@ -80,13 +81,44 @@ impl From<NotAttached> for ApiError {
     }
 }
 
+impl From<ApplyError> for ApiError {
+    fn from(error: ApplyError) -> Self {
+        let message = error.to_string();
+        match error {
+            ApplyError::Attached(_) => ApiError::conflict(message),
+            ApplyError::Refused { .. } => ApiError::invalid(message),
+            ApplyError::Busy(_) => ApiError::conflict(message),
+            ApplyError::Stopping => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+            }
+        }
+    }
+}
+
 impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> Self {
-        ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "redis_unavailable",
-            error.to_string(),
-        )
+        let message = error.to_string();
+        match error {
+            QueueError::Invalid(_) => ApiError::invalid(message),
+            // Another one was faster, or the job is not where the request needs it.
+            QueueError::Job { .. } | QueueError::Locked(_) => ApiError::conflict(message),
+            error if error.is_transient() => {
+                warn!(%error, "an admin request needs redis, which does not answer");
+                ApiError::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "redis_unavailable",
+                    "redis does not answer: try again later",
+                )
+            }
+            QueueError::Redis(_) | QueueError::Reply(_) => {
+                error!(error = message, "redis refused what an admin request needs");
+                ApiError::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "redis_refused",
+                    "redis refused it: the host's log says why",
+                )
+            }
+        }
     }
 }
 
@@ -110,6 +142,7 @@ impl From<DeployError> for ApiError {
             }
             DeployError::Ambiguous { .. } | DeployError::Invalid(_) => ApiError::invalid(message),
             DeployError::NoCanary(_)
+            | DeployError::Changed(_)
             | DeployError::NothingBefore(_)
             | DeployError::NothingDeployed(_) => ApiError::conflict(message),
         }
@@ -130,4 +163,30 @@ pub(super) async fn no_such_method() -> ApiError {
         "unknown_method",
         "this route does not know this method: `/openapi.json` lists them",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_says_whose_fault_it_is_and_internal_text_stays_here() {
+        let redis = |detail: &str| {
+            let parts = format!("-{detail}\r\n");
+            let value = redis::parse_redis_value(parts.as_bytes()).unwrap();
+            let error = value.extract_error().unwrap_err();
+            ApiError::from(QueueError::from(error))
+        };
+        for (error, status, code) in [
+            (redis("NOPERM no access to `secret`"), 500, "redis_refused"),
+            (redis("WRONGTYPE of `secret`"), 500, "redis_refused"),
+            (redis("LOADING secret"), 503, "redis_unavailable"),
+            (QueueError::Invalid("x".into()).into(), 400, "invalid"),
+            (QueueError::Locked("1".into()).into(), 409, "conflict"),
+            (QueueError::Reply("x").into(), 500, "redis_refused"),
+        ] {
+            assert_eq!((error.status.as_u16(), error.code), (status, code));
+            assert!(!error.message.contains("secret"), "{}", error.message);
+        }
+    }
 }

@@ -11,8 +11,10 @@ use super::Admin;
 use super::body::{read, read_json};
 use super::error::ApiError;
 use super::queues::check_name;
-use crate::fleet::{Change, Deployment, Deployments, Note, StoredVersion, Upload};
-use crate::registry::CanaryRule;
+use crate::served_queue::deployment::{
+    Change, Deployment, Deployments, Note, StoredVersion, Upload,
+};
+use crate::versions::CanaryRule;
 use toril_sandbox::Policy;
 
 impl Admin {
@@ -95,14 +97,14 @@ pub(super) async fn upload(
     body: Body,
 ) -> Result<(StatusCode, Json<Uploaded>), ApiError> {
     let deployments = admin.deployments(&queue).await?;
-    let runtime = admin.host.runtime();
-    let bytes = read(body, runtime.component_bytes_max()).await?;
-    // A queue that is worked elsewhere has a policy that is not known here.
+    let engine = admin.host.engine();
+    let bytes = read(body, engine.component_bytes_max()).await?;
+    // The policy of a queue that is worked elsewhere is not known here.
     let policy = admin
         .host
         .policy(&queue)
         .unwrap_or_else(|_| Policy::unjudged());
-    let processor = runtime.load(bytes.to_vec(), &policy).await?;
+    let processor = engine.load(bytes.to_vec(), &policy).await?;
     let note = Note {
         bytes: bytes.len(),
         name: None,

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::{Stream, StreamExt as _};
@@ -14,11 +14,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::Admin;
 use super::body::read_json;
 use super::error::ApiError;
-use crate::config::QueueConfig;
-use crate::host::{Detach, NotAttached, QueueStatus};
-use crate::worker::{RunningJob, WorkerOptions};
-use toril_queue::{KeepJobs, Limiter};
-use toril_sandbox::{Grants, Limits};
+use crate::host::{Detach, QueueStatus};
+use crate::served_queue::spec::QueueRequest;
+use crate::worker::RunningJob;
 
 pub(super) fn check_name(queue: &str) -> Result<(), ApiError> {
     if queue.is_empty() || queue.contains(':') {
@@ -29,147 +27,55 @@ pub(super) fn check_name(queue: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// BullMQ's `WorkerOptions`, by their own names. Times are in milliseconds, `drainDelay` in seconds.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Options {
-    autorun: Option<bool>,
-    /// 50 where it is not given.
-    concurrency: Option<usize>,
-    drain_delay: Option<f64>,
-    limiter: Option<LimiterOptions>,
-    lock_duration: Option<u64>,
-    max_stalled_count: Option<u32>,
-    max_started_attempts: Option<u32>,
-    metrics: Option<MetricsOptions>,
-    name: Option<String>,
-    prefix: Option<String>,
-    #[schema(value_type = Option<Object>)]
-    remove_on_complete: Option<KeepJobs>,
-    #[schema(value_type = Option<Object>)]
-    remove_on_fail: Option<KeepJobs>,
-    skip_lock_renewal: Option<bool>,
-    skip_stalled_check: Option<bool>,
-    stalled_interval: Option<u64>,
+/// What a queue is doing here.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ShownQueue {
+    /// The same as `active`, by its former name.
+    digest: Option<String>,
+    #[serde(flatten)]
+    status: QueueStatus,
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct LimiterOptions {
-    max: u32,
-    duration: u64,
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct MetricsOptions {
-    max_data_points: u32,
-}
-
-/// How to work a queue. Its processor is the one that is deployed; until there is one its jobs wait.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct Attach {
-    options: Option<Options>,
-    /// As in the config.
-    #[schema(value_type = Option<Object>)]
-    limits: Option<Limits>,
-    /// The queues that it may add to, look into and remove from. Policy that name files or secrets are
-    /// granted in the config only.
-    queues: Option<Vec<String>>,
-    /// Jobs that come back go on with the version that they started on.
-    pinned: Option<bool>,
-}
-
-impl Attach {
-    fn into_config(self) -> QueueConfig {
-        let Attach {
-            options,
-            limits,
-            queues,
-            pinned,
-        } = self;
-        let options = options.unwrap_or_default();
-        let defaults = QueueConfig::new(None).worker;
-        let seconds = |seconds: f64| (seconds * 1000.0) as u64;
-        let worker = WorkerOptions {
-            concurrency: options.concurrency.unwrap_or(defaults.concurrency),
-            lock_duration_ms: options.lock_duration.unwrap_or(defaults.lock_duration_ms),
-            stalled_interval_ms: options
-                .stalled_interval
-                .unwrap_or(defaults.stalled_interval_ms),
-            max_stalled_count: options
-                .max_stalled_count
-                .unwrap_or(defaults.max_stalled_count),
-            max_started_attempts: options.max_started_attempts,
-            drain_delay_ms: options.drain_delay.map_or(defaults.drain_delay_ms, seconds),
-            name: options.name,
-            limiter: options.limiter.map(|limiter| Limiter {
-                max: limiter.max,
-                duration_ms: limiter.duration,
-            }),
-            remove_on_complete: options.remove_on_complete.unwrap_or(KeepJobs::ALL),
-            remove_on_fail: options.remove_on_fail.unwrap_or(KeepJobs::ALL),
-            metrics_points: options.metrics.map(|metrics| metrics.max_data_points),
-            skip_stalled_check: options.skip_stalled_check.unwrap_or(false),
-            skip_lock_renewal: options.skip_lock_renewal.unwrap_or(false),
-            autorun: options.autorun.unwrap_or(true),
-            ..defaults
-        };
-        QueueConfig {
-            prefix: options.prefix,
-            pinned: pinned.unwrap_or_default(),
-            worker,
-            limits: limits.unwrap_or_default(),
-            grants: Grants {
-                queues: queues.unwrap_or_default(),
-                ..Grants::default()
-            },
-            ..QueueConfig::new(None)
+impl From<QueueStatus> for ShownQueue {
+    fn from(status: QueueStatus) -> Self {
+        ShownQueue {
+            digest: status.active.clone(),
+            status,
         }
     }
 }
 
 /// Lists the queues that this host works.
-#[utoipa::path(get, path = "/v1/queues", responses((status = OK, body = Vec<QueueStatus>)))]
-pub(super) async fn list(State(admin): State<Admin>) -> Json<Vec<QueueStatus>> {
-    Json(admin.host.status())
+#[utoipa::path(get, path = "/v1/queues", responses((status = OK, body = Vec<ShownQueue>)))]
+pub(super) async fn list(State(admin): State<Admin>) -> Json<Vec<ShownQueue>> {
+    let all = admin.host.status();
+    Json(all.into_iter().map(ShownQueue::from).collect())
 }
 
 /// Shows what one queue is doing.
 #[utoipa::path(get, path = "/v1/queues/{queue}", responses(
-    (status = OK, body = QueueStatus), (status = NOT_FOUND)))]
+    (status = OK, body = ShownQueue), (status = NOT_FOUND)))]
 pub(super) async fn show(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
-) -> Result<Json<QueueStatus>, ApiError> {
-    Ok(Json(admin.host.queue_status(&queue)?))
+) -> Result<Json<ShownQueue>, ApiError> {
+    Ok(Json(admin.host.queue_status(&queue)?.into()))
 }
 
-/// Begins to work a queue.
-#[utoipa::path(put, path = "/v1/queues/{queue}", request_body = Attach, responses(
-    (status = CREATED, body = QueueStatus), (status = BAD_REQUEST), (status = CONFLICT)))]
+/// Begins to work a queue. It is finished whether or not the caller waits for the answer.
+#[utoipa::path(put, path = "/v1/queues/{queue}", request_body = QueueRequest, responses(
+    (status = CREATED, body = ShownQueue), (status = BAD_REQUEST), (status = CONFLICT)))]
 pub(super) async fn attach(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
     body: Body,
-) -> Result<(StatusCode, Json<QueueStatus>), ApiError> {
+) -> Result<(StatusCode, Json<ShownQueue>), ApiError> {
     check_name(&queue)?;
-    let config = read_json::<Attach>(body).await?.into_config();
-    config
-        .check()
-        .map_err(|error| ApiError::invalid(format!("{error:#}")))?;
-    if admin.host.queue_status(&queue).is_ok() {
-        return Err(ApiError::conflict(format!(
-            "queue `{queue}` is attached already"
-        )));
-    }
-    admin
-        .host
-        .attach(&queue, &config)
-        .await
-        .map_err(|error| ApiError::invalid(format!("{error:#}")))?;
-    Ok((StatusCode::CREATED, Json(admin.host.queue_status(&queue)?)))
+    let spec = read_json::<QueueRequest>(body).await?.into_spec();
+    admin.host.attach(&queue, spec).await?;
+    let status = admin.host.queue_status(&queue)?;
+    Ok((StatusCode::CREATED, Json(status.into())))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -184,7 +90,8 @@ fn yes() -> bool {
     true
 }
 
-/// Stops working a queue; answers when none of its jobs runs here any more.
+/// Stops working a queue; answers when none of its jobs runs here any more. It is finished whether or not the caller
+/// waits for the answer.
 #[utoipa::path(delete, path = "/v1/queues/{queue}", params(DetachQuery), responses(
     (status = NO_CONTENT), (status = NOT_FOUND)))]
 pub(super) async fn detach(
@@ -198,11 +105,8 @@ pub(super) async fn detach(
     } else {
         Detach::GiveBack
     };
-    match admin.host.detach(&queue, running).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(error) if error.is::<NotAttached>() => Err(ApiError::unknown_queue(&queue)),
-        Err(error) => Err(ApiError::invalid(format!("{error:#}"))),
-    }
+    admin.host.detach(&queue, running).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Takes no more jobs of a queue here.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use tokio::time::Instant;
-use toril::fleet::{Deployment, Deployments, HostReport, Note, Upload};
-use toril::registry::CanaryRule;
+use toril::component_file::read_component;
 use toril::sandbox::{Engine, EngineOptions, Policy};
+use toril::served_queue::QueueStatus;
+use toril::served_queue::deployment::{Deployment, Deployments, Note, Upload};
+use toril::versions::CanaryRule;
 
 use super::RedisArgs;
 
@@ -21,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(50);
 ///
 /// The component is checked here, stored in Redis by its digest, and made active in one step. Every host
 /// notices within a second, checks it again and swaps; jobs that run end on the version they started on. The
-/// exit code is 0 where all hosts took it.
+/// exit code is 0 where all hosts took it. Where no host took it, what was deployed before is deployed again.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  toril deploy paint paint.wasm\n  toril deploy paint paint.wasm --canary 10%\n  \
@@ -110,13 +112,12 @@ struct Wait {
 
 impl Deploy {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let bytes = std::fs::read(&self.file)
-            .with_context(|| format!("failed to read component `{}`", self.file.display()))?;
-        let runtime = Arc::new(Engine::new(&EngineOptions {
+        let engine = Arc::new(Engine::new(&EngineOptions {
             executions_max: 1,
             ..EngineOptions::default()
         })?);
-        let processor = runtime
+        let bytes = read_component(&self.file, engine.component_bytes_max()).await?;
+        let processor = engine
             .load(bytes.clone(), &Policy::unjudged())
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
@@ -141,7 +142,7 @@ impl Deploy {
             "deployed"
         };
         super::print_line(format_args!("{what} {}", processor.digest));
-        self.wait.until_followed(&deployments, &deployment).await
+        self.wait.until_taken(&deployments, &deployment).await
     }
 
     fn rule(&self) -> Option<CanaryRule> {
@@ -167,7 +168,7 @@ impl Rollback {
         let deployment = deployments.rollback(digest.as_deref()).await?;
         let active = deployment.active.as_deref().unwrap_or("nothing");
         super::print_line(format_args!("rolled back to {active}"));
-        self.wait.until_followed(&deployments, &deployment).await
+        self.wait.until_taken(&deployments, &deployment).await
     }
 }
 
@@ -177,7 +178,7 @@ impl Promote {
         let deployment = deployments.promote().await?;
         let active = deployment.active.as_deref().unwrap_or("nothing");
         super::print_line(format_args!("promoted {active}"));
-        self.wait.until_followed(&deployments, &deployment).await
+        self.wait.until_taken(&deployments, &deployment).await
     }
 }
 
@@ -199,15 +200,61 @@ impl Undeploy {
     }
 }
 
+/// What the hosts that are alive made of a deployment.
+#[derive(Default)]
+struct Followed {
+    hosts: usize,
+    took: usize,
+    /// Hosts that acted on it and did not take it.
+    refused: usize,
+    /// Why one of them did not.
+    reason: String,
+}
+
+impl Followed {
+    fn exit_code(&self) -> ExitCode {
+        match self.took == self.hosts {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        }
+    }
+}
+
 impl Wait {
-    /// Waits until each host that is alive has taken notice, and says what it made of it.
+    /// Waits until each host that is alive has acted on it, and says what it made of it. Where all of them refused it,
+    /// what was deployed before is put back: nobody would be served by it.
+    async fn until_taken(
+        &self,
+        deployments: &Deployments,
+        deployment: &Deployment,
+    ) -> anyhow::Result<ExitCode> {
+        let followed = self.followed(deployments, deployment).await?;
+        if followed.hosts > 0 && followed.refused == followed.hosts {
+            let reason = format!("no host took it: {}", followed.reason);
+            let now = deployments.withdraw(deployment.revision, &reason).await?;
+            super::print_line(match &now.active {
+                Some(active) => format!("no host took it, {active} is deployed again"),
+                None => "no host took it, nothing is deployed now".to_owned(),
+            });
+        }
+        Ok(followed.exit_code())
+    }
+
     async fn until_followed(
         &self,
         deployments: &Deployments,
         deployment: &Deployment,
     ) -> anyhow::Result<ExitCode> {
+        Ok(self.followed(deployments, deployment).await?.exit_code())
+    }
+
+    async fn followed(
+        &self,
+        deployments: &Deployments,
+        deployment: &Deployment,
+    ) -> anyhow::Result<Followed> {
         if self.seconds == 0 {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(Followed::default());
         }
         let end = Instant::now() + Duration::from_secs(self.seconds);
         let hosts = loop {
@@ -224,24 +271,39 @@ impl Wait {
         if hosts.is_empty() {
             super::print_line("no host works this queue now; those that come later begin with it");
         }
-        let mut all = true;
+        let mut followed = Followed {
+            hosts: hosts.len(),
+            ..Followed::default()
+        };
         for host in &hosts {
-            let (well, says) = made_of_it(host, deployment);
-            all &= well;
+            let says = match made_of_it(host, deployment) {
+                MadeOfIt::Took => {
+                    followed.took += 1;
+                    "ok".to_owned()
+                }
+                MadeOfIt::NotNoticed => "has not taken notice yet".to_owned(),
+                MadeOfIt::Refused(reason) => {
+                    followed.refused += 1;
+                    followed.reason = reason.to_owned();
+                    format!("refused: {reason}")
+                }
+            };
             super::print_line(format_args!("  {}: {says}", host.name));
         }
-        Ok(if all {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        Ok(followed)
     }
 }
 
-/// What a host made of a deployment, and whether that is what was wanted.
-fn made_of_it(host: &HostReport, deployment: &Deployment) -> (bool, String) {
+enum MadeOfIt<'a> {
+    Took,
+    NotNoticed,
+    Refused(&'a str),
+}
+
+/// What a host made of a deployment.
+fn made_of_it<'a>(host: &'a QueueStatus, deployment: &Deployment) -> MadeOfIt<'a> {
     if host.revision < deployment.revision {
-        return (false, "has not taken notice yet".to_owned());
+        return MadeOfIt::NotNoticed;
     }
     let wanted = deployment.canary.as_ref().map(|canary| &canary.digest);
     let (wanted, runs) = match wanted {
@@ -249,13 +311,12 @@ fn made_of_it(host: &HostReport, deployment: &Deployment) -> (bool, String) {
         None => (deployment.active.as_ref(), host.active.as_ref()),
     };
     if wanted.is_none() || wanted == runs {
-        return (true, "ok".to_owned());
+        return MadeOfIt::Took;
     }
-    let reason = match &host.refusal {
-        Some(refusal) => refusal.reason.as_str(),
-        None => "for a reason that it does not tell",
-    };
-    (false, format!("refused: {reason}"))
+    match &host.refusal {
+        Some(refusal) => MadeOfIt::Refused(&refusal.reason),
+        None => MadeOfIt::Refused("for a reason that it does not tell"),
+    }
 }
 
 fn parse_percent(text: &str) -> Result<f64, String> {

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use toril::fleet::{Change, Deployment, Deployments, HostReport, StoredVersion};
 use toril::queue::now_ms;
+use toril::served_queue::QueueStatus;
+use toril::served_queue::deployment::{Change, Deployment, Deployments, StoredVersion};
 
 use super::RedisArgs;
 
@@ -85,7 +86,7 @@ impl Versions {
     }
 }
 
-fn show_queue(queue: &str, deployment: &Deployment, hosts: &[HostReport]) {
+fn show_queue(queue: &str, deployment: &Deployment, hosts: &[QueueStatus]) {
     super::print_line(queue);
     match &deployment.active {
         Some(digest) => super::print_line(format_args!("  deployed   {}", short(digest))),
@@ -115,7 +116,7 @@ fn show_queue(queue: &str, deployment: &Deployment, hosts: &[HostReport]) {
     hosts.iter().for_each(show_host);
 }
 
-fn show_host(host: &HostReport) {
+fn show_host(host: &QueueStatus) {
     let state = match (host.alive, host.paused) {
         (false, _) => format!("silent for {}", since(host.age)),
         (true, true) => "paused".to_owned(),

@@ -14,11 +14,11 @@ use super::Observers;
 use super::jobs::Held;
 use super::outbox::Outbox;
 use super::schedule::Ended;
-use crate::fleet::Member;
 use crate::redis_backend::RedisBackend;
+use crate::versions::Versions;
 use toril_queue::{Job, Queue, QueueError};
-use toril_sandbox::Outcome;
 use toril_sandbox::attempt::{self, AttemptInput, AttemptResult};
+use toril_sandbox::{Engine, Outcome};
 
 /// The longest pause between two tries to let a scheduler go on.
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -27,7 +27,8 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Attempt {
     pub(super) held: Arc<Held>,
     pub(super) queue: Queue,
-    pub(super) member: Arc<Member>,
+    pub(super) versions: Arc<Versions>,
+    pub(super) engine: Arc<Engine>,
     pub(super) observers: Arc<Observers>,
 }
 
@@ -73,14 +74,13 @@ impl Attempt {
             version,
             ..
         } = &*self.held;
-        let runtime = self.member.runtime();
-        let _place = runtime.place().await;
-        let Some(lease) = self.member.lease(job).await else {
+        let _place = self.engine.place().await;
+        let Some(lease) = self.versions.lease(job).await else {
             let failed = Outcome::HostFailed("queue has no processor".to_owned());
             return AttemptResult::without_a_guest(failed);
         };
         version.get_or_init(|| lease.processor().digest.clone());
-        let policy = self.member.slot().policy();
+        let policy = self.versions.policy();
         let listeners = self.observers.listeners.clone();
         let backend = RedisBackend::new(self.queue.clone(), Arc::clone(job), listeners)
             .noting_moves(Arc::clone(self.held.moving()));
@@ -90,7 +90,7 @@ impl Attempt {
             trace,
         };
         let begin = Instant::now();
-        let execution = attempt::run(runtime, lease.processor(), &policy, input).await;
+        let execution = attempt::run(&self.engine, lease.processor(), &policy, input).await;
         let (wall, cpu) = (begin.elapsed(), execution.cpu);
         let metrics = &self.observers.metrics;
         metrics.attempt(&execution.outcome, wall, cpu);

@@ -15,12 +15,12 @@ use super::inline::TURN;
 use super::outbox::Outbox;
 use super::schedule::{Actions, Call, Input, Notice, Now, Start};
 use super::{Control, Observers, State, WorkerOptions};
-use crate::fleet::Member;
+use crate::versions::Versions;
 use toril_queue::{
     Fetch, Job, LockedAttempt, Marker, MarkerWait, Queue, QueueError, Settled, SettlementKind,
     now_ms,
 };
-use toril_sandbox::{AttemptFuture, Stop};
+use toril_sandbox::{AttemptFuture, Engine, Stop};
 
 type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Answer = (Call, Result<Settled, QueueError>);
@@ -29,7 +29,8 @@ type MarkerAnswer = (Box<MarkerWait>, Result<Option<Marker>, QueueError>);
 pub(super) struct Io {
     pub(super) queue: Queue,
     pub(super) options: WorkerOptions,
-    pub(super) member: Arc<Member>,
+    pub(super) versions: Arc<Versions>,
+    pub(super) engine: Arc<Engine>,
     pub(super) observers: Arc<Observers>,
     pub(super) control: watch::Receiver<Control>,
     pub(super) state: State,
@@ -62,7 +63,8 @@ impl Io {
     pub(super) fn new(
         queue: Queue,
         options: WorkerOptions,
-        member: Arc<Member>,
+        versions: Arc<Versions>,
+        engine: Arc<Engine>,
         observers: Arc<Observers>,
         control: watch::Receiver<Control>,
         state: State,
@@ -71,7 +73,8 @@ impl Io {
             marker: Some(Box::new(queue.marker_wait(options.name.as_deref()))),
             queue,
             options,
-            member,
+            versions,
+            engine,
             observers,
             control,
             state,
@@ -136,7 +139,7 @@ impl Io {
         tokio::task::yield_now().await;
         let turn = self.inline.drain(..self.inline.len().min(TURN));
         let count = turn.len();
-        let threads = self.member.runtime().guest_threads();
+        let threads = self.engine.guest_threads();
         threads.begin_here(turn).await;
         Input::BegunInline(count)
     }
@@ -237,7 +240,7 @@ impl Io {
             .map(|start| self.attempt(start))
             .collect();
         if !runs.is_empty() {
-            let threads = self.member.runtime().guest_threads();
+            let threads = self.engine.guest_threads();
             threads.start_all(runs.into_iter());
         }
         for notice in actions.notices.drain(..) {
@@ -250,7 +253,8 @@ impl Io {
         let attempt = Attempt {
             held: start.held,
             queue: self.queue.clone(),
-            member: Arc::clone(&self.member),
+            versions: Arc::clone(&self.versions),
+            engine: Arc::clone(&self.engine),
             observers: Arc::clone(&self.observers),
         };
         Box::pin(attempt.run(start.refusal, Arc::clone(&self.outbox)))
@@ -265,7 +269,7 @@ impl Io {
             token: format!("{}:{}", self.token_base, call.number).into(),
             limiter: self.options.limiter,
             metrics_points: self.options.metrics_points,
-            pin: self.member.slot().pin(),
+            pin: self.versions.pin(),
         }
     }
 

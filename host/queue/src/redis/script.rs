@@ -39,6 +39,13 @@ impl Script {
         call
     }
 
+    /// Begins a call with several keys of one hash slot; its arguments are yet to come.
+    pub fn call_on(&self, keys: &[&str]) -> Cmd {
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(self.joined.get_hash()).arg(keys.len()).arg(keys);
+        call
+    }
+
     pub(crate) fn joined(&self) -> &redis::Script {
         &self.joined
     }

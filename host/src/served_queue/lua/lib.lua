@@ -1,6 +1,6 @@
--- What is deployed on one queue. All keys of a queue share its hash tag, so that a cluster keeps them together.
+-- What is deployed on one queue: `use` says on which. All keys of a queue share its hash tag, so that a cluster keeps them together.
 --
--- K:deployment  hash: revision, active, and while there is a canary: candidate, canary (the revision at which it
+-- K:deployment  hash: revision, active, previous (what was active before it, or ''), and while there is a canary: candidate, canary (the revision at which it
 --               began), rule (JSON), margin (share), minimum, and its counts a0 a1 c0 c1 (active and candidate,
 --               completed and failed)
 -- K:history     list: digests that were active, newest first; the first one is
@@ -9,10 +9,14 @@
 -- K:notes       hash: digest -> JSON
 -- K:component:DIGEST
 -- K:hosts       hash: host -> JSON, with the time of the report in front
-local K = KEYS[1]
 local call = redis.call
-local DEPLOYMENT, HISTORY, CHANGES = K .. ':deployment', K .. ':history', K .. ':changes'
-local VERSIONS, NOTES, HOSTS = K .. ':versions', K .. ':notes', K .. ':hosts'
+local K, DEPLOYMENT, HISTORY, CHANGES, VERSIONS, NOTES, HOSTS
+
+local function use(key)
+  K, DEPLOYMENT, HOSTS = key, key .. ':deployment', key .. ':hosts'
+  HISTORY, CHANGES, VERSIONS, NOTES = key .. ':history', key .. ':changes', key .. ':versions', key .. ':notes'
+end
+
 local CHANGES_KEPT = 100
 -- A host that has not reported for this long is forgotten; it says so again when it is back.
 local FORGET_MS = 60000

@@ -2,15 +2,17 @@
 //!
 //! All of it is under `toril:{prefix:queue}:`, apart from BullMQ's keys; `lua/lib.lua` says what is where.
 
+mod record;
+
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
-use redis::{FromRedisValue, Script, Value};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use utoipa::ToSchema;
+use redis::{FromRedisValue, Value};
 
-use crate::registry::{CanaryRule, Refusal, Tally, VersionReport};
-use toril_queue::{Queue, QueueError, Redis};
+use super::report::QueueStatus;
+use crate::versions::{CanaryRule, Tally};
+pub use record::{CanaryRecord, Change, DeployError, Deployment, Note, StoredVersion, Upload};
+use record::{from_json, read_deployment, to_json};
+use toril_queue::{Queue, QueueError, Redis, script};
 
 /// How many components a queue keeps, unless it is told otherwise. One in use is never removed.
 pub const VERSIONS_KEPT: usize = 10;
@@ -27,166 +29,17 @@ pub struct Deployments {
     key: String,
 }
 
-/// What is deployed now.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Deployment {
-    /// Grows with each change.
-    pub revision: u64,
-    /// The digest that serves; none where hosts serve their own files.
-    pub active: Option<String>,
-    /// A candidate that takes some of the jobs.
-    pub canary: Option<CanaryRecord>,
+/// What one host says of one queue.
+pub(super) struct Report<'a> {
+    /// Of which queue.
+    pub(super) deployments: &'a Deployments,
+    /// What it does.
+    pub(super) status: &'a QueueStatus,
+    /// The revision that it knows.
+    pub(super) known: u64,
+    /// The canary that it runs, and what ended there since the last report.
+    pub(super) canary: Option<(u64, Tally)>,
 }
-
-/// A candidate and how it does, on all hosts.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CanaryRecord {
-    /// The revision with which it began.
-    pub id: u64,
-    /// The candidate's digest.
-    pub digest: String,
-    /// What it takes, and when it is aborted.
-    pub rule: CanaryRule,
-    /// The active version's attempts since it began: completed, failed.
-    pub active: [u64; 2],
-    /// Its own.
-    pub candidate: [u64; 2],
-}
-
-/// A change of what is deployed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Change {
-    /// The revision that it made.
-    pub revision: u64,
-    /// When, in ms since the epoch.
-    pub at: u64,
-    /// `stored`, `deployed`, `canary`, `promoted`, `aborted`, `rolled back` or `undeployed`.
-    pub what: String,
-    /// Of which component.
-    pub digest: String,
-    /// Why, where it was not asked for.
-    pub reason: Option<String>,
-}
-
-/// What is known of a stored component.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Note {
-    /// Its size.
-    pub bytes: usize,
-    /// The file that it came from.
-    pub name: Option<String>,
-    /// What its SDK says of itself.
-    pub sdk: Option<serde_json::Value>,
-}
-
-/// A component that is stored, and could be deployed.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StoredVersion {
-    /// `sha256:` and the digest of the component.
-    pub digest: String,
-    /// When it was stored or last became active, in ms since the epoch.
-    pub at: u64,
-    /// What is known of it.
-    #[serde(flatten)]
-    pub note: Note,
-}
-
-/// What a host does for one queue.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HostReport {
-    /// Another one for each process.
-    pub host: String,
-    /// The machine's name and the process's id.
-    pub name: String,
-    /// The revision of the deployment that it follows.
-    pub revision: u64,
-    /// The digest that its next job runs on.
-    pub active: Option<String>,
-    /// The candidate, while there is one.
-    pub candidate: Option<String>,
-    /// The versions that serve, or that jobs still run on.
-    pub versions: Vec<VersionReport>,
-    /// Jobs that run at once.
-    pub concurrency: usize,
-    /// Jobs that are held now.
-    pub running: usize,
-    /// True while it takes no jobs.
-    pub paused: bool,
-    /// The last processor that it did not take.
-    pub refusal: Option<Refusal>,
-    /// What its processors may do beyond their jobs: names, no values.
-    #[serde(default)]
-    pub grants: Vec<String>,
-    /// How long ago it reported, in ms; counted by Redis.
-    #[serde(default)]
-    pub age: u64,
-    /// False where it has not reported for some seconds.
-    #[serde(default)]
-    pub alive: bool,
-}
-
-/// What a component is stored with.
-pub struct Upload<'a> {
-    /// The component.
-    pub bytes: &'a [u8],
-    /// What is known of it.
-    pub note: Note,
-}
-
-/// Why a deployment was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum DeployError {
-    /// The digest is not stored.
-    #[error("queue `{queue}` has no version `{digest}`\nhint: `toril versions {queue}` lists them")]
-    NoSuchVersion {
-        /// The queue.
-        queue: String,
-        /// The digest asked for.
-        digest: String,
-    },
-    /// The beginning of a digest fits several.
-    #[error("several versions of queue `{queue}` begin with `{digest}`")]
-    Ambiguous {
-        /// The queue.
-        queue: String,
-        /// The beginning.
-        digest: String,
-    },
-    /// There is no candidate.
-    #[error("queue `{0}` has no canary")]
-    NoCanary(String),
-    /// No other version was active before.
-    #[error("queue `{0}` has no earlier version to go back to")]
-    NothingBefore(String),
-    /// There is no deployment.
-    #[error("nothing is deployed on queue `{0}`: its hosts serve their own files")]
-    NothingDeployed(String),
-    /// The rule cannot be followed.
-    #[error("{0}")]
-    Invalid(String),
-    /// Redis did not do it.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-}
-
-static CHANGE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(concat!(
-        include_str!("lua/lib.lua"),
-        include_str!("lua/change.lua")
-    ))
-});
-static SYNC: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(concat!(
-        include_str!("lua/lib.lua"),
-        include_str!("lua/sync.lua")
-    ))
-});
 
 #[derive(Default)]
 struct Arguments<'a> {
@@ -194,6 +47,7 @@ struct Arguments<'a> {
     upload: Option<&'a Upload<'a>>,
     rule: Option<&'a CanaryRule>,
     reason: &'a str,
+    revision: Option<u64>,
 }
 
 impl Deployments {
@@ -258,7 +112,7 @@ impl Deployments {
                 digest,
                 upload,
                 rule,
-                reason: "",
+                ..Arguments::default()
             },
         )
         .await
@@ -299,12 +153,28 @@ impl Deployments {
         self.change("undeploy", Arguments::default()).await
     }
 
+    /// Takes back the change that made this revision: what was active before it is active again. Fails where another
+    /// change was made since.
+    pub async fn withdraw(&self, revision: u64, reason: &str) -> Result<Deployment, DeployError> {
+        let revision = Some(revision);
+        self.change(
+            "withdraw",
+            Arguments {
+                reason,
+                revision,
+                ..Arguments::default()
+            },
+        )
+        .await
+    }
+
     async fn change(
         &self,
         verb: &str,
         arguments: Arguments<'_>,
     ) -> Result<Deployment, DeployError> {
-        let mut call = CHANGE.key(&self.key);
+        let script = script!(in "src/served_queue/lua": "lib", "change");
+        let mut call = script.call(&self.key);
         let (bytes, note): (&[u8], String) = match arguments.upload {
             Some(upload) => (upload.bytes, to_json(&upload.note)),
             None => (&[], String::new()),
@@ -322,11 +192,10 @@ impl Deployments {
             None => call.arg("").arg(0).arg(0),
         };
         call.arg(arguments.reason);
+        let revision = arguments.revision.map(|revision| revision.to_string());
+        call.arg(revision.unwrap_or_default());
         self.enlist().await?;
-        let reply: Vec<Value> = call
-            .invoke_async(&mut self.redis.shared())
-            .await
-            .map_err(QueueError::from)?;
+        let reply: Vec<Value> = self.redis.run(script, &call).await?;
         self.read_change(reply, arguments.digest)
     }
 
@@ -342,6 +211,7 @@ impl Deployments {
             (Some(Value::Int(-2)), _) => Err(DeployError::NoCanary(queue())),
             (Some(Value::Int(-3)), _) => Err(DeployError::NothingBefore(queue())),
             (Some(Value::Int(-4)), _) => Err(DeployError::NothingDeployed(queue())),
+            (Some(Value::Int(-5)), _) => Err(DeployError::Changed(queue())),
             _ => Err(QueueError::Reply("change").into()),
         }
     }
@@ -404,7 +274,7 @@ impl Deployments {
     }
 
     /// What the hosts said last of what they do. Those that are gone for long are left out.
-    pub async fn hosts(&self) -> Result<Vec<HostReport>, QueueError> {
+    pub async fn hosts(&self) -> Result<Vec<QueueStatus>, QueueError> {
         let (seconds, micros): (u64, u64) = redis::cmd("TIME")
             .query_async(&mut self.redis.shared())
             .await?;
@@ -412,42 +282,64 @@ impl Deployments {
         let reports: BTreeMap<String, String> = self.read("HGETALL", "hosts", &[]).await?;
         let read = |text: &String| {
             let (at, report) = text.split_once(' ')?;
-            let mut report: HostReport = from_json(report)?;
+            let mut report: QueueStatus = from_json(report)?;
             report.age = now.saturating_sub(at.parse().ok()?);
             report.alive = report.age < GONE_MS;
             Some(report)
         };
-        let mut hosts: Vec<HostReport> = reports.values().filter_map(read).collect();
+        let mut hosts: Vec<QueueStatus> = reports.values().filter_map(read).collect();
         hosts.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(hosts)
     }
 
-    /// Reports what a host does, and returns the deployment where it is not the one that the host knows.
+    /// The bytes that a stored component has; 0 where it is not stored.
+    pub(super) async fn component_bytes(&self, digest: &str) -> Result<usize, QueueError> {
+        self.read("STRLEN", &format!("component:{digest}"), &[])
+            .await
+    }
+
+    /// Where the queue's keys are in a cluster: queues of equal routes can be asked for in one call. Elsewhere all can.
+    pub(super) fn route(&self) -> &str {
+        let tag = self.key.strip_prefix("toril:{").unwrap_or_default();
+        let tag = tag.split('}').next().unwrap_or_default();
+        // Only a prefix with a hash tag of its own is admitted to a cluster: without one, this is none.
+        if tag.contains('{') { tag } else { "" }
+    }
+
+    /// Reports what a host does on some queues of one route. Returns for each the deployment, where it is not the one
+    /// that the host knows.
     pub(super) async fn sync(
-        &self,
-        report: &HostReport,
-        canary: Option<(u64, Tally)>,
-    ) -> Result<Option<Deployment>, QueueError> {
-        let (canary, tally) = match canary {
-            Some((id, tally)) => (id.to_string(), tally),
-            None => (String::new(), Tally::default()),
+        host: &str,
+        reports: &[Report<'_>],
+    ) -> Result<Vec<Result<Option<Deployment>, QueueError>>, QueueError> {
+        let Some(first) = reports.first() else {
+            return Ok(Vec::new());
         };
-        let mut call = SYNC.key(&self.key);
-        call.arg(&report.host)
-            .arg(to_json(report))
-            .arg(report.revision)
-            .arg(canary);
-        for count in tally.active.into_iter().chain(tally.candidate) {
-            call.arg(count);
+        let script = script!(in "src/served_queue/lua": "lib", "sync");
+        let keys: Vec<&str> = reports
+            .iter()
+            .map(|report| &*report.deployments.key)
+            .collect();
+        let mut call = script.call_on(&keys);
+        call.arg(host);
+        for report in reports {
+            let (canary, tally) = match report.canary {
+                Some((id, tally)) => (id.to_string(), tally),
+                None => (String::new(), Tally::default()),
+            };
+            call.arg(to_json(report.status))
+                .arg(report.known)
+                .arg(canary);
+            for count in tally.active.into_iter().chain(tally.candidate) {
+                call.arg(count);
+            }
         }
-        match call.invoke_async(&mut self.redis.shared()).await? {
-            Value::Nil => Ok(None),
-            record => read_deployment(record).map(Some),
-        }
+        let replies: Vec<Value> = first.deployments.redis.run(script, &call).await?;
+        Ok(replies.into_iter().map(read_sync).collect())
     }
 
     /// Takes a host off the list.
-    pub(super) async fn leave(&self, host: &str) -> Result<(), QueueError> {
+    pub(crate) async fn leave(&self, host: &str) -> Result<(), QueueError> {
         self.read("HDEL", "hosts", &[host]).await
     }
 
@@ -463,38 +355,12 @@ impl Deployments {
     }
 }
 
-fn to_json(value: &impl Serialize) -> String {
-    // Of types that are plain data, which cannot fail.
-    serde_json::to_string(value).unwrap_or_default()
-}
-
-/// What another version of us wrote may be unreadable: then it is left out.
-fn from_json<T: DeserializeOwned>(text: &str) -> Option<T> {
-    serde_json::from_str(text).ok()
-}
-
-fn read_deployment(record: Value) -> Result<Deployment, QueueError> {
-    let mut fields: BTreeMap<String, String> =
-        redis::from_redis_value(record).map_err(|_| QueueError::Reply("deployment"))?;
-    let number = |name: &str| {
-        fields
-            .get(name)
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(0)
-    };
-    let (revision, id) = (number("revision"), number("canary"));
-    let (active, candidate) = (["a0", "a1"].map(number), ["c0", "c1"].map(number));
-    let rule = fields.get("rule").and_then(|rule| from_json(rule));
-    let canary = fields.remove("candidate").map(|digest| CanaryRecord {
-        id,
-        digest,
-        rule: rule.unwrap_or_default(),
-        active,
-        candidate,
-    });
-    Ok(Deployment {
-        revision,
-        active: fields.remove("active"),
-        canary,
-    })
+fn read_sync(reply: Value) -> Result<Option<Deployment>, QueueError> {
+    match reply {
+        Value::Nil => Ok(None),
+        Value::BulkString(error) => Err(QueueError::Invalid(
+            String::from_utf8_lossy(&error).into_owned(),
+        )),
+        record => read_deployment(record).map(Some),
+    }
 }

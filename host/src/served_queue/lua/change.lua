@@ -1,15 +1,18 @@
 -- Changes what is deployed on a queue, whole or not at all.
 --
 -- ARGV     1 verb, 2 digest or '', 3 component or '', 4 note (JSON) or '', 5 how many versions to keep, 6 rule of
---          the canary (JSON) or '', 7 its margin (share), 8 its minimum, 9 reason or ''
+--          the canary (JSON) or '', 7 its margin (share), 8 its minimum, 9 reason or '', 10 revision or ''
 -- Verbs    store     keeps a component
 --          deploy    makes a component active, or with a rule the candidate
 --          promote   makes the candidate active
 --          abort     ends the canary
 --          rollback  makes a stored version active again: the digest's, or else the one active before
 --          undeploy  takes the deployment away; hosts go back to their files
+--          withdraw  takes back the change that made the revision, as if it had not been made: what was active before
+--                    it is active again
 -- Returns  { 0, record } or { error }: -1 no such version, -2 no canary, -3 no version to go back to, -4 nothing is
---          deployed
+--          deployed, -5 another change was made since the revision
+use(KEYS[1])
 local verb, digest = ARGV[1], ARGV[2]
 
 local function component_key(of) return K .. ':component:' .. of end
@@ -56,6 +59,9 @@ end
 
 local function activate(which)
   end_canary()
+  local before = call('HGET', DEPLOYMENT, 'active') or ''
+  -- What is deployed a second time is not what was there before it.
+  if before ~= which then call('HSET', DEPLOYMENT, 'previous', before) end
   call('HSET', DEPLOYMENT, 'active', which)
   call('ZADD', VERSIONS, NOW, which)
 end
@@ -124,8 +130,29 @@ function verbs.undeploy()
   local active = call('HGET', DEPLOYMENT, 'active')
   if not active then return -4 end
   end_canary()
-  call('HDEL', DEPLOYMENT, 'active')
+  call('HDEL', DEPLOYMENT, 'active', 'previous')
   change('undeployed', active)
+end
+
+function verbs.withdraw()
+  if call('HGET', DEPLOYMENT, 'revision') ~= ARGV[10] then return -5 end
+  local candidate = call('HGET', DEPLOYMENT, 'candidate')
+  if candidate then
+    end_canary()
+    change('withdrawn', candidate, ARGV[9])
+    return
+  end
+  local active, previous = unpack(call('HMGET', DEPLOYMENT, 'active', 'previous'))
+  if not active then return -4 end
+  if call('LINDEX', HISTORY, 0) == active then call('LPOP', HISTORY) end
+  if previous and previous ~= '' and call('EXISTS', component_key(previous)) == 1 then
+    call('HSET', DEPLOYMENT, 'active', previous)
+    if call('LINDEX', HISTORY, 0) ~= previous then call('LPUSH', HISTORY, previous) end
+  else
+    call('HDEL', DEPLOYMENT, 'active')
+  end
+  call('HDEL', DEPLOYMENT, 'previous')
+  change('withdrawn', active, ARGV[9])
 end
 
 local refused = verbs[verb]()

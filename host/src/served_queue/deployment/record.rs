@@ -1,0 +1,163 @@
+//! What the records of deployments say, and how they are read.
+
+use std::collections::BTreeMap;
+
+use redis::Value;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+
+use crate::versions::CanaryRule;
+use toril_queue::QueueError;
+
+/// What is deployed now.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deployment {
+    /// Grows with each change.
+    pub revision: u64,
+    /// The digest that serves; none where hosts serve their own files.
+    pub active: Option<String>,
+    /// A candidate that takes some of the jobs.
+    pub canary: Option<CanaryRecord>,
+}
+
+/// A candidate and how it does, on all hosts.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryRecord {
+    /// The revision with which it began.
+    pub id: u64,
+    /// The candidate's digest.
+    pub digest: String,
+    /// What it takes, and when it is aborted.
+    pub rule: CanaryRule,
+    /// The active version's attempts since it began: completed, failed.
+    pub active: [u64; 2],
+    /// Its own.
+    pub candidate: [u64; 2],
+}
+
+/// A change of what is deployed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// The revision that it made.
+    pub revision: u64,
+    /// When, in ms since the epoch.
+    pub at: u64,
+    /// `stored`, `deployed`, `canary`, `promoted`, `aborted`, `rolled back`, `undeployed` or
+    /// `withdrawn`.
+    pub what: String,
+    /// Of which component.
+    pub digest: String,
+    /// Why, where it was not asked for.
+    pub reason: Option<String>,
+}
+
+/// What is known of a stored component.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Note {
+    /// Its size.
+    pub bytes: usize,
+    /// The file that it came from.
+    pub name: Option<String>,
+    /// What its SDK says of itself.
+    pub sdk: Option<serde_json::Value>,
+}
+
+/// A component that is stored, and could be deployed.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredVersion {
+    /// `sha256:` and the digest of the component.
+    pub digest: String,
+    /// When it was stored or last became active, in ms since the epoch.
+    pub at: u64,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub note: Note,
+}
+
+/// What a component is stored with.
+pub struct Upload<'a> {
+    /// The component.
+    pub bytes: &'a [u8],
+    /// What is known of it.
+    pub note: Note,
+}
+
+/// Why a deployment was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The digest is not stored.
+    #[error("queue `{queue}` has no version `{digest}`\nhint: `toril versions {queue}` lists them")]
+    NoSuchVersion {
+        /// The queue.
+        queue: String,
+        /// The digest asked for.
+        digest: String,
+    },
+    /// The beginning of a digest fits several.
+    #[error("several versions of queue `{queue}` begin with `{digest}`")]
+    Ambiguous {
+        /// The queue.
+        queue: String,
+        /// The beginning.
+        digest: String,
+    },
+    /// There is no candidate.
+    #[error("queue `{0}` has no canary")]
+    NoCanary(String),
+    /// No other version was active before.
+    #[error("queue `{0}` has no earlier version to go back to")]
+    NothingBefore(String),
+    /// There is no deployment.
+    #[error("nothing is deployed on queue `{0}`: its hosts serve their own files")]
+    NothingDeployed(String),
+    /// Another change was made meanwhile.
+    #[error("the deployment of queue `{0}` was changed meanwhile, it is left as it is")]
+    Changed(String),
+    /// The rule cannot be followed.
+    #[error("{0}")]
+    Invalid(String),
+    /// Redis did not do it.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+pub(super) fn to_json(value: &impl Serialize) -> String {
+    // Of types that are plain data, which cannot fail.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// What another version of us wrote may be unreadable: then it is left out.
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_str(text).ok()
+}
+
+pub(super) fn read_deployment(record: Value) -> Result<Deployment, QueueError> {
+    let mut fields: BTreeMap<String, String> =
+        redis::from_redis_value(record).map_err(|_| QueueError::Reply("deployment"))?;
+    let number = |name: &str| {
+        fields
+            .get(name)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(0)
+    };
+    let (revision, id) = (number("revision"), number("canary"));
+    let (active, candidate) = (["a0", "a1"].map(number), ["c0", "c1"].map(number));
+    let rule = fields.get("rule").and_then(|rule| from_json(rule));
+    let canary = fields.remove("candidate").map(|digest| CanaryRecord {
+        id,
+        digest,
+        rule: rule.unwrap_or_default(),
+        active,
+        candidate,
+    });
+    Ok(Deployment {
+        revision,
+        active: fields.remove("active"),
+        canary,
+    })
+}

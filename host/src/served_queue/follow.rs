@@ -1,0 +1,157 @@
+//! Follows the deployments in Redis: what one host of a fleet is told, all do.
+//!
+//! One task per host reports what each queue does and asks for what is deployed, for all queues in one call. It loads
+//! nothing: a changed deployment goes to the queue's task.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+
+use super::deployment::{Deployment, Deployments, Report};
+use super::reconcile::Message;
+use super::{Context, QueueStatus, ServedQueue, Serving};
+use crate::versions::{Canary, Tally};
+use toril_queue::QueueError;
+
+/// How often a host asks for what is deployed. A deployment is noticed within this time.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// ... while a queue has no jobs: an idle host sleeps. In intervals.
+const IDLE_INTERVALS: u32 = 5;
+/// How long a queue is asked for often after its last job or change.
+const ATTENTIVE: Duration = Duration::from_secs(10);
+/// Queues that one call asks for: at some 10 µs for each, a call holds Redis for a millisecond.
+const CALL_MAX: usize = 100;
+
+/// One queue's part of a call.
+struct Ask {
+    served: Arc<ServedQueue>,
+    serving: Arc<Serving>,
+    status: QueueStatus,
+    canary: Option<(Arc<Canary>, Tally)>,
+}
+
+/// Reports and follows. Never returns.
+pub(crate) async fn follow(context: Arc<Context>) {
+    let start = Instant::now();
+    let (mut last, mut last_idle) = (None, None);
+    loop {
+        let beat = start.elapsed().as_millis() / INTERVAL.as_millis();
+        let beat = u32::try_from(beat).unwrap_or(u32::MAX);
+        let (regular, idle) = (last != Some(beat), last_idle != Some(beat / IDLE_INTERVALS));
+        (last, last_idle) = (Some(beat), Some(beat / IDLE_INTERVALS));
+        let attentive = ask_all(&context, regular, idle).await;
+        let next = match attentive {
+            true => beat + 1,
+            false => (beat / IDLE_INTERVALS + 1) * IDLE_INTERVALS,
+        };
+        tokio::select! {
+            () = tokio::time::sleep_until((start + INTERVAL * next).into()) => {}
+            () = context.report.notified() => {}
+        }
+    }
+}
+
+/// Asks for the queues that are due. True where some are to be asked for often.
+async fn ask_all(context: &Context, regular: bool, idle: bool) -> bool {
+    let mut attentive = false;
+    let mut routes: BTreeMap<String, Vec<Ask>> = BTreeMap::new();
+    for served in context.all() {
+        let Some(serving) = served.serving() else {
+            continue;
+        };
+        if !serving.source.followed {
+            continue;
+        }
+        let busy = serving.is_attentive();
+        attentive |= busy;
+        let urgent = serving.urgent.swap(false, Ordering::Relaxed);
+        if !(urgent || idle || regular && busy) {
+            continue;
+        }
+        let Some(status) = served.status(&context.identity) else {
+            continue;
+        };
+        let canary = serving.versions().canary();
+        let route = serving.deployments().route().to_owned();
+        routes.entry(route).or_default().push(Ask {
+            canary: canary.map(|canary| {
+                let tally = canary.take_tally();
+                (canary, tally)
+            }),
+            served,
+            serving,
+            status,
+        });
+    }
+    for asks in routes.into_values() {
+        for asks in asks.chunks(CALL_MAX) {
+            ask(&context.identity.host, asks).await;
+        }
+    }
+    attentive
+}
+
+async fn ask(host: &str, asks: &[Ask]) {
+    let reports: Vec<Report<'_>> = asks.iter().map(Ask::report).collect();
+    match Deployments::sync(host, &reports).await {
+        Ok(answers) => {
+            for (ask, answer) in asks.iter().zip(answers) {
+                ask.note(answer);
+            }
+        }
+        Err(error) => {
+            debug!(%error, "deployments could not be asked for");
+            asks.iter().for_each(Ask::take_back);
+        }
+    }
+}
+
+impl Ask {
+    fn report(&self) -> Report<'_> {
+        let canary = self.canary.as_ref();
+        Report {
+            deployments: self.serving.deployments(),
+            status: &self.status,
+            known: self.serving.told.load(Ordering::Relaxed),
+            canary: canary.map(|(canary, tally)| (canary.id, *tally)),
+        }
+    }
+
+    fn note(&self, answer: Result<Option<Deployment>, QueueError>) {
+        match answer {
+            Ok(None) => {}
+            Ok(Some(deployment)) => {
+                let revision = deployment.revision;
+                // Told again at the next call where the task has no room for it now.
+                if self.served.send(Message::Deployed(deployment)).is_ok() {
+                    self.serving.told.store(revision, Ordering::Relaxed);
+                    *self.serving.last_busy.lock() = Instant::now();
+                }
+            }
+            Err(error) => {
+                debug!(queue = self.served.name().as_str(), %error, "deployment could not be asked for");
+                self.take_back();
+            }
+        }
+    }
+
+    fn take_back(&self) {
+        if let Some((canary, tally)) = &self.canary {
+            canary.return_tally(*tally);
+        }
+    }
+}
+
+impl Serving {
+    /// True for a while after a job or a change.
+    fn is_attentive(&self) -> bool {
+        let mut last_busy = self.last_busy.lock();
+        if self.worker.view().running() > 0 || self.versions().canary().is_some() {
+            *last_busy = Instant::now();
+        }
+        last_busy.elapsed() < ATTENTIVE
+    }
+}

@@ -1,0 +1,115 @@
+//! Gets deployed versions ready: from Redis, checked and compiled, one at a time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tracing::{debug, warn};
+
+use super::deployment::Deployments;
+use crate::versions::{FindVersion, Version, Versions};
+use toril_queue::QueueError;
+use toril_sandbox::{Engine, LoadError};
+
+/// Loads the versions that are stored for one queue.
+pub(super) struct Loader {
+    engine: Arc<Engine>,
+    deployments: Deployments,
+    /// One load at a time: jobs that need the same version wait for one load of it.
+    loading: Mutex<()>,
+}
+
+/// Why a version cannot run.
+pub(super) enum NotLoaded {
+    /// Redis did not answer: ask again.
+    Unreachable(QueueError),
+    /// It must not run here.
+    Refused(String),
+}
+
+impl From<QueueError> for NotLoaded {
+    fn from(error: QueueError) -> Self {
+        NotLoaded::Unreachable(error)
+    }
+}
+
+impl From<LoadError> for NotLoaded {
+    fn from(error: LoadError) -> Self {
+        NotLoaded::Refused(error.to_string())
+    }
+}
+
+impl Loader {
+    pub(super) fn new(engine: Arc<Engine>, deployments: Deployments) -> Self {
+        Loader {
+            engine,
+            deployments,
+            loading: Mutex::default(),
+        }
+    }
+
+    pub(super) fn deployments(&self) -> &Deployments {
+        &self.deployments
+    }
+
+    /// Gets a version ready: one that is at hand, or the stored component.
+    pub(super) async fn load(
+        &self,
+        versions: &Versions,
+        digest: &str,
+    ) -> Result<Arc<Version>, NotLoaded> {
+        let _one_at_a_time = self.loading.lock().await;
+        if let Some(version) = versions.find(digest) {
+            return Ok(version);
+        }
+        let max = self.engine.component_bytes_max();
+        let bytes = self.deployments.component_bytes(digest).await?;
+        if bytes > max {
+            return Err(LoadError::TooLarge { bytes, max }.into());
+        }
+        let Some(component) = self.deployments.component(digest).await? else {
+            let reason = "its component is not in redis any more".to_owned();
+            return Err(NotLoaded::Refused(reason));
+        };
+        let processor = self.engine.load(component, &versions.policy()).await?;
+        if *processor.digest != *digest {
+            let reason = format!("redis holds `{}` under this digest", processor.digest);
+            return Err(NotLoaded::Refused(reason));
+        }
+        Ok(Version::new(processor))
+    }
+
+    async fn look_for(&self, versions: &Versions, digest: &str) -> Option<Arc<Version>> {
+        match self.deployments.was_active(digest).await {
+            Ok(true) => {}
+            // Nobody goes on with a candidate that was aborted.
+            Ok(false) => return None,
+            Err(error) => {
+                debug!(%error, "version of a job could not be looked for");
+                return None;
+            }
+        }
+        match self.load(versions, digest).await {
+            Ok(version) => Some(version),
+            Err(NotLoaded::Unreachable(error)) => {
+                debug!(%error, "version of a job could not be read");
+                None
+            }
+            Err(NotLoaded::Refused(reason)) => {
+                warn!(digest, reason, "version of a job was refused");
+                None
+            }
+        }
+    }
+}
+
+impl FindVersion for Loader {
+    fn find_version<'a>(
+        &'a self,
+        versions: &'a Versions,
+        digest: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Option<Arc<Version>>> + Send + 'a>> {
+        Box::pin(self.look_for(versions, digest))
+    }
+}

@@ -1,0 +1,227 @@
+//! What one queue should be: a [`QueueSpec`], whoever says so. The config file and the admin API each have a form of
+//! their own, which is read here; embedders fill in the fields.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+use toril_queue::{KeepJobs, Limiter};
+use utoipa::ToSchema;
+
+use crate::worker::options::{ApiWorkerOptions, WorkerOptions, with_worker_options};
+use toril_sandbox::{Grants, Limits, Policy, Reuse, Secret};
+
+/// How one queue is served.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QueueSpec {
+    /// The component's file; without one the queue waits for a deployment. A deployment takes precedence over the file.
+    pub processor: Option<PathBuf>,
+    /// Jobs that are retried go on with the version that they started on.
+    pub pinned: bool,
+    /// The prefix of its keys, where it is not the host's.
+    pub prefix: Option<String>,
+    /// The worker.
+    pub worker: WorkerOptions,
+    /// What one attempt may use.
+    pub limits: Limits,
+    /// What it may do beyond its own job.
+    pub grants: Grants,
+    /// How often an instance is used; none makes a fresh one for each attempt.
+    pub reuse: Option<Reuse>,
+}
+
+impl QueueSpec {
+    /// A queue with this processor and the defaults of `toril serve`.
+    pub fn new(processor: Option<PathBuf>) -> Self {
+        QueueSpec {
+            processor,
+            ..QueueSpec::default()
+        }
+    }
+
+    /// What the queue's processors may use and do.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            limits: self.limits.clone(),
+            grants: Arc::new(self.grants.clone()),
+            reuse: self.reuse,
+        }
+    }
+
+    /// Refuses what would stop a queue, or a host.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.worker.check().map_err(anyhow::Error::msg)?;
+        for (name, value) in [
+            ("limits.deadline_ms", self.limits.deadline_ms),
+            (
+                "limits.memory_bytes_max",
+                self.limits.memory_bytes_max as u64,
+            ),
+        ] {
+            ensure!(value > 0, "`{name}` must be 1 or more");
+        }
+        ensure!(
+            self.prefix.as_deref() != Some(""),
+            "`prefix` must not be empty"
+        );
+        Ok(())
+    }
+
+    /// True where a worker with this spec can go on as one with the other: only what can change while it works differs.
+    pub(crate) fn same_worker(&self, other: &QueueSpec) -> bool {
+        let concurrency = other.worker.concurrency;
+        let options = WorkerOptions {
+            concurrency,
+            ..self.worker.clone()
+        };
+        options == other.worker && self.prefix == other.prefix
+    }
+}
+
+macro_rules! define_file {
+    ($(
+        $(#[doc = $doc:literal])+
+        $(#[serde($($file:tt)+)])?
+        $field:ident: $type:ty = $default:expr, $api:literal $api_type:ident;
+    )+) => {
+        /// A queue's section of `toril.toml`.
+        #[derive(Debug, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub(crate) struct QueueFile {
+            processor: Option<PathBuf>,
+            pinned: bool,
+            prefix: Option<String>,
+            limits: Limits,
+            grants: GrantsFile,
+            reuse: Option<Reuse>,
+            $($(#[serde($($file)+)])? $field: $type,)+
+        }
+
+        impl Default for QueueFile {
+            fn default() -> Self {
+                let WorkerOptions { $($field,)+ } = WorkerOptions::default();
+                QueueFile {
+                    processor: None,
+                    pinned: false,
+                    prefix: None,
+                    limits: Limits::default(),
+                    grants: GrantsFile::default(),
+                    reuse: None,
+                    $($field,)+
+                }
+            }
+        }
+
+        impl QueueFile {
+            /// Reads what it refers to. Paths are relative to `dir`.
+            pub(crate) fn into_spec(self, dir: &Path) -> anyhow::Result<QueueSpec> {
+                Ok(QueueSpec {
+                    processor: self.processor.map(|file| dir.join(file)),
+                    pinned: self.pinned,
+                    prefix: self.prefix,
+                    worker: WorkerOptions { $($field: self.$field,)+ },
+                    limits: self.limits,
+                    grants: self.grants.resolve(dir)?,
+                    reuse: self.reuse,
+                })
+            }
+        }
+    };
+}
+with_worker_options!(define_file);
+
+/// Grants, and where their secrets are.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GrantsFile {
+    secrets: BTreeMap<String, SecretSource>,
+    /// The others, which refuse what they do not know.
+    #[serde(flatten)]
+    grants: toml::Table,
+}
+
+/// Where a secret is kept.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SecretSource {
+    /// In an environment variable of the host.
+    Env(String),
+    /// In a file; white space around it does not count.
+    File(PathBuf),
+}
+
+impl GrantsFile {
+    /// Reads the secrets, and makes paths absolute or relative to the config.
+    fn resolve(self, dir: &Path) -> anyhow::Result<Grants> {
+        let grants = Grants::deserialize(self.grants).map_err(|error| {
+            let hint = crate::unknown_key::hint(error.message());
+            let hint = hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
+            anyhow::anyhow!("`grants` is invalid: {}{hint}", error.message())
+        });
+        let mut grants = grants?;
+        for granted in &mut grants.dirs {
+            granted.host = dir.join(&granted.host);
+            ensure!(
+                granted.host.is_dir(),
+                "`grants.dirs`: `{}` is not a directory",
+                granted.host.display()
+            );
+        }
+        for (name, source) in self.secrets {
+            let text = source
+                .read(dir)
+                .with_context(|| format!("secret `{name}`"))?;
+            let secret = Secret::new(text.trim().to_owned());
+            let secret = secret.with_context(|| format!("secret `{name}` cannot be kept"))?;
+            grants.secrets.insert(name, secret);
+        }
+        Ok(grants)
+    }
+}
+
+impl SecretSource {
+    fn read(&self, dir: &Path) -> anyhow::Result<String> {
+        match self {
+            SecretSource::Env(variable) => std::env::var(variable)
+                .with_context(|| format!("environment variable `{variable}`")),
+            SecretSource::File(file) => std::fs::read_to_string(dir.join(file))
+                .with_context(|| format!("failed to read `{}`", file.display())),
+        }
+    }
+}
+
+/// How to work a queue. Its processor is the one that is deployed; until there is one its jobs wait.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = Attach)]
+pub(crate) struct QueueRequest {
+    options: Option<ApiWorkerOptions>,
+    /// As in the config.
+    #[schema(value_type = Option<Object>)]
+    limits: Option<Limits>,
+    /// The queues that it may add to, look into and remove from. Rights that name files or secrets are granted in the
+    /// config only.
+    queues: Option<Vec<String>>,
+    /// Jobs that are retried go on with the version that they started on.
+    pinned: Option<bool>,
+}
+
+impl QueueRequest {
+    /// What is asked for.
+    pub(crate) fn into_spec(self) -> QueueSpec {
+        let mut options = self.options.unwrap_or_default();
+        QueueSpec {
+            prefix: options.prefix.take(),
+            pinned: self.pinned.unwrap_or_default(),
+            worker: options.into(),
+            limits: self.limits.unwrap_or_default(),
+            grants: Grants {
+                queues: self.queues.unwrap_or_default(),
+                ..Grants::default()
+            },
+            ..QueueSpec::default()
+        }
+    }
+}

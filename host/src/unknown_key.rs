@@ -1,0 +1,64 @@
+//! Hints for keys that nobody knows: the nearest one that is known.
+
+/// A hint for an error of serde about an unknown key, if it is one and a known key is like it.
+pub(crate) fn hint(error: &str) -> Option<String> {
+    let (_, list) = error.split_once("unknown field ")?;
+    // The words in backticks: the unknown key, then those that are known.
+    let mut words = list.split('`').skip(1).step_by(2);
+    let unknown = words.next()?;
+    let nearest = words.min_by_key(|known| distance(unknown, known))?;
+    // Half of it may be wrong; a key that has nothing in common would only confuse.
+    let near = distance(unknown, nearest) <= nearest.chars().count().div_ceil(2);
+    near.then(|| format!("hint: did you mean `{nearest}`?"))
+}
+
+/// The edits from one word to another: characters added, removed or exchanged.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (at, character) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (column, other) in to.iter().enumerate() {
+            let exchanged = diagonal + usize::from(character != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = exchanged.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_key_is_named() {
+        let error =
+            |unknown: &str, known: &str| format!("unknown field `{unknown}`, expected {known}");
+        let known = "one of `processor`, `lock_duration_ms`, `concurrency` at line 1";
+        for (unknown, nearest) in [
+            ("procesor", "processor"),
+            ("lockDuration", "lock_duration_ms"),
+            ("concurency", "concurrency"),
+        ] {
+            let hint = hint(&error(unknown, known)).unwrap();
+            assert_eq!(hint, format!("hint: did you mean `{nearest}`?"));
+        }
+        assert_eq!(hint(&error("zzz", known)), None);
+        assert_eq!(hint(&error("x", "there are no fields")), None);
+        assert_eq!(hint("expected a number"), None);
+    }
+
+    #[test]
+    fn distance_counts_edits() {
+        for (from, to, edits) in [
+            ("", "abc", 3),
+            ("abc", "abc", 0),
+            ("abc", "adc", 1),
+            ("ab", "ba", 2),
+        ] {
+            assert_eq!(distance(from, to), edits, "{from} {to}");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! How a queue is worked: each option is defined once, in [`with_worker_options`], for all surfaces.
+//!
+//! | surface | name of an option | where |
+//! |---|---|---|
+//! | embedding | the field of [`WorkerOptions`] | here |
+//! | `toril.toml` | the same | `served_queue::spec::QueueFile` |
+//! | admin API | BullMQ's, given beside the field | [`ApiWorkerOptions`] |
+//!
+//! To add an option, add it to the list. Where its form differs between surfaces, name a type for the API, or a
+//! function for the file.
+
+use std::collections::BTreeMap;
+
+use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer};
+use toril_queue::{KeepJobs, Limiter};
+use utoipa::ToSchema;
+
+/// The list of all options, handed to a macro that defines something of them. An entry is
+/// `field: type = default, "name in the API" type in the API;`, with the attributes that the file's form needs.
+macro_rules! with_worker_options {
+    ($define:ident) => {
+        $define! {
+            /// Jobs that run at once. More than BullMQ's 1: an instance costs microseconds, not a process.
+            concurrency: usize = 50, "concurrency" usize;
+            /// How long a lock holds without renewal, in ms. It is renewed at half of it.
+            lock_duration_ms: u64 = 30_000, "lockDuration" u64;
+            /// How often to look for jobs of dead workers, in ms.
+            stalled_interval_ms: u64 = 30_000, "stalledInterval" u64;
+            /// How often a job may be given back because its worker died.
+            max_stalled_count: u32 = 1, "maxStalledCount" u32;
+            /// How often a job may be picked up, whatever its outcome.
+            max_started_attempts: Option<u32> = None, "maxStartedAttempts" u32;
+            /// How long to wait on an empty queue before looking again: in ms, and in the API in seconds.
+            drain_delay_ms: u64 = 5_000, "drainDelay" Seconds;
+            /// Becomes `processedBy` and part of the name under which `getWorkers` lists the worker.
+            name: Option<String> = None, "name" String;
+            /// At most so many jobs in a time.
+            #[serde(deserialize_with = "crate::worker::options::limiter")]
+            limiter: Option<Limiter> = None, "limiter" LimiterOptions;
+            /// Which completed jobs to keep, where the job does not say.
+            #[serde(deserialize_with = "crate::worker::options::keep_jobs")]
+            remove_on_complete: KeepJobs = KeepJobs::ALL, "removeOnComplete" KeepRule;
+            /// Which failed jobs to keep, where the job does not say.
+            #[serde(deserialize_with = "crate::worker::options::keep_jobs")]
+            remove_on_fail: KeepJobs = KeepJobs::ALL, "removeOnFail" KeepRule;
+            /// Minutes of metrics to keep (default: none are collected).
+            metrics_points: Option<u32> = None, "metrics" MetricsOptions;
+            /// Backoff strategies of the user's own, by name: the delay before each next attempt, in ms; the last
+            /// one holds for all that follow.
+            backoff: BTreeMap<String, Vec<u64>> = BTreeMap::new(), "backoff" Backoffs;
+            /// Leaves looking for jobs of dead workers to other workers.
+            skip_stalled_check: bool = false, "skipStalledCheck" bool;
+            /// Does not renew locks: only for jobs that are shorter than a lock holds.
+            skip_lock_renewal: bool = false, "skipLockRenewal" bool;
+            /// Starts at once; otherwise it rests until it is resumed.
+            autorun: bool = true, "autorun" bool;
+            /// Bytes of data and options that the jobs held at once may have, the first job aside.
+            held_bytes_max: usize = 256 << 20, "heldBytesMax" usize;
+        }
+    };
+}
+pub(crate) use with_worker_options;
+
+macro_rules! define_options {
+    ($(
+        $(#[doc = $doc:literal])+
+        $(#[serde($($file:tt)+)])?
+        $field:ident: $type:ty = $default:expr, $api:literal $api_type:ident;
+    )+) => {
+        /// How a queue is worked. The names and defaults are those of BullMQ's `WorkerOptions`, but for `concurrency`.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct WorkerOptions {
+            $($(#[doc = $doc])+ pub $field: $type,)+
+        }
+
+        impl Default for WorkerOptions {
+            fn default() -> Self {
+                WorkerOptions { $($field: $default,)+ }
+            }
+        }
+
+        /// BullMQ's `WorkerOptions`, by their own names. Times are in milliseconds, `drainDelay` in seconds.
+        #[derive(Debug, Default, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        #[schema(as = Options)]
+        pub(crate) struct ApiWorkerOptions {
+            /// The prefix of the queue's keys, where it is not the host's.
+            pub(crate) prefix: Option<String>,
+            $($(#[doc = $doc])+ #[serde(rename = $api)] $field: Option<$api_type>,)+
+        }
+
+        impl From<ApiWorkerOptions> for WorkerOptions {
+            fn from(api: ApiWorkerOptions) -> Self {
+                let mut options = WorkerOptions::default();
+                $(if let Some(value) = api.$field {
+                    options.$field = value.into();
+                })+
+                options
+            }
+        }
+    };
+}
+with_worker_options!(define_options);
+
+/// A time in seconds.
+#[derive(Debug, Deserialize, ToSchema)]
+struct Seconds(f64);
+
+impl From<Seconds> for u64 {
+    fn from(Seconds(seconds): Seconds) -> u64 {
+        (seconds * 1000.0) as u64
+    }
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LimiterOptions {
+    /// Jobs.
+    max: u32,
+    /// Milliseconds.
+    duration: u64,
+}
+
+impl From<LimiterOptions> for Option<Limiter> {
+    fn from(options: LimiterOptions) -> Self {
+        Some(Limiter {
+            max: options.max,
+            duration_ms: options.duration,
+        })
+    }
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct MetricsOptions {
+    /// Minutes.
+    max_data_points: u32,
+}
+
+impl From<MetricsOptions> for Option<u32> {
+    fn from(options: MetricsOptions) -> Self {
+        Some(options.max_data_points)
+    }
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+struct Backoffs(BTreeMap<String, Vec<u64>>);
+
+impl From<Backoffs> for BTreeMap<String, Vec<u64>> {
+    fn from(Backoffs(strategies): Backoffs) -> Self {
+        strategies
+    }
+}
+
+/// `true`, a count, or `{ count, age, limit }`, as in BullMQ.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = Object)]
+struct KeepRule(KeepJobs);
+
+impl From<KeepRule> for KeepJobs {
+    fn from(KeepRule(rule): KeepRule) -> Self {
+        rule
+    }
+}
+
+impl<'de> Deserialize<'de> for KeepRule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        keep_jobs(deserializer).map(KeepRule)
+    }
+}
+
+/// Reads which jobs to keep. Unlike the same option of a job, it refuses keys that it does not know.
+pub(crate) fn keep_jobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeepJobs, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    #[derive(Default)]
+    struct Rule {
+        count: Option<i64>,
+        age: Option<f64>,
+        limit: Option<u64>,
+    }
+
+    struct RuleVisitor;
+
+    impl<'de> Visitor<'de> for RuleVisitor {
+        type Value = KeepJobs;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("true, false, a count, or `{ count, age, limit }`")
+        }
+
+        fn visit_bool<E: Error>(self, remove: bool) -> Result<KeepJobs, E> {
+            let count = remove.then_some(0);
+            Ok(KeepJobs {
+                count,
+                ..KeepJobs::ALL
+            })
+        }
+
+        fn visit_i64<E: Error>(self, count: i64) -> Result<KeepJobs, E> {
+            let count = Some(count);
+            Ok(KeepJobs {
+                count,
+                ..KeepJobs::ALL
+            })
+        }
+
+        fn visit_u64<E: Error>(self, count: u64) -> Result<KeepJobs, E> {
+            self.visit_i64(i64::try_from(count).unwrap_or(i64::MAX))
+        }
+
+        fn visit_f64<E: Error>(self, count: f64) -> Result<KeepJobs, E> {
+            self.visit_i64(count as i64)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<KeepJobs, A::Error> {
+            let rule = Rule::deserialize(MapAccessDeserializer::new(map))?;
+            Ok(KeepJobs {
+                count: rule.count,
+                age_s: rule.age,
+                limit: rule.limit,
+            })
+        }
+    }
+
+    deserializer.deserialize_any(RuleVisitor)
+}
+
+/// Reads a limiter by the names of the file.
+pub(crate) fn limiter<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Limiter>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct InFile {
+        max: u32,
+        duration_ms: u64,
+    }
+
+    let InFile { max, duration_ms } = InFile::deserialize(deserializer)?;
+    Ok(Some(Limiter { max, duration_ms }))
+}
+
+impl WorkerOptions {
+    /// Refuses what would stop a queue.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for (name, value) in [
+            ("concurrency", self.concurrency as u64),
+            ("lock_duration_ms", self.lock_duration_ms),
+            ("stalled_interval_ms", self.stalled_interval_ms),
+            ("drain_delay_ms", self.drain_delay_ms),
+        ] {
+            if value == 0 {
+                return Err(format!("`{name}` must be 1 or more"));
+            }
+        }
+        let name = self.name.as_deref().unwrap_or_default();
+        if !name.chars().all(|c| c.is_ascii_graphic()) {
+            return Err(
+                "`name` must be of printable ASCII characters without spaces: Redis lists workers by it"
+                    .to_owned(),
+            );
+        }
+        match self.limiter {
+            Some(limiter) if limiter.max == 0 || limiter.duration_ms == 0 => {
+                Err("`limiter.max` and `limiter.duration_ms` must be 1 or more".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_api(json: &str) -> Result<WorkerOptions, serde_json::Error> {
+        serde_json::from_str::<ApiWorkerOptions>(json).map(WorkerOptions::from)
+    }
+
+    #[test]
+    fn api_has_the_names_and_units_of_bullmq() {
+        let options = from_api(
+            r#"{ "concurrency": 7, "lockDuration": 1000, "drainDelay": 0.5, "name": "w1",
+                 "limiter": { "max": 3, "duration": 100 }, "metrics": { "maxDataPoints": 9 },
+                 "removeOnComplete": true, "removeOnFail": { "age": 60, "count": 5 },
+                 "backoff": { "slow": [1, 2] }, "autorun": false, "maxStartedAttempts": null }"#,
+        );
+        let expected = WorkerOptions {
+            concurrency: 7,
+            lock_duration_ms: 1000,
+            drain_delay_ms: 500,
+            name: Some("w1".into()),
+            limiter: Some(Limiter {
+                max: 3,
+                duration_ms: 100,
+            }),
+            metrics_points: Some(9),
+            remove_on_complete: KeepJobs {
+                count: Some(0),
+                ..KeepJobs::ALL
+            },
+            remove_on_fail: KeepJobs {
+                count: Some(5),
+                age_s: Some(60.0),
+                limit: None,
+            },
+            backoff: [("slow".to_owned(), vec![1, 2])].into(),
+            autorun: false,
+            ..WorkerOptions::default()
+        };
+        assert_eq!(options.unwrap(), expected);
+        assert_eq!(from_api("{}").unwrap(), WorkerOptions::default());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_at_every_depth() {
+        for json in [
+            r#"{ "concurency": 1 }"#,
+            r#"{ "lock_duration_ms": 1 }"#,
+            r#"{ "removeOnFail": { "cuont": 5 } }"#,
+            r#"{ "limiter": { "max": 1, "duration_ms": 1 } }"#,
+        ] {
+            let error = from_api(json).unwrap_err().to_string();
+            assert!(error.contains("unknown field"), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn values_that_would_stop_a_queue_are_refused() {
+        for json in [
+            r#"{ "concurrency": 0 }"#,
+            r#"{ "lockDuration": 0 }"#,
+            r#"{ "stalledInterval": 0 }"#,
+            r#"{ "drainDelay": 0 }"#,
+            r#"{ "drainDelay": -1 }"#,
+            r#"{ "name": "with space" }"#,
+            r#"{ "limiter": { "max": 0, "duration": 1 } }"#,
+        ] {
+            assert!(from_api(json).unwrap().check().is_err(), "{json}");
+        }
+    }
+}
