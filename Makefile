@@ -2,6 +2,8 @@
 CARGO ?= cargo
 GUESTS := $(patsubst examples/rust/%/Cargo.toml,-p %,$(wildcard examples/rust/*/Cargo.toml))
 FIXTURES := $(patsubst tests/fixtures/%/Cargo.toml,-p fixture-%,$(wildcard tests/fixtures/*/Cargo.toml))
+# Guests are programs.
+NOT_DOCUMENTED := $(subst -p ,--exclude ,$(GUESTS) $(FIXTURES))
 BUILD_GUESTS := $(CARGO) build --profile processor --target wasm32-wasip2
 
 .PHONY: demo test bench lint help
@@ -10,7 +12,8 @@ help:
 	@echo "make demo   real jobs through a real host, with a private Redis"
 	@echo "make test   all tests: host, SDK, and Node's BullMQ as producer, inspector and oracle"
 	@echo "make bench  all figures of the README, beside BullMQ's own workers; writes bench/results.json"
-	@echo "make lint   formatting, clippy, documentation, licences"
+	@echo "            BEFORE=/path/to/toril make bench: beside an older build, in the same rounds"
+	@echo "make lint   formatting, which crate may know which, Lua, clippy, documentation"
 
 demo:
 	@scripts/setup.sh wasm redis
@@ -34,6 +37,9 @@ bench:
 	node bench/bench.mjs
 
 lint:
+	@scripts/setup.sh wasm lua
 	$(CARGO) fmt --all --check
+	scripts/walls.sh
+	luacheck --quiet $$(find host -name '*.lua' -not -path '*/target/*')
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps -p toril -p toril-queue -p toril-sandbox -p toril-sdk -p toril-sdk-macros
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --workspace $(NOT_DOCUMENTED)

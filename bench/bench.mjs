@@ -1,28 +1,37 @@
 // `make bench`: Toril beside BullMQ's own workers on this machine, on a private Redis without persistence.
 // Prints medians and ratios, and writes results.json and throughput.svg beside itself.
 //
+// BEFORE=/path/to/toril compares with an older build instead: it runs beside this one, in the same rounds; the ratios are
+// printed and nothing is written. In either case what falls short of `expected.mjs` fails the run.
+//
 // Environment: SECTIONS [throughput,latency,execution,memory,startup,growth,flows,scaling], ROUNDS [5],
 // CONCURRENCIES [1,10,50,200], PEERS [all], JOBS [20000], WAITING [10000,100000,1000000],
-// CHILDREN [1000,10000,100000]. Sections that are left out keep their figures in results.json.
+// CHILDREN [1000,10000,100000], IDLE_SECONDS [30]. With BEFORE, SECTIONS are [throughput,memory,startup]; throughput
+// alone takes some six minutes with ROUNDS=3 JOBS=10000. Sections that are left out keep their figures in results.json.
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ratiosToBefore, shownRatios } from './before.mjs';
+import { misses } from './expected.mjs';
 import { cores } from './measure.mjs';
-import { peers } from './peers.mjs';
+import { hosts, peers } from './peers.mjs';
 import { plot } from './plot.mjs';
 import * as sections from './sections.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const list = (name, otherwise) => process.env[name]?.split(',') ?? otherwise;
-const order = ['throughput', 'latency', 'execution', 'memory', 'startup', 'growth', 'flows', 'scaling'];
+const beside = hosts.before !== undefined;
+const order = beside ? ['throughput', 'memory', 'startup'] : ['throughput', 'latency', 'execution', 'memory', 'startup', 'growth', 'flows', 'scaling'];
 const settings = {
   rounds: Number(process.env.ROUNDS ?? 5),
   jobs: Number(process.env.JOBS ?? 20000),
   concurrencies: list('CONCURRENCIES', [1, 10, 50, 200]).map(Number),
-  wanted: list('PEERS', Object.keys(peers)),
+  wanted: list('PEERS', beside ? ['toril', 'before', 'toril-reuse', 'before-reuse'] : Object.keys(peers)),
+  idleSeconds: Number(process.env.IDLE_SECONDS ?? 30),
+  runs: {},
   waiting: list('WAITING', [10_000, 100_000, 1_000_000]).map(Number),
   children: list('CHILDREN', [1_000, 10_000, 100_000]).map(Number),
 };
@@ -97,18 +106,24 @@ function save(file, measured) {
 
 async function main() {
   const file = join(here, 'results.json');
-  const before = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
-  const measured = Object.fromEntries(order.filter((name) => before[name]).map((name) => [name, before[name]]));
-  for (const name of list('SECTIONS', order)) {
+  const older = !beside && existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
+  const measured = Object.fromEntries(order.filter((name) => older[name]).map((name) => [name, older[name]]));
+  const wanted = list('SECTIONS', order);
+  for (const name of wanted) {
     console.error(`--- ${name}`);
     measured[name] = await sections[name](settings);
     // Each by itself: a later one that fails takes nothing along.
-    save(file, measured);
+    if (!beside) save(file, measured);
   }
   show(measured);
   console.log();
-  for (const [name, value] of Object.entries(ratios(measured))) console.log(`ratio ${name}: ${value.toFixed(2)}`);
-  if (measured.throughput) writeFileSync(join(here, 'throughput.svg'), plot(measured.throughput));
+  if (beside) measured.before = ratiosToBefore(settings.runs, measured);
+  const lines = beside ? shownRatios(measured.before) : Object.entries(ratios(measured)).map(([name, value]) => `ratio ${name}: ${value.toFixed(2)}`);
+  console.log(lines.join('\n'));
+  if (measured.throughput && !beside) writeFileSync(join(here, 'throughput.svg'), plot(measured.throughput));
+  const missed = misses(Object.fromEntries([...wanted, 'before'].map((name) => [name, measured[name]])));
+  for (const miss of missed) console.log(`falls short: ${miss}`);
+  process.exitCode = missed.length > 0 ? 1 : 0;
 }
 
 await main();

@@ -10,24 +10,32 @@ const target = process.env.CARGO_TARGET_DIR ?? join(here, '../target');
 
 const start = (program, args) => launch(program, args, { stdio: ['ignore', 'inherit', 'inherit'] });
 
+/** The hosts that can be measured: this one, and with `BEFORE=/path/to/toril` an older build beside it. */
+export const hosts = { toril: join(target, 'release/toril'), ...(process.env.BEFORE && { before: process.env.BEFORE }) };
+
 let configs = 0;
 
 /** Starts `toril serve`; `options` are further lines of the queue's section. */
-export function toril({ port, dir }, concurrency, options = '', fixture = 'fixture_noop') {
+export function toril({ port, dir }, concurrency, { host = 'toril', options = '', fixture = 'fixture_noop' } = {}) {
   const processor = join(target, `wasm32-wasip2/processor/${fixture}.wasm`);
   const config = join(dir, `toril-${configs++}.toml`);
-  writeFileSync(config, `redis = "redis://127.0.0.1:${port}"\n[runtime]\ncache_dir = "${dir}/cache"\n` +
+  writeFileSync(config, `redis = "redis://127.0.0.1:${port}"\n[runtime]\ncache_dir = "${dir}/cache-${host}"\n` +
     `[queues.bench]\nprocessor = "${processor}"\nconcurrency = ${concurrency}\n${options}\n`);
-  return start(join(target, 'release/toril'), ['serve', '--config', config, '--log', 'error']);
+  return start(hosts[host], ['serve', '--config', config, '--log', 'error']);
 }
 
 const node = (kind) => ({ port }, concurrency) =>
   start(process.execPath, ['--no-warnings', join(here, 'worker.mjs'), String(port), String(concurrency), kind]);
 
+const REUSE = 'reuse = { jobs = 1000000 }';
+const ofHosts = Object.keys(hosts).flatMap((host) => [
+  [host, (place, c) => toril(place, c, { host })],
+  [`${host}-reuse`, (place, c) => toril(place, c, { host, options: REUSE })],
+]);
+
 /** How each peer starts. */
 export const peers = {
-  toril: (place, c) => toril(place, c),
-  'toril-reuse': (place, c) => toril(place, c, 'reuse = { jobs = 1000000 }'),
+  ...Object.fromEntries(ofHosts),
   'node-inline': node('inline'),
   'rust-official': ({ port }, c) => start(join(target, 'release/bench-official'), [String(port), String(c)]),
   'node-sandbox-process': node('process'),

@@ -4,21 +4,21 @@ import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
-  FlowProducer, QueueEvents, completed, cpu, medians, pause, percentile, place, preload, redisWork, resident,
+  FlowProducer, QueueEvents, completed, cpu, medians, pause, percentile, place, preload, redisCpu, redisWork, resident,
   rounded, until,
 } from './measure.mjs';
-import { peers, stop, toril } from './peers.mjs';
+import { hosts, peers, stop, toril } from './peers.mjs';
 
 /** Counted from here on: starting up is not what is measured. */
 const WARM = 100;
 
 const tell = (text) => console.error(text);
 
-/** Runs `action` for each case, `rounds` times, interleaved; returns the medians by case. */
-async function interleaved(rounds, cases, action) {
-  const runs = {};
+/** Runs `action` for each case, `rounds` times, interleaved; returns the medians by case. `runs` gets each run. */
+async function interleaved(rounds, cases, action, runs = {}) {
   for (let round = 1; round <= rounds; round++) {
-    for (const name of cases) {
+    // There and back: none is always the one that follows the same other.
+    for (const name of round % 2 ? cases : [...cases].reverse()) {
       const result = await action(name);
       (runs[name] ??= []).push(result);
       const shown = Object.entries(result).map(([key, value]) => `${key} ${rounded(value)}`).join(', ');
@@ -29,18 +29,18 @@ async function interleaved(rounds, cases, action) {
 }
 
 /** Starts workers and lets them run until `count` more jobs are completed; ends them. */
-async function work({ redis, redisPid }, startAll, count) {
+async function work({ redis }, startAll, count) {
   const start = await completed(redis);
   const children = startAll();
   await until('the first jobs complete', async () => (await completed(redis)) >= start + WARM);
   const workers = () => children.reduce((sum, child) => sum + cpu(child.pid), 0);
   const [workBefore, from, begin, workerFrom, redisFrom] =
-    [await redisWork(redis), await completed(redis), Date.now(), workers(), cpu(redisPid)];
+    [await redisWork(redis), await completed(redis), Date.now(), workers(), await redisCpu(redis)];
   // Asked seldom, since asking takes from the two cores that are measured: the jobs say when the last one ended.
   await until('all jobs complete', async () => (await completed(redis)) >= start + count, 20);
   const [, end] = await redis.zrange('bull:bench:completed', 0, 0, 'REV', 'WITHSCORES');
   const micros = (Number(end) - begin) * 1e3;
-  const [workerMicros, redisMicros, done] = [workers() - workerFrom, cpu(redisPid) - redisFrom, (await completed(redis)) - from];
+  const [workerMicros, redisMicros, done] = [workers() - workerFrom, (await redisCpu(redis)) - redisFrom, (await completed(redis)) - from];
   const work = await redisWork(redis);
   await Promise.all(children.map(stop));
   return {
@@ -53,8 +53,8 @@ async function work({ redis, redisPid }, startAll, count) {
   };
 }
 
-/** The same preloaded jobs through each peer, by concurrency. */
-export async function throughput({ rounds, jobs, concurrencies, wanted }) {
+/** The same preloaded jobs through each peer, by concurrency. `runs` gets each run, by peer and concurrency. */
+export async function throughput({ rounds, jobs, concurrencies, wanted, runs }) {
   const here = await place();
   const cases = concurrencies.flatMap((c) => wanted.map((name) => `${name} c${c}`));
   const figures = await interleaved(rounds, cases, async (name) => {
@@ -63,7 +63,7 @@ export async function throughput({ rounds, jobs, concurrencies, wanted }) {
     await here.queue.obliterate({ force: true });
     await preload(here.queue, count);
     return work(here, () => [peers[peer](here, c)], count);
-  });
+  }, runs);
   await here.close();
   const results = {};
   for (const [name, figure] of Object.entries(figures)) {
@@ -116,10 +116,15 @@ export function execution() {
 }
 
 /** An idle host: resident memory and processor time; and what each of 1,000 waiting guests adds. */
-export async function memory() {
-  const [here, guests, idleSeconds] = [await place(), 1000, 30];
+export async function memory({ idleSeconds }) {
+  if (!hosts.before) return memoryOf('toril', idleSeconds);
+  return { toril: await memoryOf('toril', idleSeconds), before: await memoryOf('before', idleSeconds) };
+}
+
+async function memoryOf(host, idleSeconds) {
+  const [here, guests] = [await place(), 1000];
   const waiting = async () => {
-    const child = toril(here, guests, '', 'fixture_misbehaving');
+    const child = toril(here, guests, { host, fixture: 'fixture_misbehaving' });
     await until('the host waits', async () => (await here.redis.client('LIST')).includes('cmd=bzpopmin'));
     // A queue that has had no jobs for ten seconds rests.
     await pause(12_000);
@@ -156,8 +161,9 @@ export async function startup({ rounds }) {
     await stop(child);
     return { ms };
   };
-  await first('toril');
-  const figures = await interleaved(rounds, ['toril', 'node-inline', 'rust-official'], first);
+  for (const host of Object.keys(hosts)) await first(host);
+  const others = hosts.before ? [] : ['node-inline', 'rust-official'];
+  const figures = await interleaved(rounds, [...Object.keys(hosts), ...others], first);
   await here.close();
   return figures;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing for the parts named: wasm, redis, node. Says what to do where it cannot.
+# Installs what is missing for the parts named: wasm, redis, node, lua. Says what to do where it cannot.
 set -euo pipefail
 
 NODE_MIN=20
@@ -41,6 +41,10 @@ setup_wasm() {
 
 setup_redis() {
   if ! has redis-server && ! has valkey-server; then install redis-server redis-server valkey redis; fi
+}
+
+setup_lua() {
+  if ! has luacheck; then install luacheck lua-check luacheck luacheck; fi
 }
 
 node_is_new_enough() {

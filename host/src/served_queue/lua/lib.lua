@@ -1,6 +1,8 @@
--- What is deployed on one queue: `use` says on which. All keys of a queue share its hash tag, so that a cluster keeps them together.
+-- What is deployed on one queue: `use` says on which. All keys of a queue share its hash tag, so that a cluster keeps them
+-- together.
 --
--- K:deployment  hash: revision, active, previous (what was active before it, or ''), and while there is a canary: candidate, canary (the revision at which it
+-- K:deployment  hash: revision, active, previous (what was active before it, or ''), and while there is a canary:
+--               candidate, canary (the revision at which it
 --               began), rule (JSON), margin (share), minimum, and its counts a0 a1 c0 c1 (active and candidate,
 --               completed and failed)
 -- K:history     list: digests that were active, newest first; the first one is

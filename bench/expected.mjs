@@ -1,0 +1,33 @@
+// What a measurement must reach. Ratios of one interleaved run and counts of commands, with room for a noisy machine:
+// what is usually seen is well above.
+
+const ratio = (ours, theirs, figure) => (ours && theirs ? ours[figure] / theirs[figure] : undefined);
+
+/** Figure, what it must do, and the figure that was measured; undefined where it was not. */
+function expectations({ throughput = {}, latency = {}, flows = {}, before = {} }) {
+  const [fresh, reuse, node] = ['toril', 'toril-reuse', 'node-inline'].map((name) => throughput[name]?.[50]);
+  const [family, nodeFamily] = [flows.families?.toril, flows.families?.['node-inline']];
+  return [
+    ['jobs per second, fresh, to BullMQ\'s own worker', 'above', 2, ratio(fresh, node, 'jobsPerSecond')],
+    ['jobs per second, reuse, to BullMQ\'s own worker', 'above', 2.2, ratio(reuse, node, 'jobsPerSecond')],
+    ['processor time per job, to BullMQ\'s own worker', 'below', 0.5, ratio(fresh, node, 'workerCpuMicros')],
+    ['time in scripts per job, to BullMQ\'s own worker', 'below', 0.5, ratio(fresh, node, 'redisScriptMicros')],
+    // Eight for each job and fourteen for each call, of which there is one for every 10 to 25 jobs.
+    ['commands per job', 'below', 9.5, fresh?.redisCommands],
+    ['jobs of flows per second, to BullMQ\'s own worker', 'above', 1.1, ratio(family, nodeFamily, 'jobsPerSecond')],
+    ['commands per job of a flow', 'below', 14, family?.redisCommands],
+    ['time of a job on an idle queue, to BullMQ\'s own worker', 'below', 1.3, ratio(latency.toril, latency['node-inline'], 'p50Ms')],
+    ...Object.entries(before).flatMap(([name, ratios]) => [
+      [`${name}: jobs per second, to the build before`, 'above', 0.97, ratios.jobsPerSecond],
+      [`${name}: redis time per job, to the build before`, 'below', 1.03, ratios.redisCpuMicros],
+      [`${name}: idle memory, to the build before`, 'below', 1.03, ratios.idleMib],
+      [`${name}: start to first job, to the build before`, 'below', 1.1, ratios.ms],
+    ]),
+  ];
+}
+
+/** Says what falls short. */
+export function misses(measured) {
+  const short = ([, rule, limit, value]) => value !== undefined && (rule === 'above' ? value < limit : value > limit);
+  return expectations(measured).filter(short).map(([name, rule, limit, value]) => `${name} is ${value.toFixed(3)}, must be ${rule} ${limit}`);
+}
