@@ -78,7 +78,7 @@ impl Queue {
             .into_iter()
             .map(|(name, value)| (name, text(value)))
             .collect();
-        Ok(Some(record).filter(|record| is_job(record)))
+        Ok(Some(record).filter(is_job))
     }
 
     /// Finds the state of a job.

@@ -53,13 +53,23 @@ impl Redis {
             shared: SharedConnection::new(Arc::clone(&server)),
             server,
         };
-        match redis.shared.connection().await {
-            Ok(_) => Ok(redis),
-            // Before the first connection a wrong password is a mistake, not one that is being changed.
+        redis.log_in().await?;
+        Ok(redis)
+    }
+
+    /// Before the first call a password that is wrong or missing is a mistake, not one that is being changed.
+    async fn log_in(&self) -> Result<(), QueueError> {
+        let refused = |error| QueueError::Invalid(format!("redis: {error}"));
+        let mut connection = match self.shared.connection().await {
             Err(error) if error.kind() == ErrorKind::AuthenticationFailed => {
-                Err(QueueError::Invalid(format!("redis: {error}")))
+                return Err(refused(error));
             }
-            Err(error) => Err(error.into()),
+            connection => connection?,
+        };
+        match connection.send(&redis::cmd("PING")).await {
+            Err(error) if error.code() == Some("NOAUTH") => Err(refused(error)),
+            // It starts, say: those who call learn of it.
+            _ => Ok(()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The queue against a real Redis, in one binary.
 
 mod adding;
+mod connections;
 mod harness;
 mod ids;
 mod locks;
