@@ -1,8 +1,8 @@
--- Redis joins a script from files (see `script!` in host/queue/src/redis/script.rs), so what one file declares
--- is used in others: names of libraries are known to all files, and may be unused in their own.
+-- Redis joins a script from files (see `script!` in host/queue/src/redis/script.rs), so what a library declares is
+-- used in other files: its names are known to all, and may be unused in its own. Run from the root.
 std = 'lua51'
 max_line_length = 130
-read_globals = { 'KEYS', 'ARGV', 'cjson', 'cmsgpack', 'redis' }
+read_globals = { 'KEYS', 'ARGV', 'call', 'cjson', 'cmsgpack', 'redis' }
 
 local function declare(library)
   for line in io.lines(library) do
@@ -14,15 +14,13 @@ local function declare(library)
   end
 end
 
-for _, name in ipairs({ 'chunks', 'deduplication', 'events', 'ids', 'line', 'parent', 'queue', 'remove', 'request', 'store' }) do
-  declare('host/queue/lua/lib/' .. name .. '.lua')
-end
-read_globals[#read_globals + 1] = 'call'
--- Deployments have a library of their own, wherever it lies.
-for _, library in ipairs({ 'host/src/fleet/lua/lib.lua', 'host/src/served_queue/lua/lib.lua' }) do
-  if pcall(declare, library) then files[library] = { ignore = { '211', '231' } } end
-end
--- `context` is what settle.lua hands to `rarely`, which wraps lib/outcomes.lua.
+local libraries = io.popen("find host -name '*.lua' -path '*/lua/lib*' -not -path '*/target/*'")
+for library in libraries:lines() do declare(library) end
+libraries:close()
+
+-- What settle.lua hands to `rarely`, which wraps its libraries.
 read_globals[#read_globals + 1] = 'context'
 read_globals[#read_globals + 1] = 'rarely'
-files['host/queue/lua/lib'] = { ignore = { '211' } }
+files['**/lua/lib/*.lua'] = { ignore = { '211' } }
+-- Set by one function for others.
+files['**/lua/lib.lua'] = { ignore = { '211', '231' } }

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::listeners::Listeners;
 use toril_queue::{
-    ErrorCode, FlowOptions, Job, Moved, Queue, QueueError, QueueName, Settlement, SettlementKind,
-    now_ms,
+    ErrorCode, FlowOptions, Job, Moved, Queue, QueueError, QueueName, Request, Settlement,
+    SettlementKind, now_ms,
 };
 use toril_sandbox::backend::{
     CallResult, DependenciesQuery, DependencyKinds, FlowNode, FlowQuery, JobBackend, JobError,
@@ -33,6 +33,8 @@ pub struct RedisBackend {
     moved: bool,
     /// Set while a move is under way, and for good once it was carried out.
     moving: Arc<AtomicBool>,
+    /// Calls made that must not be carried out twice.
+    requests: u64,
 }
 
 impl RedisBackend {
@@ -45,6 +47,7 @@ impl RedisBackend {
             listeners,
             moved: false,
             moving: Arc::default(),
+            requests: 0,
         }
     }
 
@@ -57,6 +60,13 @@ impl RedisBackend {
     /// The token to write with: none once the job was moved and the lock is gone.
     fn token(&self) -> Option<&str> {
         (!self.moved).then_some(&*self.job.token)
+    }
+
+    /// The guest's next call that must not be carried out twice, however often it is sent.
+    fn request(&mut self) -> Request {
+        self.requests += 1;
+        let Job { id, token, .. } = &*self.job;
+        Request::of(format!("{token}/{id}").into(), self.requests)
     }
 
     fn other(&self, queue: &QueueRef) -> CallResult<Queue> {
@@ -114,7 +124,9 @@ impl JobBackend for RedisBackend {
     async fn log(&mut self, line: &str) -> CallResult<u64> {
         let keep = self.job.options.keep_logs.map(|keep| keep as u64);
         let keep = keep.filter(|keep| *keep > 0);
-        until_answered(|| self.queue.add_log(&self.job.id, line, keep)).await
+        let request = self.request();
+        let (queue, id) = (&self.queue, &self.job.id);
+        until_answered(|| queue.add_log_once(id, line, keep, &request)).await
     }
 
     async fn move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
@@ -189,12 +201,13 @@ impl JobBackend for RedisBackend {
             })
             .collect::<Result<_, _>>()
             .map_err(job_error)?;
-        until_answered(|| queue.add_bulk(&jobs)).await
+        let request = self.request();
+        until_answered(|| queue.add_bulk_once(&jobs, &request)).await
     }
 
     async fn add_flows(&mut self, flows: Vec<FlowNode>) -> CallResult<String> {
         let nodes = flows.into_iter().map(flow_node).collect::<Result<_, _>>()?;
-        // Planned once: a repeated call adds jobs of the same ids, which are there already.
+        // Planned once: the same plan is carried out once.
         let plan = self.queue.flows().plan(nodes, &FlowOptions::default());
         let plan = plan.map_err(job_error)?;
         let trees = until_answered(|| plan.add()).await?;

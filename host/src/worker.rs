@@ -143,7 +143,8 @@ impl Worker {
         let schedule = Schedule::new(options.clone(), *control.borrow());
         let state = Arc::new(Mutex::new(schedule));
         let io = Io::new(
-            queue.clone(),
+            // A large job of this queue must not hold up other queues, nor the renewal of its own locks.
+            queue.on_own_connection(),
             options.clone(),
             Arc::clone(&versions),
             engine,

@@ -129,7 +129,7 @@ async fn keys_of_bullmq_are_enough() {
     let () = redis
         .run("ACL SETUSER worker on >secret ~bull:q:* +@all")
         .await;
-    let url = redis.url().replace("redis+unix://", "redis+unix://") + "?user=worker&pass=secret";
+    let url = format!("{}?user=worker&pass=secret", redis.url());
     let connection = toril_queue::Redis::connect(&url).await.unwrap();
     let queue = toril_queue::Queue::new(
         connection,

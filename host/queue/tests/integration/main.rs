@@ -1,5 +1,7 @@
 //! The queue against a real Redis, in one binary.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod adding;
 mod connections;
 mod harness;
