@@ -110,6 +110,8 @@ pub struct Overrides {
 impl Config {
     /// The keys that differ from a new config and that only a new start takes up.
     pub(crate) fn fixed_keys_changed(&self, new: &Config) -> Vec<&'static str> {
+        let listen = |config: &Config| config.admin.as_ref().map(|admin| admin.listen);
+        let token = |config: &Config| config.admin.as_ref().and_then(|admin| admin.token.clone());
         let changed = [
             ("redis", self.redis_url != new.redis_url),
             ("redis_ca_file", self.redis_ca_file != new.redis_ca_file),
@@ -120,7 +122,8 @@ impl Config {
             ("prefix", self.prefix != new.prefix),
             ("grace_ms", self.grace_ms != new.grace_ms),
             ("otlp_endpoint", self.otlp_endpoint != new.otlp_endpoint),
-            ("admin", self.admin != new.admin),
+            ("admin.listen", listen(self) != listen(new)),
+            ("admin.token_file", token(self) != token(new)),
             ("watch", self.watch != new.watch),
         ];
         let changed = changed.into_iter().filter(|(_, changed)| *changed);

@@ -169,7 +169,8 @@ pub(crate) struct Serving {
     told: AtomicU64,
     /// There is something to report now. Set by the task, taken by the one who follows.
     urgent: AtomicBool,
-    last_busy: Mutex<Instant>,
+    /// The last job or change; none yet.
+    last_busy: Mutex<Option<Instant>>,
 }
 
 impl Serving {

@@ -75,11 +75,17 @@ pub(super) async fn guard(State(auth): State<Auth>, request: Request, next: Next
         return refused.into_response();
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = next.run(request).await;
-    if !method.is_safe() {
-        info!(%method, path, status = response.status().as_u16(), "admin request");
+    if method.is_safe() {
+        return next.run(request).await;
     }
-    response
+    // A task of its own: what changes something is finished and noted whether or not the client waits for it.
+    let finished = tokio::spawn(async move {
+        let response = next.run(request).await;
+        info!(%method, path, status = response.status().as_u16(), "admin request");
+        response
+    });
+    let response = finished.await;
+    response.unwrap_or_else(|panic| ApiError::internal(&panic).into_response())
 }
 
 #[cfg(test)]

@@ -41,6 +41,12 @@ impl ApiError {
         ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
+    pub(super) fn internal(error: &dyn std::fmt::Display) -> Self {
+        error!(%error, "admin request failed: this is a bug of toril");
+        let message = "this is a bug of toril: the host's log says more";
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
     pub(super) fn unknown_queue(queue: &str) -> Self {
         let message = format!("queue `{queue}` is unknown here: attach it first");
         ApiError::new(StatusCode::NOT_FOUND, "unknown_queue", message)

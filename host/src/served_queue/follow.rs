@@ -128,7 +128,7 @@ impl Ask {
                 // Told again at the next call where the task has no room for it now.
                 if self.served.send(Message::Deployed(deployment)).is_ok() {
                     self.serving.told.store(revision, Ordering::Relaxed);
-                    *self.serving.last_busy.lock() = Instant::now();
+                    *self.serving.last_busy.lock() = Some(Instant::now());
                 }
             }
             Err(error) => {
@@ -150,8 +150,8 @@ impl Serving {
     fn is_attentive(&self) -> bool {
         let mut last_busy = self.last_busy.lock();
         if self.worker.view().running() > 0 || self.versions().canary().is_some() {
-            *last_busy = Instant::now();
+            *last_busy = Some(Instant::now());
         }
-        last_busy.elapsed() < ATTENTIVE
+        last_busy.is_some_and(|last| last.elapsed() < ATTENTIVE)
     }
 }

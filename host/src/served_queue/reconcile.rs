@@ -109,6 +109,9 @@ impl Reconciler {
             if !went_on && self.end() {
                 return;
             }
+            if self.refusals.take_changed() {
+                self.report_now();
+            }
             let needed = self.unread || !self.refusals.is_empty();
             self.retry.schedule(needed, self.unread);
         }
@@ -244,7 +247,7 @@ impl Reconciler {
             worker,
             told: AtomicU64::new(revision),
             urgent: AtomicBool::new(true),
-            last_busy: Mutex::new(Instant::now()),
+            last_busy: Mutex::default(),
         });
         self.shared.revision.store(revision, Ordering::Relaxed);
         self.shared.serving.store(Some(Arc::clone(&serving)));
@@ -336,8 +339,14 @@ impl Reconciler {
         let revision = self.deployment.revision;
         self.shared.revision.store(revision, Ordering::Relaxed);
         // Whoever deployed waits for this.
-        serving.urgent.store(true, Ordering::Relaxed);
-        self.context.report.notify_one();
+        self.report_now();
+    }
+
+    fn report_now(&self) {
+        if let Some(serving) = &*self.shared.serving.load() {
+            serving.urgent.store(true, Ordering::Relaxed);
+            self.context.report.notify_one();
+        }
     }
 
     /// Brings the versions in line with the deployment. What is refused is noted, and what serves goes on.

@@ -201,7 +201,7 @@ pub(crate) struct QueueRequest {
     /// As in the config.
     #[schema(value_type = Option<Object>)]
     limits: Option<Limits>,
-    /// The queues that it may add to, look into and remove from. Rights that name files or secrets are granted in the
+    /// The queues that it may add to, look into and remove from. Grants that name files or secrets are made in the
     /// config only.
     queues: Option<Vec<String>>,
     /// Jobs that are retried go on with the version that they started on.

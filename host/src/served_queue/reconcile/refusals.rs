@@ -29,6 +29,7 @@ pub(super) enum Part {
 pub(super) struct Refusals {
     shared: Arc<Shared>,
     parts: BTreeMap<Part, Refusal>,
+    changed: bool,
 }
 
 impl Refusals {
@@ -36,7 +37,13 @@ impl Refusals {
         Refusals {
             shared,
             parts: BTreeMap::new(),
+            changed: false,
         }
+    }
+
+    /// True where something else is shown than when this was asked last.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -81,7 +88,8 @@ impl Refusals {
         }
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
+        self.changed = true;
         let newest = self.parts.values().max_by_key(|refusal| refusal.at);
         self.shared.refusal.store(newest.cloned().map(Arc::new));
     }
