@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::listeners::Listeners;
 use toril_queue::{
-    ErrorCode, FlowOptions, Job, Moved, Queue, QueueError, QueueName, Request, Settlement,
+    Caller, ErrorCode, FlowOptions, Job, Moved, Queue, QueueError, QueueName, Settlement,
     SettlementKind, now_ms,
 };
 use toril_sandbox::backend::{
@@ -33,21 +33,22 @@ pub struct RedisBackend {
     moved: bool,
     /// Set while a move is under way, and for good once it was carried out.
     moving: Arc<AtomicBool>,
-    /// Calls made that must not be carried out twice.
-    requests: u64,
+    /// Names the calls that must not be carried out twice.
+    caller: Caller,
 }
 
 impl RedisBackend {
     /// An attempt of this job, whose lock is held.
     pub fn new(queue: Queue, job: Arc<Job>, listeners: Listeners) -> Self {
+        let caller = Caller::new(queue.redis().clone(), &format!("{}/{}", job.token, job.id));
         RedisBackend {
+            caller,
             queue_name: queue.keys().names().0,
             queue,
             job,
             listeners,
             moved: false,
             moving: Arc::default(),
-            requests: 0,
         }
     }
 
@@ -60,13 +61,6 @@ impl RedisBackend {
     /// The token to write with: none once the job was moved and the lock is gone.
     fn token(&self) -> Option<&str> {
         (!self.moved).then_some(&*self.job.token)
-    }
-
-    /// The guest's next call that must not be carried out twice, however often it is sent.
-    fn request(&mut self) -> Request {
-        self.requests += 1;
-        let Job { id, token, .. } = &*self.job;
-        Request::of(format!("{token}/{id}").into(), self.requests)
     }
 
     fn other(&self, queue: &QueueRef) -> CallResult<Queue> {
@@ -124,7 +118,7 @@ impl JobBackend for RedisBackend {
     async fn log(&mut self, line: &str) -> CallResult<u64> {
         let keep = self.job.options.keep_logs.map(|keep| keep as u64);
         let keep = keep.filter(|keep| *keep > 0);
-        let request = self.request();
+        let request = self.caller.request();
         let (queue, id) = (&self.queue, &self.job.id);
         until_answered(|| queue.add_log_once(id, line, keep, &request)).await
     }
@@ -201,16 +195,16 @@ impl JobBackend for RedisBackend {
             })
             .collect::<Result<_, _>>()
             .map_err(job_error)?;
-        let request = self.request();
+        let request = self.caller.request();
         until_answered(|| queue.add_bulk_once(&jobs, &request)).await
     }
 
     async fn add_flows(&mut self, flows: Vec<FlowNode>) -> CallResult<String> {
         let nodes = flows.into_iter().map(flow_node).collect::<Result<_, _>>()?;
-        // Planned once: the same plan is carried out once.
         let plan = self.queue.flows().plan(nodes, &FlowOptions::default());
         let plan = plan.map_err(job_error)?;
-        let trees = until_answered(|| plan.add()).await?;
+        let request = self.caller.request();
+        let trees = until_answered(|| plan.add_once(&request)).await?;
         to_json(&trees)
     }
 

@@ -67,7 +67,7 @@ pub(super) async fn add_jobs<'a>(
         "deduplication"
     );
     let mut call = script.call(&format!("{}:meta", first.base));
-    request.push(&mut call)?;
+    request.push(&mut call, first.base)?;
     for QueuedJob {
         base,
         job,

@@ -61,7 +61,6 @@ impl Flows {
     ) -> Result<FlowPlan, QueueError> {
         Ok(FlowPlan {
             redis: self.redis.clone(),
-            request: Request::new(),
             plan: Plan::new(&self.prefix, roots, options)?,
         })
     }
@@ -166,20 +165,23 @@ impl Flows {
 /// Flows that were checked and are ready to be added.
 pub struct FlowPlan {
     redis: Redis,
-    /// Of all calls that add this plan: it is added once, also if its first jobs are gone already.
-    request: Request,
     plan: Plan,
 }
 
 impl FlowPlan {
     /// Adds the flows in one call, all jobs or none, and returns the trees.
     pub async fn add(&self) -> Result<Vec<FlowJob>, QueueError> {
+        self.add_once(&Request::untracked()).await
+    }
+
+    /// Adds the flows, once however often the same request is sent, also if their jobs are gone already.
+    pub async fn add_once(&self, request: &Request) -> Result<Vec<FlowJob>, QueueError> {
         let jobs = self.plan.jobs.iter().map(|planned| QueuedJob {
             base: &planned.base,
             job: &planned.job,
             waits_for_children: planned.waits_for_children,
         });
-        add_jobs(&self.redis, jobs, &self.request).await?;
+        add_jobs(&self.redis, jobs, request).await?;
         Ok(self.plan.trees())
     }
 }

@@ -45,6 +45,6 @@ pub use marker::{Marker, MarkerWait};
 pub use new_job::NewJob;
 pub use options::{Backoff, JobOptions, KeepJobs};
 pub use queue::Queue;
-pub use request::Request;
+pub use request::{Caller, Request};
 pub use settle::{FailedAttempt, Fetch, Limiter, Moved, Settled, Settlement, SettlementKind};
 pub use time::now_ms;

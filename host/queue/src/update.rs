@@ -79,7 +79,7 @@ impl Queue {
         call.arg(id)
             .arg(line)
             .arg(keep.map(|keep| keep.to_string()).unwrap_or_default());
-        request.push(&mut call)?;
+        request.push(&mut call, self.keys.base())?;
         let reply: i64 = self.redis.run(script, &call).await?;
         u64::try_from(reply).map_err(|_| QueueError::job(reply, id, "addLog"))
     }

@@ -1,7 +1,7 @@
 //! Adding jobs and log lines.
 
 use serde_json::json;
-use toril_queue::{ErrorCode, FlowOptions, QueueError, Request, parse_flow};
+use toril_queue::{Caller, ErrorCode, FlowOptions, QueueError, parse_flow};
 
 use crate::harness::{TestRedis, add, ids, new_job, take};
 
@@ -60,10 +60,11 @@ async fn child_that_names_two_parents_in_one_call_is_refused() {
 }
 
 #[tokio::test]
-async fn repeated_request_adds_once() {
+async fn repeated_request_adds_once_and_leaves_nothing() {
     let redis = TestRedis::start().await;
     let queue = redis.queue("q").await;
-    let request = Request::new();
+    let mut caller = Caller::new(queue.redis().clone(), "t/1");
+    let request = caller.request();
     let jobs = [new_job("n", json!({})), new_job("n", json!({}))];
     let first = queue.add_bulk_once(&jobs, &request).await.unwrap();
     assert_eq!(ids(&take(&queue, 1, "t").await), [&*first[0]]);
@@ -71,42 +72,34 @@ async fn repeated_request_adds_once() {
     let waiting: u64 = redis.run("LLEN bull:q:wait").await;
     assert_eq!(waiting, 1);
 
-    let caller: std::sync::Arc<str> = "t:1".into();
-    let third = Request::of(caller.clone(), 3);
-    assert_eq!(queue.add_log_once("1", "a", None, &third).await.unwrap(), 1);
-    assert_eq!(queue.add_log_once("1", "a", None, &third).await.unwrap(), 1);
-    assert_eq!(
-        queue
-            .add_log_once("1", "a", None, &Request::of(caller, 4))
-            .await
-            .unwrap(),
-        2
-    );
+    let line = caller.request();
+    for _ in 0..2 {
+        let count = queue.add_log_once("1", "a", None, &line).await;
+        assert_eq!(count.unwrap(), 1);
+    }
+    let again = queue.add_log_once("1", "a", None, &caller.request()).await;
+    assert_eq!(again.unwrap(), 2);
     assert_eq!(queue.logs("1", 9).await.unwrap(), ["a", "a"]);
-    let ttl: i64 = redis.run("PTTL bull:q:toril-request:t:1").await;
+    let ttl: i64 = redis.run("PTTL bull:q:toril-request:t/1").await;
     assert!((1..=120_000).contains(&ttl));
+    drop(caller);
+    // Sent over the same connection, and so after what the caller sent when it was dropped.
+    queue.state("1").await.unwrap();
+    let notes: Vec<String> = redis.run("KEYS *toril*").await;
+    assert_eq!(notes, [""; 0]);
 }
 
 #[tokio::test]
 async fn request_that_was_lost_on_its_way_is_carried_out_when_repeated() {
     let redis = TestRedis::start().await;
     let queue = redis.queue("q").await;
-    let request = Request::new();
+    let request = Caller::new(queue.redis().clone(), "t/1").request();
+    let jobs = [new_job("n", json!({}))];
     let () = redis.run("CONFIG SET maxmemory 1").await;
-    assert!(
-        queue
-            .add_bulk_once(&[new_job("n", json!({}))], &request)
-            .await
-            .is_err()
-    );
+    assert!(queue.add_bulk_once(&jobs, &request).await.is_err());
     let () = redis.run("CONFIG SET maxmemory 0").await;
-    assert_eq!(
-        queue
-            .add_bulk_once(&[new_job("n", json!({}))], &request)
-            .await
-            .unwrap(),
-        ["1"]
-    );
+    let added = queue.add_bulk_once(&jobs, &request).await.unwrap();
+    assert_eq!(added, ["1"]);
 }
 
 #[tokio::test]
@@ -114,11 +107,15 @@ async fn repeated_plan_of_a_flow_adds_nothing_even_when_its_jobs_are_gone() {
     let redis = TestRedis::start().await;
     let queue = redis.queue("q").await;
     let flow = parse_flow(r#"{"name":"n","queueName":"q"}"#).unwrap();
-    let flows = queue.flows();
-    let plan = flows.plan(vec![flow], &FlowOptions::default()).unwrap();
-    let added = plan.add().await.unwrap();
+    let plan = queue
+        .flows()
+        .plan(vec![flow], &FlowOptions::default())
+        .unwrap();
+    let mut caller = Caller::new(queue.redis().clone(), "t/1");
+    let request = caller.request();
+    let added = plan.add_once(&request).await.unwrap();
     queue.remove(&added[0].id, true).await.unwrap();
-    assert_eq!(plan.add().await.unwrap(), added);
+    assert_eq!(plan.add_once(&request).await.unwrap(), added);
     let waiting: u64 = redis.run("LLEN bull:q:wait").await;
     assert_eq!(waiting, 0);
 }
@@ -140,7 +137,12 @@ async fn keys_of_bullmq_are_enough() {
     let job = take(&queue, 1, "t").await.remove(0);
     queue.update_progress("a", Some("t"), "1").await.unwrap();
     queue
-        .add_log_once("a", "x", None, &Request::new())
+        .add_log_once(
+            "a",
+            "x",
+            None,
+            &Caller::new(queue.redis().clone(), "t/a").request(),
+        )
         .await
         .unwrap();
     queue
