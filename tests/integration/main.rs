@@ -6,6 +6,8 @@
 mod admin;
 mod cli;
 mod crashes;
+mod fault_proxy;
+mod faults;
 mod fleet;
 mod flows;
 mod fuzz;
