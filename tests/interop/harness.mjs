@@ -9,15 +9,16 @@ import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 
 const target = resolve(process.env.CARGO_TARGET_DIR ?? join(import.meta.dirname, '../../target'));
-const toril = join(target, 'release/toril');
+/** TORIL runs another build. */
+const toril = process.env.TORIL ?? join(target, 'release/toril');
 
 /** The component of a guest crate. */
 export const processor = (crate) =>
   join(target, 'wasm32-wasip2/processor', `${crate.replaceAll('-', '_')}.wasm`);
 
-/** Calls `check` until it returns something true; fails with `what` after ten seconds. */
-export async function eventually(what, check) {
-  const end = Date.now() + 10_000;
+/** Calls `check` until it returns something true; fails with `what` after ten seconds, or as long as is given. */
+export async function eventually(what, check, patienceMs = 10_000) {
+  const end = Date.now() + patienceMs;
   for (;;) {
     const result = await check();
     if (result) return result;
@@ -108,20 +109,28 @@ export async function snapshot(client, base) {
   const keys = await client.keys(`${base}:*`);
   const entries = await Promise.all(
     keys
-      // Wake-up calls and throttles: when they are there depends on the moment.
-      .filter((key) => !/:(marker|stalled-check)$/.test(key))
+      // Wake-up calls and throttles: when they are there depends on the moment. Answers to calls of guests, kept for a
+      // while in case they are asked for again, are ours alone.
+      .filter((key) => !/:(marker|stalled-check)$|:toril-request:/.test(key))
       .map(async (key) => [key.slice(base.length + 1), await read(client, key)]),
   );
-  return nameIterations(Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1))));
+  const there = entries.filter(([, value]) => value !== undefined);
+  return nameIterations(Object.fromEntries(there.sort(([a], [b]) => (a < b ? -1 : 1))));
 }
 
-/** Jobs of a scheduler carry their time in their id: here they are numbered instead. */
+/** Jobs of a scheduler carry their time in their id: here they are numbered instead, those of each by themselves. */
 function nameIterations(left) {
-  const times = Object.keys(left).flatMap((key) => key.match(/^repeat:[^:]+:(\d+)$/)?.[1] ?? []);
-  const text = [...new Set(times)]
-    .sort()
-    .reduce((text, time, n) => text.replaceAll(new RegExp(`(repeat:[^:"]+:)${time}`, 'g'), `$1#${n + 1}`), JSON.stringify(left));
-  return withoutTimes(JSON.parse(text));
+  const times = {};
+  for (const key of Object.keys(left)) {
+    const [, scheduler, time] = key.match(/^repeat:([^:]+):(\d+)$/) ?? [];
+    if (scheduler) (times[scheduler] ??= []).push(time);
+  }
+  const number = (scheduler, time) => [...new Set(times[scheduler])].sort().indexOf(time) + 1;
+  const named = (text) => text.replaceAll(/repeat:([^:"]+):(\d+)/g, (whole, scheduler, time) => {
+    const n = number(scheduler, time);
+    return n ? `repeat:${scheduler}:#${n}` : whole;
+  });
+  return withoutTimes(JSON.parse(named(JSON.stringify(left))));
 }
 
 const readers = {
@@ -159,9 +168,10 @@ const readers = {
   },
 };
 
+/** Undefined where the key has run out meanwhile. */
 async function read(client, key) {
   const type = await client.type(key);
-  return readers[type](client, key);
+  return readers[type]?.(client, key);
 }
 
 function withoutTimes(value) {

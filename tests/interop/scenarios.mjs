@@ -3,8 +3,13 @@
 //
 // The processor is `tests/fixtures/scenarios`; its twin in JavaScript is below. Options of the worker are
 // given as Node takes them (`node`) and as toril.toml does (`toril`).
+//
+// `crowd` says what is compared where many copies run at once (crowd.test.mjs): `states` where which jobs are kept, or
+// whether one is due at once, depends on the moment; `origin` where the number of a job does. `alone` is left out: the
+// children that its job adds may end before it waits for them.
 import { DelayedError, UnrecoverableError, WaitingChildrenError, WaitingError, Worker } from 'bullmq';
 import { eventually } from './harness.mjs';
+import { play } from './plan.mjs';
 
 export const QUEUE = 'oracle';
 
@@ -15,7 +20,11 @@ const parentOf = (job) => ({ id: job.id, queue: job.queueQualifiedName });
 export const twin = ({ queue, flow }) => async (job, token) => {
   const firstAttempt = job.attemptsMade === 0;
   const firstStart = job.attemptsStarted === 1;
+  // Many copies of one scenario stand in one queue.
+  const own = (name) => `${name}-of-${job.id}`;
   switch (job.name) {
+    case 'plan':
+      return play({ queue, job, token });
     case 'return':
       return job.data;
     case 'nothing':
@@ -56,8 +65,8 @@ export const twin = ({ queue, flow }) => async (job, token) => {
       await queue.rateLimit(60);
       throw Worker.RateLimitError();
     case 'wait-for-failed-child':
-      await queue.add('fail', {}, { parent: parentOf(job), jobId: 'doomed', failParentOnFailure: true });
-      while ((await queue.getJobState('doomed')) !== 'failed') await new Promise((tick) => setTimeout(tick, 2));
+      await queue.add('fail', {}, { parent: parentOf(job), jobId: own('doomed'), failParentOnFailure: true });
+      while ((await queue.getJobState(own('doomed'))) !== 'failed') await new Promise((tick) => setTimeout(tick, 2));
       if (await job.moveToWaitingChildren(token)) throw new WaitingChildrenError();
       throw new Error('the child did not fail');
     case 'wait-once':
@@ -88,36 +97,36 @@ export const twin = ({ queue, flow }) => async (job, token) => {
     case 'add-children':
       if (!firstStart) return sorted(await job.getChildrenValues());
       for (let n = 0; n < 2; n += 1) {
-        await queue.add('return', { n }, { parent: parentOf(job), jobId: `added-${n}` });
+        await queue.add('return', { n }, { parent: parentOf(job), jobId: own(`added-${n}`) });
       }
       if (await job.moveToWaitingChildren(token)) throw new WaitingChildrenError();
       throw new Error('children were not pending');
     case 'wait-for-one-child':
       if (!firstStart) return sorted(await job.getChildrenValues());
-      await queue.add('return', {}, { parent: parentOf(job), jobId: 'only' });
-      if (await job.moveToWaitingChildren(token, { child: { id: 'only', queue: job.queueQualifiedName } })) {
+      await queue.add('return', {}, { parent: parentOf(job), jobId: own('only') });
+      if (await job.moveToWaitingChildren(token, { child: { id: own('only'), queue: job.queueQualifiedName } })) {
         throw new WaitingChildrenError();
       }
       throw new Error('the child was not pending');
     case 'return-with-pending-child':
-      await queue.add('return', {}, { parent: parentOf(job), jobId: 'pending', delay: 30 });
+      await queue.add('return', {}, { parent: parentOf(job), jobId: own('pending'), delay: 30 });
       return 'too early';
     case 'add-flow': {
       if (!firstStart) return sorted(await job.getChildrenValues());
       const queueName = job.queueName;
-      const leaf = (n) => ({ name: 'return', queueName, data: { n }, opts: { jobId: `leaf-${n}` } });
+      const leaf = (n) => ({ name: 'return', queueName, data: { n }, opts: { jobId: own(`leaf-${n}`) } });
       await flow.add({
         name: 'children-values',
         queueName,
         data: {},
-        opts: { jobId: 'branch', parent: parentOf(job) },
+        opts: { jobId: own('branch'), parent: parentOf(job) },
         children: [leaf(0), leaf(1)],
       });
       if (await job.moveToWaitingChildren(token)) throw new WaitingChildrenError();
       throw new Error('the flow was not pending');
     }
     case 'add-its-successor':
-      for (const n of [1, 2]) await queue.add('return', { n }, { deduplication: { id: 'one', keepLastIfActive: true } });
+      for (const n of [1, 2]) await queue.add('return', { n }, { deduplication: { id: job.data.deduplication, keepLastIfActive: true } });
       return 'done';
     case 'fields':
       return {
@@ -216,11 +225,12 @@ export const scenarios = [
   { name: 'shows the fields of a job', add: add('fields', { priority: 7, attempts: 2 }) },
   { name: 'removes a completed job', add: add('return', { removeOnComplete: true }) },
   { name: 'removes a failed job', add: add('fail', { removeOnFail: true }) },
-  { name: 'keeps the newest completed jobs', add: addAll(...numbered(7, 'return', { removeOnComplete: 3 })) },
-  { name: 'keeps the newest failed jobs', add: addAll(...numbered(7, 'fail', { removeOnFail: { count: 2 } })) },
-  { name: 'keeps completed jobs by age', add: addAll(...numbered(5, 'return', { removeOnComplete: { age: 3600, count: 4 } })) },
+  { name: 'keeps the newest completed jobs', crowd: 'states', add: addAll(...numbered(7, 'return', { removeOnComplete: 3 })) },
+  { name: 'keeps the newest failed jobs', crowd: 'states', add: addAll(...numbered(7, 'fail', { removeOnFail: { count: 2 } })) },
+  { name: 'keeps completed jobs by age', crowd: 'states', add: addAll(...numbered(5, 'return', { removeOnComplete: { age: 3600, count: 4 } })) },
   {
     name: 'keeps jobs as the worker says',
+    crowd: 'states',
     node: { removeOnComplete: { count: 2 }, removeOnFail: { count: 0 } },
     toril: { remove_on_complete: { count: 2 }, remove_on_fail: { count: 0 } },
     add: addAll(...numbered(5, 'return'), ['fail', {}], ['fail', { removeOnFail: false }]),
@@ -245,12 +255,14 @@ export const scenarios = [
   },
   {
     name: 'keeps an interval scheduler going to its limit',
+    crowd: 'states',
     add: ({ queue }) =>
       queue.upsertJobScheduler('beat', { every: 30, limit: 3 }, { name: 'return', data: { a: 1 }, opts: { attempts: 2, keepLogs: 3 } }),
     settled: (counts) => counts.completed === 3 && idle(counts),
   },
   {
     name: 'keeps a cron scheduler going to its limit',
+    crowd: 'states',
     add: async ({ queue }) => {
       // A job that is due within the millisecond is not delayed.
       await eventually('a second that is not about to end', () => Date.now() % 1000 < 800);
@@ -260,6 +272,7 @@ export const scenarios = [
   },
   {
     name: 'keeps a scheduler going whose jobs fail',
+    crowd: 'states',
     add: ({ queue }) => queue.upsertJobScheduler('beat', { every: 30, limit: 2 }, { name: 'fail', opts: { attempts: 2 } }),
     settled: (counts) => counts.failed === 2 && idle(counts),
   },
@@ -272,7 +285,8 @@ export const scenarios = [
   },
   {
     name: 'brings in the job that was kept while another was active',
-    add: ({ queue }) => queue.add('add-its-successor', {}, { deduplication: { id: 'one', keepLastIfActive: true } }),
+    crowd: 'origin',
+    add: ({ queue }) => queue.add('add-its-successor', { deduplication: 'one' }, { deduplication: { id: 'one', keepLastIfActive: true } }),
     settled: (counts) => counts.completed === 2 && idle(counts),
   },
   { name: 'frees a deduplication id', add: add('return', { deduplication: { id: 'once' } }) },
@@ -320,10 +334,10 @@ export const scenarios = [
   },
   { name: 'leaves its parent', add: family('children-values', {}, ['leave-the-parent', {}], ['return', {}]) },
   { name: 'has no parent to leave', add: add('leave-the-parent') },
-  { name: 'adds children and waits for them', add: add('add-children') },
-  { name: 'waits for one child', add: add('wait-for-one-child') },
+  { name: 'adds children and waits for them', crowd: 'alone', add: add('add-children') },
+  { name: 'waits for one child', crowd: 'alone', add: add('wait-for-one-child') },
   { name: 'returns while a child is pending', add: add('return-with-pending-child') },
-  { name: 'adds a flow below itself', add: add('add-flow') },
+  { name: 'adds a flow below itself', crowd: 'alone', add: add('add-flow') },
   {
     name: 'fails the grandparent, too',
     add: ({ flow }) =>
