@@ -122,7 +122,7 @@ async fn key_of_the_wrong_type_is_no_job_and_stops_no_other() {
     let settled = queue.settle_and_fetch(&batch, &fetch(9, 1)).await.unwrap();
     assert_eq!(ids(&settled.jobs), ["8"]);
     let settled: Vec<bool> = settled.results.iter().map(Result::is_ok).collect();
-    assert_eq!(settled, [true, true, false, true, true]);
+    assert_eq!(settled, [true, true, false, true, true, true]);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 now (ms), 2 scheduler id, 3 time of the current job (ms), 4 time of the next one (ms),
---          5 opts (JSON text), 6 priority, 7 '1' for lifo
+--          5 opts (JSON text), 6 priority, 7 '1' for lifo, 8 deduplication id or ''
 -- Returns  the id of the next job, or false where the scheduler is gone or went on already
 local base, now, scheduler = QUEUE, tonumber(ARGV[1]), ARGV[2]
 local current, next_ms = ARGV[3], ARGV[4]
@@ -24,6 +24,8 @@ call('INCR', base .. ':id')
 local job = {
   name = template[1], data = template[2] or '{}', opts = ARGV[5], scheduler = scheduler,
   delay = math.max(0, tonumber(next_ms) - now), priority = tonumber(ARGV[6]), lifo = ARGV[7] == '1',
+  -- As in BullMQ the job carries it, and claims nothing.
+  deduplication = ARGV[8] ~= '' and ARGV[8] or nil,
 }
 store_job(base, id, job, now)
 enqueue_job(base, settings, id, job, now)

@@ -50,6 +50,9 @@ impl Queue {
             return Ok(None);
         };
         schedule.write(&mut opts, scheduler, next, now);
+        let deduplication = opts.get("de").and_then(|options| options.get("id"));
+        let deduplication = deduplication.and_then(Value::as_str).unwrap_or_default();
+        let deduplication = deduplication.to_owned();
         let script = script!("advance_scheduler", "events", "line", "store");
         let mut call = script.call(self.keys.meta());
         call.arg(now)
@@ -58,7 +61,8 @@ impl Queue {
             .arg(next)
             .arg(Value::Object(opts).to_string())
             .arg(job.priority)
-            .arg(u8::from(job.options.lifo.unwrap_or(false)));
+            .arg(u8::from(job.options.lifo.unwrap_or(false)))
+            .arg(deduplication);
         self.redis.run(script, &call).await
     }
 

@@ -158,3 +158,17 @@ async fn keys_of_bullmq_are_enough() {
     queue.retry("a", true).await.unwrap();
     assert!(queue.promote("a").await.is_err());
 }
+
+#[tokio::test]
+async fn next_job_of_a_scheduler_has_its_deduplication_id() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    let options = r#"{"repeat":{"every":1000},"de":{"id":"one"}}"#;
+    let () = redis.run(&format!("HSET bull:q:repeat:s:1000 name n data 1 opts {options} timestamp 1 delay 0 priority 0 rjk s")).await;
+    let () = redis.run("HSET bull:q:repeat:s name n every 1000").await;
+    let () = redis.run("ZADD bull:q:repeat 1000 s").await;
+    let () = redis.run("LPUSH bull:q:wait repeat:s:1000").await;
+    let job = take(&queue, 1, "t").await.remove(0);
+    let next = queue.advance_scheduler(&job).await.unwrap().unwrap();
+    assert_eq!(queue.job(&next).await.unwrap().unwrap()["deid"], "one");
+}
