@@ -223,6 +223,34 @@ fn read_file(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
+impl RuntimeFile {
+    fn into_options(
+        self,
+        dir: &Path,
+        queues: &BTreeMap<String, QueueSpec>,
+    ) -> anyhow::Result<EngineOptions> {
+        let defaults = EngineOptions::default();
+        let cache_dir = self.cache_dir.map(|cache| dir.join(cache));
+        let cache_dir = cache_dir.or_else(default_cache_dir);
+        let options = EngineOptions {
+            executions_max: self.executions_max.unwrap_or(defaults.executions_max),
+            component_bytes_max: self
+                .component_bytes_max
+                .unwrap_or(defaults.component_bytes_max),
+            compile_ms_max: self.compile_ms_max.unwrap_or(defaults.compile_ms_max),
+            stack_bytes_max: self.stack_bytes_max.unwrap_or(defaults.stack_bytes_max),
+            idle_max: idle_max(queues),
+            memory_bytes_max: memory_bytes_max(queues).unwrap_or(defaults.memory_bytes_max),
+            cache_dir: cache_dir.filter(|_| self.cache != Some(false)),
+        };
+        ensure!(
+            options.executions_max > 0,
+            "`runtime.executions_max` must be 1 or more"
+        );
+        Ok(options)
+    }
+}
+
 impl File {
     fn into_config(self, overrides: Overrides) -> anyhow::Result<Config> {
         let admin = self.admin(&overrides)?;
@@ -257,37 +285,7 @@ impl File {
             .or(self.prefix)
             .unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
         ensure!(!prefix.is_empty(), "prefix is empty");
-        let defaults = EngineOptions::default();
-        let cache_dir = self
-            .runtime
-            .cache_dir
-            .map(|dir| self.dir.join(dir))
-            .or_else(default_cache_dir);
-        let runtime = EngineOptions {
-            executions_max: self
-                .runtime
-                .executions_max
-                .unwrap_or(defaults.executions_max),
-            component_bytes_max: self
-                .runtime
-                .component_bytes_max
-                .unwrap_or(defaults.component_bytes_max),
-            compile_ms_max: self
-                .runtime
-                .compile_ms_max
-                .unwrap_or(defaults.compile_ms_max),
-            stack_bytes_max: self
-                .runtime
-                .stack_bytes_max
-                .unwrap_or(defaults.stack_bytes_max),
-            idle_max: idle_max(&queues),
-            memory_bytes_max: memory_bytes_max(&queues).unwrap_or(defaults.memory_bytes_max),
-            cache_dir: cache_dir.filter(|_| self.runtime.cache != Some(false)),
-        };
-        ensure!(
-            runtime.executions_max > 0,
-            "`runtime.executions_max` must be 1 or more"
-        );
+        let runtime = self.runtime.into_options(&self.dir, &queues)?;
         Ok(Config {
             redis_url: overrides.redis_url.or(self.redis),
             redis_ca_file: overrides

@@ -4,6 +4,8 @@
 //! then one worker per queue. Stop: workers take no more jobs, running ones end within the grace time,
 //! the rest is given back; then our own Redis stops, if there is one.
 
+mod signals;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +13,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use backon::{ExponentialBuilder, Retryable as _};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::admin;
@@ -22,6 +23,7 @@ use crate::served_queue::QueueSpec;
 use crate::telemetry::Telemetry;
 use crate::versions::Version;
 use crate::watch::{self, Watch};
+use signals::{Asked, Signals};
 use toril_queue::{QueueError, Redis, redacted};
 use toril_sandbox::Engine;
 
@@ -370,46 +372,5 @@ fn note_reloaded(queue: &str, reloaded: Reloaded, by_signal: bool) {
         ),
         Reloaded::Unchanged if by_signal => info!(queue, "processor is unchanged"),
         Reloaded::Unchanged => {}
-    }
-}
-
-#[derive(PartialEq, Eq)]
-enum Asked {
-    Stop,
-    Reload,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    reload: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            reload: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.reload.recv() => Asked::Reload,
-        }
-    }
-
-    async fn stop(&mut self) {
-        while self.next().await != Asked::Stop {}
-    }
-
-    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            result = work => Some(result),
-            () = self.stop() => None,
-        }
     }
 }
