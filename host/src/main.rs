@@ -19,8 +19,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return cli::fail(&error.into()),
     };
-    match runtime.block_on(command.run()) {
+    let code = match runtime.block_on(command.run()) {
         Ok(code) => code,
         Err(error) => cli::fail(&error),
-    }
+    };
+    // A call to a file that never returns must not keep the process: nothing waits for it.
+    runtime.shutdown_background();
+    code
 }

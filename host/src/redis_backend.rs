@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::listeners::Listeners;
 use toril_queue::{
-    Caller, ErrorCode, FlowOptions, Job, Moved, Queue, QueueError, QueueName, Settlement,
+    Caller, ErrorCode, FlowOptions, Job, Moved, Queue, QueueError, QueueName, Request, Settlement,
     SettlementKind, now_ms,
 };
 use toril_sandbox::backend::{
@@ -32,35 +32,46 @@ pub struct RedisBackend {
     /// The guest moved the job: it has no lock of ours any more.
     moved: bool,
     /// Set while a move is under way, and for good once it was carried out.
-    moving: Arc<AtomicBool>,
-    /// Names the calls that must not be carried out twice.
-    caller: Caller,
+    moving: Option<Arc<AtomicBool>>,
+    /// Names the calls that must not be carried out twice; none before the first one.
+    caller: Option<Caller>,
 }
 
 impl RedisBackend {
     /// An attempt of this job, whose lock is held.
     pub fn new(queue: Queue, job: Arc<Job>, listeners: Listeners) -> Self {
-        let caller = Caller::new(queue.redis().clone(), &format!("{}/{}", job.token, job.id));
         RedisBackend {
-            caller,
+            caller: None,
             queue_name: queue.keys().names().0,
             queue,
             job,
             listeners,
             moved: false,
-            moving: Arc::default(),
+            moving: None,
         }
     }
 
     /// Sets this before each move of the job: its lock goes with the move.
     pub fn noting_moves(mut self, moving: Arc<AtomicBool>) -> Self {
-        self.moving = moving;
+        self.moving = Some(moving);
         self
     }
 
     /// The token to write with: none once the job was moved and the lock is gone.
     fn token(&self) -> Option<&str> {
         (!self.moved).then_some(&*self.job.token)
+    }
+
+    fn note_moving(&self, is_moving: bool) {
+        if let Some(moving) = &self.moving {
+            moving.store(is_moving, Ordering::Release);
+        }
+    }
+
+    fn request(&mut self) -> Request {
+        let (queue, job) = (&self.queue, &self.job);
+        let named = || Caller::new(queue.redis().clone(), &format!("{}/{}", job.token, job.id));
+        self.caller.get_or_insert_with(named).request()
     }
 
     fn other(&self, queue: &QueueRef) -> CallResult<Queue> {
@@ -71,10 +82,10 @@ impl RedisBackend {
 
     async fn move_job(&mut self, kind: SettlementKind) -> CallResult<bool> {
         let settlement = Settlement::new(&self.job, kind);
-        self.moving.store(true, Ordering::Release);
+        self.note_moving(true);
         let moved = settle_until_answered(&self.queue, settlement).await;
         self.moved |= matches!(moved, Ok(Moved::Yes));
-        self.moving.store(self.moved, Ordering::Release);
+        self.note_moving(self.moved);
         Ok(moved? == Moved::Yes)
     }
 }
@@ -118,7 +129,7 @@ impl JobBackend for RedisBackend {
     async fn log(&mut self, line: &str) -> CallResult<u64> {
         let keep = self.job.options.keep_logs.map(|keep| keep as u64);
         let keep = keep.filter(|keep| *keep > 0);
-        let request = self.caller.request();
+        let request = self.request();
         let (queue, id) = (&self.queue, &self.job.id);
         until_answered(|| queue.add_log_once(id, line, keep, &request)).await
     }
@@ -177,8 +188,15 @@ impl JobBackend for RedisBackend {
         to_json(&counts)
     }
 
-    async fn remove_unprocessed_children(&mut self, _: &QueueAccess) -> CallResult<u64> {
-        until_answered(|| self.queue.remove_unprocessed_children(&self.job.id)).await
+    async fn remove_unprocessed_children(&mut self, access: &QueueAccess) -> CallResult<u64> {
+        let within = within(access);
+        let remove = || {
+            self.queue
+                .remove_unprocessed_children_within(&self.job.id, Some(&within))
+        };
+        retried(remove)
+            .await
+            .map_err(|error| error_within(access, error))
     }
 
     async fn remove_child_dependency(&mut self) -> CallResult<bool> {
@@ -195,7 +213,7 @@ impl JobBackend for RedisBackend {
             })
             .collect::<Result<_, _>>()
             .map_err(job_error)?;
-        let request = self.caller.request();
+        let request = self.request();
         until_answered(|| queue.add_bulk_once(&jobs, &request)).await
     }
 
@@ -203,7 +221,7 @@ impl JobBackend for RedisBackend {
         let nodes = flows.into_iter().map(flow_node).collect::<Result<_, _>>()?;
         let plan = self.queue.flows().plan(nodes, &FlowOptions::default());
         let plan = plan.map_err(job_error)?;
-        let request = self.caller.request();
+        let request = self.request();
         let trees = until_answered(|| plan.add_once(&request)).await?;
         to_json(&trees)
     }
@@ -212,7 +230,7 @@ impl JobBackend for RedisBackend {
         &mut self,
         job: &JobRef,
         query: FlowQuery,
-        _: &QueueAccess,
+        access: &QueueAccess,
     ) -> CallResult<String> {
         let queue = self.other(&job.queue)?;
         let query = toril_queue::FlowQuery {
@@ -221,8 +239,9 @@ impl JobBackend for RedisBackend {
         };
         let flows = queue.flows();
         let name = queue.keys().queue_name();
-        let tree = until_answered(|| flows.get(name, &job.id, query)).await?;
-        to_json(&tree)
+        let within = within(access);
+        let tree = retried(|| flows.get_within(name, &job.id, query, Some(&within))).await;
+        to_json(&tree.map_err(|error| error_within(access, error))?)
     }
 
     async fn state(&mut self, job: &JobRef) -> CallResult<String> {
@@ -235,10 +254,32 @@ impl JobBackend for RedisBackend {
         &mut self,
         job: &JobRef,
         with_children: bool,
-        _: &QueueAccess,
+        access: &QueueAccess,
     ) -> CallResult<()> {
         let queue = self.other(&job.queue)?;
-        until_answered(|| queue.remove(&job.id, with_children)).await
+        let within = within(access);
+        retried(|| queue.remove_within(&job.id, with_children, Some(&within)))
+            .await
+            .map_err(|error| error_within(access, error))
+    }
+}
+
+/// An access as the scripts read it.
+fn within(access: &QueueAccess) -> toril_queue::QueueAccess {
+    toril_queue::QueueAccess {
+        own_job: access.own_job.to_string(),
+        whole_prefix: access.whole_prefix.clone(),
+        bases: access.queues.iter().map(QueueRef::to_string).collect(),
+    }
+}
+
+fn error_within(access: &QueueAccess, error: QueueError) -> JobError {
+    match error {
+        QueueError::BeyondAccess(base) => match QueueRef::parse(&base) {
+            Ok(queue) => access.denial(&queue).into(),
+            Err(error) => JobError::Denied(error.to_string()),
+        },
+        other => job_error(other),
     }
 }
 
@@ -318,6 +359,7 @@ fn job_error(error: QueueError) -> JobError {
             ErrorCode::JobHasFailedChildren => JobError::ChildFailed(message),
             _ => JobError::Invalid(message),
         },
+        QueueError::BeyondAccess(_) => JobError::Denied(message),
         QueueError::Locked(_) => JobError::NotInState(message),
         QueueError::Invalid(_) => JobError::Invalid(message),
         QueueError::Redis(_) | QueueError::Reply(_) => JobError::Unavailable(message),

@@ -15,6 +15,7 @@ mod guests;
 mod harness;
 mod host;
 mod lifecycle;
+mod policy;
 mod queue;
 mod rights;
 mod sandbox;

@@ -29,14 +29,21 @@ async fn values_and_secrets_are_seen_by_the_processor_alone() {
     let queue = redis.queue("ring").await;
     let file = dir.path().join("secret");
     std::fs::write(&file, "hunter22-from-a-file\n").unwrap();
+    // Another secret is the beginning of this one.
+    let beginning = dir.path().join("beginning");
+    std::fs::write(&beginning, "hunter22").unwrap();
     let grants = format!(
-        "grants = {{ env = {{ MODE = \"fast\" }}, secrets = {{ SECRET = {{ file = {file:?} }} }}, config = {{ region = \"eu\" }} }}"
+        "grants = {{ env = {{ MODE = \"fast\" }}, secrets = {{ BEGINNING = {{ file = {beginning:?} }}, SECRET = {{ file = {file:?} }} }}, config = {{ region = \"eu\" }} }}"
     );
     let mut host = TestHost::serve_queue(&redis, "ring", "fixture-rights", &grants).await;
     let env = completes(&queue, "env", json!(null)).await;
     assert_eq!(
         env,
-        json!([["MODE", "fast"], ["SECRET", "hunter22-from-a-file"]])
+        json!([
+            ["MODE", "fast"],
+            ["BEGINNING", "hunter22"],
+            ["SECRET", "hunter22-from-a-file"]
+        ])
     );
     assert_eq!(completes(&queue, "config", json!("region")).await, "eu");
     assert_eq!(
@@ -54,7 +61,7 @@ async fn values_and_secrets_are_seen_by_the_processor_alone() {
     let status = toril(&redis, &["status"]).await;
     let status = String::from_utf8(status.stdout).unwrap();
     assert!(
-        status.contains("granted env: MODE; secrets: SECRET; config: region"),
+        status.contains("granted env: MODE; secrets: BEGINNING, SECRET; config: region"),
         "{status}"
     );
     assert!(!status.contains("hunter22") && !status.contains("fast"));
@@ -69,7 +76,7 @@ async fn values_and_secrets_are_seen_by_the_processor_alone() {
     let shown = String::from_utf8(output.unwrap().stdout).unwrap();
     for part in [
         "env: MODE",
-        "secrets: SECRET",
+        "secrets: BEGINNING, SECRET",
         "config: region",
         "deadline_ms 300000",
     ] {
@@ -135,6 +142,34 @@ async fn directories_have_no_way_out() {
     );
     assert_eq!(std::fs::read_to_string(at("in/given")).unwrap(), "hello");
     assert_eq!(std::fs::read_dir(at("outside")).unwrap().count(), 1);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn only_files_and_directories_are_opened() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let at = |name: &str| dir.path().join(name);
+    let made = std::process::Command::new("mkfifo")
+        .arg(at("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    std::os::unix::fs::symlink("pipe", at("link")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    std::fs::write(at("file"), "hello").unwrap();
+    let grants = format!(
+        "concurrency = 4\ngrants = {{ dirs = [{{ host = {:?}, guest = \"/d\", writable = true }}], stub = [\"wasi:config\"] }}",
+        dir.path()
+    );
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-rights", &grants).await;
+    for name in ["read", "write"] {
+        for path in ["/d/pipe", "/d/link", "/d/socket"] {
+            let reason = fails(&queue, name, json!(path)).await;
+            assert_eq!(reason, "PermissionDenied", "{name} {path}");
+        }
+    }
+    assert_eq!(completes(&queue, "read", json!("/d/file")).await, "hello");
+    // No thread is left that waits for the other end of a pipe.
     host.stop().await;
 }
 

@@ -1,10 +1,19 @@
 -- Removes the children of a job that are neither active nor finished.
 --
 -- KEYS[1]  `base:meta` of the queue
--- ARGV     1 job id
--- Returns  how many children were removed
+-- ARGV     1 job id, 2.. an access or nothing (lib/access.lua)
+-- Returns  how many children were removed, or the base key of a queue that is beyond the access
 if not is_job(QUEUE, ARGV[1]) then return 0 end
 local key = QUEUE .. ':' .. ARGV[1]
+local access = read_access(2)
+if access then
+  local seen = {}
+  for _, child in ipairs(call('SMEMBERS', key .. ':dependencies')) do
+    local base, id = split_job_key(child)
+    local beyond = not base and child or base and beyond_access(access, base, id, true, true, seen)
+    if beyond then return beyond end
+  end
+end
 local removed = 0
 for _, child in ipairs(call('SMEMBERS', key .. ':dependencies')) do
   local base, id = split_job_key(child)

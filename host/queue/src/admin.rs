@@ -2,6 +2,7 @@
 
 use redis::Value;
 
+use crate::access::QueueAccess;
 use crate::error::{ErrorCode, QueueError};
 use crate::queue::Queue;
 use crate::redis::script::script;
@@ -10,6 +11,16 @@ impl Queue {
     /// Removes a job and, unless told otherwise, its children. When one of them is being worked on,
     /// nothing is removed.
     pub async fn remove(&self, id: &str, with_children: bool) -> Result<(), QueueError> {
+        self.remove_within(id, with_children, None).await
+    }
+
+    /// Removes a job as [`Queue::remove`] does, if all that this writes to lies within the access.
+    pub async fn remove_within(
+        &self,
+        id: &str,
+        with_children: bool,
+        access: Option<&QueueAccess>,
+    ) -> Result<(), QueueError> {
         let script = script!(
             "remove_job",
             "chunks",
@@ -17,19 +28,35 @@ impl Queue {
             "ids",
             "line",
             "parent",
-            "remove"
+            "remove",
+            "access"
         );
         let mut call = script.call(self.keys.meta());
         call.arg(id).arg(u8::from(with_children));
+        if let Some(access) = access {
+            access.add_to(&mut call);
+        }
         match self.redis.run(script, &call).await? {
-            1 => Ok(()),
-            0 => Err(QueueError::Locked(id.to_owned())),
-            code => Err(QueueError::job(code, id, "removeJob")),
+            Value::Int(1) => Ok(()),
+            Value::Int(0) => Err(QueueError::Locked(id.to_owned())),
+            Value::Int(code) => Err(QueueError::job(code, id, "removeJob")),
+            Value::BulkString(base) => Err(beyond_access(&base)),
+            _ => Err(QueueError::Reply("removeJob")),
         }
     }
 
     /// Removes the children of a job that are neither active nor finished; returns how many.
     pub async fn remove_unprocessed_children(&self, id: &str) -> Result<u64, QueueError> {
+        self.remove_unprocessed_children_within(id, None).await
+    }
+
+    /// Removes children as [`Queue::remove_unprocessed_children`] does, if all that this writes to lies within
+    /// the access.
+    pub async fn remove_unprocessed_children_within(
+        &self,
+        id: &str,
+        access: Option<&QueueAccess>,
+    ) -> Result<u64, QueueError> {
         let script = script!(
             "remove_unprocessed_children",
             "chunks",
@@ -37,11 +64,19 @@ impl Queue {
             "ids",
             "line",
             "parent",
-            "remove"
+            "remove",
+            "access"
         );
         let mut call = script.call(self.keys.meta());
         call.arg(id);
-        self.redis.run(script, &call).await
+        if let Some(access) = access {
+            access.add_to(&mut call);
+        }
+        match self.redis.run(script, &call).await? {
+            Value::Int(removed) => Ok(u64::try_from(removed).unwrap_or(0)),
+            Value::BulkString(base) => Err(beyond_access(&base)),
+            _ => Err(QueueError::Reply("removeUnprocessedChildren")),
+        }
     }
 
     /// Frees a job from its parent. False: the parent does not wait for it. A job without a parent is an
@@ -114,4 +149,8 @@ impl Queue {
             code => Err(QueueError::job(code, id, command)),
         }
     }
+}
+
+fn beyond_access(base: &[u8]) -> QueueError {
+    QueueError::BeyondAccess(String::from_utf8_lossy(base).into_owned())
 }

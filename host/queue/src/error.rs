@@ -170,6 +170,9 @@ pub enum QueueError {
     /// The job, or a child of it, is being worked on.
     #[error("Job {0} could not be removed because it is locked by another worker")]
     Locked(String),
+    /// The call would reach a queue beyond the access that it was given.
+    #[error("queue `{0}` is not granted")]
+    BeyondAccess(String),
     /// An argument is not what it should be.
     #[error("{0}")]
     Invalid(String),
@@ -194,6 +197,7 @@ impl QueueError {
             QueueError::Redis(failure) => !failure.is_final(),
             QueueError::Job { .. }
             | QueueError::Locked(_)
+            | QueueError::BeyondAccess(_)
             | QueueError::Invalid(_)
             | QueueError::Reply(_) => false,
         }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 
 use self::node::DEPTH_MAX;
 use self::plan::Plan;
+use crate::access::QueueAccess;
 use crate::add::{QueuedJob, add_jobs};
 use crate::dependencies::{DependenciesQuery, Page};
 use crate::error::QueueError;
@@ -72,16 +73,25 @@ impl Flows {
         id: &str,
         query: FlowQuery,
     ) -> Result<Option<FlowTree>, QueueError> {
+        self.get_within(queue, id, query, None).await
+    }
+
+    /// Reads a flow as [`Flows::get`] does, if all that is read lies within the access.
+    pub async fn get_within(
+        &self,
+        queue: &QueueName,
+        id: &str,
+        query: FlowQuery,
+        access: Option<&QueueAccess>,
+    ) -> Result<Option<FlowTree>, QueueError> {
         let queue = Queue::new(self.redis.clone(), &self.prefix, queue);
-        let mut left = SHOWN_MAX;
-        self.tree(
-            queue,
-            id.to_owned(),
-            query.depth.min(DEPTH_MAX),
-            query.max_children,
-            &mut left,
-        )
-        .await
+        let mut reading = Reading {
+            max_children: query.max_children,
+            left: SHOWN_MAX,
+            access,
+        };
+        let depth = query.depth.min(DEPTH_MAX);
+        self.tree(queue, id.to_owned(), depth, &mut reading).await
     }
 
     fn tree<'a>(
@@ -89,11 +99,10 @@ impl Flows {
         queue: Queue,
         id: String,
         depth: usize,
-        max_children: u64,
-        left: &'a mut usize,
+        reading: &'a mut Reading<'_>,
     ) -> Pin<Box<dyn Future<Output = Result<Option<FlowTree>, QueueError>> + Send + 'a>> {
         Box::pin(async move {
-            if *left == 0 {
+            if reading.left == 0 {
                 return Ok(None);
             }
             // In this order: a job shown as completed has its value.
@@ -101,17 +110,17 @@ impl Flows {
             let Some(mut record) = queue.job(&id).await? else {
                 return Ok(None);
             };
-            *left -= 1;
+            reading.left -= 1;
             let mut children = Vec::new();
             if depth > 1 {
-                for key in self.children_of(&queue, &id, max_children).await? {
+                for key in self.children_of(&queue, &id, reading.max_children).await? {
                     let Some((child_queue, child_id)) = self.locate(&key) else {
                         continue;
                     };
-                    children.extend(
-                        self.tree(child_queue, child_id, depth - 1, max_children, left)
-                            .await?,
-                    );
+                    if !reading.may_read(&child_queue, &child_id).await? {
+                        continue;
+                    }
+                    children.extend(self.tree(child_queue, child_id, depth - 1, reading).await?);
                 }
             }
             Ok(Some(FlowTree {
@@ -159,6 +168,28 @@ impl Flows {
         let (prefix, name) = base.rsplit_once(':')?;
         let name = QueueName::new(name).ok()?;
         Some((Queue::new(self.redis.clone(), prefix, &name), id.to_owned()))
+    }
+}
+
+/// How much of a flow is read, and where.
+struct Reading<'a> {
+    max_children: u64,
+    left: usize,
+    access: Option<&'a QueueAccess>,
+}
+
+impl Reading<'_> {
+    /// Refuses a job beyond the access. False: there is no such job.
+    async fn may_read(&self, queue: &Queue, id: &str) -> Result<bool, QueueError> {
+        let base = queue.keys().base();
+        if self.access.is_none_or(|access| access.admits(base)) {
+            return Ok(true);
+        }
+        // An id with colons was taken for a part of the prefix: such a queue is nobody's.
+        match queue.job(id).await? {
+            Some(_) => Err(QueueError::BeyondAccess(base.to_owned())),
+            None => Ok(false),
+        }
     }
 }
 

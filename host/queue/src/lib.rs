@@ -7,6 +7,7 @@
 //! This file only declares and re-exports. Modules import downwards in the order below: `redis` knows no
 //! queue, `queue` knows no operation, and the operations are `impl Queue` blocks in a file each.
 
+mod access;
 mod add;
 mod admin;
 mod dependencies;
@@ -30,6 +31,7 @@ mod update;
 
 pub use self::redis::connection::{Redis, ServerInfo, redacted};
 pub use self::redis::script::{Part, Script, script};
+pub use access::QueueAccess;
 pub use dependencies::{Dependencies, DependenciesQuery, DependencyCounts, DependencyKinds, Page};
 pub use error::{ErrorCode, QueueError, RedisFailure};
 pub use events::{Events, QueueEvent};

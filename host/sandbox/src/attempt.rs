@@ -139,15 +139,15 @@ fn judge(state: &mut AttemptState, result: wasmtime::Result<Result<String, Failu
 
 /// What a guest says of its end is stored and shown: without its secrets.
 fn redacted(state: &AttemptState, outcome: Outcome) -> Outcome {
-    let grants = &state.policy.grants;
+    let secrets = &state.policy.grants.secrets;
     match outcome {
         Outcome::Failed {
             message,
             stack,
             unrecoverable,
         } => Outcome::Failed {
-            message: grants.redact(&message).into_owned(),
-            stack: grants.redact(&stack).into_owned(),
+            message: secrets.redact(&message).into_owned(),
+            stack: secrets.redact(&stack).into_owned(),
             unrecoverable,
         },
         outcome => outcome,

@@ -5,12 +5,12 @@
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use std::sync::Arc;
 
 pub use crate::bindings::toril::processor::jobs::JobError;
 use crate::names::{JobRef, QueueRef};
-use crate::policy::QueueAccess;
+pub use crate::new_jobs::{FlowNode, NewJob};
+use crate::policy::{QueueAccess, Refusal};
 
 /// What a call answers.
 pub type CallResult<T> = Result<T, JobError>;
@@ -74,6 +74,15 @@ pub trait JobBackend: Send {
     ) -> CallResult<()>;
 }
 
+impl From<Refusal> for JobError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Denied(reason) => JobError::Denied(reason),
+            Refusal::Invalid(reason) => JobError::Invalid(reason),
+        }
+    }
+}
+
 /// The fields of a job, borrowed from whoever has it.
 #[derive(Debug, Clone, Copy)]
 pub struct JobView<'a> {
@@ -109,30 +118,6 @@ pub struct JobView<'a> {
     pub parent: Option<&'a str>,
     /// The id of its scheduler.
     pub scheduler: Option<&'a str>,
-}
-
-/// A job to be added.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewJob {
-    /// Its name.
-    pub name: String,
-    /// Its data, JSON.
-    pub data: String,
-    /// BullMQ's `JobsOptions` but `parent`.
-    pub options: Map<String, Value>,
-    /// The job that waits for it.
-    pub parent: Option<JobRef>,
-}
-
-/// A node of a flow.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FlowNode {
-    /// Its queue.
-    pub queue: QueueRef,
-    /// Its job. A node that is no root has its parent from its place in the flow.
-    pub job: NewJob,
-    /// The jobs that it waits for.
-    pub children: Vec<FlowNode>,
 }
 
 /// How much of a flow to read.

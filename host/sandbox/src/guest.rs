@@ -1,6 +1,6 @@
 //! What a guest can call: one file for each WIT interface, the data of its store, and the linker.
 
-mod flow_json;
+mod files;
 mod http;
 mod jobs;
 mod logging;
@@ -20,6 +20,7 @@ pub(crate) use state::AttemptState;
 /// imports it was refused before.
 pub(crate) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    files::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |state| state.wasi_config())?;
     Processor::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)

@@ -22,6 +22,9 @@ use crate::ticker::EPOCH;
 /// One attempt, to its end. Does not panic.
 pub type AttemptFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Threads that wait for files at once: one that never returns holds up others only when all do.
+const BLOCKING_MAX: usize = 64;
+
 /// Threads for guests, as many as the machine has cores.
 pub struct GuestThreads {
     tokio: Option<Runtime>,
@@ -44,6 +47,7 @@ impl GuestThreads {
     pub(crate) fn start() -> std::io::Result<Self> {
         let tokio = Builder::new_multi_thread()
             .thread_name("guest")
+            .max_blocking_threads(BLOCKING_MAX)
             .enable_all()
             .build()?;
         let line = Line {

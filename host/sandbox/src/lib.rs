@@ -4,7 +4,9 @@
 //! returns its [`Outcome`]. What a guest calls arrives in `guest/`, which asks the policy and then the
 //! [`JobBackend`]: the trait that says where a job's changes go.
 //!
-//! This file only declares and re-exports. Modules import upwards in this list, never downwards.
+//! This file only declares and re-exports. Modules import downwards: `attempt`, `compile`, `engine`
+//! and `reuse`, `guest`, `flow_json`, `backend`, `policy`, `new_jobs` and `names`, and below these what knows no
+//! job.
 
 pub mod attempt;
 pub mod backend;
@@ -15,12 +17,14 @@ mod compile;
 mod cpu_time;
 mod digest;
 mod engine;
+mod flow_json;
 mod guest;
 mod guest_threads;
 mod inspect;
 mod limits;
 mod lone_job;
 pub mod names;
+mod new_jobs;
 mod outcome;
 pub mod policy;
 mod pool;
@@ -38,4 +42,4 @@ pub use inspect::{Inspection, NotAProcessor, WORLD, inspect};
 pub use limits::Limits;
 pub use lone_job::LoneJob;
 pub use outcome::{MovedTo, Outcome};
-pub use policy::{DirGrant, Grants, HttpGrant, Policy, Reuse, Secret, Stub};
+pub use policy::{DirGrant, Grants, HttpGrant, Policy, Reuse, Secret, Secrets, Stub};

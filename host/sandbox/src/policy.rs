@@ -1,10 +1,12 @@
 //! What an attempt may use and do: the one place that says yes. Nothing is granted unless the operator says so.
 
 mod addresses;
+pub(crate) mod files;
 mod grants;
 mod http;
+mod job_ids;
 mod queues;
-mod redact;
+pub(crate) mod redact;
 
 use std::sync::Arc;
 
@@ -13,8 +15,8 @@ use serde::Deserialize;
 use crate::limits::Limits;
 pub use grants::{DirGrant, Grants, Stub};
 pub use http::{HttpGrant, Net};
-pub use queues::QueueAccess;
-pub use redact::Secret;
+pub use queues::{QueueAccess, Refusal};
+pub use redact::{Secret, Secrets};
 
 /// What a queue's processors may use and do.
 #[derive(Debug, Clone, Default, PartialEq)]

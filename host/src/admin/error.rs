@@ -107,7 +107,9 @@ impl From<QueueError> for ApiError {
         match error {
             QueueError::Invalid(_) => ApiError::invalid(message),
             // Another one was faster, or the job is not where the request needs it.
-            QueueError::Job { .. } | QueueError::Locked(_) => ApiError::conflict(message),
+            QueueError::Job { .. } | QueueError::Locked(_) | QueueError::BeyondAccess(_) => {
+                ApiError::conflict(message)
+            }
             error if error.is_transient() => {
                 warn!(%error, "an admin request needs redis, which does not answer");
                 ApiError::new(

@@ -6,6 +6,7 @@ use super::AttemptState;
 use crate::backend::CallResult;
 use crate::bindings::JobHandle;
 use crate::bindings::toril::processor::jobs::{Host, HostJob, JobError};
+use crate::flow_json::options;
 use crate::outcome::MovedTo;
 
 /// Why a guest was ended by what it asked for.
@@ -57,14 +58,15 @@ impl AttemptState {
     async fn try_update_progress(&mut self, progress: String) -> CallResult<()> {
         self.check_json("job progress", &progress)?;
         self.quota.progress_update().map_err(JobError::Limit)?;
-        self.backend.update_progress(&progress).await?;
+        let shown = self.policy.grants.secrets.redact_json(&progress);
+        self.backend.update_progress(&shown).await?;
         self.progress = Some(progress);
         Ok(())
     }
 
     async fn try_log(&mut self, line: String) -> CallResult<u64> {
         self.check_size("log line", &line)?;
-        let line = self.policy.grants.redact(&line).into_owned();
+        let line = self.policy.grants.secrets.redact(&line).into_owned();
         if !self.log_budget.take_bytes(line.len()) {
             let max = self.policy.limits.log_bytes_max;
             return Err(JobError::Limit(format!(
@@ -102,16 +104,15 @@ impl AttemptState {
         self.backend.dependencies(&query).await
     }
 
+    async fn try_remove_unprocessed_children(&mut self) -> CallResult<u64> {
+        let access = self.queue_access()?;
+        self.backend.remove_unprocessed_children(&access).await
+    }
+
     async fn try_dependencies_count(&mut self, kinds: &str) -> CallResult<String> {
         let kinds = options("kinds", kinds)?;
         self.backend.dependencies_count(kinds).await
     }
-}
-
-/// Reads options that a guest gave as JSON.
-pub(super) fn options<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> CallResult<T> {
-    serde_json::from_str(json)
-        .map_err(|error| JobError::Invalid(format!("`{what}` cannot be understood: {error}")))
 }
 
 impl Host for AttemptState {}
@@ -232,8 +233,7 @@ impl HostJob for AttemptState {
     }
 
     async fn remove_unprocessed_children(&mut self, _: Handle) -> Answer<u64> {
-        let access = self.queue_access();
-        Ok(self.backend.remove_unprocessed_children(&access).await)
+        Ok(self.try_remove_unprocessed_children().await)
     }
 
     async fn remove_child_dependency(&mut self, _: Handle) -> Answer<bool> {

@@ -79,8 +79,14 @@ impl LogBudget {
         fits
     }
 
+    /// Writes a line without the secrets in it.
     pub(crate) fn line(&self, level: Level, source: &str, line: &str) {
-        let line = clean(&self.0.grants.redact(line));
+        self.redacted_line(level, source, &self.0.grants.secrets.redact(line));
+    }
+
+    /// Writes a line that has no secrets in it.
+    fn redacted_line(&self, level: Level, source: &str, line: &str) {
+        let line = clean(line);
         if !self.take_line(line.len()) {
             return;
         }
@@ -115,7 +121,9 @@ fn clean(line: &str) -> String {
 pub(crate) struct GuestOutput {
     name: &'static str,
     log: LogBudget,
-    /// The line begun.
+    /// What may be the beginning of a secret.
+    held: Vec<u8>,
+    /// The line begun, without secrets.
     line: Vec<u8>,
 }
 
@@ -124,14 +132,41 @@ impl GuestOutput {
         GuestOutput {
             name,
             log,
+            held: Vec::new(),
             line: Vec::new(),
+        }
+    }
+
+    /// Takes in what the guest wrote. Secrets are replaced before the text is split: one may span lines, and a
+    /// cut line must not end with the beginning of one.
+    fn take(&mut self, bytes: &[u8], at_end: bool) {
+        let redactor = self.log.0.grants.secrets.redactor().map(Arc::clone);
+        match redactor {
+            None => self.split(bytes),
+            Some(redactor) => {
+                self.held.extend_from_slice(bytes);
+                let mut shown = Vec::with_capacity(self.held.len());
+                redactor.drain(&mut self.held, at_end, &mut shown);
+                self.split(&shown);
+            }
+        }
+    }
+
+    fn split(&mut self, bytes: &[u8]) {
+        let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
+        while let Some(part) = lines.next() {
+            let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if lines.peek().is_some() {
+                self.end_line();
+            }
         }
     }
 
     fn end_line(&mut self) {
         if !self.line.is_empty() {
-            self.log
-                .line(Level::INFO, self.name, &String::from_utf8_lossy(&self.line));
+            let line = String::from_utf8_lossy(&self.line);
+            self.log.redacted_line(Level::INFO, self.name, &line);
             self.line.clear();
         }
     }
@@ -139,6 +174,7 @@ impl GuestOutput {
 
 impl Drop for GuestOutput {
     fn drop(&mut self) {
+        self.take(&[], true);
         self.end_line();
     }
 }
@@ -167,14 +203,7 @@ impl Pollable for GuestOutput {
 
 impl OutputStream for GuestOutput {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
-        while let Some(part) = lines.next() {
-            let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&part[..part.len().min(room)]);
-            if lines.peek().is_some() {
-                self.end_line();
-            }
-        }
+        self.take(&bytes, false);
         Ok(())
     }
 

@@ -3,52 +3,35 @@
 use serde_json::{Map, Value, json};
 
 use super::AttemptState;
-use super::flow_json::{self, FlowOptions, invalid};
-use super::jobs::{Answer, options};
+use super::jobs::Answer;
 use crate::backend::{CallResult, FlowNode, NewJob};
 use crate::bindings::toril::processor::producer::{Host, JobError, NewJob as GuestJob};
+use crate::flow_json::{self, FlowOptions, invalid, options};
 use crate::names::{JobRef, QueueRef};
 use crate::policy::QueueAccess;
 
 impl AttemptState {
-    /// The queues that this attempt may reach.
-    pub(super) fn queue_access(&self) -> QueueAccess {
-        QueueAccess::of(&self.policy.grants.queues, self.backend.job().prefix)
-    }
-
-    /// A queue of the host's prefix, if the processor may use it.
-    fn granted_queue(&self, name: &str) -> CallResult<QueueRef> {
-        let queue = QueueRef::new(self.backend.job().prefix, name).map_err(invalid)?;
-        self.check_grant(&queue)?;
-        Ok(queue)
-    }
-
-    fn granted_job(&self, queue: &str, id: String) -> CallResult<JobRef> {
-        let queue = self.granted_queue(queue)?;
-        Ok(JobRef { queue, id })
-    }
-
-    fn check_grant(&self, queue: &QueueRef) -> CallResult<()> {
-        if self.queue_access().admits(queue) {
-            return Ok(());
-        }
+    /// What this attempt may reach.
+    pub(super) fn queue_access(&self) -> CallResult<QueueAccess> {
         let job = self.backend.job();
-        let shown = if queue.prefix() == job.prefix {
-            queue.name().to_owned()
-        } else {
-            queue.to_string()
+        let own = JobRef {
+            queue: QueueRef::new(job.prefix, job.queue).map_err(invalid)?,
+            id: job.id.to_string(),
         };
-        Err(JobError::Denied(format!(
-            "processor of queue `{0}` may not use queue `{shown}`\nhint: add it to `grants.queues` of `{0}`",
-            job.queue
-        )))
+        Ok(QueueAccess::of(&self.policy.grants.queues, own))
     }
 
-    fn check_flow(&self, node: &FlowNode) -> CallResult<()> {
-        self.check_grant(&node.queue)?;
-        node.children
-            .iter()
-            .try_for_each(|child| self.check_flow(child))
+    /// A queue of the host's prefix.
+    fn queue(&self, name: &str) -> CallResult<QueueRef> {
+        QueueRef::new(self.backend.job().prefix, name).map_err(invalid)
+    }
+
+    /// A job that the attempt may reach, and what else it may.
+    fn granted_job(&self, queue: &str, id: String) -> CallResult<(JobRef, QueueAccess)> {
+        let queue = self.queue(queue)?;
+        let (job, access) = (JobRef { queue, id }, self.queue_access()?);
+        access.check_job(&job)?;
+        Ok((job, access))
     }
 
     /// Lets a new job belong to this one's trace, unless it says otherwise.
@@ -79,7 +62,11 @@ impl AttemptState {
             .into_iter()
             .map(|job| self.new_job(job))
             .collect::<Result<_, _>>()?;
-        let queue = self.granted_queue(queue)?;
+        let queue = self.queue(queue)?;
+        let access = self.queue_access()?;
+        access.check_queue(&queue)?;
+        jobs.iter()
+            .try_for_each(|job| access.check_new_job(&queue, job))?;
         self.quota.add_jobs(jobs.len()).map_err(JobError::Limit)?;
         self.backend.add(&queue, jobs).await
     }
@@ -91,7 +78,8 @@ impl AttemptState {
         flows
             .iter_mut()
             .for_each(|node| self.continue_trace_in(node));
-        flows.iter().try_for_each(|node| self.check_flow(node))?;
+        let access = self.queue_access()?;
+        flows.iter().try_for_each(|node| access.check_flow(node))?;
         let jobs = flows.iter().map(count).sum();
         self.quota.add_jobs(jobs).map_err(JobError::Limit)?;
         self.backend.add_flows(flows).await
@@ -99,19 +87,17 @@ impl AttemptState {
 
     async fn try_get_flow(&mut self, queue: &str, id: String, query: &str) -> CallResult<String> {
         let query = options("query", query)?;
-        let job = self.granted_job(queue, id)?;
-        let access = self.queue_access();
+        let (job, access) = self.granted_job(queue, id)?;
         self.backend.get_flow(&job, query, &access).await
     }
 
     async fn try_state(&mut self, queue: &str, id: String) -> CallResult<String> {
-        let job = self.granted_job(queue, id)?;
+        let (job, _) = self.granted_job(queue, id)?;
         self.backend.state(&job).await
     }
 
     async fn try_remove(&mut self, queue: &str, id: String, with_children: bool) -> CallResult<()> {
-        let job = self.granted_job(queue, id)?;
-        let access = self.queue_access();
+        let (job, access) = self.granted_job(queue, id)?;
         self.backend.remove(&job, with_children, &access).await
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn context(grants: &Grants, log: &LogBudget) -> WasiCtxBuilder {
     for (name, value) in &grants.env {
         wasi.env(name, value);
     }
-    for (name, secret) in &grants.secrets {
+    for (name, secret) in grants.secrets.iter() {
         wasi.env(name, secret.reveal());
     }
     wasi

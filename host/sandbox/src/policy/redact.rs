@@ -1,11 +1,16 @@
-//! Secrets, and keeping them out of what others see.
+//! Secrets, and keeping them out of what others see: logs, reasons, stacks, progress and values.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
-use super::Grants;
+use aho_corasick::{AhoCorasick, MatchKind};
+use serde_json::Value;
 
 /// A secret shorter than this would make every log unreadable, were it replaced.
 const SECRET_BYTES_MIN: usize = 4;
+const REPLACEMENT: &str = "***";
 
 /// A text that is shown to a processor and to nobody else.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,21 +32,278 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("***")
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(REPLACEMENT)
     }
 }
 
-impl Grants {
+/// The secrets of one processor, by the environment variables in which it sees them.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    by_name: BTreeMap<String, Secret>,
+    redactor: Option<Arc<Redactor>>,
+}
+
+impl FromIterator<(String, Secret)> for Secrets {
+    fn from_iter<I: IntoIterator<Item = (String, Secret)>>(secrets: I) -> Self {
+        let by_name: BTreeMap<String, Secret> = secrets.into_iter().collect();
+        Secrets {
+            redactor: Redactor::new(by_name.values()).map(Arc::new),
+            by_name,
+        }
+    }
+}
+
+impl PartialEq for Secrets {
+    fn eq(&self, other: &Self) -> bool {
+        self.by_name == other.by_name
+    }
+}
+
+impl Secrets {
+    /// Adds one, or exchanges it.
+    pub fn insert(&mut self, name: String, secret: Secret) {
+        let mut by_name = std::mem::take(&mut self.by_name);
+        by_name.insert(name, secret);
+        *self = by_name.into_iter().collect();
+    }
+
+    /// The names of the variables.
+    pub fn names(&self) -> Vec<String> {
+        self.by_name.keys().cloned().collect()
+    }
+
+    /// What finds them in text; none where there are no secrets.
+    pub(crate) fn redactor(&self) -> Option<&Arc<Redactor>> {
+        self.redactor.as_ref()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Secret)> {
+        self.by_name.iter()
+    }
+
     /// Replaces the secrets in a text that others will see.
     pub fn redact<'text>(&self, text: &'text str) -> Cow<'text, str> {
-        let mut redacted = Cow::Borrowed(text);
-        for Secret(secret) in self.secrets.values() {
-            if redacted.contains(secret.as_str()) {
-                redacted = Cow::Owned(redacted.replace(secret.as_str(), "***"));
+        match &self.redactor {
+            Some(redactor) => redactor.redact(text),
+            None => Cow::Borrowed(text),
+        }
+    }
+
+    /// Replaces the secrets in the texts of a JSON text; it stays JSON.
+    pub fn redact_json<'text>(&self, json: &'text str) -> Cow<'text, str> {
+        match &self.redactor {
+            Some(redactor) => redactor.redact_json(json),
+            None => Cow::Borrowed(json),
+        }
+    }
+}
+
+/// Finds secrets: the longest that begins first, in one pass.
+pub(crate) struct Redactor {
+    secrets: Vec<Box<[u8]>>,
+    finder: AhoCorasick,
+}
+
+impl fmt::Debug for Redactor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(REPLACEMENT)
+    }
+}
+
+impl Redactor {
+    fn new<'a>(secrets: impl Iterator<Item = &'a Secret>) -> Option<Self> {
+        let secrets: Vec<Box<[u8]>> = secrets
+            .flat_map(|Secret(secret)| forms(secret))
+            .map(|form| form.into_bytes().into_boxed_slice())
+            .collect();
+        if secrets.is_empty() {
+            return None;
+        }
+        let finder = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(&secrets);
+        // More patterns than fit into its tables cannot come from a config file.
+        Some(Redactor {
+            finder: finder.ok()?,
+            secrets,
+        })
+    }
+
+    fn redact<'text>(&self, text: &'text str) -> Cow<'text, str> {
+        if !self.finder.is_match(text) {
+            return Cow::Borrowed(text);
+        }
+        let mut redacted = String::with_capacity(text.len());
+        self.finder
+            .replace_all_with(text, &mut redacted, |_, _, redacted| {
+                redacted.push_str(REPLACEMENT);
+                true
+            });
+        Cow::Owned(redacted)
+    }
+
+    fn redact_json<'text>(&self, json: &'text str) -> Cow<'text, str> {
+        let may_have_escapes = json.contains('\\');
+        if !may_have_escapes && !self.finder.is_match(json) {
+            return Cow::Borrowed(json);
+        }
+        let Ok(mut value) = serde_json::from_str(json) else {
+            return self.redact(json);
+        };
+        if self.redact_value(&mut value) {
+            Cow::Owned(value.to_string())
+        } else {
+            Cow::Borrowed(json)
+        }
+    }
+
+    /// True where something was replaced.
+    fn redact_value(&self, value: &mut Value) -> bool {
+        match value {
+            Value::String(text) => match self.redact(text) {
+                Cow::Borrowed(_) => false,
+                Cow::Owned(redacted) => {
+                    *text = redacted;
+                    true
+                }
+            },
+            Value::Array(items) => items
+                .iter_mut()
+                .fold(false, |any, item| self.redact_value(item) | any),
+            Value::Object(fields) => {
+                let mut any = false;
+                let before = std::mem::take(fields);
+                for (name, mut value) in before {
+                    any |= self.redact_value(&mut value);
+                    let shown = self.redact(&name);
+                    any |= matches!(shown, Cow::Owned(_));
+                    fields.insert(shown.into_owned(), value);
+                }
+                any
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+
+    /// Moves what can be shown from `pending` to `shown`. What may be the beginning of a secret stays until it is
+    /// clear what it is: at the latest at the end of the text.
+    pub(crate) fn drain(&self, pending: &mut Vec<u8>, at_end: bool, shown: &mut Vec<u8>) {
+        let mut done = 0;
+        let mut held = self.held_from(pending, done, at_end);
+        while let Some(found) = self.finder.find(&pending[done..]) {
+            let (start, end) = (done + found.start(), done + found.end());
+            if start >= held {
+                break;
+            }
+            shown.extend_from_slice(&pending[done..start]);
+            shown.extend_from_slice(REPLACEMENT.as_bytes());
+            done = end;
+            if done > held {
+                held = self.held_from(pending, done, at_end);
             }
         }
-        redacted
+        shown.extend_from_slice(&pending[done..held]);
+        pending.drain(..held);
+    }
+
+    /// Where the first secret may begin whose end is not there yet.
+    fn held_from(&self, pending: &[u8], from: usize, at_end: bool) -> usize {
+        let len = pending.len();
+        if at_end {
+            return len;
+        }
+        let longest = self.secrets.iter().map(|secret| secret.len()).max();
+        let earliest = from.max((len + 1).saturating_sub(longest.unwrap_or(0)));
+        let begins_one = |at: &usize| {
+            let tail = &pending[*at..];
+            self.secrets
+                .iter()
+                .any(|secret| secret.len() > tail.len() && secret.starts_with(tail))
+        };
+        (earliest..len).find(begins_one).unwrap_or(len)
+    }
+}
+
+/// A secret as it is, and as it looks inside JSON or Rust's debug output.
+fn forms(secret: &str) -> impl Iterator<Item = String> {
+    let quoted = Value::String(secret.to_owned()).to_string();
+    let escaped = quoted[1..quoted.len() - 1].to_owned();
+    let differs = escaped != secret;
+    [secret.to_owned()]
+        .into_iter()
+        .chain(differs.then_some(escaped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(texts: &[&str]) -> Secrets {
+        let secret = |text: &&str| Secret::new((*text).to_owned()).unwrap();
+        let named = texts.iter().enumerate();
+        named
+            .map(|(number, text)| (format!("S{number}"), secret(text)))
+            .collect()
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let secrets = secrets(&["hunter22"]);
+        assert!(!format!("{secrets:?}").contains("hunter22"));
+        assert_eq!(secrets.redact("is hunter22!"), "is ***!");
+        assert!(Secret::new("abc".into()).is_err());
+    }
+
+    #[test]
+    fn longest_secret_that_begins_first_is_replaced_in_one_pass() {
+        let secrets = secrets(&["hunter22", "hunter22-admin-key", "admin-key-2", "****"]);
+        for (text, shown) in [
+            ("hunter22-admin-key", "***"),
+            ("hunter22-admin-key-2", "***-2"),
+            ("hunter22-admin-kez", "***-admin-kez"),
+            ("hunter22hunter22", "******"),
+            ("xhunter2", "xhunter2"),
+        ] {
+            assert_eq!(secrets.redact(text), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn chunks_make_no_difference() {
+        let secrets = secrets(&["hunter22", "hunter22-admin-key", "22-x\ny", "key-two"]);
+        let redactor = secrets.redactor().unwrap();
+        for text in [
+            "a hunter22-admin-key b hunter22 c hunter22-admin-kez",
+            "hunter22-x\nyhunter2",
+            "hunter22-admin-key-two hunter22",
+            "22-x\nhunter22-x\ny",
+        ] {
+            let whole = secrets.redact(text).into_owned();
+            for size in 1..text.len() {
+                let (mut pending, mut shown) = (Vec::new(), Vec::new());
+                for chunk in text.as_bytes().chunks(size) {
+                    pending.extend_from_slice(chunk);
+                    redactor.drain(&mut pending, false, &mut shown);
+                }
+                redactor.drain(&mut pending, true, &mut shown);
+                assert_eq!(String::from_utf8(shown).unwrap(), whole, "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let secrets = secrets(&["12345678", "quo\"te", "hunter22"]);
+        for (json, shown) in [
+            (r#"{"n":12345678}"#, r#"{"n":12345678}"#),
+            (r#"["a 12345678"]"#, r#"["a ***"]"#),
+            (r#"{"hunter22":"quo\"te"}"#, r#"{"***":"***"}"#),
+            (r#""\u0068unter22""#, r#""***""#),
+            (r#"{"b":1.50,"a":"\n"}"#, r#"{"b":1.50,"a":"\n"}"#),
+        ] {
+            assert_eq!(secrets.redact_json(json), shown);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What a guest gives as JSON to add jobs, read once into the values that are judged and carried out.
+//! What comes as JSON to add jobs, read once into the values that are judged and carried out.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::backend::{FlowNode, JobError, NewJob};
+use crate::backend::{CallResult, FlowNode, JobError, NewJob};
 use crate::names::{InvalidName, JobRef, QueueRef};
 
 /// Deeper flows are refused before anything recurses.
@@ -31,7 +31,7 @@ struct Node {
 /// BullMQ's `FlowOpts`.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct FlowOptions {
+pub(crate) struct FlowOptions {
     queues_options: BTreeMap<String, QueueOptions>,
 }
 
@@ -41,8 +41,14 @@ struct QueueOptions {
     default_job_options: Map<String, Value>,
 }
 
+/// Reads options that came as JSON.
+pub(crate) fn options<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> CallResult<T> {
+    serde_json::from_str(json)
+        .map_err(|error| JobError::Invalid(format!("`{what}` cannot be understood: {error}")))
+}
+
 /// A job from its name, its data and its options.
-pub(super) fn new_job(
+pub(crate) fn new_job(
     name: String,
     data: String,
     mut options: Map<String, Value>,
@@ -76,7 +82,7 @@ fn job_ref(parent: &Value) -> Result<JobRef, JobError> {
 }
 
 /// Flows with the defaults of their queues. `prefix` is that of a node that names none.
-pub(super) fn flows(
+pub(crate) fn flows(
     json: &str,
     options: &FlowOptions,
     prefix: &str,
@@ -151,6 +157,6 @@ fn nesting(json: &str) -> usize {
     deepest
 }
 
-pub(super) fn invalid(error: InvalidName) -> JobError {
+pub(crate) fn invalid(error: InvalidName) -> JobError {
     JobError::Invalid(error.to_string())
 }

@@ -1,0 +1,91 @@
+//! Which ids a guest may name. An id is the end of a key, so some ids spell another key.
+
+/// The keys that a queue has beside its jobs, `prefix:queue:NAME`, and those that have names behind them.
+const QUEUE_KEYS: [&str; 22] = [
+    "active",
+    "completed",
+    "de",
+    "delayed",
+    "dn",
+    "events",
+    "failed",
+    "id",
+    "limiter",
+    "marker",
+    "meta",
+    "metrics",
+    "paused",
+    "pc",
+    "prioritized",
+    "repeat",
+    "stalled",
+    "stalled-check",
+    "toril",
+    "toril-request",
+    "wait",
+    "waiting-children",
+];
+/// The keys that a job has beside its hash, `prefix:queue:id:NAME`.
+const JOB_KEYS: [&str; 7] = [
+    "dependencies",
+    "failed",
+    "lock",
+    "logs",
+    "processed",
+    "progress",
+    "unsuccessful",
+];
+
+/// Why an id names no job; none where it may.
+pub(super) fn refuse(id: &str) -> Option<String> {
+    let parts: Vec<&str> = id.split(':').collect();
+    let named = match parts[..] {
+        [""] => return Some("job id is empty".into()),
+        [id] => !QUEUE_KEYS.contains(&id),
+        // The next job of a scheduler, whose own id may have colons.
+        ["repeat", .., time] if parts.len() > 2 => time.bytes().all(|byte| byte.is_ascii_digit()),
+        // BullMQ takes ids of three parts.
+        [first, _, last] => !QUEUE_KEYS.contains(&first) && !JOB_KEYS.contains(&last),
+        _ => false,
+    };
+    (!named).then(|| format!("`{id}` is not the id of a job"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_spell_other_keys_are_refused() {
+        for id in [
+            "7",
+            "a-b",
+            "paint.wall",
+            "a:b:c",
+            "repeat:s:17",
+            "repeat:s:t:17",
+        ] {
+            assert_eq!(refuse(id), None, "{id}");
+        }
+        for id in [
+            "",
+            "meta",
+            "wait",
+            "id",
+            "repeat",
+            "a:5",
+            "1:dependencies",
+            "1:lock",
+            "repeat:s",
+            "repeat:s:x",
+            "a:5:lock",
+            "a:5:logs",
+            "de:a:b",
+            "metrics:completed:data",
+            "a:b:c:d",
+            ":",
+        ] {
+            assert!(refuse(id).is_some(), "{id}");
+        }
+    }
+}
