@@ -105,6 +105,8 @@ pub struct Overrides {
     pub admin: Option<SocketAddr>,
     /// `TORIL_ADMIN_TOKEN`.
     pub admin_token: Option<String>,
+    /// Reads this queue's section alone: another one's secrets may be out of reach here.
+    pub only_queue: Option<String>,
 }
 
 impl Config {
@@ -257,6 +259,13 @@ impl File {
         let processors_dir = self.processors_dir.as_ref().map(|dir| self.dir.join(dir));
         let mut queues = BTreeMap::new();
         for (name, queue) in self.queues {
+            if overrides
+                .only_queue
+                .as_ref()
+                .is_some_and(|only| *only != name)
+            {
+                continue;
+            }
             let config = queue.into_spec(&self.dir);
             let config = config.with_context(|| format!("queue `{name}`"))?;
             queues.insert(name, config);

@@ -107,6 +107,35 @@ fn files_that_are_no_processor_are_refused_with_the_reason() {
     }
 }
 
+#[test]
+fn check_of_a_processor_that_needs_a_grant_exits_with_1() {
+    let output = toril(&["check", &path("fixture-http")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("needs a grant"));
+}
+
+#[test]
+fn check_of_one_queue_does_not_read_secrets_of_others() {
+    let dir = tempdir().unwrap();
+    let config = dir.path().join("toril.toml");
+    let text =
+        "[queues.ring]\n[queues.other.grants]\nsecrets = { KEY = { file = \"/nowhere\" } }\n";
+    std::fs::write(&config, text).unwrap();
+    let config = config.display().to_string();
+    let check = |queue: &str| {
+        toril(&[
+            "check",
+            &path("fixture-noop"),
+            "--queue",
+            queue,
+            "--config",
+            &config,
+        ])
+    };
+    assert!(check("ring").status.success());
+    assert_eq!(check("other").status.code(), Some(1));
+}
+
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let at: Vec<usize> = (0..bytes.len() - from.len())

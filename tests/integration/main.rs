@@ -6,6 +6,7 @@
 mod admin;
 mod cli;
 mod crashes;
+mod dry_run;
 mod fault_proxy;
 mod faults;
 mod fleet;

@@ -4,7 +4,9 @@
 //! returns its [`Outcome`]. What a guest calls arrives in `guest/`, which asks the policy and then the
 //! [`JobBackend`]: the trait that says where a job's changes go.
 //!
-//! This file only declares and re-exports. Modules import downwards: `attempt`, `compile`, `engine`
+//! A [`dry_run`] is a backend in memory: processors run without Redis.
+//!
+//! This file only declares and re-exports. Modules import downwards: `dry_run`, `attempt`, `compile`, `engine`
 //! and `reuse`, `guest`, `flow_json`, `backend`, `policy`, `new_jobs` and `names`, and below these what knows no
 //! job.
 
@@ -16,6 +18,7 @@ mod cancel;
 mod compile;
 mod cpu_time;
 mod digest;
+pub mod dry_run;
 mod engine;
 mod flow_json;
 mod guest;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
+use toril::component_file::read_component;
 use toril::config::{Overrides, Source};
 use toril::sandbox::{Engine, EngineOptions, Grants, Policy, Processor};
 
@@ -31,17 +32,16 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let bytes = std::fs::read(&self.file)
-            .with_context(|| format!("failed to read component `{}`", self.file.display()))?;
-        let runtime = Arc::new(Engine::new(&EngineOptions {
+        let engine = Arc::new(Engine::new(&EngineOptions {
             executions_max: 1,
             ..EngineOptions::default()
         })?);
+        let bytes = read_component(&self.file, engine.component_bytes_max()).await?;
         let policy = match &self.queue {
             Some(queue) => self.policy_of(queue)?,
             None => Policy::unjudged(),
         };
-        let processor = runtime
+        let processor = engine
             .load(bytes, &policy)
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
@@ -51,13 +51,19 @@ impl Check {
             self.describe(&processor);
             self.describe_policy(&processor, &policy);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(match needed_grants(self.queue.as_ref(), &processor) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        })
     }
 
     fn policy_of(&self, queue: &str) -> anyhow::Result<Arc<Policy>> {
         let source = Source {
             file: self.config.clone(),
-            overrides: Overrides::default(),
+            overrides: Overrides {
+                only_queue: Some(queue.to_owned()),
+                ..Overrides::default()
+            },
         };
         let config = source.load()?;
         let config = config
@@ -69,7 +75,7 @@ impl Check {
 
     fn describe_policy(&self, processor: &Processor, policy: &Policy) {
         let Some(queue) = &self.queue else {
-            if let Err(needed) = Grants::default().check_imports(&processor.inspection.imports) {
+            if let Err(needed) = needed_grants(None, processor) {
                 super::print_line(format_args!("  needs a grant: {needed}"));
             }
             return;
@@ -115,6 +121,14 @@ impl Check {
         for import in &inspection.imports {
             super::print_line(format_args!("    {import}"));
         }
+    }
+}
+
+/// Without a queue nothing is granted; with one the policy was applied when the component was loaded.
+fn needed_grants(queue: Option<&String>, processor: &Processor) -> Result<(), String> {
+    match queue {
+        Some(_) => Ok(()),
+        None => Grants::default().check_imports(&processor.inspection.imports),
     }
 }
 

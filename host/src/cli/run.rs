@@ -4,11 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
 use serde_json::json;
-use toril::sandbox::attempt::{self, AttemptInput, AttemptResult};
-use toril::sandbox::{Engine, EngineOptions, Limits, LoneJob, Outcome, Policy};
+use toril::component_file::read_component;
+use toril::sandbox::dry_run::{DryRun, Ended, StoredJob};
+use toril::sandbox::names::JobRef;
+use toril::sandbox::{Engine, EngineOptions, Grants, Limits, Outcome, Policy};
+
+/// The queue of the job.
+const QUEUE: &str = "dry-run";
 
 /// Runs a processor on one job without Redis, and shows each call and the outcome.
 ///
@@ -36,40 +41,54 @@ impl Run {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let valid = serde_json::from_str::<serde::de::IgnoredAny>(&self.data);
         ensure!(valid.is_ok(), "`--data` is not JSON: {}", self.data);
-        let bytes = std::fs::read(&self.file)
-            .with_context(|| format!("failed to read component `{}`", self.file.display()))?;
         let engine = Arc::new(Engine::new(&EngineOptions {
             executions_max: 1,
             ..EngineOptions::default()
         })?);
+        let bytes = read_component(&self.file, engine.component_bytes_max()).await?;
         let limits = Limits {
             deadline_ms: self.deadline_ms,
             ..Limits::default()
         };
-        let policy = Arc::new(Policy {
+        // Nothing is real here, so all queues may be used.
+        let grants = Grants {
+            queues: vec!["*".into()],
+            ..Grants::default()
+        };
+        let policy = Policy {
             limits,
+            grants: Arc::new(grants),
             ..Policy::default()
-        });
-        let processor = engine
-            .load(bytes, &policy)
+        };
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let mut dry_run = DryRun::new(engine);
+        dry_run.show(self.recorder(&calls));
+        dry_run
+            .serve(QUEUE, bytes, policy)
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
-        let calls = Arc::new(Mutex::new(Vec::new()));
-        let job = LoneJob::new(&self.name, &self.data).shown(self.recorder(&calls));
-        let input = AttemptInput {
-            backend: Box::new(job),
-            cancel: Arc::default(),
-            trace: None,
-        };
-        let AttemptResult { outcome, cpu } =
-            attempt::run(&engine, &processor, &policy, input).await;
+        let options = r#"{"jobId":"dry-run"}"#;
+        let added = dry_run.add(QUEUE, &self.name, &self.data, options);
+        let id = added.map_err(|error| anyhow!("job cannot be added: {error}"))?;
+        let ended = dry_run.run_next().await;
+        let Ended { outcome, cpu, .. } = ended.context("job was not run")?;
+        let mut others = dry_run.jobs();
+        others.retain(|job, _| job.id != id || job.queue.name() != QUEUE);
         if self.json {
             let calls = calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let added: Vec<_> = others
+                .iter()
+                .map(|(job, stored)| added_as_json(job, stored))
+                .collect();
             super::print_line(
-                json!({ "calls": calls, "outcome": as_json(&outcome), "cpuMs": cpu.as_secs_f64() * 1000.0 }),
+                json!({ "calls": calls, "added": added, "outcome": as_json(&outcome), "cpuMs": cpu.as_secs_f64() * 1000.0 }),
             );
         } else {
             super::print_line(describe(&outcome));
+            for (job, stored) in &others {
+                let state = stored.state.name();
+                super::print_line(format_args!("added {} [{state}] {job}", stored.name));
+            }
         }
         let failed = matches!(outcome, Outcome::Failed { .. } | Outcome::HostFailed(_));
         Ok(if failed {
@@ -92,6 +111,14 @@ impl Run {
                 .push(call)
         })
     }
+}
+
+fn added_as_json(job: &JobRef, stored: &StoredJob) -> serde_json::Value {
+    let data: serde_json::Value = serde_json::from_str(&stored.data).unwrap_or_default();
+    json!({
+        "id": job.id, "queue": job.queue.name(), "name": stored.name, "data": data,
+        "state": stored.state.name(), "parent": stored.parent.as_ref().map(JobRef::to_string),
+    })
 }
 
 fn describe(outcome: &Outcome) -> String {

@@ -58,6 +58,7 @@ impl Serve {
             watch: self.watch,
             admin: self.admin,
             admin_token: std::env::var("TORIL_ADMIN_TOKEN").ok(),
+            only_queue: None,
         };
         let source = Source {
             file: self.config,
