@@ -64,31 +64,31 @@ impl Stage {
 
     /// Waits until nothing is left to do, and checks that each job was settled once.
     async fn settles(&self, what: &str, queue: &Queue, started: Instant) {
+        self.settles_within(what, queue, started, BOUND).await;
+    }
+
+    async fn settles_within(&self, what: &str, queue: &Queue, started: Instant, bound: Duration) {
         let name = queue.keys().name();
-        let busy = [
+        let states = [
             "wait",
             "active",
             "delayed",
             "prioritized",
             "waiting-children",
         ];
-        loop {
-            let mut left = Vec::new();
-            for state in busy {
-                let key = format!("bull:{name}:{state}");
-                let kind: String = self.redis.command(&["TYPE", &key]).await;
-                if kind != "none" {
-                    left.push(state);
-                }
+        let keys = states.map(|state| format!("bull:{name}:{state}"));
+        let [wait, active, delayed, prioritized, children] = &keys;
+        let busy = ["EXISTS", wait, active, delayed, prioritized, children];
+        // All in one command: a job may go from one to another.
+        while self.redis.command::<usize>(&busy).await > 0 {
+            if started.elapsed() > bound {
+                let events = self.events(name).await;
+                let last: Vec<_> = events.iter().rev().take(5).collect();
+                panic!(
+                    "{what}: jobs are left; last events: {last:?}; host:\n{}",
+                    self.host.log()
+                );
             }
-            if left.is_empty() {
-                break;
-            }
-            assert!(
-                started.elapsed() < BOUND,
-                "{what}: jobs are still in {left:?}; host:\n{}",
-                self.host.log()
-            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         for (id, ends) in self.ends(name).await {

@@ -1,10 +1,13 @@
 //! Settling and fetching, for each kind of outcome.
 
+use std::time::Instant;
+
 use serde_json::json;
 use toril::queue::JobState;
 
-use super::{CONNECTION, Case, Kind, NO_REPLICAS, Stage};
+use super::{BOUND, CONNECTION, Case, Kind, NO_REPLICAS, Stage};
 use crate::fault_proxy::Fault;
+use crate::harness::{eventually, new_job};
 
 /// One for each kind of outcome.
 fn outcomes() -> Vec<Case> {
@@ -108,5 +111,50 @@ async fn jobs_of_a_lost_call_are_found_although_the_search_is_lost() {
             }
         }
     }
+    stage.host.stop().await;
+}
+
+/// Batches of all kinds, a fault at every third call, and two calls under way at once.
+#[tokio::test]
+async fn crowd_is_settled_once_while_faults_of_all_kinds_strike_in_turn() {
+    let stage = Stage::start().await;
+    let faults = [
+        Fault::LoseReply,
+        Fault::LoseRequest,
+        Fault::CutReply,
+        Fault::Refuse(NO_REPLICAS),
+    ];
+    let struck: Vec<_> = (0..12)
+        .map(|n| {
+            let fault = faults[n % faults.len()].clone();
+            stage.proxy.inject_at("settle", 2, 1, fault)
+        })
+        .collect();
+    let started = Instant::now();
+    let names = [
+        "return",
+        "fail-once",
+        "wait-once",
+        "unrecoverable",
+        "delay-once",
+    ];
+    let jobs: Vec<_> = (0..400)
+        .map(|n| new_job(names[n % names.len()], json!({}), json!({ "attempts": 3 })))
+        .collect();
+    stage.ring.add_bulk(&jobs).await.unwrap();
+    eventually("all faults strike", async || {
+        let times: usize = struck.iter().map(|fault| fault.times()).sum();
+        (times == struck.len()).then_some(())
+    })
+    .await;
+    // Several faults in a row cost more than one.
+    stage
+        .settles_within("a crowd", &stage.ring, started, 3 * BOUND)
+        .await;
+    let count = async |state: &str| -> usize {
+        let key = format!("bull:ring:{state}");
+        stage.redis.command(&["ZCARD", &key]).await
+    };
+    assert_eq!((count("completed").await, count("failed").await), (320, 80));
     stage.host.stop().await;
 }
