@@ -138,7 +138,7 @@ impl From<&Outcome> for Ended {
             Outcome::Completed(_) => Ended::Completed,
             Outcome::Failed { .. } => Ended::Failed,
             Outcome::Moved(_) => Ended::Moved,
-            Outcome::Wait => Ended::Waiting,
+            Outcome::Wait | Outcome::GivenBack => Ended::Waiting,
             Outcome::RateLimited(_) => Ended::RateLimited,
             Outcome::Lost => Ended::Lost,
             Outcome::HostFailed(_) => Ended::HostFailed,

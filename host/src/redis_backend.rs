@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::listeners::Listeners;
 use toril_queue::{
-    Caller, ErrorCode, FlowOptions, Job, Moved, Queue, QueueError, QueueName, Request, Settlement,
+    Caller, ErrorCode, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueError, QueueName, Request, Settlement,
     SettlementKind, now_ms,
 };
 use toril_sandbox::backend::{
@@ -22,6 +22,9 @@ use toril_sandbox::backend::{
 };
 use toril_sandbox::names::{JobRef, QueueRef};
 use toril_sandbox::policy::QueueAccess;
+
+/// How long a lock holds where nobody says otherwise, as in BullMQ.
+const LOCK_MS: u64 = 30_000;
 
 /// One attempt of a job of a queue in Redis.
 pub struct RedisBackend {
@@ -33,6 +36,7 @@ pub struct RedisBackend {
     moved: bool,
     /// Set while a move is under way, and for good once it was carried out.
     moving: Option<Arc<AtomicBool>>,
+    lock_ms: u64,
     /// Names the calls that must not be carried out twice; none before the first one.
     caller: Option<Caller>,
 }
@@ -48,12 +52,13 @@ impl RedisBackend {
             listeners,
             moved: false,
             moving: None,
+            lock_ms: LOCK_MS,
         }
     }
 
-    /// Sets this before each move of the job: its lock goes with the move.
-    pub fn noting_moves(mut self, moving: Arc<AtomicBool>) -> Self {
-        self.moving = Some(moving);
+    /// Sets this before each move of the job: its lock, which holds for `lock_ms`, goes with the move.
+    pub fn noting_moves(mut self, moving: Arc<AtomicBool>, lock_ms: u64) -> Self {
+        (self.moving, self.lock_ms) = (Some(moving), lock_ms);
         self
     }
 
@@ -83,7 +88,8 @@ impl RedisBackend {
     async fn move_job(&mut self, kind: SettlementKind) -> CallResult<bool> {
         let settlement = Settlement::new(&self.job, kind);
         self.note_moving(true);
-        let moved = settle_until_answered(&self.queue, settlement).await;
+        let lock = LockedAttempt::of(&self.job);
+        let moved = settle_until_answered(&self.queue, settlement, &lock, self.lock_ms).await;
         self.moved |= matches!(moved, Ok(Moved::Yes));
         self.note_moving(self.moved);
         Ok(moved? == Moved::Yes)
@@ -332,19 +338,29 @@ async fn retried<T, F: Future<Output = Result<T, QueueError>>>(
     call.retry(backoff).when(QueueError::is_transient).await
 }
 
-/// Settles one job. A call whose reply was lost may have done it: then the lock is gone at the next try.
-async fn settle_until_answered(queue: &Queue, settlement: Settlement) -> CallResult<Moved> {
+/// Settles one job. A call whose reply was lost may have done it: then the job is not this attempt's any more at the
+/// next try, whichever worker has taken it since.
+async fn settle_until_answered(
+    queue: &Queue,
+    settlement: Settlement,
+    lock: &LockedAttempt,
+    lock_ms: u64,
+) -> CallResult<Moved> {
     let mut tries = 0;
     let result = retried(|| {
         tries += 1;
-        queue.settle_one(settlement.clone())
+        let (settlement, again) = (settlement.clone(), tries > 1);
+        async move {
+            if again {
+                // Nobody renewed it meanwhile, since it goes with the move.
+                queue.extend_locks(std::slice::from_ref(lock), lock_ms).await?;
+            }
+            queue.settle_one(settlement).await
+        }
     })
     .await;
     match result {
-        Err(QueueError::Job {
-            code: ErrorCode::JobLockNotExist | ErrorCode::JobNotInState,
-            ..
-        }) if tries > 1 => Ok(Moved::Yes),
+        Err(QueueError::Job { code, .. }) if tries > 1 && code.is_lost() => Ok(Moved::Yes),
         other => other.map_err(job_error),
     }
 }

@@ -3,7 +3,8 @@
 -- Terms
 --   settle       write what became of a job that is in `active`, and move it from there
 --   kind         where the job goes: `completed`, `failed`, `exhausted` (failed, and no attempt is left), `retry`
---                (back in line), `delayed`, `wait` (back in line, first, no attempt spent), `waiting-children`
+--                (back in line), `delayed`, `wait` (back in line, first, no attempt spent), `give-back`
+--                (the same, or later, and no start spent), `waiting-children`
 --   plain        said of a job's hash when the job starts for the first time and the hash has no field of a parent,
 --                of deduplication or of a child that failed. It stays plain while it has as many fields as it had
 --                then, because nothing takes fields from an active job that has no parent
@@ -28,6 +29,7 @@
 --   retry              LPUSH or RPUSH                                    reason
 --   delayed            delay (ms)                                        reason, or ''
 --   wait               ''                                                ''
+--   give-back          delay (ms), or ''                                 ''
 --   waiting-children   key of the child to wait for, or ''               ''
 --
 -- Returns MessagePack, since reading Redis's own protocol field by field costs a worker more than all else that

@@ -54,7 +54,7 @@ impl Settlement {
                 failed(attempt)
             }
             SettlementKind::Delayed { attempt, .. } => attempt.as_ref().map_or(0, failed),
-            SettlementKind::Wait => 0,
+            SettlementKind::Wait | SettlementKind::GiveBack { .. } => 0,
             SettlementKind::WaitingChildren { child } => child.as_ref().map_or(0, String::len),
         };
         FRAME + self.job_id.len() + content
@@ -109,6 +109,11 @@ pub enum SettlementKind {
     },
     /// Back to the head of the line; no attempt is spent.
     Wait,
+    /// Back in line because the host could not run it: neither an attempt nor a start is spent.
+    GiveBack {
+        /// How long it rests, in ms; without one it is the next to be taken.
+        delay_ms: Option<u64>,
+    },
     /// To `waiting-children`, if any child, or the one named by its key, is pending.
     WaitingChildren {
         /// `prefix:queue:id`.

@@ -192,7 +192,7 @@ fn trapped(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return match stop {
             Stop::LockLost => Outcome::Lost,
-            Stop::Shutdown => Outcome::Wait,
+            Stop::Shutdown => Outcome::GivenBack,
             Stop::Cancelled => Outcome::unrecoverable(stop.to_string()),
             Stop::Deadline(_) | Stop::Memory(_) | Stop::Tables(_) | Stop::HostCalls(_) => {
                 Outcome::failure(stop.to_string(), stack_of(stop, error), false)

@@ -16,13 +16,15 @@ pub enum Outcome {
     },
     /// The processor moved the job itself; nothing is left to settle.
     Moved(MovedTo),
-    /// The job goes back untouched.
+    /// The processor gives the job back, and no attempt is spent.
     Wait,
+    /// The host gives the job back before its processor came to an end: neither an attempt nor a start is spent.
+    GivenBack,
     /// The job goes back untouched, and the queue is limited for this many ms.
     RateLimited(u64),
     /// The job is another worker's now: nothing may be written.
     Lost,
-    /// The host failed, not the job: it runs again some time later, and no attempt is spent.
+    /// The host failed, not the job: it runs again some time later, and neither an attempt nor a start is spent.
     HostFailed(String),
 }
 

@@ -137,7 +137,7 @@ fn describe(outcome: &Outcome) -> String {
             format!("{kind}: {message}\n{stack}")
         }
         Outcome::Moved(to) => format!("moved to {}", to.state()),
-        Outcome::Wait => "given back".into(),
+        Outcome::Wait | Outcome::GivenBack => "given back".into(),
         Outcome::RateLimited(duration_ms) => {
             format!("given back, queue limited for {duration_ms} ms")
         }
@@ -160,7 +160,7 @@ fn as_json(outcome: &Outcome) -> serde_json::Value {
             json!({ "kind": "failed", "failedReason": message, "stack": stack, "unrecoverable": unrecoverable })
         }
         Outcome::Moved(to) => json!({ "kind": "moved", "to": to.state() }),
-        Outcome::Wait => json!({ "kind": "waiting" }),
+        Outcome::Wait | Outcome::GivenBack => json!({ "kind": "waiting" }),
         Outcome::RateLimited(duration_ms) => {
             json!({ "kind": "rate-limited", "durationMs": duration_ms })
         }

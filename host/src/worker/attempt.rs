@@ -30,6 +30,7 @@ pub(super) struct Attempt {
     pub(super) versions: Arc<Versions>,
     pub(super) engine: Arc<Engine>,
     pub(super) observers: Arc<Observers>,
+    pub(super) lock_ms: u64,
 }
 
 impl Attempt {
@@ -76,14 +77,14 @@ impl Attempt {
         } = &*self.held;
         let _place = self.engine.place().await;
         let Some(lease) = self.versions.lease(job).await else {
-            let failed = Outcome::HostFailed("queue has no processor".to_owned());
-            return AttemptResult::without_a_guest(failed);
+            // Taken away since the job was taken: it waits until there is one again.
+            return AttemptResult::without_a_guest(Outcome::GivenBack);
         };
         version.get_or_init(|| lease.processor().digest.clone());
         let policy = self.versions.policy();
         let listeners = self.observers.listeners.clone();
         let backend = RedisBackend::new(self.queue.clone(), Arc::clone(job), listeners)
-            .noting_moves(Arc::clone(self.held.moving()));
+            .noting_moves(Arc::clone(self.held.moving()), self.lock_ms);
         let input = AttemptInput {
             backend: Box::new(backend),
             cancel: Arc::clone(cancel),

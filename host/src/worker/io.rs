@@ -256,6 +256,7 @@ impl Io {
             versions: Arc::clone(&self.versions),
             engine: Arc::clone(&self.engine),
             observers: Arc::clone(&self.observers),
+            lock_ms: self.options.lock_duration_ms,
         };
         Box::pin(attempt.run(start.refusal, Arc::clone(&self.outbox)))
     }

@@ -42,9 +42,9 @@ pub(super) fn of(job: &Job, outcome: Outcome, options: &WorkerOptions) -> Option
             Some(after_failure(job, attempt, unrecoverable, options))
         }
         Outcome::Wait | Outcome::RateLimited(_) => Some(SettlementKind::Wait),
-        Outcome::HostFailed(_) => Some(SettlementKind::Delayed {
-            delay_ms: HOST_FAILED_DELAY_MS,
-            attempt: None,
+        Outcome::GivenBack => Some(SettlementKind::GiveBack { delay_ms: None }),
+        Outcome::HostFailed(_) => Some(SettlementKind::GiveBack {
+            delay_ms: Some(HOST_FAILED_DELAY_MS),
         }),
         Outcome::Moved(_) | Outcome::Lost => None,
     }
@@ -172,11 +172,16 @@ mod tests {
     }
 
     #[test]
-    fn failure_of_the_host_spends_no_attempt() {
-        let delayed = after(&job("{}", 0), Outcome::HostFailed("no room".into()));
+    fn failure_of_the_host_spends_neither_an_attempt_nor_a_start() {
+        let later = after(&job("{}", 0), Outcome::HostFailed("no room".into()));
         assert!(
-            matches!(delayed, SettlementKind::Delayed { attempt: None, .. }),
-            "{delayed:?}"
+            matches!(later, SettlementKind::GiveBack { delay_ms: Some(_) }),
+            "{later:?}"
+        );
+        let now = after(&job("{}", 0), Outcome::GivenBack);
+        assert!(
+            matches!(now, SettlementKind::GiveBack { delay_ms: None }),
+            "{now:?}"
         );
     }
 

@@ -130,6 +130,12 @@ function by_kind.wait(entry)
   emit(base, 'waiting', 'jobId', entry.id, 'prev', 'active')
 end
 
+-- The host could not run the job: it has spent no start.
+by_kind['give-back'] = function(entry)
+  call('HINCRBY', entry.key, 'ats', -1)
+  if entry.option == '' then by_kind.wait(entry) else by_kind.delayed(entry) end
+end
+
 by_kind['waiting-children'] = function(entry)
   call('ZADD', base .. ':waiting-children', now_text, entry.id)
   emit(base, 'waiting-children', 'jobId', entry.id, 'prev', 'active')

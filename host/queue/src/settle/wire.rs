@@ -68,6 +68,7 @@ impl<'a> WireEntry<'a> {
                 }
             }
             SettlementKind::Wait => entry("wait", String::new()),
+            SettlementKind::GiveBack { delay_ms } => entry("give-back", optional(*delay_ms)),
             SettlementKind::WaitingChildren { child } => {
                 entry("waiting-children", child.clone().unwrap_or_default())
             }
@@ -199,7 +200,7 @@ fn read_refusal(code: i64, settlement: &Settlement) -> Result<Moved, QueueError>
         SettlementKind::Completed { .. } | SettlementKind::Failed { .. } => "moveToFinished",
         SettlementKind::Retry { .. } => "retryJob",
         SettlementKind::Delayed { .. } => "moveToDelayed",
-        SettlementKind::Wait => "moveJobFromActiveToWait",
+        SettlementKind::Wait | SettlementKind::GiveBack { .. } => "moveJobFromActiveToWait",
         SettlementKind::WaitingChildren { .. } => "moveToWaitingChildren",
     };
     match code {

@@ -22,7 +22,7 @@ impl Store {
                 stack,
                 unrecoverable,
             } => self.fail(id, message, stack, *unrecoverable),
-            Outcome::Wait | Outcome::HostFailed(_) => self.put_back(id),
+            Outcome::Wait | Outcome::GivenBack | Outcome::HostFailed(_) => self.put_back(id),
             Outcome::RateLimited(duration_ms) => {
                 let until = self.now_ms.saturating_add(*duration_ms);
                 self.queue(&id.queue).limited_until_ms = until;

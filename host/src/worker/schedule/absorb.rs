@@ -316,7 +316,7 @@ impl Schedule {
             let held = self.jobs.take(Arc::new(job));
             if self.control.stage == Stage::GiveBack {
                 // The call that brought it was under way when the others were stopped.
-                self.decide(held, Outcome::Wait);
+                self.decide(held, Outcome::GivenBack);
                 continue;
             }
             let refusal = settlement::must_not_run(&held.job, &self.options);

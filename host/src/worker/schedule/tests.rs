@@ -116,11 +116,11 @@ impl Redis {
             Kind::Completed { .. } | Kind::Failed { .. } => {
                 *self.finished.entry(id).or_default() += 1;
             }
-            Kind::Retry { .. } | Kind::Wait => {
+            Kind::Retry { .. } | Kind::Wait | Kind::GiveBack { delay_ms: None } => {
                 self.wait.push_back(id);
                 self.marker = true;
             }
-            Kind::Delayed { .. } => self.delayed.push(id),
+            Kind::Delayed { .. } | Kind::GiveBack { delay_ms: Some(_) } => self.delayed.push(id),
             Kind::WaitingChildren { .. } => unreachable!("only guests do that"),
         }
         Ok(Moved::Yes)
