@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::listeners::Listeners;
 use toril_queue::{
-    Caller, ErrorCode, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueError, QueueName, Request, Settlement,
-    SettlementKind, now_ms,
+    Caller, ErrorCode, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueError, QueueName,
+    Request, Settlement, SettlementKind, now_ms,
 };
 use toril_sandbox::backend::{
     CallResult, DependenciesQuery, DependencyKinds, FlowNode, FlowQuery, JobBackend, JobError,
@@ -353,7 +353,9 @@ async fn settle_until_answered(
         async move {
             if again {
                 // Nobody renewed it meanwhile, since it goes with the move.
-                queue.extend_locks(std::slice::from_ref(lock), lock_ms).await?;
+                queue
+                    .extend_locks(std::slice::from_ref(lock), lock_ms)
+                    .await?;
             }
             queue.settle_one(settlement).await
         }

@@ -186,10 +186,9 @@ impl Worker {
     /// Stops a running job, which fails for good. False: it does not run here.
     pub fn cancel(&self, job_id: &str) -> bool {
         let state = self.view.state.lock();
-        let mut executing = state.jobs().executing();
-        let held = executing.find(|held| *held.job.id == *job_id);
-        held.inspect(|held| held.cancel.stop(Stop::Cancelled))
-            .is_some()
+        let starts = state.jobs().executing();
+        let starts = starts.filter(|held| *held.job.id == *job_id);
+        starts.map(|held| held.cancel.stop(Stop::Cancelled)).count() > 0
     }
 
     /// Takes no more jobs for good, and lets the running ones end.

@@ -17,6 +17,8 @@ pub struct LockedAttempt {
     pub token: Arc<str>,
     /// How often the job had started, this attempt included: [`Job::attempts_started`].
     pub attempts_started: u32,
+    /// When it started, in ms since the epoch: [`Job::processed_on`].
+    pub processed_on: u64,
 }
 
 impl LockedAttempt {
@@ -26,6 +28,7 @@ impl LockedAttempt {
             job_id: Arc::clone(&job.id),
             token: Arc::clone(&job.token),
             attempts_started: job.attempts_started,
+            processed_on: job.processed_on,
         }
     }
 }
@@ -45,7 +48,8 @@ impl Queue {
         for attempt in attempts {
             call.arg(&*attempt.job_id)
                 .arg(&*attempt.token)
-                .arg(attempt.attempts_started);
+                .arg(attempt.attempts_started)
+                .arg(attempt.processed_on);
         }
         let lost: Vec<usize> = self.redis.run(script, &call).await?;
         let lost = lost.into_iter().map(|number| {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use self::wire::{optional, push_settlements, read_jobs, read_settled};
 use crate::error::QueueError;
 use crate::job::Job;
-use crate::job_locks::LockedAttempt;
 use crate::options::KeepJobs;
 use crate::queue::Queue;
 use crate::redis::reader::Reader;
@@ -21,8 +20,6 @@ pub struct Settlement {
     pub job_id: Arc<str>,
     /// The token of its lock.
     pub token: Arc<str>,
-    /// [`Job::attempts_started`].
-    pub attempts_started: u32,
     /// [`Job::plain_fields`].
     pub plain_fields: Option<u32>,
     /// Where it goes.
@@ -33,15 +30,6 @@ impl Settlement {
     /// How many can be settled in one call: Lua hands a command no more values than some 8,000, and a job needs
     /// up to three in one command.
     pub const BATCH_MAX: usize = 2_000;
-
-    /// The lock that it is settled with, for [`Queue::extend_locks`].
-    pub fn lock(&self) -> LockedAttempt {
-        LockedAttempt {
-            job_id: Arc::clone(&self.job_id),
-            token: Arc::clone(&self.token),
-            attempts_started: self.attempts_started,
-        }
-    }
 
     /// What it adds to a call, about: for budgets of what is sent at once.
     pub fn bytes(&self) -> usize {
@@ -65,7 +53,6 @@ impl Settlement {
         Settlement {
             job_id: Arc::clone(&job.id),
             token: Arc::clone(&job.token),
-            attempts_started: job.attempts_started,
             plain_fields: job.plain_fields,
             kind,
         }

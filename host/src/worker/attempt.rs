@@ -18,7 +18,7 @@ use crate::redis_backend::RedisBackend;
 use crate::versions::Versions;
 use toril_queue::{Job, Queue, QueueError};
 use toril_sandbox::attempt::{self, AttemptInput, AttemptResult};
-use toril_sandbox::{Engine, Outcome};
+use toril_sandbox::{Cancel, Engine, Outcome, Stop};
 
 /// The longest pause between two tries to let a scheduler go on.
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -54,7 +54,10 @@ impl Attempt {
         let (queue, job) = (&self.queue, &self.held.job);
         let telemetry = self.observers.telemetry.as_ref();
         let span = telemetry.map(|telemetry| telemetry.start(queue.keys().name(), job));
-        advance_scheduler(queue, job).await;
+        let ready = unless_stopped(&self.held.cancel, advance_scheduler(queue, job));
+        if let Err(outcome) = ready.await {
+            return AttemptResult::without_a_guest(outcome);
+        }
         let execution = match refusal {
             Some(reason) => AttemptResult::without_a_guest(Outcome::unrecoverable(reason)),
             None => {
@@ -75,7 +78,10 @@ impl Attempt {
             version,
             ..
         } = &*self.held;
-        let _place = self.engine.place().await;
+        let _place = match unless_stopped(cancel, self.engine.place()).await {
+            Ok(place) => place,
+            Err(outcome) => return AttemptResult::without_a_guest(outcome),
+        };
         let Some(lease) = self.versions.lease(job).await else {
             // Taken away since the job was taken: it waits until there is one again.
             return AttemptResult::without_a_guest(Outcome::GivenBack);
@@ -111,6 +117,19 @@ impl Attempt {
             }
         }
         execution
+    }
+}
+
+/// Waits for something before the processor begins. A job that is stopped meanwhile ends at once.
+async fn unless_stopped<T>(cancel: &Cancel, ready: impl Future<Output = T>) -> Result<T, Outcome> {
+    tokio::select! {
+        biased;
+        ready = ready => Ok(ready),
+        stop = cancel.must_stop(Duration::ZERO) => Err(match stop {
+            Stop::LockLost => Outcome::Lost,
+            Stop::Shutdown => Outcome::GivenBack,
+            stop => Outcome::unrecoverable(stop.to_string()),
+        }),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::attempt::Attempt;
 use super::inline::TURN;
 use super::outbox::Outbox;
-use super::schedule::{Actions, Call, Input, Notice, Now, Start};
+use super::schedule::{Actions, Call, Input, LostCall, Notice, Now, Start};
 use super::{Control, Observers, State, WorkerOptions};
 use crate::versions::Versions;
 use toril_queue::{
@@ -41,22 +41,16 @@ pub(super) struct Io {
     token_base: uuid::Uuid,
     /// Calls under way. They are not dropped while the queue is worked: each may be carried out.
     calls: Vec<Later<Answer>>,
-    /// The lost calls, first one first, as far as recovering them needs it.
-    lost: VecDeque<LostCall>,
+    /// Redis did not answer, and that was said.
+    unreachable: bool,
+    /// For how long the rate of the queue is to be limited, in ms; with the next call.
+    limit_ms: Option<u64>,
     recovery: Option<Later<Result<Vec<Job>, QueueError>>>,
     /// At rest, or out waiting. It is never dropped while it waits: it may have taken a marker.
     marker: Option<Box<MarkerWait>>,
     marker_answer: Option<Later<MarkerAnswer>>,
     /// What nobody waits for.
     beside: Vec<Later<()>>,
-}
-
-/// What is known of a call whose answer did not come.
-#[derive(Clone)]
-struct LostCall {
-    fetch: Fetch,
-    /// The jobs that it settles, whose locks may have run out since.
-    settles: Vec<Arc<Job>>,
 }
 
 impl Io {
@@ -82,7 +76,8 @@ impl Io {
             inline: VecDeque::new(),
             token_base: uuid::Uuid::new_v4(),
             calls: Vec::new(),
-            lost: VecDeque::new(),
+            unreachable: false,
+            limit_ms: None,
             recovery: None,
             marker_answer: None,
             beside: Vec::new(),
@@ -109,7 +104,8 @@ impl Io {
             instant: Instant::now(),
             epoch_ms: now_ms(),
         };
-        self.state.lock().step(input, now, actions);
+        let ended = self.outbox.take();
+        self.state.lock().step(ended, input, now, actions);
     }
 
     /// Opens the blocking connection at once, so that the worker is seen even while it is busy.
@@ -123,10 +119,6 @@ impl Io {
 
     /// What happens next. Between two turns of jobs on this thread it looks without waiting.
     async fn next_input(&mut self) -> Input {
-        let ended = self.outbox.take();
-        if !ended.is_empty() {
-            return Input::Ended(ended);
-        }
         if self.inline.is_empty() {
             return self.wait().await;
         }
@@ -152,12 +144,13 @@ impl Io {
         };
         tokio::select! {
             (call, answer) = first_of(&mut self.calls) => self.note_answer(call, answer),
-            () = self.outbox.has(awaited) => Input::Ended(self.outbox.take()),
+            // The step takes them in.
+            () = self.outbox.has(awaited) => Input::Time,
             (marker, answer) = poll_some(&mut self.marker_answer) => {
                 self.marker = Some(marker);
                 self.marker_answer = None;
                 if let Err(error) = &answer {
-                    debug!(queue = self.queue.keys().name(), %error, "waiting for work failed, it is tried again");
+                    warn!(queue = self.queue.keys().name(), %error, "waiting for work failed, it is tried again");
                 }
                 Input::Marker(answer)
             }
@@ -169,20 +162,19 @@ impl Io {
     }
 
     fn note_answer(&mut self, call: Call, answer: Result<Settled, QueueError>) -> Input {
-        let Err(error) = &answer else {
-            return Input::Answered(call, answer);
+        let error = match &answer {
+            Ok(_) => return Input::Answered(call, answer),
+            Err(error) => error,
         };
         let queue = self.queue.keys().name();
         self.observers.metrics.redis_errors.inc();
-        self.observers.listeners.error(error);
         if error.is_transient() {
-            warn!(queue, %error, "redis is unreachable, settling is repeated until it answers");
-            let settles = call.held.iter().map(|held| Arc::clone(&held.job));
-            self.lost.push_back(LostCall {
-                settles: settles.collect(),
-                fetch: self.fetch(&call),
-            });
+            if !std::mem::replace(&mut self.unreachable, true) {
+                self.observers.listeners.error(error);
+                warn!(queue, %error, "redis is unreachable, settling is repeated until it answers");
+            }
         } else {
+            self.observers.listeners.error(error);
             let jobs = call.held.len();
             error!(queue, %error, jobs, "redis refused a call, its jobs are settled one by one");
         }
@@ -191,12 +183,17 @@ impl Io {
 
     fn note_recovery(&mut self, found: Result<Vec<Job>, QueueError>) -> Input {
         self.recovery = None;
+        let queue = self.queue.keys().name();
         match &found {
-            Ok(jobs) => {
-                self.lost.pop_front();
-                debug!(jobs = jobs.len(), "a lost call was recovered");
+            Ok(jobs) => debug!(queue, jobs = jobs.len(), "a lost call was recovered"),
+            Err(error) if error.is_transient() => {
+                debug!(queue, %error, "redis is still unreachable")
             }
-            Err(error) => debug!(%error, "redis is still unreachable"),
+            Err(error) => {
+                self.observers.listeners.error(error);
+                error!(queue, %error, "redis refused to look for the jobs of a lost call; they run again when their locks have run out");
+                return Input::Recovered(Ok(Vec::new()));
+            }
         }
         Input::Recovered(found)
     }
@@ -205,14 +202,12 @@ impl Io {
         for held in actions.give_back.drain(..) {
             held.cancel.stop(Stop::Shutdown);
         }
-        if let Some(duration_ms) = actions.limit_ms.take() {
-            self.limit(duration_ms);
-        }
+        self.limit_ms = self.limit_ms.max(actions.limit_ms.take());
         for call in actions.calls.drain(..) {
             self.send(call);
         }
-        if std::mem::take(&mut actions.recover) {
-            self.recover();
+        if let Some(lost) = actions.recover.take() {
+            self.recover(&lost);
         }
         if let Some(timeout) = actions.wait_for_marker.take()
             && let Some(mut marker) = self.marker.take()
@@ -261,13 +256,13 @@ impl Io {
         Box::pin(attempt.run(start.refusal, Arc::clone(&self.outbox)))
     }
 
-    fn fetch(&self, call: &Call) -> Fetch {
+    fn fetch(&self, number: u64, want: usize, bytes_max: usize) -> Fetch {
         Fetch {
             worker: self.options.name.clone(),
             lock_ms: self.options.lock_duration_ms,
-            want: call.want,
-            bytes_max: call.bytes_max,
-            token: format!("{}:{}", self.token_base, call.number).into(),
+            want,
+            bytes_max,
+            token: format!("{}:{number}", self.token_base).into(),
             limiter: self.options.limiter,
             metrics_points: self.options.metrics_points,
             pin: self.versions.pin(),
@@ -276,27 +271,32 @@ impl Io {
 
     fn send(&mut self, call: Call) {
         self.observers.metrics.calls.inc();
-        let (queue, fetch) = (self.queue.clone(), self.fetch(&call));
+        let fetch = self.fetch(call.number, call.want, call.bytes_max);
+        let (queue, limit_ms) = (self.queue.clone(), self.limit_ms.take());
         self.calls.push(Box::pin(async move {
+            if let Some(duration_ms) = limit_ms {
+                limit(&queue, duration_ms).await;
+            }
             let answer = queue.settle_and_fetch(&call.settlements, &fetch).await;
             (call, answer)
         }));
     }
 
     /// Finds the jobs that a lost call took, then takes again locks that ran out while nobody could renew them.
-    fn recover(&mut self) {
-        let Some(lost) = self.lost.front().cloned() else {
-            return;
+    fn recover(&mut self, lost: &LostCall) {
+        let fetch = self.fetch(lost.number, lost.want, lost.bytes_max);
+        let locks: Vec<_> = {
+            let state = self.state.lock();
+            let held = state.jobs().to_settle();
+            held.map(|held| LockedAttempt::of(&held.job)).collect()
         };
         let queue = self.queue.clone();
         let lock_ms = self.options.lock_duration_ms;
         self.recovery = Some(Box::pin(async move {
-            let jobs = queue.reclaim(&lost.fetch).await?;
-            let locks: Vec<_> = lost
-                .settles
-                .iter()
-                .map(|job| LockedAttempt::of(job))
-                .collect();
+            let jobs = match fetch.want {
+                0 => Vec::new(),
+                _ => queue.reclaim(&fetch).await?,
+            };
             match queue.extend_locks(&locks, lock_ms).await {
                 Err(error) if error.is_transient() => Err(error),
                 _ => Ok(jobs),
@@ -304,22 +304,7 @@ impl Io {
         }));
     }
 
-    /// Limits the rate of the queue. Redis is told before the call that gives the job back: the command is on its
-    /// way when this returns.
-    fn limit(&mut self, duration_ms: u64) {
-        let queue = self.queue.clone();
-        let mut told: Later<()> = Box::pin(async move {
-            if let Err(error) = queue.rate_limit(duration_ms).await {
-                warn!(queue = queue.keys().name(), %error, "rate limit could not be stored");
-            }
-        });
-        let polled = told.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if polled.is_pending() {
-            self.beside.push(told);
-        }
-    }
-
-    fn tell(&self, notice: Notice) {
+    fn tell(&mut self, notice: Notice) {
         let (queue, listeners) = (self.queue.keys().name(), &self.observers.listeners);
         match notice {
             Notice::Refused(held) => listeners.active(&held.job),
@@ -358,8 +343,19 @@ impl Io {
                     jobs, "host stops while redis is unreachable; the jobs run again"
                 );
             }
-            Notice::Recovered => info!(queue, "redis answers again"),
+            Notice::Recovered => {
+                if std::mem::take(&mut self.unreachable) {
+                    info!(queue, "redis answers again");
+                }
+            }
         }
+    }
+}
+
+/// Limits the rate of the queue, before the call that gives the job back is sent.
+async fn limit(queue: &Queue, duration_ms: u64) {
+    if let Err(error) = queue.rate_limit(duration_ms).await {
+        warn!(queue = queue.keys().name(), %error, "rate limit could not be stored");
     }
 }
 

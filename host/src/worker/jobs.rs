@@ -148,7 +148,8 @@ impl Jobs {
     /// Notes that another worker has a job, if this very start of it still runs here.
     pub(super) fn lose(&mut self, id: &str, token: &str) -> Option<Arc<Held>> {
         let entry = self.entries.iter_mut().flatten().find(|entry| {
-            is_executing(entry.phase) && entry.held.is(id, token) && !entry.held.is_moving()
+            let runs = is_executing(entry.phase) && !entry.lock_lost;
+            runs && entry.held.is(id, token) && !entry.held.is_moving()
         })?;
         entry.lock_lost = true;
         Some(Arc::clone(&entry.held))
@@ -162,9 +163,20 @@ impl Jobs {
             .map(|entry| &entry.held)
     }
 
-    /// The starts whose locks must be kept: no outcome is decided or on its way.
+    /// The starts whose locks must be kept: those that no call settles yet.
     pub(super) fn to_renew(&self) -> impl Iterator<Item = &Arc<Held>> {
-        self.executing().filter(|held| !held.is_moving())
+        let entries = self.entries.iter().flatten();
+        let kept = entries.filter(|entry| entry.phase != Phase::Settling && !entry.lock_lost);
+        kept.map(|entry| &entry.held)
+            .filter(|held| !held.is_moving())
+    }
+
+    /// The starts that have an outcome. Their locks may have run out in an outage.
+    pub(super) fn to_settle(&self) -> impl Iterator<Item = &Arc<Held>> {
+        let entries = self.entries.iter().flatten();
+        entries
+            .filter(|entry| !is_executing(entry.phase))
+            .map(|entry| &entry.held)
     }
 
     /// All starts that are held.

@@ -108,8 +108,8 @@ pub(super) struct Actions {
     pub(super) limit_ms: Option<u64>,
     /// Send these calls.
     pub(super) calls: Vec<Call>,
-    /// Recover the first of the lost calls.
-    pub(super) recover: bool,
+    /// Recover a lost call: find the jobs that it took.
+    pub(super) recover: Option<LostCall>,
     /// Wait for a marker, for so long.
     pub(super) wait_for_marker: Option<Duration>,
     /// Put back a marker that this worker took and has no room to follow.
@@ -122,13 +122,21 @@ pub(super) struct Actions {
     pub(super) finished: bool,
 }
 
+/// A call whose answer did not come, as far as recovering it needs to know it.
+pub(super) struct LostCall {
+    pub(super) number: u64,
+    pub(super) want: usize,
+    pub(super) bytes_max: usize,
+}
+
 /// A call under way.
 struct Flight {
     number: u64,
     want: usize,
     bytes_max: usize,
-    /// How many outcomes it carries.
+    /// How many outcomes it carries, and how large they are.
     carried: usize,
+    carried_bytes: usize,
 }
 
 /// Redis did not answer some calls. Each may have been carried out.
@@ -136,7 +144,6 @@ struct Outage {
     lost: VecDeque<Call>,
     /// The first one is being recovered now.
     recovering: bool,
-    pause: Duration,
     retry_at: Instant,
 }
 
@@ -163,12 +170,16 @@ pub(super) struct Schedule {
     /// The number of the last call that was sent.
     sent: u64,
     outage: Option<Outage>,
+    /// The pause before the next try to recover a call. It grows until a call is answered.
+    outage_pause: Duration,
     /// There may be jobs that no call has looked for.
     work_may_wait: bool,
     /// The last call that was sent before the last marker came. What it and those before it did not find may have
     /// come after them.
     sent_before_marker: u64,
     marker: MarkerWait,
+    /// The pause after the next wait that fails.
+    marker_pause: Duration,
     next_delayed_ms: Option<u64>,
     limited_until: Option<Instant>,
     /// Redis refused a call that takes jobs: nothing is taken before.
@@ -190,9 +201,11 @@ impl Schedule {
             flights: Vec::new(),
             sent: 0,
             outage: None,
+            outage_pause: RETRY_MIN,
             work_may_wait: true,
             sent_before_marker: 0,
             marker: MarkerWait::AtRest,
+            marker_pause: RETRY_MIN,
             next_delayed_ms: None,
             limited_until: None,
             refused_until: None,
@@ -201,8 +214,17 @@ impl Schedule {
         }
     }
 
-    /// Takes in what happened and adds what is to be done to `actions`.
-    pub(super) fn step(&mut self, input: Input, now: Now, actions: &mut Actions) {
+    /// Takes in what happened, first the attempts that ended meanwhile, and adds what is to be done to `actions`.
+    pub(super) fn step(
+        &mut self,
+        ended: Vec<Ended>,
+        input: Input,
+        now: Now,
+        actions: &mut Actions,
+    ) {
+        for ended in ended {
+            self.end(ended, now, actions);
+        }
         self.absorb(input, now, actions);
         self.plan(now, actions);
     }
@@ -249,7 +271,11 @@ impl Schedule {
             && now.instant >= outage.retry_at
         {
             outage.recovering = true;
-            actions.recover = true;
+            actions.recover = outage.lost.front().map(|call| LostCall {
+                number: call.number,
+                want: call.want,
+                bytes_max: call.bytes_max,
+            });
         }
     }
 
@@ -282,6 +308,7 @@ impl Schedule {
             want,
             bytes_max,
             carried: held.len(),
+            carried_bytes: settlements.iter().map(Settlement::bytes).sum(),
         });
         Call {
             number: self.sent,
@@ -336,7 +363,14 @@ impl Schedule {
             .fold((0, 0), |sum, call| (sum.0 + call.0, sum.1 + call.1))
     }
 
-    /// How many jobs to take with the next call.
+    /// The bytes of outcomes that were decided and are not settled.
+    fn outcome_bytes(&self) -> usize {
+        let flights = self.flights.iter().map(|call| call.carried_bytes);
+        self.ended_bytes + flights.sum::<usize>()
+    }
+
+    /// How many jobs to take with the next call. Outcomes that would not fit into a call keep their slots, so that
+    /// they cannot pile up.
     fn want(&self) -> usize {
         let Control {
             stage,
@@ -349,17 +383,19 @@ impl Schedule {
             return 0;
         }
         let (jobs, bytes) = self.reserved();
-        if self.jobs.len() > 0 && self.jobs.bytes() + bytes >= self.options.held_bytes_max {
+        let bytes = self.jobs.bytes() + bytes + self.outcome_bytes();
+        if self.jobs.len() > 0 && bytes >= self.options.held_bytes_max {
             return 0;
         }
+        let backlog = self.ended.len().saturating_sub(self.batch_max()) + self.alone.len();
         concurrency
-            .saturating_sub(self.jobs.slots() + jobs)
+            .saturating_sub(self.jobs.slots() + jobs + backlog)
             .min(self.batch_max())
     }
 
     /// How many bytes the next call may bring.
     fn fetch_bytes(&self) -> usize {
-        let held = self.jobs.bytes() + self.reserved().1;
+        let held = self.jobs.bytes() + self.reserved().1 + self.outcome_bytes();
         let room = self.options.held_bytes_max.saturating_sub(held);
         room.clamp(1, CALL_BYTES_MAX)
     }

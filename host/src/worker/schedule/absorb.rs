@@ -24,8 +24,6 @@ pub(in super::super) struct Ended {
 
 /// Something that happened.
 pub(in super::super) enum Input {
-    /// Attempts ended, in this order.
-    Ended(Vec<Ended>),
     /// Some of the jobs for the worker's own thread were begun.
     BegunInline(usize),
     /// A call was answered, or was lost.
@@ -44,11 +42,6 @@ impl Schedule {
     pub(super) fn absorb(&mut self, input: Input, now: Now, actions: &mut Actions) {
         self.absorb_time(now);
         match input {
-            Input::Ended(ended) => {
-                for ended in ended {
-                    self.end(ended, now, actions);
-                }
-            }
             Input::BegunInline(count) => self.inline.begun(count),
             Input::Answered(call, answer) => self.answered(call, answer, now, actions),
             Input::Recovered(found) => self.recovered(found, now, actions),
@@ -86,7 +79,7 @@ impl Schedule {
         }
     }
 
-    fn end(&mut self, ended: Ended, now: Now, actions: &mut Actions) {
+    pub(super) fn end(&mut self, ended: Ended, now: Now, actions: &mut Actions) {
         let Ended { held, outcome, cpu } = ended;
         self.inline.note(cpu);
         if self.jobs.is_lost(&held) {
@@ -139,6 +132,10 @@ impl Schedule {
         now: Now,
         actions: &mut Actions,
     ) {
+        if self.outage_pause > RETRY_MIN {
+            self.outage_pause = RETRY_MIN;
+            actions.notices.push(Notice::Recovered);
+        }
         let starts = call.held.into_iter().zip(call.settlements);
         for ((held, settlement), result) in starts.zip(settled.results) {
             self.note_result(held, settlement, result, actions);
@@ -159,10 +156,11 @@ impl Schedule {
             if settled.limited_ms > 0 {
                 self.limited_until = Some(now.instant + limited(settled.limited_ms));
             }
-            if settled.jobs.is_empty() && !self.drained {
+            let drained = settled.jobs.is_empty() && !settled.more;
+            if drained && !self.drained {
                 actions.notices.push(Notice::Drained);
             }
-            self.drained = settled.jobs.is_empty();
+            self.drained = drained;
         }
         self.start(settled.jobs, actions);
     }
@@ -206,7 +204,7 @@ impl Schedule {
     /// Redis refused a call for good. Its outcomes are settled one by one, since most of them are not the reason;
     /// one that is refused alone runs again when its lock has run out.
     fn refused(&mut self, call: Call, now: Now, actions: &mut Actions) {
-        if call.want > 0 {
+        if call.held.is_empty() {
             // Such as a key of the wrong type, which needs a person.
             self.refused_until = Some(now.instant + RETRY_MAX);
         }
@@ -222,38 +220,57 @@ impl Schedule {
                 self.alone.push_back((held, settlement));
             }
         }
+        if call.want > 0 {
+            // It may have taken jobs before it was refused.
+            self.lost(
+                Call {
+                    held: Vec::new(),
+                    settlements: Vec::new(),
+                    ..call
+                },
+                now,
+            );
+        }
     }
 
     fn lost(&mut self, call: Call, now: Now) {
-        let outage = self.outage.get_or_insert_with(|| Outage {
-            lost: VecDeque::new(),
-            recovering: false,
-            pause: RETRY_MIN,
-            retry_at: now.instant + RETRY_MIN,
-        });
-        outage.lost.push_back(call);
+        if self.outage.is_none() {
+            self.outage = Some(Outage {
+                lost: VecDeque::new(),
+                recovering: false,
+                retry_at: now.instant + self.next_pause(),
+            });
+        }
+        if let Some(outage) = &mut self.outage {
+            outage.lost.push_back(call);
+        }
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        let pause = self.outage_pause;
+        self.outage_pause = (pause * 2).min(RETRY_MAX);
+        pause
     }
 
     fn recovered(&mut self, found: Result<Vec<Job>, QueueError>, now: Now, actions: &mut Actions) {
+        let retry_at = match &found {
+            Ok(_) => now.instant,
+            Err(_) => now.instant + self.next_pause(),
+        };
         let Some(outage) = &mut self.outage else {
             return;
         };
-        outage.recovering = false;
+        (outage.recovering, outage.retry_at) = (false, retry_at);
         let Ok(jobs) = found else {
-            outage.retry_at = now.instant + outage.pause;
-            outage.pause = (outage.pause * 2).min(RETRY_MAX);
             if self.control.stage == Stage::GiveBack {
                 self.abandon(actions);
             }
             return;
         };
-        outage.pause = RETRY_MIN;
-        outage.retry_at = now.instant;
         let call = outage.lost.pop_front();
         if outage.lost.is_empty() {
             self.outage = None;
             self.work_may_wait = true;
-            actions.notices.push(Notice::Recovered);
         }
         let Some(call) = call else { return };
         // In front, so that outcomes keep their order.
@@ -292,9 +309,15 @@ impl Schedule {
         self.marker = MarkerWait::AtRest;
         // Also where the wait failed: a marker may have been lost with the connection.
         self.sent_before_marker = self.sent;
+        if marker.is_ok() {
+            self.marker_pause = RETRY_MIN;
+        }
         match marker {
-            Ok(Some(Marker::Delayed(due))) if due > now.epoch_ms => {
+            Ok(Some(marker @ Marker::Delayed(due))) if due > now.epoch_ms => {
                 self.next_delayed_ms = Some(due);
+                if self.want() == 0 {
+                    actions.return_marker = Some(marker);
+                }
             }
             Ok(marker) => {
                 self.next_delayed_ms = None;
@@ -304,7 +327,10 @@ impl Schedule {
                     actions.return_marker = marker;
                 }
             }
-            Err(_) => self.marker = MarkerWait::FailedUntil(now.instant + RETRY_MIN),
+            Err(_) => {
+                self.marker = MarkerWait::FailedUntil(now.instant + self.marker_pause);
+                self.marker_pause = (self.marker_pause * 2).min(RETRY_MAX);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use toril_queue::{ErrorCode, Job, Marker, Moved, QueueError, Settled, Settlement
 use super::super::jobs::{self, Held};
 use super::super::{Control, Stage, WorkerOptions};
 use super::{Actions, Call, Ended, Input, Notice, Now, Schedule};
-use toril_sandbox::Outcome;
+use toril_sandbox::{Outcome, Stop};
 
 const HELD_BYTES_MAX: usize = 4_000;
 const JOB_BYTES_MAX: usize = 1_500;
@@ -25,6 +25,8 @@ enum Event {
     Answer(usize),
     LoseCall(usize),
     RefuseCall(usize),
+    RefuseFetch,
+    Stage(Stage),
     End(usize, usize),
     Marker(bool),
     MarkerTimeout,
@@ -47,6 +49,7 @@ fn event() -> impl Strategy<Value = Event> {
         8 => number().prop_map(Event::Answer),
         2 => number().prop_map(Event::LoseCall),
         1 => number().prop_map(Event::RefuseCall),
+        1 => Just(Event::RefuseFetch),
         12 => (number(), number()).prop_map(|(which, how)| Event::End(which, how)),
         4 => any::<bool>().prop_map(Event::Marker),
         1 => Just(Event::MarkerTimeout),
@@ -79,6 +82,8 @@ struct Redis {
     finished: BTreeMap<u32, u32>,
     /// A job that Redis refuses to settle, whatever becomes of it.
     poisoned: Option<u32>,
+    /// It refuses the next call that only takes jobs, after it took them.
+    refuses_fetch: bool,
     /// Jobs that another worker has.
     elsewhere: Vec<u32>,
 }
@@ -176,12 +181,18 @@ struct Model {
     redis: Redis,
     produced: u32,
     calls: Vec<OnItsWay>,
-    /// The lost calls, which are recovered in this order: number and want.
-    lost: VecDeque<(u64, usize)>,
-    recovering: bool,
+    /// How many lost calls are not recovered.
+    lost: usize,
+    /// The number of the call that is being recovered.
+    recovering: Option<u64>,
+    /// Redis was unreachable while the host stopped.
+    gave_up: bool,
+    finished: bool,
     waits_for_marker: bool,
     inline: VecDeque<Arc<Held>>,
     running: Vec<Arc<Held>>,
+    /// Attempts that ended, and that the schedule was not told of.
+    outbox: Vec<Ended>,
     renewals: Vec<Vec<Start>>,
     /// What was decided of each start.
     decided: BTreeMap<Start, String>,
@@ -215,11 +226,14 @@ impl Model {
             redis: Redis::default(),
             produced: 0,
             calls: Vec::new(),
-            lost: VecDeque::new(),
-            recovering: false,
+            lost: 0,
+            recovering: None,
+            gave_up: false,
+            finished: false,
             waits_for_marker: false,
             inline: VecDeque::new(),
             running: Vec::new(),
+            outbox: Vec::new(),
             renewals: Vec::new(),
             decided: BTreeMap::new(),
             known_lost: Vec::new(),
@@ -233,7 +247,8 @@ impl Model {
 
     fn step(&mut self, input: Input) {
         let mut actions = Actions::default();
-        self.schedule.step(input, self.now, &mut actions);
+        let ended = std::mem::take(&mut self.outbox);
+        self.schedule.step(ended, input, self.now, &mut actions);
         for start in actions.start_inline {
             self.told.push(start_of(&start.held));
             self.inline.push_back(start.held);
@@ -243,15 +258,15 @@ impl Model {
             self.running.push(start.held);
         }
         for held in actions.give_back {
-            held.cancel.stop(toril_sandbox::Stop::Shutdown);
+            held.cancel.stop(Stop::Shutdown);
         }
         for call in actions.calls {
             self.check_call(&call);
             self.calls.push(OnItsWay { call, answer: None });
         }
-        if actions.recover {
-            assert!(!self.recovering && !self.lost.is_empty());
-            self.recovering = true;
+        if let Some(call) = actions.recover {
+            assert!(self.recovering.is_none(), "one recovery at a time");
+            self.recovering = Some(call.number);
         }
         if actions.wait_for_marker.is_some() {
             assert!(!self.waits_for_marker, "one wait at a time");
@@ -270,15 +285,18 @@ impl Model {
                     assert_eq!(Some(id), self.redis.poisoned, "only what is refused alone");
                 }
                 Notice::Refused(_) | Notice::Drained | Notice::Recovered => {}
-                Notice::Abandoned(_) => unreachable!("the host does not stop"),
+                Notice::Abandoned(_) => {
+                    assert_eq!(self.control.stage, Stage::GiveBack, "the host goes on");
+                }
             }
         }
+        self.finished = actions.finished;
         self.check_limits();
     }
 
     fn check_call(&mut self, call: &Call) {
         assert!(self.calls.len() < 2, "two calls at a time");
-        assert!(self.lost.is_empty(), "no new call during an outage");
+        assert_eq!(self.lost, 0, "no new call during an outage");
         let Control { paused, ready, .. } = self.control;
         assert!(
             call.want == 0 || (ready && !paused),
@@ -297,7 +315,7 @@ impl Model {
         }
         if call.want > 0 {
             let taking: usize = self.calls.iter().map(|other| other.call.want).sum();
-            let slots = self.running.len() + self.inline.len() + taking + call.want;
+            let slots = self.schedule.jobs().slots() + taking + call.want;
             assert!(
                 slots <= self.control.concurrency,
                 "{slots} slots are filled"
@@ -311,10 +329,21 @@ impl Model {
         let most = HELD_BYTES_MAX + (1 + under_way) * self.largest_job;
         assert!(held <= most, "{held} bytes are held");
         let executing = self.schedule.jobs().slots();
-        assert_eq!(executing, self.running.len() + self.inline.len());
+        let executes = self.running.len() + self.inline.len() + self.outbox.len();
+        assert_eq!(executing, executes);
+        let waiting = self.schedule.ended.len();
+        assert!(waiting <= 8 * CONCURRENCY_MAX, "{waiting} outcomes pile up");
         let marker_comes = !self.waits_for_marker || self.redis.marker;
-        let looks = !self.calls.is_empty() || !self.lost.is_empty();
-        let rests = !marker_comes && !looks && self.schedule.want() > 0;
+        let looks = !self.calls.is_empty() || self.lost > 0;
+        let Control {
+            stage,
+            paused,
+            ready,
+            concurrency,
+        } = self.control;
+        let works = stage == Stage::Work && ready && !paused && self.schedule.wake_at().is_none();
+        let room = executes < concurrency && held == 0 && waiting == 0;
+        let rests = !marker_comes && !looks && works && room;
         assert!(
             !rests || self.redis.wait.is_empty(),
             "it rests beside waiting jobs"
@@ -334,6 +363,11 @@ impl Model {
             Event::Answer(which) => self.answer(which),
             Event::LoseCall(which) => self.lose_call(which),
             Event::RefuseCall(which) => self.refuse_call(which),
+            Event::RefuseFetch => self.redis.refuses_fetch = true,
+            Event::Stage(stage) => self.ask(Control {
+                stage: self.control.stage.max(stage),
+                ..self.control
+            }),
             Event::End(which, how) => self.end(which, how),
             Event::Marker(works) => self.marker(works),
             Event::MarkerTimeout if self.waits_for_marker => {
@@ -404,6 +438,10 @@ impl Model {
         let settle = |settlement| self.redis.settle(settlement);
         let results = call.settlements.iter().map(settle).collect();
         let (jobs, more) = self.redis.fetch(call);
+        if call.held.is_empty() && std::mem::take(&mut self.redis.refuses_fetch) {
+            sent.answer = Some(Err(QueueError::Reply("settle")));
+            return;
+        }
         sent.answer = Some(Ok(Settled {
             results,
             jobs,
@@ -422,12 +460,16 @@ impl Model {
         else {
             return;
         };
+        if answer.is_err() && call.want > 0 {
+            // Redis may have refused it after it took jobs: it is looked into.
+            self.lost += 1;
+        }
         self.step(Input::Answered(call, answer));
     }
 
     fn lose_call(&mut self, which: usize) {
         if let Some(OnItsWay { call, .. }) = take(&mut self.calls, which, |_| true) {
-            self.lost.push_back((call.number, call.want));
+            self.lost += 1;
             self.step(Input::Answered(call, Err(unreachable_redis())));
         }
     }
@@ -448,7 +490,10 @@ impl Model {
         };
         let start = start_of(&held);
         let outcome = match how % 6 {
-            0 | 1 => Outcome::Completed("1".into()),
+            // Its guest was stopped.
+            0..5 if held.cancel.reason() == Some(Stop::Shutdown) => Outcome::GivenBack,
+            // Some are so large that few fit into one call.
+            0 | 1 => Outcome::Completed("1".repeat(how % 7 * 100_000)),
             2 => Outcome::failed("no"),
             3 => Outcome::Wait,
             4 => Outcome::HostFailed("no room".into()),
@@ -469,7 +514,11 @@ impl Model {
             self.done.push(start);
         }
         let cpu = Duration::from_micros(how as u64 % 40);
-        self.step(Input::Ended(vec![Ended { held, outcome, cpu }]));
+        self.outbox.push(Ended { held, outcome, cpu });
+        // The loop is woken once there are enough of them, or by anything else.
+        if self.outbox.len() >= self.schedule.awaited() || how.is_multiple_of(3) {
+            self.step(Input::Time);
+        }
     }
 
     fn marker(&mut self, works: bool) {
@@ -488,16 +537,16 @@ impl Model {
     }
 
     fn recover(&mut self, works: bool) {
-        if !self.recovering {
-            return;
-        }
-        self.recovering = false;
-        if !works {
-            return self.step(Input::Recovered(Err(unreachable_redis())));
-        }
-        let Some((number, _)) = self.lost.pop_front() else {
+        let Some(number) = self.recovering.take() else {
             return;
         };
+        if !works {
+            if self.control.stage == Stage::GiveBack {
+                (self.lost, self.gave_up) = (0, true);
+            }
+            return self.step(Input::Recovered(Err(unreachable_redis())));
+        }
+        self.lost -= 1;
         let token = token(number);
         let active = self.redis.active.iter();
         let ids = active.filter(|(_, holder)| **holder == token);
@@ -512,8 +561,10 @@ impl Model {
             .to_renew()
             .map(|held| start_of(held))
             .collect();
-        for start in &named {
-            assert!(!self.decided.contains_key(start), "renewed while settling");
+        for OnItsWay { call, .. } in &self.calls {
+            for held in &call.held {
+                assert!(!named.contains(&start_of(held)), "renewed while settling");
+            }
         }
         self.renewals.push(named);
     }
@@ -529,8 +580,17 @@ impl Model {
             }
             if let Some(held) = self.schedule.lock_lost(&start.0.to_string(), &start.1) {
                 assert_eq!(start_of(&held), start, "another start was stopped");
-                let runs = self.running.iter().chain(&self.inline);
+                let ended = self.outbox.iter().map(|ended| &ended.held);
+                let runs = self.running.iter().chain(&self.inline).chain(ended);
                 assert!(runs.into_iter().any(|running| Arc::ptr_eq(running, &held)));
+                assert!(!self.known_lost.contains(&start), "lost twice");
+                let ended = self
+                    .outbox
+                    .iter()
+                    .any(|ended| Arc::ptr_eq(&ended.held, &held));
+                if ended && !self.done.contains(&start) {
+                    self.done.push(start.clone());
+                }
                 self.known_lost.push(start);
             }
         }
@@ -560,7 +620,7 @@ impl Model {
             if !self.calls.is_empty() {
                 self.carry_out(0);
                 self.answer(0);
-            } else if self.recovering {
+            } else if self.recovering.is_some() {
                 self.recover(true);
             } else if !self.inline.is_empty() {
                 self.happen(Event::BeginInline);
@@ -577,6 +637,36 @@ impl Model {
         panic!("it never came to an end");
     }
 
+    /// All that is under way comes to an end, and so does the worker: also where Redis is unreachable for good, and
+    /// the host does not wait for it.
+    fn stop(&mut self, reachable: bool) {
+        if !reachable {
+            self.happen(Event::Stage(Stage::GiveBack));
+        }
+        for _ in 0..10_000 {
+            if !self.calls.is_empty() && reachable {
+                self.carry_out(0);
+                self.answer(0);
+            } else if !self.calls.is_empty() {
+                self.lose_call(0);
+            } else if self.recovering.is_some() {
+                self.recover(reachable);
+            } else if !self.inline.is_empty() {
+                self.happen(Event::BeginInline);
+            } else if !self.running.is_empty() {
+                self.end(0, 0);
+            } else if self.finished {
+                let ours = |id: &&u32| Some(**id) != self.redis.poisoned;
+                let left = self.redis.active.keys().filter(ours).count();
+                assert!(left == 0 || self.gave_up, "{left} jobs are left behind");
+                return;
+            } else {
+                self.happen(Event::Pass(3_000));
+            }
+        }
+        panic!("it never came to an end");
+    }
+
     fn check_end(&self) {
         assert!(self.waits_for_marker, "it rests and waits for nothing");
         assert!(self.redis.wait.is_empty(), "it rests beside waiting jobs");
@@ -587,7 +677,7 @@ impl Model {
         let poisoned = self.redis.poisoned;
         for id in 1..=self.produced {
             let finished = self.redis.finished.get(&id).copied().unwrap_or(0);
-            let excused = self.redis.elsewhere.contains(&id) || poisoned.is_some();
+            let excused = self.redis.elsewhere.contains(&id) || poisoned == Some(id);
             assert!(
                 finished == 1 || finished == 0 && excused,
                 "job {id} ended {finished} times"
@@ -599,16 +689,13 @@ impl Model {
         for start in &self.told {
             let ended = self.done.iter().filter(|done| *done == start).count();
             assert!(
-                ended == 1 || ended == 0 && poisoned.is_some(),
+                ended == 1 || ended == 0 && poisoned == Some(start.0),
                 "{start:?} ended {ended} times"
             );
         }
-        let ours = |holder: &&String| holder.starts_with("worker:");
-        let left = self.redis.active.values().filter(ours).count();
-        assert!(
-            left == 0 || poisoned.is_some(),
-            "{left} locks are left behind"
-        );
+        let left = self.redis.active.keys();
+        let left = left.filter(|id| Some(**id) != poisoned).count();
+        assert_eq!(left, 0, "locks are left behind");
     }
 }
 
@@ -640,6 +727,24 @@ proptest! {
             model.happen(event);
         }
         model.calm_down();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn worker_that_stops_comes_to_an_end(
+        before in prop::collection::vec(event(), 1..200),
+        after in prop::collection::vec(event(), 1..100),
+        stage in prop_oneof![Just(Stage::Drain), Just(Stage::GiveBack)],
+        reachable in any::<bool>(),
+    ) {
+        let mut model = Model::new();
+        before.into_iter().for_each(|event| model.happen(event));
+        model.happen(Event::Stage(stage));
+        after.into_iter().for_each(|event| model.happen(event));
+        model.stop(reachable);
     }
 }
 
