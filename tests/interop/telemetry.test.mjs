@@ -52,7 +52,7 @@ test('spans continue the trace of the producer, through jobs that processors add
   assert.equal(first.kind, 5, 'a consumer');
   assert.deepEqual([first.traceId, first.parentSpanId], [TRACE, PARENT]);
   assert.equal(second.traceId, TRACE, 'the attempt after the children belongs to it, too');
-  for (const id of ['added-0', 'added-1']) {
+  for (const id of ['added-0-of-1', 'added-1-of-1']) {
     const [child] = of(id);
     assert.deepEqual([child.traceId, child.parentSpanId], [TRACE, first.spanId]);
   }
