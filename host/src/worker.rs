@@ -1,7 +1,7 @@
 //! Works one queue: takes jobs, runs them, settles what comes back.
 //!
-//! A [`Worker`] is the handle. [`schedule`] decides and [`io`] carries out; [`renewal`] runs beside them and keeps the
-//! locks. What is held is in one table ([`jobs`]).
+//! A [`Worker`] is the handle. `schedule` decides and `io` carries out; `renewal` runs beside them and keeps the
+//! locks. What is held is in one table (`jobs`).
 
 mod attempt;
 mod inline;
