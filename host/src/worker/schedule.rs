@@ -369,8 +369,8 @@ impl Schedule {
         self.ended_bytes + flights.sum::<usize>()
     }
 
-    /// How many jobs to take with the next call. Outcomes that would not fit into a call keep their slots, so that
-    /// they cannot pile up.
+    /// How many jobs to take with the next call. Outcomes that are too large for one call keep their slots, so that
+    /// they cannot pile up; small ones leave as fast as jobs come.
     fn want(&self) -> usize {
         let Control {
             stage,
@@ -387,7 +387,8 @@ impl Schedule {
         if self.jobs.len() > 0 && bytes >= self.options.held_bytes_max {
             return 0;
         }
-        let backlog = self.ended.len().saturating_sub(self.batch_max()) + self.alone.len();
+        let large = self.ended_bytes > CALL_BYTES_MAX;
+        let backlog = self.alone.len() + if large { self.ended.len() } else { 0 };
         concurrency
             .saturating_sub(self.jobs.slots() + jobs + backlog)
             .min(self.batch_max())
