@@ -300,7 +300,7 @@ impl Metrics {
             ),
             running: metrics.define(
                 "toril_jobs_running",
-                "jobs that are held now",
+                "jobs held now: running, or waiting to be settled",
                 Gauge::default,
             ),
             concurrency: metrics.define(
@@ -308,7 +308,7 @@ impl Metrics {
                 "jobs that may run at once",
                 Gauge::default,
             ),
-            paused: metrics.define("toril_paused", "1 while no jobs are taken", Gauge::default),
+            paused: metrics.define("toril_paused", "1 while this host has paused the queue", Gauge::default),
             serving: metrics.define(
                 "toril_version_serving",
                 "1 for the processor that is active, and for the candidate of a canary",
@@ -321,22 +321,22 @@ impl Metrics {
             ),
             swaps: metrics.define(
                 "toril_swaps_total",
-                "times the processor was exchanged",
+                "times the active processor was replaced",
                 Counter::default,
             ),
             refusals: metrics.define(
                 "toril_refusals_total",
-                "processors that were not taken",
+                "processors and settings of the queue that were refused",
                 Counter::default,
             ),
             calls: metrics.define(
                 "toril_settle_calls_total",
-                "calls to redis that settle and take jobs",
+                "calls to Redis that settle and fetch jobs",
                 Counter::default,
             ),
             redis_errors: metrics.define(
                 "toril_redis_errors_total",
-                "such calls that redis did not answer",
+                "such calls that Redis refused or did not answer",
                 Counter::default,
             ),
             locks_lost: metrics.define(
@@ -346,7 +346,7 @@ impl Metrics {
             ),
             stalled: metrics.define(
                 "toril_stalled_total",
-                "jobs of dead workers that this host gave back",
+                "jobs of dead workers that this host returned to the queue",
                 Counter::default,
             ),
             registry: metrics.registry,
