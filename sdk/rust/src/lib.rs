@@ -19,9 +19,9 @@
 //! # fn main() {}
 //! ```
 //!
-//! The crate is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`. Errors leave
-//! with `?` and fail the attempt; the other ways to end an attempt are values of [`Failure`]. A panic
-//! fails the attempt, too, and never the host.
+//! The processor's crate is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`; it also depends
+//! on `serde`. `?` on an error fails the attempt (the job for good, if the error is [`Error::ChildFailed`]); the other
+//! ways to end an attempt are values of [`Failure`]. A panic fails only the attempt, with its message.
 //!
 //! [Toril]: https://docs.rs/toril
 
