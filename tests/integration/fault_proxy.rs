@@ -61,6 +61,7 @@ impl Gate {
 
 /// A fault that waits for its calls, or has struck. Dropping it changes nothing.
 pub(crate) struct Injected {
+    name: String,
     struck: watch::Receiver<usize>,
 }
 
@@ -68,7 +69,8 @@ impl Injected {
     /// Waits until the fault has struck so many calls; a call that is held counts from when it is held.
     pub(crate) async fn struck(&mut self, times: usize) {
         let waited = timeout(PATIENCE, self.struck.wait_for(|struck| *struck >= times)).await;
-        assert!(waited.is_ok_and(|sent| sent.is_ok()), "fault never struck");
+        let struck = waited.is_ok_and(|sent| sent.is_ok());
+        assert!(struck, "fault struck no `{}`", self.name);
     }
 
     pub(crate) fn times(&self) -> usize {
@@ -173,7 +175,10 @@ impl FaultProxy {
             fault,
             struck: Arc::new(sender),
         });
-        Injected { struck }
+        Injected {
+            name: name.to_owned(),
+            struck,
+        }
     }
 
     /// Takes back the faults that have not struck.

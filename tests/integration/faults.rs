@@ -68,6 +68,16 @@ impl Stage {
     }
 
     async fn settles_within(&self, what: &str, queue: &Queue, started: Instant, bound: Duration) {
+        self.rests(what, queue, started, bound).await;
+        for (id, ends) in self.ends(queue.keys().name()).await {
+            assert_eq!(ends, 1, "{what}: job {id} was settled {ends} times");
+        }
+        let locks: Vec<String> = self.redis.command(&["KEYS", "bull:*:lock"]).await;
+        assert!(locks.is_empty(), "{what}: {locks:?} are left");
+    }
+
+    /// Waits until nothing is left to do.
+    async fn rests(&self, what: &str, queue: &Queue, started: Instant, bound: Duration) {
         let name = queue.keys().name();
         let states = [
             "wait",
@@ -91,11 +101,6 @@ impl Stage {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        for (id, ends) in self.ends(name).await {
-            assert_eq!(ends, 1, "{what}: job {id} was settled {ends} times");
-        }
-        let locks: Vec<String> = self.redis.command(&["KEYS", "bull:*:lock"]).await;
-        assert!(locks.is_empty(), "{what}: {locks:?} are left");
     }
 
     /// How often each job of a queue completed or failed for good, as listeners were told.
