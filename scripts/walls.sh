@@ -14,5 +14,6 @@ wall() {
   exit 1
 }
 
+wall toril-options 'redis|tokio|wasmtime.*|toril|toril-queue|toril-sandbox'
 wall toril-queue 'wasmtime.*|wasmparser|cranelift.*|toril|toril-sandbox'
 wall toril-sandbox 'redis|toril|toril-queue'

@@ -133,8 +133,7 @@ impl JobBackend for RedisBackend {
     }
 
     async fn log(&mut self, line: &str) -> CallResult<u64> {
-        let keep = self.job.options.keep_logs.map(|keep| keep as u64);
-        let keep = keep.filter(|keep| *keep > 0);
+        let keep = self.job.options.keep_logs;
         let request = self.request();
         let (queue, id) = (&self.queue, &self.job.id);
         until_answered(|| queue.add_log_once(id, line, keep, &request)).await

@@ -193,7 +193,7 @@ end
 
 local due, limited, room = nil, 0, 0
 local limiter = prefix .. 'limiter'
-local limiter_max = settings.limiter_max or tonumber(ARGV[6])
+local limiter_max = tonumber(settings.limiter_max or ARGV[6])
 if want > 0 then
   due = next_delayed(base)
   if due and due < now + 1 then
@@ -213,7 +213,7 @@ if want > 0 then
         used = 0
       end
     end
-    room = math.min(room, math.max(0, math.floor(limiter_max - used)))
+    room = math.min(room, math.max(0, math.ceil(limiter_max - used)))
   end
 end
 
@@ -310,7 +310,7 @@ if room > 0 then
   until missing == 0 or exhausted or more == 1
 
   if limiter_max and will_run > 0 then
-    local duration = math.min(math.floor(tonumber(ARGV[7]) or settings.limiter_ms or 0), SAFE_INTEGER_MAX)
+    local duration = math.min(math.floor(math.abs(tonumber(ARGV[7]) or settings.limiter_ms or 0)), SAFE_INTEGER_MAX)
     if call('INCRBY', limiter, will_run) == will_run and duration > 0 then call('PEXPIRE', limiter, duration) end
   end
   local full = last == 2 * room or more == 1

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::options::JobOptions;
+use toril_options::{JobOptions, js};
+
 use crate::time::now_ms;
 
 /// A job that this worker took and holds the lock of. JSON stays text.
@@ -174,14 +175,10 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Reads a number the way BullMQ does: what is none counts as 0, and what is too large as the largest.
+/// Reads a number as BullMQ does, with `parseInt`; what is none counts as 0, and what is too large as the largest.
 fn number(bytes: &[u8]) -> u64 {
-    let parsed = std::str::from_utf8(bytes).ok().and_then(|text| {
-        text.parse::<u64>()
-            .ok()
-            .or_else(|| text.parse::<f64>().ok().map(|float| float as u64))
-    });
-    parsed.unwrap_or_default()
+    // `as` saturates.
+    js::parse_int(bytes) as u64
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Queue {
             .arg(next)
             .arg(Value::Object(opts).to_string())
             .arg(job.priority)
-            .arg(u8::from(job.options.lifo.unwrap_or(false)))
+            .arg(u8::from(job.options.lifo))
             .arg(deduplication);
         self.redis.run(script, &call).await
     }

@@ -4,10 +4,11 @@ mod wire;
 
 use std::sync::Arc;
 
+use toril_options::KeepJobs;
+
 use self::wire::{optional, push_settlements, read_jobs, read_settled};
 use crate::error::QueueError;
 use crate::job::Job;
-use crate::options::KeepJobs;
 use crate::queue::Queue;
 use crate::redis::reader::Reader;
 use crate::redis::script::script;
@@ -76,7 +77,7 @@ pub enum SettlementKind {
         /// The attempt that failed.
         attempt: FailedAttempt,
         /// FailedAttempts that the job had; more made than this emits `retries-exhausted`.
-        attempts: u32,
+        attempts: f64,
         /// Which failed jobs to keep.
         keep: KeepJobs,
     },

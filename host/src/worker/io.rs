@@ -264,7 +264,7 @@ impl Io {
             bytes_max,
             token: format!("{}:{number}", self.token_base).into(),
             limiter: self.options.limiter,
-            metrics_points: self.options.metrics_points,
+            metrics_points: self.options.metrics_points(),
             pin: self.versions.pin(),
         }
     }

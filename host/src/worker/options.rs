@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 use toril_queue::{KeepJobs, Limiter};
 use utoipa::ToSchema;
@@ -211,7 +211,11 @@ pub(crate) fn keep_jobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ke
         }
 
         fn visit_f64<E: Error>(self, count: f64) -> Result<KeepJobs, E> {
-            self.visit_i64(count as i64)
+            // BullMQ's script breaks on others.
+            match count.fract() {
+                0.0 => self.visit_i64(count as i64),
+                _ => Err(E::invalid_value(Unexpected::Float(count), &self)),
+            }
         }
 
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<KeepJobs, A::Error> {
@@ -243,6 +247,16 @@ pub(crate) fn limiter<'de, D: Deserializer<'de>>(
 }
 
 impl WorkerOptions {
+    /// How often a job may be picked up; as in BullMQ, 0 is no limit.
+    pub(super) fn started_attempts_max(&self) -> Option<u32> {
+        self.max_started_attempts.filter(|max| *max > 0)
+    }
+
+    /// Minutes of metrics to keep; as in BullMQ, 0 collects none.
+    pub(super) fn metrics_points(&self) -> Option<u32> {
+        self.metrics_points.filter(|points| *points > 0)
+    }
+
     /// Refuses what would stop a queue.
     pub(crate) fn check(&self) -> Result<(), String> {
         for (name, value) in [

@@ -1,7 +1,7 @@
 //! From an outcome to where the job goes. Pure: decides, and writes nothing.
 
 use super::WorkerOptions;
-use toril_queue::{FailedAttempt, Job, SettlementKind};
+use toril_queue::{FailedAttempt, Job, Retry, SettlementKind};
 use toril_sandbox::Outcome;
 
 /// How long a job rests after the host failed it. At once could be at once again, for ever.
@@ -13,7 +13,7 @@ pub(super) fn must_not_run(job: &Job, options: &WorkerOptions) -> Option<String>
         return Some(reason.clone());
     }
     let started_too_often = options
-        .max_started_attempts
+        .started_attempts_max()
         .is_some_and(|max| max < job.attempts_started);
     started_too_often.then(|| "job started more than allowable limit".to_owned())
 }
@@ -56,40 +56,45 @@ fn after_failure(
     unrecoverable: bool,
     options: &WorkerOptions,
 ) -> SettlementKind {
-    let attempts = job.options.attempts.unwrap_or(0.0) as u32;
     let started_enough = options
-        .max_started_attempts
+        .started_attempts_max()
         .is_some_and(|max| max <= job.attempts_started);
-    if unrecoverable || started_enough || attempt.made >= attempts {
-        let keep = job.options.remove_on_fail.unwrap_or(options.remove_on_fail);
-        return SettlementKind::Failed {
+    let is_last = unrecoverable || started_enough || !job.options.has_attempts_left(attempt.made);
+    let retry = if is_last {
+        Retry::Never
+    } else {
+        retry_after(job, attempt.made, options)
+    };
+    match retry {
+        Retry::Never => SettlementKind::Failed {
             attempt,
-            attempts,
-            keep,
-        };
-    }
-    match delay_after(job, attempt.made, options) {
-        0 => SettlementKind::Retry {
-            attempt,
-            lifo: job.options.lifo.unwrap_or(false),
+            attempts: job.options.attempts,
+            keep: job.options.remove_on_fail.unwrap_or(options.remove_on_fail),
         },
-        delay_ms => SettlementKind::Delayed {
+        Retry::AtOnce => SettlementKind::Retry {
+            attempt,
+            lifo: job.options.lifo,
+        },
+        Retry::After(delay_ms) => SettlementKind::Delayed {
             delay_ms,
             attempt: Some(attempt),
         },
     }
 }
 
-/// How long to wait before the next attempt, in ms. A strategy that nobody knows waits its plain delay.
-fn delay_after(job: &Job, attempts_made: u32, options: &WorkerOptions) -> u64 {
+/// When the next attempt comes. A strategy that nobody knows waits its plain delay.
+fn retry_after(job: &Job, attempts_made: u32, options: &WorkerOptions) -> Retry {
     let Some(backoff) = &job.options.backoff else {
-        return 0;
+        return Retry::AtOnce;
     };
-    if let Some(delays) = options.backoff.get(&backoff.kind) {
+    if let Some(delays) = options.backoff.get(backoff.strategy()) {
         let at = (attempts_made.max(1) as usize - 1).min(delays.len().saturating_sub(1));
-        return delays.get(at).copied().unwrap_or(0);
+        return match delays.get(at) {
+            None | Some(0) => Retry::AtOnce,
+            Some(delay_ms) => Retry::After(*delay_ms),
+        };
     }
-    backoff.delay_after(attempts_made, fastrand::f64())
+    backoff.retry(attempts_made, fastrand::f64())
 }
 
 /// Appends to the stored traces, keeping as many as the job wants.
@@ -97,10 +102,7 @@ fn stacktrace(job: &Job, stack: String) -> String {
     let stored = job.stacktrace.as_deref().unwrap_or("[]");
     let mut traces: Vec<serde_json::Value> = serde_json::from_str(stored).unwrap_or_default();
     traces.push(stack.into());
-    if let Some(limit) = job.options.stack_trace_limit {
-        let extra = traces.len().saturating_sub(limit as usize);
-        traces.drain(..extra);
-    }
+    traces.drain(..job.options.dropped_traces(traces.len()));
     serde_json::Value::Array(traces).to_string()
 }
 
@@ -137,7 +139,7 @@ mod tests {
         );
         let failed = after(&job(opts, 2), Outcome::failed("no"));
         assert!(
-            matches!(failed, SettlementKind::Failed { attempts: 3, .. }),
+            matches!(failed, SettlementKind::Failed { attempts: 3.0, .. }),
             "{failed:?}"
         );
         let unrecoverable = after(&job(opts, 0), Outcome::unrecoverable("no"));
@@ -153,10 +155,35 @@ mod tests {
         options.backoff.insert("gentle".into(), vec![10, 200]);
         for (made, delay) in [(1, 10), (2, 200), (9, 200)] {
             let job = job(r#"{"attempts":99,"backoff":{"type":"gentle"}}"#, 0);
-            assert_eq!(delay_after(&job, made, &options), delay);
+            assert_eq!(retry_after(&job, made, &options), Retry::After(delay));
         }
         let unknown = job(r#"{"attempts":99,"backoff":{"type":"other","delay":7}}"#, 0);
-        assert_eq!(delay_after(&unknown, 1, &options), 7);
+        assert_eq!(retry_after(&unknown, 1, &options), Retry::After(7));
+    }
+
+    #[test]
+    fn attempts_of_any_kind_are_compared_as_javascript_does() {
+        for (attempts, made, is_last) in [
+            ("\"3\"", 1, false),
+            ("\"3\"", 2, true),
+            ("2.5", 1, false),
+            ("2.5", 2, true),
+            ("true", 0, true),
+            ("null", 0, true),
+            ("-1", 0, true),
+        ] {
+            let job = job(&format!(r#"{{"attempts":{attempts}}}"#), made);
+            let kind = after(&job, Outcome::failed("no"));
+            let failed = matches!(kind, SettlementKind::Failed { .. });
+            assert_eq!(failed, is_last, "{attempts} after {made}");
+        }
+    }
+
+    #[test]
+    fn delay_of_minus_one_ends_the_attempts() {
+        let job = job(r#"{"attempts":3,"backoff":-1}"#, 0);
+        let kind = after(&job, Outcome::failed("no"));
+        assert!(matches!(kind, SettlementKind::Failed { .. }), "{kind:?}");
     }
 
     #[test]
@@ -187,14 +214,16 @@ mod tests {
 
     #[test]
     fn stack_traces_are_limited_to_the_newest() {
-        let mut job = job(r#"{"stackTraceLimit":2}"#, 0);
-        job.stacktrace = Some(r#"["a","b"]"#.into());
-        assert_eq!(stacktrace(&job, "c".into()), r#"["b","c"]"#);
-        job.options.stack_trace_limit = Some(0.0);
-        assert_eq!(stacktrace(&job, "c".into()), "[]");
-        job.options.stack_trace_limit = None;
-        job.stacktrace = Some("broken".into());
-        assert_eq!(stacktrace(&job, "c".into()), r#"["c"]"#);
+        for (opts, stored, kept) in [
+            (r#"{"stackTraceLimit":2}"#, r#"["a","b"]"#, r#"["b","c"]"#),
+            (r#"{"stackTraceLimit":"1"}"#, r#"["a","b"]"#, r#"["c"]"#),
+            (r#"{"stackTraceLimit":0}"#, r#"["a","b"]"#, "[]"),
+            ("{}", "broken", r#"["c"]"#),
+        ] {
+            let mut job = job(opts, 0);
+            job.stacktrace = Some(stored.into());
+            assert_eq!(stacktrace(&job, "c".into()), kept);
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ end
 
 -- Puts a job where workers take it from: `push` is LPUSH (last in line) or RPUSH (first in line).
 local function add_ready(base, id, priority, push)
-  if priority > 0 then
+  if priority ~= 0 then
     add_prioritized(base, id, priority)
   else
     call(push, base .. ':wait', id)

@@ -19,7 +19,7 @@ local function read_settings(base)
   return {
     paused = meta[1] ~= false,
     concurrency = tonumber(meta[2]),
-    limiter_max = tonumber(meta[3]),
+    limiter_max = meta[3],
     limiter_ms = tonumber(meta[4]),
     events_max = meta[5],
   }
@@ -39,7 +39,7 @@ end
 local function active_room(base, settings)
   if settings.paused then return 0 end
   if not settings.concurrency then return nil end
-  return math.max(0, math.floor(settings.concurrency) - call('LLEN', base .. ':active'))
+  return math.max(0, math.ceil(settings.concurrency) - call('LLEN', base .. ':active'))
 end
 
 -- The time in ms at which the first delayed job is due, or nil. Not rounded: see DELAY_SLOTS.

@@ -106,7 +106,7 @@ impl Plan {
             .unwrap_or_default();
         opts.extend(node.opts.clone().unwrap_or_default());
         for refused in ["repeat", "deduplication", "debounce"] {
-            if opts.contains_key(refused) {
+            if opts.get(refused).is_some_and(|option| !option.is_null()) {
                 return invalid(&format!("`{refused}` cannot be used in a flow"));
             }
         }
@@ -115,7 +115,7 @@ impl Plan {
             return invalid("Custom Id cannot contain :");
         }
         if let Some(parent) = parent {
-            if opts.contains_key("parent") {
+            if opts.get("parent").is_some_and(|parent| !parent.is_null()) {
                 return invalid("`parent` belongs on the root only");
             }
             let parent = &self.jobs[parent];

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use redis::Cmd;
+use toril_options::KeepJobs;
 
 use super::{FailedAttempt, Moved, Settled, Settlement, SettlementKind};
 use crate::error::QueueError;
 use crate::job::Job;
-use crate::options::KeepJobs;
 use crate::redis::reader::Reader;
 
 /// A settlement in the words of `lua/settle.lua`.
@@ -52,7 +52,7 @@ impl<'a> WireEntry<'a> {
                 attempt,
                 attempts,
                 keep,
-            } => match attempt.made >= *attempts {
+            } => match f64::from(attempt.made) >= *attempts {
                 true => failed("exhausted", rule(keep), attempt),
                 false => failed("failed", rule(keep), attempt),
             },

@@ -170,7 +170,7 @@ pub(crate) fn completed(keep: KeepJobs) -> SettlementKind {
 pub(crate) fn failed(keep: KeepJobs) -> SettlementKind {
     SettlementKind::Failed {
         attempt: attempt(),
-        attempts: 1,
+        attempts: 1.0,
         keep,
     }
 }
