@@ -24,9 +24,10 @@ demo:
 test:
 	@scripts/setup.sh wasm redis node
 	$(BUILD_GUESTS) $(GUESTS) $(FIXTURES)
+	cd tests/interop && npm ci --no-audit --no-fund
 	$(CARGO) build --release --bin toril
 	$(CARGO) test --release
-	cd tests/interop && npm ci --no-audit --no-fund && npm test
+	cd tests/interop && npm test
 
 bench:
 	@scripts/setup.sh wasm redis node

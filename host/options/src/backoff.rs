@@ -57,6 +57,14 @@ impl Backoff {
         }
     }
 
+    /// The same, always at its longest.
+    pub fn without_jitter(self) -> Self {
+        Backoff {
+            jitter: 0.0,
+            ..self
+        }
+    }
+
     /// Its type: `fixed`, `exponential`, or the name of a strategy of the user's.
     pub fn strategy(&self) -> &str {
         match &self.strategy {
@@ -92,6 +100,12 @@ impl Backoff {
 
 impl Strategy {
     fn read(kind: Option<Raw<'_>>) -> Self {
+        if kind.is_some_and(|kind| kind.is_plainly("exponential")) {
+            return Strategy::Exponential;
+        }
+        if kind.is_some_and(|kind| kind.is_plainly("fixed")) {
+            return Strategy::Fixed;
+        }
         let name = kind.map_or_else(|| "undefined".to_owned(), Raw::to_text);
         match name.as_str() {
             "fixed" => Strategy::Fixed,

@@ -4,6 +4,8 @@ use crate::js::SAFE_INTEGER_MAX;
 use crate::lua;
 use crate::raw::{Kind, Raw};
 
+/// From here on scripts hand numbers to commands with an exponent, which commands do not read as whole.
+const EXPONENT_MIN: f64 = 1e17;
 /// More jobs than Redis removes in one go.
 const NO_LIMIT: u64 = u32::MAX as u64;
 
@@ -103,9 +105,9 @@ fn limit(option: Option<Raw<'_>>) -> Result<Option<u64>, Broken> {
         _ => return Err(Broken),
     };
     match limit {
-        limit if limit.fract() != 0.0 || limit.abs() > SAFE_INTEGER_MAX => Err(Broken),
+        limit if limit.fract() != 0.0 || limit.abs() >= EXPONENT_MIN => Err(Broken),
         limit if limit < 0.0 => Ok(Some(NO_LIMIT)),
-        limit => Ok(Some(limit as u64)),
+        limit => Ok(Some(NO_LIMIT.min(limit as u64))),
     }
 }
 

@@ -67,6 +67,15 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// True for this text, written without escapes.
+    pub(crate) fn is_plainly(self, text: &str) -> bool {
+        let inner = self
+            .0
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
+        inner == Some(text)
+    }
+
     /// The text, if it is one.
     pub(crate) fn as_text(self) -> Option<String> {
         serde_json::from_str(self.0).ok()
