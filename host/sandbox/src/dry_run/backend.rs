@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value, json};
 
+use super::adding::options_with_parent;
 use super::store::{State, Store, StoredJob};
 use crate::backend::{
     CallResult, DependenciesQuery, DependencyKinds, FlowNode, FlowQuery, JobBackend, JobError,
@@ -16,16 +17,6 @@ use crate::policy::QueueAccess;
 
 /// Deeper flows are not shown.
 const DEPTH_MAX: usize = 100;
-/// Public option names and what BullMQ stores them as.
-const SHORT_NAMES: [(&str, &str); 6] = [
-    ("deduplication", "de"),
-    ("failParentOnFailure", "fpof"),
-    ("continueParentOnFailure", "cpof"),
-    ("ignoreDependencyOnFailure", "idof"),
-    ("keepLogs", "kl"),
-    ("removeDependencyOnFailure", "rdof"),
-];
-
 /// One attempt of a job of a dry run.
 pub(super) struct DryBackend {
     store: Arc<Mutex<Store>>,
@@ -34,9 +25,7 @@ pub(super) struct DryBackend {
     queue: Arc<str>,
     /// As it was when the attempt began.
     taken: StoredJob,
-    opts: String,
     parent_key: Option<String>,
-    parent: Option<String>,
 }
 
 impl DryBackend {
@@ -46,11 +35,6 @@ impl DryBackend {
             store,
             id: job.id.as_str().into(),
             queue: job.queue.name().into(),
-            opts: stored_options(&taken),
-            parent: taken
-                .parent
-                .as_ref()
-                .map(|parent| parent_record(&taken, parent)),
             parent_key,
             job,
             taken,
@@ -88,16 +72,16 @@ impl JobBackend for DryBackend {
             queue: &self.queue,
             prefix: self.job.queue.prefix(),
             data: job.data.as_bytes(),
-            opts: &self.opts,
+            opts: &job.stored_options,
             progress: &job.progress,
             attempts_made: job.attempts_made,
             attempts_started: job.attempts_started,
             stalled_counter: 0,
             timestamp: job.timestamp,
             delay_ms: job.delay_ms,
-            priority: job.priority,
+            priority: job.priority.max(0) as u32,
             parent_key: self.parent_key.as_deref(),
-            parent: self.parent.as_deref(),
+            parent: job.parent_record.as_deref(),
             scheduler: None,
         }
     }
@@ -123,8 +107,7 @@ impl JobBackend for DryBackend {
     async fn log(&mut self, line: &str) -> CallResult<u64> {
         let add = |job: &mut StoredJob| {
             job.logs.push(line.to_owned());
-            let keep = job.options.get("keepLogs").and_then(Value::as_u64);
-            let keep = keep.filter(|keep| *keep > 0).unwrap_or(u64::MAX);
+            let keep = job.read_options.keep_logs.unwrap_or(u64::MAX);
             let extra = (job.logs.len() as u64).saturating_sub(keep);
             job.logs.drain(..extra as usize);
             job.logs.len() as u64
@@ -218,7 +201,7 @@ impl JobBackend for DryBackend {
     async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {
         let mut store = self.store.lock();
         for job in &jobs {
-            let options = Value::Object(shown_options(job));
+            let options = Value::Object(options_with_parent(job));
             store.shown(|| {
                 format!(
                     "add({}, {}, {}, {options})",
@@ -393,49 +376,10 @@ fn page_of<T>(items: impl Iterator<Item = T>, page: Option<Page>) -> impl Iterat
     items.skip(skip).take(take)
 }
 
-/// The options as BullMQ stores them.
-fn stored_options(job: &StoredJob) -> String {
-    let mut stored = Map::from_iter([("attempts".to_owned(), json!(0))]);
-    for (name, value) in &job.options {
-        let short = SHORT_NAMES.iter().find(|(long, _)| long == name);
-        match name.as_str() {
-            "backoff" if value.is_number() => {
-                stored.insert(name.clone(), json!({ "type": "fixed", "delay": value }));
-            }
-            "telemetry" => {}
-            _ => {
-                let name = short.map_or(name.as_str(), |(_, short)| short);
-                stored.insert(name.to_owned(), value.clone());
-            }
-        }
-    }
-    Value::Object(stored).to_string()
-}
-
-/// A child's record of its parent, failure policy included.
-fn parent_record(job: &StoredJob, parent: &JobRef) -> String {
-    let mut record = json!({ "id": parent.id, "queueKey": parent.queue.to_string() });
-    for (long, short) in SHORT_NAMES {
-        if job.flag(long) {
-            record[short] = json!(true);
-        }
-    }
-    record.to_string()
-}
-
-fn shown_options(job: &NewJob) -> Map<String, Value> {
-    let mut options = job.options.clone();
-    if let Some(parent) = &job.parent {
-        let parent = json!({ "id": parent.id, "queue": parent.queue.to_string() });
-        options.insert("parent".into(), parent);
-    }
-    options
-}
-
 fn shown_flow(node: &FlowNode) -> Value {
     let mut shown = json!({
         "name": node.job.name, "queueName": node.queue.name(), "data": parsed(&node.job.data),
-        "opts": shown_options(&node.job),
+        "opts": options_with_parent(&node.job),
     });
     if !node.children.is_empty() {
         shown["children"] = node.children.iter().map(shown_flow).collect();

@@ -110,7 +110,7 @@ impl Store {
         }
         self.release_if_free(&parent);
         if let Some(job) = self.jobs.get_mut(id) {
-            job.parent = None;
+            (job.parent, job.parent_record) = (None, None);
         }
         Ok(true)
     }

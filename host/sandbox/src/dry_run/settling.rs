@@ -1,6 +1,6 @@
 //! Where a job of a dry run goes after an attempt.
 
-use serde_json::Value;
+use toril_options::{JobOptions, KeepJobs, Retry};
 
 use super::store::{State, Store};
 use crate::names::JobRef;
@@ -61,10 +61,11 @@ impl Store {
         job.state = State::Completed;
         job.attempts_made += 1;
         job.returnvalue = Some(value.clone());
+        let keep = job.read_options.remove_on_complete;
         if let Some(parent) = job.parent.clone() {
             self.child_completed(&parent, id, value);
         }
-        self.finish(id, "removeOnComplete");
+        self.finish(id, keep);
     }
 
     fn fail(&mut self, id: &JobRef, message: &str, stack: &str, unrecoverable: bool) {
@@ -74,34 +75,30 @@ impl Store {
         job.attempts_made += 1;
         job.failed_reason = Some(message.to_owned());
         job.stacktrace.push(stack.to_owned());
-        let attempts = job.options.get("attempts").and_then(Value::as_f64);
-        let is_last = f64::from(job.attempts_made) >= attempts.unwrap_or(0.0);
-        if !unrecoverable && !is_last {
-            let lifo = job.flag("lifo");
-            match backoff_ms(job.options.get("backoff"), job.attempts_made) {
-                0 => self.make_ready(id, lifo),
-                delay_ms => self.delay(id, delay_ms),
+        let dropped = job.read_options.dropped_traces(job.stacktrace.len());
+        job.stacktrace.drain(..dropped);
+        if !unrecoverable {
+            let lifo = job.read_options.lifo;
+            match retry(&job.read_options, job.attempts_made) {
+                Retry::Never => {}
+                Retry::AtOnce => return self.make_ready(id, lifo),
+                Retry::After(delay_ms) => return self.delay(id, delay_ms),
             }
-            return;
         }
         job.state = State::Failed;
+        let keep = job.read_options.remove_on_fail;
         if let Some(parent) = job.parent.clone() {
             self.child_failed(&parent, id, message);
         }
-        self.finish(id, "removeOnFail");
+        self.finish(id, keep);
     }
 
     /// Frees what the job held, and removes it where its options keep none.
-    fn finish(&mut self, id: &JobRef, rule: &str) {
+    fn finish(&mut self, id: &JobRef, keep: Option<KeepJobs>) {
         let held = &mut self.queue(&id.queue).deduplicated;
         held.retain(|_, (holder, until)| *holder != id.id || until.is_some());
         let Some(job) = self.jobs.get(id) else { return };
-        let keeps_none = match job.options.get(rule) {
-            Some(Value::Bool(remove)) => *remove,
-            Some(Value::Number(count)) => count.as_u64() == Some(0),
-            Some(Value::Object(keep)) => keep.get("count").and_then(Value::as_u64) == Some(0),
-            _ => false,
-        };
+        let keeps_none = keep.is_some_and(|keep| keep.count == Some(0));
         if keeps_none {
             let parent = job.parent.clone();
             self.forget(id);
@@ -115,25 +112,13 @@ impl Store {
     }
 }
 
-/// BullMQ's `fixed` and `exponential`, without jitter: a dry run gives the same each time.
-fn backoff_ms(backoff: Option<&Value>, attempts_made: u32) -> u64 {
-    let (kind, delay) = match backoff {
-        Some(Value::Number(delay)) => ("fixed", delay.as_f64()),
-        Some(backoff) => (
-            backoff
-                .get("type")
-                .and_then(Value::as_str)
-                .unwrap_or("fixed"),
-            backoff.get("delay").and_then(Value::as_f64),
-        ),
-        None => return 0,
-    };
-    let delay = delay.unwrap_or(0.0);
-    match kind {
-        "exponential" => {
-            let factor = 2f64.powi(i32::try_from(attempts_made).unwrap_or(i32::MAX) - 1);
-            (factor * delay).round() as u64
-        }
-        _ => delay as u64,
+/// When a job that failed is tried again, without jitter: a dry run gives the same each time.
+fn retry(options: &JobOptions, attempts_made: u32) -> Retry {
+    if !options.has_attempts_left(attempts_made) {
+        return Retry::Never;
     }
+    let backoff = options.backoff.clone();
+    backoff.map_or(Retry::AtOnce, |backoff| {
+        backoff.without_jitter().retry(attempts_made, 0.0)
+    })
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Map, Value};
+use toril_options::{JobOptions, js};
 
 use crate::names::{JobRef, QueueRef};
 
@@ -75,7 +76,12 @@ pub struct StoredJob {
     /// The job that waits for it.
     pub parent: Option<JobRef>,
     pub(super) delay_ms: u64,
-    pub(super) priority: u32,
+    pub(super) priority: i64,
+    /// The options as BullMQ stores them, JSON, and as its worker reads those.
+    pub(super) stored_options: String,
+    pub(super) read_options: JobOptions,
+    /// What it carries of its parent, JSON.
+    pub(super) parent_record: Option<String>,
     /// Why it must fail without running.
     pub(super) deferred_failure: Option<String>,
     pub(super) children: Children,
@@ -114,7 +120,7 @@ pub(super) struct Store {
 
 impl StoredJob {
     pub(super) fn flag(&self, option: &str) -> bool {
-        self.options.get(option).and_then(Value::as_bool) == Some(true)
+        self.options.get(option).is_some_and(js::is_truthy)
     }
 }
 
@@ -142,16 +148,15 @@ impl Store {
         }
     }
 
-    /// Puts a new job where its options say.
-    pub(super) fn enqueue(&mut self, id: &JobRef) {
+    /// Puts a new job where its options say; `first` where it is to be the next one.
+    pub(super) fn enqueue(&mut self, id: &JobRef, first: bool) {
         let Some(job) = self.jobs.get_mut(id) else {
             return;
         };
-        let (lifo, due) = (job.flag("lifo"), job.timestamp.saturating_add(job.delay_ms));
         if job.delay_ms > 0 {
-            job.state = State::Delayed(due);
+            job.state = State::Delayed(job.timestamp.saturating_add(job.delay_ms));
         } else {
-            self.make_ready(id, lifo);
+            self.make_ready(id, first);
         }
     }
 
@@ -163,7 +168,7 @@ impl Store {
         };
         job.rank = rank;
         job.delay_ms = 0;
-        if job.priority > 0 {
+        if job.priority != 0 {
             job.state = State::Prioritized;
             return;
         }
