@@ -94,16 +94,56 @@ function randomOptions(context, n) {
 
 /**
  * What no type allows and JavaScript takes all the same. Left out is what BullMQ itself breaks on: counts that are no
- * whole numbers (the job leaves `active`, and no event says so), and a backoff without a known type (it stays there).
+ * whole numbers, and attempts that Lua reads as none (the job leaves `active`, and no event says so), and a backoff
+ * without a known type (it stays there). `options.mjs` has those, too.
  */
 const oddOptions = [
   { attempts: -1 },
   { attempts: null },
-  { stackTraceLimit: null },
-  { removeOnComplete: null, removeOnFail: null },
-  { removeOnFail: {} },
+  { attempts: '3' },
+  { attempts: 2.5 },
+  { attempts: ' 0x2 ', lifo: 'yes' },
+  { attempts: 3, lifo: 0 },
+  { attempts: 2, lifo: '' },
+  { attempts: 3, lifo: [] },
   { attempts: 3, backoff: null },
-  { unknown: { deep: [1] } },
+  { attempts: 3, backoff: '' },
+  { attempts: 3, backoff: -1 },
+  { attempts: 3, backoff: { type: 'exponential', delay: '-1', jitter: null } },
+  { attempts: 3, backoff: { type: ['fixed'], delay: null } },
+  { attempts: 3, backoff: { type: 'fixed' } },
+  { attempts: 3, stackTraceLimit: null },
+  { attempts: 3, stackTraceLimit: '1' },
+  { attempts: 3, stackTraceLimit: '0' },
+  { attempts: 3, stackTraceLimit: true },
+  { attempts: 3, stackTraceLimit: 2.5 },
+  { attempts: 3, stackTraceLimit: -1 },
+  { keepLogs: '2' },
+  { keepLogs: [1] },
+  { keepLogs: null },
+  { removeOnComplete: null, removeOnFail: null },
+  { removeOnComplete: '5', removeOnFail: '5' },
+  { removeOnComplete: '', removeOnFail: 'false' },
+  { removeOnComplete: [], removeOnFail: [0] },
+  { removeOnComplete: -0.5, removeOnFail: -0.5 },
+  { removeOnFail: {} },
+  { removeOnComplete: { age: '3600' }, removeOnFail: { age: ' 3600 ', count: null, limit: false } },
+  { removeOnComplete: { age: 3600, limit: -1 }, removeOnFail: { age: '0xfff', limit: 0 } },
+  { sizeLimit: '100000' },
+  { unknown: { deep: [1, null], no: null, empty: [] } },
+];
+
+/** The same where jobs may wait for a time, and of jobs that are not added by a guest. */
+const oddTimes = [
+  { attempts: 3, backoff: { type: 'fixed', delay: '5' } },
+  { attempts: 3, backoff: { type: 'fixed', delay: '0' } },
+  { attempts: 3, backoff: { type: 'fixed', delay: 0.5, jitter: 'x' } },
+  { attempts: 3, backoff: { type: ['exponential'], delay: '3', jitter: '0' } },
+  { delay: '30' },
+  { delay: -5 },
+  { delay: null, priority: '' },
+  { priority: -1, attempts: 2 },
+  { priority: false, jobId: '', deduplication: null },
 ];
 
 const randomBackoff = (roll) => roll.one(
@@ -170,13 +210,15 @@ function randomChild(context) {
   const { jobId: _, deduplication: __, ...opts } = randomOptions(context, 0);
   // In a crowd a child must not end before its parent waits for it.
   if (context.concurrency > 1) opts.delay = 100;
+  if (context.roll.chance(0.3)) Object.assign(opts, context.roll.one(...oddOptions));
   return { data: { plan: randomPlan(context, 1) }, opts: { ...opts, ...randomPolicy(context) } };
 }
 
 function single(context, n) {
   const { roll } = context;
   const opts = randomOptions(context, n);
-  if (roll.chance(0.15)) Object.assign(opts, roll.one(...oddOptions));
+  const odd = context.ordered ? oddOptions : [...oddOptions, ...oddTimes];
+  if (roll.chance(0.3)) Object.assign(opts, roll.one(...odd));
   if (roll.chance(0.15)) {
     const id = `once-${roll.below(4)}`;
     opts.deduplication = roll.one({ id }, { id, ttl: 60_000 }, { id, ttl: 60_000, extend: true, replace: true });

@@ -77,14 +77,26 @@ impl NewOptions {
     }
 }
 
-/// An object without its members that are null, at any depth.
+/// An object on its way through Lua, which has no null in its tables.
 fn without_nulls(object: &Map<String, Value>) -> Map<String, Value> {
     let members = object.iter().filter(|(_, value)| !value.is_null());
-    let stripped = members.map(|(name, value)| match value {
-        Value::Object(inner) => (name.clone(), Value::Object(without_nulls(inner))),
-        _ => (name.clone(), value.clone()),
-    });
-    stripped.collect()
+    let passed = members.map(|(name, value)| (name.clone(), through_lua(value)));
+    passed.collect()
+}
+
+fn through_lua(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => Value::Object(without_nulls(object)),
+        Value::Array(items) => {
+            let length = items.iter().rposition(|item| !item.is_null());
+            match &items[..length.map_or(0, |last| last + 1)] {
+                // An empty table is written as an object.
+                [] => json!({}),
+                items => items.iter().map(through_lua).collect(),
+            }
+        }
+        _ => value.clone(),
+    }
 }
 
 fn truthy<'a>(options: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
@@ -273,10 +285,10 @@ mod tests {
             json!({ "attempts": true, "removeOnFail": "5", "delay": "7" })
         );
         let nulls = json!({ "attempts": 2, "backoff": null, "parent": null, "deduplication": null, "jobId": null,
-            "priority": null, "delay": null, "telemetry": null, "sizeLimit": null, "unknown": { "deep": null, "x": [1] } });
+            "priority": null, "delay": null, "telemetry": null, "sizeLimit": null, "unknown": { "deep": null, "x": [1, null] }, "empty": [null] });
         assert_eq!(
             stored(nulls),
-            json!({ "attempts": 2, "unknown": { "x": [1] } })
+            json!({ "attempts": 2, "unknown": { "x": [1] }, "empty": {} })
         );
     }
 
