@@ -1,40 +1,92 @@
 //! Job schedulers: the next job is added when the current one is picked up, so that the chain goes on
 //! whatever becomes of that one.
 
-use chrono::{DateTime, Local, TimeZone, Utc};
-use croner::parser::{CronParser, Seconds};
+use chrono::{DateTime, Local, NaiveDate, NaiveDateTime};
 use serde_json::{Map, Value, json};
 
+use crate::cron::{Cron, CronOptions, Zone};
 use crate::error::QueueError;
 use crate::job::Job;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::time::now_ms;
 
-/// When a scheduler's next job is due.
+/// The fields of a scheduler's hash that take precedence over what its jobs carry.
+const STORED: [&str; 2] = ["every", "offset"];
+
+/// The next job of a scheduler.
 #[derive(Debug, Clone, PartialEq)]
-struct Schedule {
-    rule: Rule,
-    limit: Option<u64>,
-    count: u64,
-    start_ms: Option<u64>,
-    end_ms: Option<u64>,
+pub struct ScheduledJob {
+    /// When it is due, in ms since the epoch.
+    pub at_ms: u64,
+    /// Its options, as BullMQ stores them: those of the job before, with the times and the count moved on.
+    pub opts: Map<String, Value>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+/// Computes the job that follows another one of a scheduler, as BullMQ does when it picks that one up.
+/// None when the scheduler has come to its end.
+///
+/// `opts` are the options of the job that was picked up; its `repeat` has the schedule. `stored` has `every` and
+/// `offset`, in ms, where the scheduler's hash has them. `current` is when the job was due, in ms since the epoch like
+/// `now`.
+///
+/// # Errors
+///
+/// [`QueueError::Invalid`] where BullMQ throws: there is neither or both of `every` and `pattern`, or a pattern, zone or
+/// date is invalid, which also those of a custom `repeatStrategy` are.
+pub fn next_scheduled_job(
+    mut opts: Map<String, Value>,
+    stored: &Map<String, Value>,
+    scheduler: &str,
+    current: u64,
+    now: u64,
+) -> Result<Option<ScheduledJob>, QueueError> {
+    let empty = Map::new();
+    let repeat = opts.get("repeat").and_then(Value::as_object);
+    let repeat = repeat.unwrap_or(&empty);
+    have_one_rule(repeat)?;
+    let bounds = Bounds::read(repeat)?;
+    if bounds.are_reached(now) {
+        return Ok(None);
+    }
+    let rule = Rule::read(repeat, stored)?;
+    let Some(at_ms) = rule.next(current, now, &bounds) else {
+        return Ok(None);
+    };
+    write(&mut opts, &rule, &bounds, scheduler, at_ms, now);
+    Ok(Some(ScheduledJob { at_ms, opts }))
+}
+
+/// Where a scheduler begins and ends.
+#[derive(Debug)]
+struct Bounds {
+    limit: Option<f64>,
+    /// That of the next job.
+    count: u64,
+    start_ms: Option<i64>,
+    end_ms: Option<i64>,
+}
+
+/// When jobs of a scheduler are due.
+#[derive(Debug)]
 enum Rule {
-    Every {
-        every_ms: u64,
-        offset_ms: u64,
-    },
+    /// In ms. As BullMQ's script, with numbers that need not be whole.
+    Every { every: f64, offset: f64 },
     Pattern {
-        pattern: String,
-        time_zone: Option<String>,
+        cron: Cron,
+        zone: Zone,
+        /// The next job is due at once.
+        immediately: bool,
     },
 }
 
 impl Queue {
     /// Adds the next job of the scheduler that made `job`, unless that was done. Returns its id.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`next_scheduled_job`], for which the job must not run now: BullMQ's worker leaves it, and tries again
+    /// later. Others are Redis's.
     pub async fn advance_scheduler(&self, job: &Job) -> Result<Option<String>, QueueError> {
         let Some(scheduler) = &job.scheduler else {
             return Ok(None);
@@ -42,14 +94,14 @@ impl Queue {
         let Some(current) = self.current_time(job, scheduler).await? else {
             return Ok(None);
         };
-        let mut opts: Map<String, Value> = serde_json::from_str(&job.opts_json).unwrap_or_default();
+        let opts: Map<String, Value> = serde_json::from_str(&job.opts_json).unwrap_or_default();
         let stored = self.stored_schedule(scheduler).await?;
-        let schedule = Schedule::read(&opts, &stored)?;
         let now = now_ms();
-        let Some(next) = schedule.next(current, now)? else {
+        let next = next_scheduled_job(opts, &stored, scheduler, current, now)
+            .map_err(|error| of_scheduler(scheduler, error))?;
+        let Some(ScheduledJob { at_ms, opts }) = next else {
             return Ok(None);
         };
-        schedule.write(&mut opts, scheduler, next, now);
         let deduplication = opts.get("de").and_then(|options| options.get("id"));
         let deduplication = deduplication.and_then(Value::as_str).unwrap_or_default();
         let deduplication = deduplication.to_owned();
@@ -58,7 +110,7 @@ impl Queue {
         call.arg(now)
             .arg(scheduler)
             .arg(current)
-            .arg(next)
+            .arg(at_ms)
             .arg(Value::Object(opts).to_string())
             .arg(job.priority)
             .arg(u8::from(job.options.lifo))
@@ -77,143 +129,227 @@ impl Queue {
 
     async fn stored_schedule(&self, scheduler: &str) -> Result<Map<String, Value>, QueueError> {
         let mut command = redis::cmd("HMGET");
-        let names = ["every", "startDate", "offset"];
         command
             .arg(self.keys.of(&format!("repeat:{scheduler}")))
-            .arg(&names);
-        let values: Vec<Option<f64>> = command.query_async(&mut self.redis.shared()).await?;
-        let pairs = names.into_iter().zip(values);
+            .arg(&STORED);
+        // BullMQ's script reads what is no number as if it were not there.
+        let values: Vec<Option<String>> = command.query_async(&mut self.redis.shared()).await?;
+        let number = |text: String| text.parse::<f64>().ok();
+        let pairs = STORED.into_iter().zip(values);
         Ok(pairs
-            .filter_map(|(name, value)| Some((name.to_owned(), json!(value?))))
+            .filter_map(|(name, value)| Some((name.to_owned(), json!(number(value?)?))))
             .collect())
     }
 }
 
-impl Schedule {
-    /// Reads what the job carries in `opts.repeat`, and over it what is stored with the scheduler.
-    fn read(opts: &Map<String, Value>, stored: &Map<String, Value>) -> Result<Self, QueueError> {
-        let empty = Map::new();
-        let repeat = opts
-            .get("repeat")
-            .and_then(Value::as_object)
-            .unwrap_or(&empty);
-        let number = |name: &str| {
-            let value = stored.get(name).or_else(|| repeat.get(name))?;
-            value.as_f64().map(|number| number as u64)
-        };
-        let text = |name: &str| repeat.get(name).and_then(Value::as_str).map(str::to_owned);
-        let rule = match (number("every").filter(|every| *every > 0), text("pattern")) {
-            (Some(every_ms), _) => Rule::Every {
-                every_ms,
-                offset_ms: number("offset").unwrap_or(0),
-            },
-            (None, Some(pattern)) => Rule::Pattern {
-                pattern,
-                time_zone: text("tz"),
-            },
-            (None, None) => {
-                return Err(QueueError::Invalid(
-                    "scheduler has neither `every` nor `pattern`".into(),
-                ));
-            }
-        };
-        let date = |name: &str| number(name).or_else(|| date_ms(repeat.get(name)?.as_str()?));
-        Ok(Schedule {
-            rule,
-            limit: number("limit"),
-            count: number("count").unwrap_or(0) + 1,
-            start_ms: date("startDate"),
-            end_ms: date("endDate"),
+impl Bounds {
+    fn read(repeat: &Map<String, Value>) -> Result<Self, QueueError> {
+        Ok(Bounds {
+            limit: number(repeat, "limit"),
+            count: number(repeat, "count").unwrap_or(0.0) as u64 + 1,
+            start_ms: date(repeat, "startDate")?,
+            end_ms: date(repeat, "endDate")?,
         })
     }
 
-    /// The time of the next job after the one at `current`; none when the scheduler has come to its end.
-    fn next(&self, current: u64, now: u64) -> Result<Option<u64>, QueueError> {
-        if self.limit.is_some_and(|limit| self.count > limit)
-            || self.end_ms.is_some_and(|end| now > end)
-        {
-            return Ok(None);
+    fn are_reached(&self, now: u64) -> bool {
+        self.limit.is_some_and(|limit| self.count as f64 > limit)
+            || self.end_ms.is_some_and(|end| now as i64 > end)
+    }
+}
+
+/// Refuses what BullMQ refuses before it looks at anything else.
+fn have_one_rule(repeat: &Map<String, Value>) -> Result<(), QueueError> {
+    let has = |name| repeat.get(name).is_some_and(is_truthy);
+    let reason = match (has("every"), has("pattern")) {
+        (true, true) => "schedule has both `every` and `pattern`",
+        (false, false) => "schedule has neither `every` nor `pattern`",
+        _ if has("immediately") && has("startDate") => {
+            "schedule has both `immediately` and `startDate`"
         }
-        match &self.rule {
-            Rule::Every {
-                every_ms,
-                offset_ms,
-            } => Ok(Some(next_every(current, *every_ms, *offset_ms, now))),
-            Rule::Pattern { pattern, time_zone } => {
-                let after = now.max(current).max(self.start_ms.unwrap_or(0));
-                Ok(next_match(pattern, time_zone.as_deref(), after)?.map(|next| next.max(now)))
+        _ => return Ok(()),
+    };
+    Err(QueueError::Invalid(reason.into()))
+}
+
+/// Writes the next job's options: the current one's, with the times and the count moved on.
+fn write(
+    opts: &mut Map<String, Value>,
+    rule: &Rule,
+    bounds: &Bounds,
+    scheduler: &str,
+    next: u64,
+    now: u64,
+) {
+    let mut set = |name: &str, value: Value| opts.insert(name.to_owned(), value);
+    set("jobId", json!(format!("repeat:{scheduler}:{next}")));
+    set("repeatJobKey", json!(scheduler));
+    set("timestamp", json!(now));
+    set("delay", json!(next.saturating_sub(now)));
+    let is_pattern = matches!(rule, Rule::Pattern { .. });
+    if is_pattern {
+        set("prevMillis", json!(next));
+    }
+    opts.entry("attempts").or_insert_with(|| json!(0));
+    let Some(Value::Object(repeat)) = opts.get_mut("repeat") else {
+        return;
+    };
+    repeat.insert("count".into(), json!(bounds.count));
+    repeat.remove("immediately");
+    if is_pattern || number(repeat, "offset").is_none_or(|offset| offset == 0.0) {
+        repeat.remove("offset");
+    }
+    for (name, date) in [("startDate", bounds.start_ms), ("endDate", bounds.end_ms)] {
+        match date {
+            Some(ms) => repeat.insert(name.into(), json!(ms)),
+            None => repeat.remove(name),
+        };
+    }
+}
+
+impl Rule {
+    /// Reads what the job carries in `opts.repeat`, and over it what is stored with the scheduler.
+    fn read(repeat: &Map<String, Value>, stored: &Map<String, Value>) -> Result<Self, QueueError> {
+        let pattern = repeat.get("pattern").filter(|pattern| is_truthy(pattern));
+        // BullMQ reads the pattern also where a stored interval takes its place.
+        let pattern = pattern.map(|_| Rule::read_pattern(repeat)).transpose()?;
+        let either = |name| number(stored, name).or_else(|| number(repeat, name));
+        match (either("every"), pattern) {
+            (Some(every), _) if every >= 1.0 => Ok(Rule::Every {
+                every,
+                offset: either("offset").unwrap_or(0.0),
+            }),
+            (None, Some(pattern)) => Ok(pattern),
+            _ => {
+                let reason = "`every` of the schedule is no number of ms";
+                Err(QueueError::Invalid(reason.into()))
             }
         }
     }
 
-    /// Writes the next job's options: the current one's, with the times and the count moved on.
-    fn write(&self, opts: &mut Map<String, Value>, scheduler: &str, next: u64, now: u64) {
-        let mut set = |name: &str, value: Value| opts.insert(name.to_owned(), value);
-        set("jobId", json!(format!("repeat:{scheduler}:{next}")));
-        set("repeatJobKey", json!(scheduler));
-        set("timestamp", json!(now));
-        set("delay", json!(next.saturating_sub(now)));
-        if let Rule::Pattern { .. } = self.rule {
-            set("prevMillis", json!(next));
+    /// The time of the next job after the one at `current`; none when the scheduler has come to its end.
+    fn next(&self, current: u64, now: u64, bounds: &Bounds) -> Option<u64> {
+        match self {
+            Rule::Every { every, offset } => Some(next_every(current, *every, *offset, now)),
+            // The job at `current` was that one, if this is the same moment.
+            Rule::Pattern {
+                immediately: true, ..
+            } if now > current => Some(now),
+            Rule::Pattern { cron, zone, .. } => {
+                let after = (now.max(current) as i64).max(bounds.start_ms.unwrap_or(0));
+                let next = cron.next(zone, after, bounds.end_ms)?;
+                u64::try_from(next).ok()
+            }
         }
-        opts.entry("attempts").or_insert_with(|| json!(0));
-        if let Some(Value::Object(repeat)) = opts.get_mut("repeat") {
-            repeat.insert("count".into(), json!(self.count));
-            repeat.remove("immediately");
-        }
+    }
+
+    fn read_pattern(repeat: &Map<String, Value>) -> Result<Self, QueueError> {
+        let Some(pattern) = repeat.get("pattern").and_then(Value::as_str) else {
+            let reason = "`pattern` of the schedule is no text";
+            return Err(QueueError::Invalid(reason.into()));
+        };
+        let options = CronOptions {
+            hash_seed: repeat.get("hashSeed").and_then(Value::as_str),
+            strict: repeat.get("strict").is_some_and(is_truthy),
+        };
+        Ok(Rule::Pattern {
+            cron: Cron::parse(pattern, &options)?,
+            zone: zone(repeat.get("tz").unwrap_or(&Value::Null))?,
+            immediately: repeat.get("immediately").is_some_and(is_truthy),
+        })
     }
 }
 
 /// One interval on; where that has passed, the next slot that keeps to the offset.
-fn next_every(current: u64, every_ms: u64, offset_ms: u64, now: u64) -> u64 {
-    let next = current.saturating_add(every_ms);
+fn next_every(current: u64, every: f64, offset: f64, now: u64) -> u64 {
+    let (current, now) = (current as f64, now as f64);
+    let next = current + every;
     if next >= now {
-        return next;
+        return next as u64;
     }
-    let aligned = (now / every_ms * every_ms).saturating_add(offset_ms);
-    if aligned <= now {
-        aligned + every_ms
+    let aligned = (now / every).floor() * every + offset;
+    let slot = if aligned <= now {
+        aligned + every
     } else {
         aligned
-    }
+    };
+    slot as u64
 }
 
-/// The next time after `after` that matches; in the machine's own time zone where none is named.
-fn next_match(
-    pattern: &str,
-    time_zone: Option<&str>,
-    after: u64,
-) -> Result<Option<u64>, QueueError> {
-    let invalid =
-        |reason: String| QueueError::Invalid(format!("cron pattern `{pattern}`: {reason}"));
-    let cron = CronParser::builder()
-        .seconds(Seconds::Optional)
-        .build()
-        .parse(pattern)
-        .map_err(|error| invalid(error.to_string()))?;
-    let after = i64::try_from(after)
-        .ok()
-        .and_then(DateTime::<Utc>::from_timestamp_millis);
-    let after = after.ok_or_else(|| invalid("date is out of range".into()))?;
-    match time_zone {
-        None => Ok(following(&cron, after.with_timezone(&Local))),
-        Some(name) => {
-            let zone: chrono_tz::Tz = name
-                .parse()
-                .map_err(|_| invalid(format!("unknown time zone `{name}`")))?;
-            Ok(following(&cron, after.with_timezone(&zone)))
+fn of_scheduler(scheduler: &str, error: QueueError) -> QueueError {
+    match error {
+        QueueError::Invalid(reason) => {
+            QueueError::Invalid(format!("job scheduler `{scheduler}`: {reason}"))
         }
+        other => other,
     }
 }
 
-/// A pattern that never matches again, such as 30 February, has no next time.
-fn following<Z: TimeZone>(cron: &croner::Cron, after: DateTime<Z>) -> Option<u64> {
-    let next = cron.find_next_occurrence(&after, false).ok()?;
-    u64::try_from(next.timestamp_millis()).ok()
+/// The machine's own zone where none is named. A number is minutes east of UTC.
+fn zone(tz: &Value) -> Result<Zone, QueueError> {
+    match tz {
+        Value::Null => Ok(Zone::Local),
+        Value::String(name) => Zone::parse(name),
+        tz => match tz.as_f64() {
+            Some(minutes) => Ok(Zone::Fixed((minutes * 60.0) as i32)),
+            None => Err(QueueError::Invalid(format!("unknown time zone `{tz}`"))),
+        },
+    }
 }
 
-fn date_ms(text: &str) -> Option<u64> {
-    u64::try_from(DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis()).ok()
+/// What JavaScript takes for true.
+fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        _ => true,
+    }
+}
+
+/// A number, also where a producer wrote it as text.
+fn number(map: &Map<String, Value>, name: &str) -> Option<f64> {
+    match map.get(name)? {
+        Value::String(text) => text.trim().parse().ok(),
+        value => value.as_f64(),
+    }
+}
+
+/// A date in ms since the epoch. Node's producers write ms; those in other languages may write it as text.
+fn date(repeat: &Map<String, Value>, name: &str) -> Result<Option<i64>, QueueError> {
+    let Some(value) = repeat.get(name).filter(|value| is_truthy(value)) else {
+        return Ok(None);
+    };
+    let ms = match value {
+        Value::String(text) => date_ms(text),
+        value => value.as_f64().map(|ms| ms as i64),
+    };
+    match ms {
+        Some(ms) => Ok(Some(ms)),
+        None => Err(QueueError::Invalid(format!(
+            "`{name}` of the schedule is no date: {value}"
+        ))),
+    }
+}
+
+/// As JavaScript reads ISO 8601: a date is in UTC, a date with a time in the machine's zone, unless it says which.
+fn date_ms(text: &str) -> Option<i64> {
+    if let Ok(date) = DateTime::parse_from_rfc3339(text) {
+        return Some(date.timestamp_millis());
+    }
+    if let Ok(date) = text.parse::<NaiveDate>() {
+        return Some(
+            date.and_time(chrono::NaiveTime::MIN)
+                .and_utc()
+                .timestamp_millis(),
+        );
+    }
+    let date = text.parse::<NaiveDateTime>().ok()?;
+    Some(
+        date.and_local_timezone(Local)
+            .earliest()?
+            .timestamp_millis(),
+    )
 }
 
 #[cfg(test)]
@@ -221,91 +357,147 @@ mod tests {
     use super::*;
 
     fn ms(date: &str) -> u64 {
-        date_ms(date).unwrap()
+        u64::try_from(date_ms(date).unwrap()).unwrap()
     }
 
-    fn schedule(repeat: Value, stored: Value) -> Schedule {
-        let (Value::Object(stored), Value::Object(opts)) = (stored, json!({ "repeat": repeat }))
-        else {
-            panic!()
-        };
-        Schedule::read(&opts, &stored).unwrap()
+    fn map(value: Value) -> Map<String, Value> {
+        let Value::Object(map) = value else { panic!() };
+        map
+    }
+
+    fn next(repeat: Value, current: u64, now: u64) -> Option<u64> {
+        let opts = map(json!({ "repeat": repeat }));
+        let next = next_scheduled_job(opts, &Map::new(), "s", current, now);
+        Some(next.unwrap()?.at_ms)
+    }
+
+    fn refusal(repeat: Value) -> String {
+        let opts = map(json!({ "repeat": repeat }));
+        let refused = next_scheduled_job(opts, &Map::new(), "s", 0, 5);
+        refused.unwrap_err().to_string()
     }
 
     #[test]
     fn interval_keeps_its_offset_after_missed_ticks() {
-        assert_eq!(next_every(1_000, 100, 0, 1_050), 1_100);
-        assert_eq!(next_every(1_014, 100, 14, 1_114), 1_114);
-        assert_eq!(next_every(1_014, 100, 14, 5_020), 5_114);
-        assert_eq!(next_every(1_014, 100, 14, 5_010), 5_014);
-    }
-
-    #[test]
-    fn pattern_follows_daylight_saving() {
-        let at = |after: &str| {
-            next_match("0 30 2 * * *", Some("Europe/Berlin"), ms(after))
-                .unwrap()
-                .unwrap()
-        };
-        // 02:30 is 01:30 UTC in winter and 00:30 UTC in summer.
-        assert_eq!(at("2026-01-10T12:00:00Z"), ms("2026-01-11T01:30:00Z"));
-        assert_eq!(at("2026-07-10T12:00:00Z"), ms("2026-07-11T00:30:00Z"));
-        // On 29 March there is no 02:30; what counts is that the chain goes on that day or the next.
-        let skipped = at("2026-03-28T12:00:00Z");
-        assert!(skipped <= ms("2026-03-30T00:30:00Z") && skipped > ms("2026-03-28T12:00:00Z"));
-        let weekly = next_match(
-            "0 9 * * 1",
-            Some("America/New_York"),
-            ms("2026-11-01T12:00:00Z"),
-        )
-        .unwrap();
-        assert_eq!(
-            weekly,
-            Some(ms("2026-11-02T14:00:00Z")),
-            "the week in which the clock goes back"
-        );
+        assert_eq!(next_every(1_000, 100.0, 0.0, 1_050), 1_100);
+        assert_eq!(next_every(1_014, 100.0, 14.0, 1_114), 1_114);
+        assert_eq!(next_every(1_014, 100.0, 14.0, 5_020), 5_114);
+        assert_eq!(next_every(1_014, 100.0, 14.0, 5_010), 5_014);
     }
 
     #[test]
     fn chain_ends_at_its_limit_and_its_end_date() {
-        let limited = schedule(json!({ "every": 10, "limit": 3, "count": 2 }), json!({}));
-        assert_eq!(limited.next(100, 100).unwrap(), Some(110));
-        let spent = schedule(json!({ "every": 10, "limit": 3, "count": 3 }), json!({}));
-        assert_eq!(spent.next(100, 100).unwrap(), None);
-        let ended = schedule(json!({ "every": 10, "endDate": 99 }), json!({}));
-        assert_eq!(ended.next(100, 100).unwrap(), None);
-        let later = schedule(
-            json!({ "pattern": "0 0 1 * *", "tz": "UTC", "startDate": "2027-05-15T00:00:00Z" }),
-            json!({}),
-        );
-        assert_eq!(
-            later.next(0, ms("2026-01-01T00:00:00Z")).unwrap(),
-            Some(ms("2027-06-01T00:00:00Z"))
-        );
+        let limited = json!({ "every": 10, "limit": 3, "count": 2 });
+        assert_eq!(next(limited, 100, 100), Some(110));
+        let spent = json!({ "every": 10, "limit": 3, "count": 3 });
+        assert_eq!(next(spent, 100, 100), None);
+        let ended = json!({ "every": 10, "endDate": 99 });
+        assert_eq!(next(ended, 100, 100), None);
+        let ended_and_invalid = json!({ "pattern": "every full moon", "endDate": 99 });
+        assert_eq!(next(ended_and_invalid, 100, 100), None);
+    }
+
+    #[test]
+    fn no_job_of_a_pattern_is_due_after_the_end_date() {
+        let until = |end: &str| {
+            let monthly = json!({ "pattern": "0 0 1 * *", "tz": "UTC", "endDate": ms(end) });
+            next(monthly, 0, ms("2026-03-10T00:00:00Z"))
+        };
+        assert_eq!(until("2026-03-31T23:59:59Z"), None);
+        assert_eq!(until("2026-04-01"), Some(ms("2026-04-01")));
+        // BullMQ looks at an interval's end only when a job is picked up.
+        let interval = json!({ "every": 1000, "endDate": 1500 });
+        assert_eq!(next(interval, 1000, 1000), Some(2000));
+    }
+
+    #[test]
+    fn chain_begins_after_its_start_date() {
+        let from = |start: Value| {
+            let monthly = json!({ "pattern": "0 0 1 * *", "tz": "UTC", "startDate": start });
+            next(monthly, 0, ms("2026-01-01T00:00:00Z"))
+        };
+        assert_eq!(from(json!("2027-05-15T00:00:00Z")), Some(ms("2027-06-01")));
+        assert_eq!(from(json!(ms("2027-06-01"))), Some(ms("2027-07-01")));
+        assert_eq!(from(Value::Null), Some(ms("2026-02-01")));
+    }
+
+    #[test]
+    fn first_job_of_a_pattern_may_be_due_at_once() {
+        let at_once = || json!({ "pattern": "* * * * *", "immediately": true });
+        assert_eq!(next(at_once(), 1000, 5000), Some(5000));
+        assert_eq!(next(at_once(), 5000, 5000), Some(60_000));
     }
 
     #[test]
     fn stored_interval_wins_over_the_one_in_the_job() {
-        let schedule = schedule(
-            json!({ "every": 10 }),
-            json!({ "every": 50.0, "offset": 7.0 }),
-        );
-        assert_eq!(
-            schedule.rule,
-            Rule::Every {
-                every_ms: 50,
-                offset_ms: 7
-            }
-        );
+        let opts = map(json!({ "repeat": { "every": 10 } }));
+        let stored = map(json!({ "every": 50.0, "offset": 7.0 }));
+        let next = next_scheduled_job(opts, &stored, "s", 1000, 2003).unwrap();
+        let next = next.unwrap();
+        assert_eq!(next.at_ms, 2007);
+        assert_eq!(next.opts["jobId"], "repeat:s:2007");
     }
 
     #[test]
-    fn bad_patterns_are_errors_that_say_so() {
-        let error = |pattern, zone| next_match(pattern, zone, 0).unwrap_err().to_string();
-        assert!(error("every day", None).contains("cron pattern `every day`"));
-        assert!(
-            error("* * * * *", Some("Mars/Olympus")).contains("unknown time zone `Mars/Olympus`")
-        );
-        assert_eq!(next_match("0 0 30 2 *", Some("UTC"), 0).unwrap(), None);
+    fn next_job_has_the_options_that_bullmq_writes() {
+        let opts = map(json!({
+            "attempts": 3, "prevMillis": 1, "delay": 9, "jobId": "repeat:s:1", "de": { "id": "one" },
+            "repeat": { "pattern": "@minutely", "tz": "utc", "count": 4, "offset": 0, "immediately": false,
+                "startDate": "1970-01-01T00:00:01Z", "endDate": null },
+        }));
+        let next = next_scheduled_job(opts, &Map::new(), "s", 60_000, 60_500).unwrap();
+        let expected = json!({
+            "attempts": 3, "prevMillis": 120_000, "delay": 59_500, "jobId": "repeat:s:120000", "de": { "id": "one" },
+            "repeatJobKey": "s", "timestamp": 60_500,
+            "repeat": { "pattern": "@minutely", "tz": "utc", "count": 5, "startDate": 1000 },
+        });
+        assert_eq!(Value::Object(next.unwrap().opts), expected);
+    }
+
+    #[test]
+    fn zone_may_be_a_number_of_minutes() {
+        let east = json!({ "pattern": "0 0 * * *", "tz": 90 });
+        assert_eq!(next(east, 0, 0), Some(ms("1970-01-01T22:30:00Z")));
+        assert_eq!(zone(&Value::Null).unwrap(), Zone::Local);
+    }
+
+    #[test]
+    fn invalid_schedules_are_errors_that_say_why() {
+        for (repeat, reason) in [
+            (json!({}), "neither `every` nor `pattern`"),
+            (
+                json!({ "every": 5, "pattern": "* * * * *" }),
+                "both `every` and `pattern`",
+            ),
+            (json!({ "every": -5 }), "`every` of the schedule"),
+            (json!({ "pattern": 5 }), "`pattern` of the schedule"),
+            (
+                json!({ "pattern": "every day" }),
+                "cron pattern `every day`",
+            ),
+            (
+                json!({ "pattern": "RRULE:FREQ=DAILY" }),
+                "cron pattern `RRULE:FREQ=DAILY`",
+            ),
+            (
+                json!({ "pattern": "* * * * *", "tz": "Mars/Olympus" }),
+                "unknown time zone `Mars/Olympus`",
+            ),
+            (
+                json!({ "pattern": "* * * * *", "tz": true }),
+                "unknown time zone `true`",
+            ),
+            (
+                json!({ "pattern": "* * * * *", "endDate": "soon" }),
+                "`endDate` of the schedule",
+            ),
+            (
+                json!({ "pattern": "* * * * *", "immediately": true, "startDate": 5 }),
+                "both `immediately`",
+            ),
+        ] {
+            let refusal = refusal(repeat);
+            assert!(refusal.contains(reason), "{refusal}");
+        }
     }
 }
