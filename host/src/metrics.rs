@@ -216,6 +216,7 @@ pub struct Metrics {
     redis_errors: Many<OfQueue, Counter>,
     locks_lost: Many<OfQueue, Counter>,
     stalled: Many<OfQueue, Counter>,
+    scheduler_errors: Many<OfQueue, Counter>,
 }
 
 /// What is counted of one queue. Clones count together.
@@ -231,6 +232,7 @@ pub struct QueueMetrics {
     pub(crate) redis_errors: Counter,
     pub(crate) locks_lost: Counter,
     pub(crate) stalled: Counter,
+    pub(crate) scheduler_errors: Counter,
 }
 
 impl QueueMetrics {
@@ -349,6 +351,11 @@ impl Metrics {
                 "jobs of dead workers that this host returned to the queue",
                 Counter::default,
             ),
+            scheduler_errors: metrics.define(
+                "toril_scheduler_errors_total",
+                "times a scheduler's job was put off because its next time could not be computed",
+                Counter::default,
+            ),
             registry: metrics.registry,
             descriptions: metrics.descriptions,
         }
@@ -379,6 +386,7 @@ impl Metrics {
             redis_errors: counter(&self.redis_errors),
             locks_lost: counter(&self.locks_lost),
             stalled: counter(&self.stalled),
+            scheduler_errors: counter(&self.scheduler_errors),
         }
     }
 

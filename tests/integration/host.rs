@@ -148,3 +148,57 @@ async fn cancelled_job_fails_for_good_whatever_it_does() {
     }
     assert!(!host.cancel("ring", "unknown").unwrap());
 }
+
+#[tokio::test]
+async fn job_is_put_off_while_the_time_of_the_next_one_cannot_be_computed() {
+    let redis = TestRedis::start(false).await;
+    let (host, queue) = host(&redis).await;
+    host.attach("ring", config(1)).await.unwrap();
+    let mut events = host.listen("ring").unwrap();
+    let id = "repeat:moon:1000";
+    let hash = format!("bull:ring:{id}");
+    let strategy = r#"{"repeat":{"pattern":"every full moon"}}"#;
+    let job = [
+        "name",
+        "fine",
+        "data",
+        "null",
+        "rjk",
+        "moon",
+        "timestamp",
+        "1",
+        "delay",
+        "0",
+        "priority",
+        "0",
+    ];
+    let add: [&[&str]; 5] = [
+        &["ZADD", "bull:ring:repeat", "1000", "moon"],
+        &["HSET", "bull:ring:repeat:moon", "name", "fine", "ic", "1"],
+        &[&["HSET", &hash, "opts", strategy], &job[..]].concat(),
+        &["LPUSH", "bull:ring:wait", id],
+        &["ZADD", "bull:ring:marker", "0", "0"],
+    ];
+    for command in add {
+        let _: i64 = redis.command(command).await;
+    }
+    let error = loop {
+        let event = events.recv().await.unwrap();
+        if event.name == "error" {
+            break event.arguments["error"]["message"].to_string();
+        }
+    };
+    assert!(error.contains("cron pattern `every full moon`"), "{error}");
+    let put_off = reaches(&queue, id, JobState::Delayed).await;
+    assert!(!put_off.contains_key("finishedOn"), "{put_off:?}");
+    let metrics = host.metrics();
+    let counted = "toril_scheduler_errors_total{queue=\"ring\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+
+    let pattern = r#"{"repeat":{"pattern":"@yearly"}}"#;
+    let _: i64 = redis.command(&["HSET", &hash, "opts", pattern]).await;
+    queue.promote(id).await.unwrap();
+    reaches(&queue, id, JobState::Completed).await;
+    let next: i64 = redis.command(&["ZCARD", "bull:ring:delayed"]).await;
+    assert_eq!(next, 1, "the chain goes on");
+}

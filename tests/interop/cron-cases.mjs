@@ -1,6 +1,5 @@
 // Cron patterns, time zones and start times, always the same ones for a seed: mostly valid ones, near changes of the
 // clock more often than chance has it, and some that must be refused. And schedulers with them.
-import { DateTime } from 'luxon';
 import { dice } from './random.mjs';
 
 /**
@@ -173,16 +172,18 @@ function changeOf(roll, tz) {
 const changes = new Map();
 
 function changesOf(tz) {
-  const zone = DateTime.fromMillis(FROM, { zone: tz }).zone;
-  if (!zone.isValid || zone.isUniversal) return [];
+  if (!MOVING.includes(tz)) return [];
+  const timeZone = tz === 'local' ? undefined : tz;
+  const wall = new Intl.DateTimeFormat('en-US', { timeZone, dateStyle: 'short', timeStyle: 'medium', hourCycle: 'h23' });
+  const offset = (ms) => Date.parse(`${wall.format(ms)} UTC`) - ms;
   const found = [];
   for (let low = FROM; low < UNTIL; low += STEP) {
-    const before = zone.offset(low);
-    if (zone.offset(low + STEP) === before) continue;
+    const before = offset(low);
+    if (offset(low + STEP) === before) continue;
     let [still, changed] = [low, low + STEP];
     while (changed - still > 60_000) {
       const middle = Math.floor((still + changed) / 2);
-      if (zone.offset(middle) === before) still = middle;
+      if (offset(middle) === before) still = middle;
       else changed = middle;
     }
     found.push(changed);

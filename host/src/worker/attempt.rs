@@ -54,8 +54,8 @@ impl Attempt {
         let (queue, job) = (&self.queue, &self.held.job);
         let telemetry = self.observers.telemetry.as_ref();
         let span = telemetry.map(|telemetry| telemetry.start(queue.keys().name(), job));
-        let ready = unless_stopped(&self.held.cancel, advance_scheduler(queue, job));
-        if let Err(outcome) = ready.await {
+        let ready = unless_stopped(&self.held.cancel, self.advance_scheduler());
+        if let Err(outcome) = ready.await.flatten() {
             return AttemptResult::without_a_guest(outcome);
         }
         let execution = match refusal {
@@ -69,6 +69,28 @@ impl Attempt {
             span.end(&execution.outcome, execution.cpu);
         }
         execution
+    }
+
+    /// Adds the next job of the scheduler that made this one, before this one runs. Where its time cannot be computed,
+    /// this one must not run: the chain would end with it. As in BullMQ, listeners hear of it, and the job is tried again
+    /// later.
+    async fn advance_scheduler(&self) -> Result<(), Outcome> {
+        let (queue, job) = (&self.queue, &self.held.job);
+        let advanced = (|| queue.advance_scheduler(job))
+            .retry(
+                ExponentialBuilder::default()
+                    .with_max_delay(RETRY_MAX)
+                    .without_max_times(),
+            )
+            .when(QueueError::is_transient)
+            .await;
+        let Err(error) = advanced else {
+            return Ok(());
+        };
+        let reason = format!("Failed to add repeatable job for next iteration: {error}");
+        self.observers.listeners.error(&reason);
+        self.observers.metrics.scheduler_errors.inc();
+        Err(Outcome::HostFailed(reason))
     }
 
     async fn execute(&self, trace: Option<String>) -> AttemptResult {
@@ -149,24 +171,6 @@ async fn caught(attempt: impl Future<Output = AttemptResult>) -> AttemptResult {
         })
     })
     .await
-}
-
-/// Adds the next job of the scheduler that made this one, before this one runs.
-async fn advance_scheduler(queue: &Queue, job: &Job) {
-    let Some(scheduler) = &job.scheduler else {
-        return;
-    };
-    let advanced = (|| queue.advance_scheduler(job))
-        .retry(
-            ExponentialBuilder::default()
-                .with_max_delay(RETRY_MAX)
-                .without_max_times(),
-        )
-        .when(QueueError::is_transient)
-        .await;
-    if let Err(error) = advanced {
-        error!(queue = queue.keys().name(), scheduler, %error, "scheduler cannot go on");
-    }
 }
 
 #[cfg(test)]
