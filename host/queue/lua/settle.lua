@@ -181,7 +181,8 @@ if entries > 0 then
     call('SREM', prefix .. 'stalled', unpack(ids))
   end
   if made_outcomes then
-    made_outcomes.conclude()
+    local beside = made_outcomes.conclude()
+    problem = problem or beside
   elseif #completed > 0 then
     call('ZADD', prefix .. 'completed', unpack(completed))
   end

@@ -8,6 +8,15 @@ local ended = { completed = context.completed, failed = {} }
 -- The rule of the last of them that says what to keep, and how many in a row have that rule.
 local rule_of, in_a_row = { completed = '', failed = '' }, { completed = 0, failed = 0 }
 local wrote_delayed, wrote_retry = false, false
+-- What Redis said first of that which belongs to no job that is settled.
+local problem
+
+-- The jobs of the call were taken from `active` together: what fails for one thing must not keep the others from
+-- where they go.
+local function attempt(action, ...)
+  local ok, what = pcall(action, ...)
+  if not ok then problem = problem or what end
+end
 
 local function write_ended(target)
   local list = ended[target]
@@ -19,10 +28,11 @@ end
 local function apply_rule(target)
   local rule, jobs = rule_of[target], in_a_row[target]
   rule_of[target], in_a_row[target] = '', 0
-  write_ended(target)
+  attempt(write_ended, target)
   if jobs == 0 then return end
   local count, age, limit = string.match(rule, '^([^,]*),([^,]*),([^,]*)$')
-  retain_finished(base, target, now, tonumber(count), tonumber(age), (tonumber(limit) or REMOVED_BY_AGE_MAX) * jobs)
+  attempt(retain_finished, base, target, now, tonumber(count), tonumber(age),
+    (tonumber(limit) or REMOVED_BY_AGE_MAX) * jobs)
 end
 
 -- A rule is applied once for all neighbours that have it, and before jobs with another one are written: so all
@@ -141,11 +151,12 @@ by_kind['waiting-children'] = function(entry)
   emit(base, 'waiting-children', 'jobId', entry.id, 'prev', 'active')
 end
 
--- What is written once for all entries, after the last one.
+-- What is written once for all entries, after the last one. Returns what went wrong, if anything did.
 local function conclude()
   apply_rule('completed')
   apply_rule('failed')
-  if wrote_delayed then signal_delayed(base) end
+  if wrote_delayed then attempt(signal_delayed, base) end
+  return problem
 end
 
 -- Puts back the jobs from `ids[from]` on, which were taken off the line and not looked at: each where it was.

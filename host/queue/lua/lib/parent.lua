@@ -11,7 +11,8 @@ end
 local function parent_of(parent_key, parent_json)
   if parent_json then
     local ok, parent = pcall(cjson.decode, parent_json)
-    if ok and type(parent) == 'table' and parent.id and parent.queueKey then
+    if ok and type(parent) == 'table' and type(parent.queueKey) == 'string'
+        and (type(parent.id) == 'string' or type(parent.id) == 'number') then
       return parent.queueKey, parent.id, parent
     end
   end

@@ -18,13 +18,16 @@ local function drop_dependency(child_key, parent_key, parent_json)
   end
 end
 
--- Removes finished jobs that a retention rule no longer keeps. Their set is trimmed by the caller.
+-- Removes finished jobs that a retention rule no longer keeps. Their set is trimmed by the caller. One that is no
+-- job, or whose parent is none, is nothing to the jobs for which the rule is applied.
 local function remove_finished(base, ids)
   for _, id in ipairs(ids) do
     local key = base .. ':' .. id
-    local fields = call('HMGET', key, 'parentKey', 'parent')
-    drop_dependency(key, fields[1], fields[2])
-    remove_job_keys(key)
+    local fields = redis.pcall('HMGET', key, 'parentKey', 'parent')
+    if not fields.err then
+      if fields[1] or fields[2] then pcall(drop_dependency, key, fields[1], fields[2]) end
+      remove_job_keys(key)
+    end
   end
 end
 
@@ -32,9 +35,11 @@ end
 local REMOVED_BY_AGE_MAX = 1000
 
 -- Applies `removeOnComplete` / `removeOnFail` to the finished set `target`: `age` in seconds,
--- at most `limit` jobs by age, `count` newest jobs kept.
+-- at most `limit` jobs by age, `count` newest jobs kept. Redis takes no number above 10^17 from Lua for a whole one.
 local function retain_finished(base, target, now, count, age, limit)
   local set = base .. ':' .. target
+  limit = math.min(limit, SAFE_INTEGER_MAX)
+  count = count and math.min(count, SAFE_INTEGER_MAX)
   if age then
     local oldest = now - age * 1000
     local ids = call('ZREVRANGEBYSCORE', set, oldest, '-inf', 'LIMIT', 0, limit)

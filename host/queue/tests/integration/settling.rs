@@ -112,6 +112,102 @@ async fn retention_in_one_call_ends_as_one_by_one() {
     }
 }
 
+/// One after the other in one call: what is applied for the first one must not keep the others from where they go.
+#[tokio::test]
+async fn rule_that_cannot_be_applied_loses_no_job() {
+    let redis = TestRedis::start().await;
+    let huge = [
+        keep(i64::MAX),
+        KeepJobs {
+            count: None,
+            age_s: Some(1e300),
+            limit: Some(u64::MAX),
+        },
+        // Many neighbours have it: what one call removes at most is that many times this.
+        KeepJobs {
+            count: None,
+            age_s: Some(3600.0),
+            limit: Some((1 << 53) - 1),
+        },
+    ];
+    for (round, rule) in huge.into_iter().enumerate() {
+        let queue = redis.queue(&format!("q{round}")).await;
+        let names: Vec<String> = (0..40).map(|number| format!("j{number}")).collect();
+        add(
+            &queue,
+            &names.iter().map(String::as_str).collect::<Vec<_>>(),
+        )
+        .await;
+        let jobs = take(&queue, 40, "t").await;
+        let rule_of = |at: usize| if at < 20 { rule } else { KeepJobs::ALL };
+        let settlements: Vec<_> = jobs
+            .iter()
+            .enumerate()
+            .map(|(at, job)| Settlement::new(job, completed(rule_of(at))))
+            .collect();
+        settle(&queue, &settlements, 0, "t").await;
+        let done: u64 = redis.run(&format!("ZCARD bull:q{round}:completed")).await;
+        assert_eq!(done, 40, "{rule:?}");
+    }
+}
+
+#[tokio::test]
+async fn old_jobs_of_any_shape_do_not_keep_new_ones_from_their_place() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    // No hash, a parent that is no text, and a parent whose keys are not what they should be.
+    let () = redis.run("SET bull:q:text x").await;
+    let () = redis
+        .run(r#"HSET bull:q:record name n timestamp 1 parent {"id":{},"queueKey":[]}"#)
+        .await;
+    let () = redis
+        .run("HSET bull:q:child name n timestamp 1 parentKey bull:q:p")
+        .await;
+    let () = redis.run("SET bull:q:p:dependencies x").await;
+    for id in ["text", "record", "child"] {
+        let () = redis.run(&format!("ZADD bull:q:completed 1 {id}")).await;
+    }
+    add(&queue, &["a", "b", "c", "d"]).await;
+    let jobs = take(&queue, 4, "t").await;
+    let rules = [keep(1), KeepJobs::ALL, KeepJobs::ALL, KeepJobs::ALL];
+    let settlements: Vec<_> = jobs
+        .iter()
+        .zip(rules)
+        .map(|(job, rule)| Settlement::new(job, completed(rule)))
+        .collect();
+    settle(&queue, &settlements, 0, "t").await;
+    add(&queue, &["e"]).await;
+    let last = take(&queue, 1, "u").await;
+    settle(
+        &queue,
+        &[Settlement::new(&last[0], completed(keep(1)))],
+        0,
+        "u",
+    )
+    .await;
+    let kept: Vec<String> = redis.run("ZRANGE bull:q:completed 0 -1").await;
+    assert_eq!(kept, ["e"]);
+}
+
+#[tokio::test]
+async fn job_whose_parent_cannot_be_read_is_settled() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    for parent in [
+        r#"{"id":{},"queueKey":"bull:q"}"#,
+        r#"{"id":"1","queueKey":[]}"#,
+        "[",
+        "7",
+    ] {
+        add(&queue, &["a"]).await;
+        let () = redis.run(&format!("HSET bull:q:a parent {parent}")).await;
+        let jobs = take(&queue, 1, "t").await;
+        let settlement = Settlement::new(&jobs[0], completed(KeepJobs::ALL));
+        settle(&queue, &[settlement], 0, "t").await;
+        let () = redis.run("DEL bull:q:a bull:q:completed").await;
+    }
+}
+
 #[tokio::test]
 async fn settling_passes_where_redis_has_no_memory_left() {
     let redis = TestRedis::start().await;
