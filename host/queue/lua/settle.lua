@@ -239,12 +239,16 @@ if room > 0 then
     local waiting, prioritized = #ids, nil
     local found = waiting
     if found < missing then
-      prioritized = call('ZPOPMIN', prefix .. 'prioritized', missing - found)
+      prioritized = try('ZPOPMIN', prefix .. 'prioritized', missing - found)
+      if prioritized.err then outcomes().fail_taking(ids, waiting, {}, prioritized) end
       for i = 1, #prioritized, 2 do ids[#ids + 1] = prioritized[i] end
       if #prioritized == 0 then call('DEL', prefix .. 'pc') end
       found = #ids
     end
-    if found > 0 then call('LPUSH', active, unpack(ids)) end
+    if found > 0 then
+      local length = try('LPUSH', active, unpack(ids))
+      if type(length) == 'table' then outcomes().fail_taking(ids, waiting, prioritized, length) end
+    end
 
     local dropped = 0
     for i = 1, found do

@@ -45,15 +45,24 @@ local function promote_due(base, settings, now)
     'LIMIT', 0, PROMOTED_PER_CALL_MAX)
   if #due == 0 then return end
   call('ZREM', base .. ':delayed', unpack(due))
+  -- Puts a job in line, last of all that can fail.
+  local function promote(id, priority)
+    call('HSET', base .. ':' .. id, 'delay', 0)
+    emit(base, 'waiting', 'jobId', id, 'prev', 'delayed')
+    add_ready(base, id, priority, 'LPUSH')
+  end
+  local problem
   for _, id in ipairs(due) do
-    local key = base .. ':' .. id
-    local priority = redis.pcall('HGET', key, 'priority')
+    local priority = redis.pcall('HGET', base .. ':' .. id, 'priority')
     -- An id whose key is no hash is no job: it is not put in line, and stops nobody else's.
     if type(priority) ~= 'table' then
-      add_ready(base, id, tonumber(priority) or 0, 'LPUSH')
-      emit(base, 'waiting', 'jobId', id, 'prev', 'delayed')
-      call('HSET', key, 'delay', 0)
+      local ok, what = pcall(promote, id, tonumber(priority) or 0)
+      if not ok then
+        call('ZADD', base .. ':delayed', now * DELAY_SLOTS, id)
+        problem = problem or what
+      end
     end
   end
+  if problem then error(problem) end
   signal(base, settings)
 end

@@ -159,11 +159,10 @@ local function conclude()
   return problem
 end
 
--- Puts back the jobs from `ids[from]` on, which were taken off the line and not looked at: each where it was.
--- `prioritized` has ids and scores in turn of those behind the first `waiting` ones, which come from the list.
-local function put_back(ids, waiting, prioritized, from)
+-- Puts jobs from `ids[from]` on, which were taken off the line, back where they were. `prioritized` has ids and
+-- scores in turn of those behind the first `waiting` ones, which come from the list.
+local function put_in_line(ids, waiting, prioritized, from)
   local found = #ids
-  call('LTRIM', base .. ':active', found - from + 1, -1)
   local list, scored = {}, {}
   for i = math.min(found, waiting), from, -1 do list[#list + 1] = ids[i] end
   for i = math.max(from, waiting + 1), found do
@@ -172,6 +171,18 @@ local function put_back(ids, waiting, prioritized, from)
   end
   in_chunks(list, function(...) call('RPUSH', base .. ':wait', ...) end)
   in_chunks(scored, function(...) call('ZADD', base .. ':prioritized', ...) end)
+end
+
+-- Puts back the jobs that were taken and not looked at.
+local function put_back(ids, waiting, prioritized, from)
+  call('LTRIM', base .. ':active', #ids - from + 1, -1)
+  put_in_line(ids, waiting, prioritized, from)
+end
+
+-- Jobs were taken off the line and cannot become active: a key is not of its type. They must not be lost.
+local function fail_taking(ids, waiting, prioritized, reason)
+  put_in_line(ids, waiting, prioritized, 1)
+  error(reason)
 end
 
 -- Jobs finished per minute, newest first, as BullMQ's `getMetrics` reads them.
@@ -205,5 +216,6 @@ return {
   use_rule = use_rule,
   conclude = conclude,
   put_back = put_back,
+  fail_taking = fail_taking,
   collect_metrics = collect_metrics,
 }

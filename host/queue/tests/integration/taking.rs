@@ -214,3 +214,49 @@ async fn calls_that_lua_could_not_unpack_are_not_sent() {
     let failed: usize = redis.run("ZCARD bull:q:failed").await;
     assert_eq!(failed, Settlement::BATCH_MAX / 2);
 }
+
+#[tokio::test]
+async fn key_of_the_wrong_type_loses_no_job_in_line() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    let line = async || -> Vec<String> { redis.run("LRANGE bull:q:wait 0 -1").await };
+    add(&queue, &["a", "b", "c"]).await;
+    let before = line().await;
+    for key in ["prioritized", "active"] {
+        let () = redis.run(&format!("SET bull:q:{key} x")).await;
+        let refused = queue.settle_and_fetch(&[], &fetch(5, "t")).await;
+        assert!(refused.unwrap_err().to_string().contains("WRONGTYPE"));
+        assert_eq!(line().await, before, "{key}");
+        let () = redis.run(&format!("DEL bull:q:{key}")).await;
+    }
+    queue
+        .add(&new_job("n", json!({ "jobId": "d", "priority": 7 })))
+        .await
+        .unwrap();
+    let () = redis.run("SET bull:q:active x").await;
+    let refused = queue.settle_and_fetch(&[], &fetch(5, "t")).await;
+    assert!(refused.unwrap_err().to_string().contains("WRONGTYPE"));
+    let () = redis.run("DEL bull:q:active").await;
+    assert_eq!(ids(&take(&queue, 5, "u").await), ["a", "b", "c", "d"]);
+}
+
+#[tokio::test]
+async fn key_of_the_wrong_type_loses_no_job_that_is_due() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    for (id, priority) in [("a", 0), ("p", 7), ("b", 0)] {
+        let options = json!({ "jobId": id, "priority": priority, "delay": 1, "timestamp": 1 });
+        queue.add(&new_job("n", options)).await.unwrap();
+    }
+    let () = redis.run("SET bull:q:prioritized x").await;
+    let refused = queue.settle_and_fetch(&[], &fetch(5, "t")).await;
+    assert!(refused.unwrap_err().to_string().contains("WRONGTYPE"));
+    let () = redis.run("DEL bull:q:prioritized").await;
+    let mut taken = Vec::new();
+    for token in ["u", "v"] {
+        let jobs = take(&queue, 5, token).await;
+        taken.extend(jobs.into_iter().map(|job| job.id.to_string()));
+    }
+    taken.sort();
+    assert_eq!(taken, ["a", "b", "p"]);
+}
