@@ -15,7 +15,7 @@ end
 local access = read_access(3)
 local beyond = access and beyond_access(access, base, id, with_children, false, {})
 if beyond then return beyond end
-if any_locked(key, with_children) then return 0 end
+if any_locked(key, with_children, {}) then return 0 end
 trim_events(base, read_settings(base))
-remove_tree(base, id, with_children, false)
+remove_tree(base, id, with_children, false, {})
 return 1

@@ -17,7 +17,7 @@ end
 local removed = 0
 for _, child in ipairs(call('SMEMBERS', key .. ':dependencies')) do
   local base, id = split_job_key(child)
-  remove_tree(base, id, true, true)
+  remove_tree(base, id, true, true, {})
   if call('EXISTS', child) == 0 then removed = removed + 1 end
 end
 return removed

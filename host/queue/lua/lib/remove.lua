@@ -80,22 +80,26 @@ local function children_of(key, unprocessed_only)
   return children
 end
 
--- True when the job, or a pending child of it at any depth, is being worked on.
-local function any_locked(key, with_children)
+-- True when the job, or a pending child of it at any depth, is being worked on. `seen` has the keys that were looked
+-- at: a job that was removed and added again can be below its own child.
+local function any_locked(key, with_children, seen)
+  if seen[key] then return false end
+  seen[key] = true
   if call('EXISTS', key .. ':lock') == 1 then return true end
   if with_children then
     for _, child in ipairs(call('SMEMBERS', key .. ':dependencies')) do
-      if any_locked(child, true) then return true end
+      if any_locked(child, true, seen) then return true end
     end
   end
   return false
 end
 
 -- Removes a job and, depth first, its children. What is no job is left alone; `unprocessed_only` spares what is
--- active or finished.
-local function remove_tree(base, id, with_children, unprocessed_only)
+-- active or finished. `seen` has the keys of those that are being removed.
+local function remove_tree(base, id, with_children, unprocessed_only, seen)
   local key = (base or '') .. ':' .. (id or '')
-  if not has_job_fields(key) then return end
+  if seen[key] or not has_job_fields(key) then return end
+  seen[key] = true
   if unprocessed_only and (call('EXISTS', key .. ':lock') == 1
       or call('ZSCORE', base .. ':completed', id) or call('ZSCORE', base .. ':failed', id)) then
     return
@@ -105,7 +109,7 @@ local function remove_tree(base, id, with_children, unprocessed_only)
   if with_children then
     for _, child in ipairs(children_of(key, unprocessed_only)) do
       local child_base, child_id = split_job_key(child)
-      remove_tree(child_base, child_id, true, unprocessed_only)
+      remove_tree(child_base, child_id, true, unprocessed_only, seen)
     end
   end
   local state = take_out(base, id)

@@ -125,3 +125,19 @@ async fn jobs_of_schedulers_are_jobs_though_their_ids_have_colons() {
     queue.update_data("repeat:s:17", None, "2").await.unwrap();
     queue.remove("repeat:s:17", true).await.unwrap();
 }
+
+#[tokio::test]
+async fn jobs_that_are_below_each_other_are_removed() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    add(&queue, &["a", "b"]).await;
+    // Each completed below the other one, which was removed and added again in between.
+    let () = redis.run("HSET bull:q:a:processed bull:q:b 1").await;
+    let () = redis.run("HSET bull:q:b:processed bull:q:a 1").await;
+    let () = redis.run("SADD bull:q:a:dependencies bull:q:b").await;
+    let () = redis.run("SADD bull:q:b:dependencies bull:q:a").await;
+    queue.remove("a", true).await.unwrap();
+    for id in ["a", "b"] {
+        assert_eq!(queue.job(id).await.unwrap(), None);
+    }
+}
