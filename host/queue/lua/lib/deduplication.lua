@@ -5,7 +5,8 @@ local function hold_deduplication(base, deduplication_id, job_id, options)
   local key = base .. ':de:' .. deduplication_id
   local ttl = tonumber(options and options.ttl)
   if ttl and ttl > 0 and not options.keepLastIfActive then
-    call('SET', key, job_id, 'PX', ttl)
+    -- Redis refuses what is no whole number and what no clock reaches, and jobs before this one are stored already.
+    call('SET', key, job_id, 'PX', math.min(math.ceil(ttl), SAFE_INTEGER_MAX))
   else
     call('SET', key, job_id)
   end

@@ -172,3 +172,22 @@ async fn next_job_of_a_scheduler_has_its_deduplication_id() {
     let next = queue.advance_scheduler(&job).await.unwrap().unwrap();
     assert_eq!(queue.job(&next).await.unwrap().unwrap()["deid"], "one");
 }
+
+#[tokio::test]
+async fn deduplication_of_any_length_adds_all_jobs() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    for (round, ttl) in [1, u64::MAX, i64::MAX as u64, 1_000_000_000_000_000_000]
+        .into_iter()
+        .enumerate()
+    {
+        let jobs = [
+            new_job("n", json!({})),
+            new_job(
+                "n",
+                json!({ "deduplication": { "id": format!("d{round}"), "ttl": ttl } }),
+            ),
+        ];
+        assert_eq!(queue.add_bulk(&jobs).await.unwrap().len(), 2, "{ttl}");
+    }
+}
