@@ -15,15 +15,24 @@ local function has_scheduler(key)
   local scheduler = call('HGET', key, 'rjk')
   if not scheduler then return false end
   return call('EXISTS', base .. ':repeat:' .. scheduler) == 1
-    or call('ZSCORE', base .. ':repeat', scheduler) ~= false
+    or type(redis.pcall('ZSCORE', base .. ':repeat', scheduler)) == 'string'
 end
 
+-- Counted here and not by Redis, which refuses a count that is no whole number, such as `2.0`.
+local function count_stall(key)
+  local before = math.max(0, tonumber(call('HGET', key, 'stc')) or 0)
+  local count = math.min(math.floor(before), SAFE_INTEGER_MAX - 1) + 1
+  call('HSET', key, 'stc', count)
+  return count
+end
+
+-- Nothing may fail between a job's leaving `active` and its coming back in line: it would be lost.
 local stalled = {}
 for _, id in ipairs(call('SMEMBERS', base .. ':stalled')) do
   local key = base .. ':' .. id
   if call('EXISTS', key .. ':lock') == 0 and call('LREM', base .. ':active', 1, id) == 1
       and has_job_fields(key) then
-    if call('HINCRBY', key, 'stc', 1) > stalled_max and not has_scheduler(key) then
+    if count_stall(key) > stalled_max and not has_scheduler(key) then
       call('HSET', key, 'defa', 'job stalled more than allowable limit')
     end
     call('RPUSH', base .. ':wait', id)

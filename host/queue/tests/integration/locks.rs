@@ -102,3 +102,26 @@ async fn job_is_settled_once_or_runs_again_after_any_lost_replies() {
         assert!(settled.is_ok(), "case {case}: {settled:?}");
     }
 }
+
+#[tokio::test]
+async fn job_that_stalled_comes_back_whatever_is_in_its_hash() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    let counts = ["2.0", "many", "1e300", "9223372036854775807"];
+    add(&queue, &["a", "b", "c", "d"]).await;
+    take(&queue, 4, "t").await;
+    queue.recover_stalled(1, 1).await.unwrap();
+    for (id, count) in ["a", "b", "c", "d"].iter().zip(counts) {
+        let () = redis
+            .run(&format!("HSET bull:q:{id} stc {count} rjk s"))
+            .await;
+        let () = redis.run(&format!("DEL bull:q:{id}:lock")).await;
+    }
+    let () = redis.run("SET bull:q:repeat x").await;
+    let () = redis.run("DEL bull:q:stalled-check").await;
+    let mut stalled = queue.recover_stalled(1, 1).await.unwrap();
+    stalled.sort();
+    assert_eq!(stalled, ["a", "b", "c", "d"]);
+    let waiting: u64 = redis.run("LLEN bull:q:wait").await;
+    assert_eq!(waiting, 4);
+}
