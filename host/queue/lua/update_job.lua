@@ -7,6 +7,8 @@ local base, id, token, field, value = QUEUE, ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local key = base .. ':' .. id
 if token == '' then
   if not is_job(base, id) then return -1 end
+  -- It was taken since.
+  if call('EXISTS', key .. ':lock') == 1 then return -6 end
 else
   if not has_job_fields(key) then return -1 end
   local held = call('GET', key .. ':lock')

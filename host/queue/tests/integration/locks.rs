@@ -125,3 +125,22 @@ async fn job_that_stalled_comes_back_whatever_is_in_its_hash() {
     let waiting: u64 = redis.run("LLEN bull:q:wait").await;
     assert_eq!(waiting, 4);
 }
+
+#[tokio::test]
+async fn attempt_that_moved_its_job_writes_nothing_once_it_was_taken_again() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    add(&queue, &["a"]).await;
+    let first = take(&queue, 1, "t1").await.remove(0);
+    queue
+        .settle_one(Settlement::new(&first, SettlementKind::Wait))
+        .await
+        .unwrap();
+    queue.update_data("a", None, "1").await.unwrap();
+    take(&queue, 1, "t2").await;
+    let before = redis.dump().await;
+    let refused = queue.update_data("a", None, "2").await.unwrap_err();
+    assert!(refused.to_string().contains("Lock mismatch"), "{refused}");
+    assert!(queue.update_progress("a", None, "2").await.is_err());
+    assert_eq!(redis.dump().await, before);
+}
