@@ -19,7 +19,8 @@ if call('EXISTS', base .. ':' .. id) == 1 then
   return false
 end
 call('ZADD', schedulers, next_ms, scheduler)
-call('HINCRBY', scheduler_key, 'ic', 1)
+-- For BullMQ's eyes only: a count that is no number must not end the chain.
+redis.pcall('HINCRBY', scheduler_key, 'ic', 1)
 call('INCR', base .. ':id')
 local job = {
   name = template[1], data = template[2] or '{}', opts = ARGV[5], scheduler = scheduler,

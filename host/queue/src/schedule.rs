@@ -146,7 +146,7 @@ impl Bounds {
     fn read(repeat: &Map<String, Value>) -> Result<Self, QueueError> {
         Ok(Bounds {
             limit: number(repeat, "limit"),
-            count: number(repeat, "count").unwrap_or(0.0) as u64 + 1,
+            count: (number(repeat, "count").unwrap_or(0.0) as u64).saturating_add(1),
             start_ms: date(repeat, "startDate")?,
             end_ms: date(repeat, "endDate")?,
         })
