@@ -12,7 +12,8 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 
 use crate::metrics::Metrics;
-use crate::served_queue::deployment::Deployments;
+use crate::served_queue::cancel::{Cancelled, cancel};
+use crate::served_queue::deployment::{CancelRequest, Deployments};
 use crate::served_queue::{Answer, Context, Order, ServedQueue, Serving, Stage, follow};
 pub use crate::served_queue::{
     ApplyError, Detach, Identity, QueueSpec, QueueStatus, Refusal, Reloaded,
@@ -170,9 +171,24 @@ impl Host {
         self.with(name, |serving| serving.worker.set_concurrency(concurrency))
     }
 
-    /// Stops a running job, which fails for good. False: it does not run here.
-    pub fn cancel(&self, name: &str, job_id: &str) -> Result<bool, NotAttached> {
-        self.with(name, |serving| serving.worker.cancel(job_id))
+    /// Cancels a job of a queue, attached here or not, whatever it waits for and wherever it runs; and with it, if
+    /// asked, the children that it waits for, and theirs. `said` is why, for people, or empty.
+    ///
+    /// A job that waits has failed when this returns. One that runs is asked to stop: what it returns within its grace
+    /// time counts as ever, and after that it fails for good.
+    pub async fn cancel(
+        &self,
+        name: &str,
+        job_id: &str,
+        said: &str,
+        with_children: bool,
+    ) -> Result<Vec<Cancelled>, QueueError> {
+        let queue = self.queue(name)?;
+        let runs_here = |name: &QueueName, request: &CancelRequest| {
+            let serving = self.context.serving(name.as_str());
+            serving.is_some_and(|serving| serving.cancel(name, request))
+        };
+        cancel(&queue, job_id, said, with_children, runs_here).await
     }
 
     /// The jobs of a queue that are held here.
@@ -194,13 +210,17 @@ impl Host {
 
     /// What is deployed on a queue, attached here or not.
     pub fn deployments(&self, name: &str) -> Result<Deployments, QueueError> {
+        Ok(Deployments::of(&self.queue(name)?))
+    }
+
+    /// A queue, attached here or not.
+    fn queue(&self, name: &str) -> Result<Queue, QueueError> {
         if let Some(serving) = self.context.serving(name) {
-            return Ok(serving.deployments().clone());
+            return Ok(serving.queue().clone());
         }
         let name = QueueName::new(name)?;
         let context = &self.context;
-        let queue = Queue::new(context.redis.clone(), &context.prefix, &name);
-        Ok(Deployments::of(&queue))
+        Ok(Queue::new(context.redis.clone(), &context.prefix, &name))
     }
 
     fn served(&self, name: &str) -> Option<Arc<ServedQueue>> {

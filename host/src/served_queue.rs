@@ -4,6 +4,7 @@
 //! a message, and the task goes on whether or not the sender waits for the answer. What cannot fail and takes no time
 //! (pause, resume, cancel, looking) acts on the worker directly.
 
+pub mod cancel;
 pub mod deployment;
 mod follow;
 mod loader;
@@ -171,11 +172,17 @@ pub(crate) struct Serving {
     urgent: AtomicBool,
     /// The last job or change; none yet.
     last_busy: Mutex<Option<Instant>>,
+    /// The place of the last request to cancel that was taken up.
+    last_cancel: Mutex<String>,
 }
 
 impl Serving {
     pub(crate) fn versions(&self) -> &Arc<Versions> {
         &self.source.versions
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.source.queue
     }
 
     pub(crate) fn deployments(&self) -> &deployment::Deployments {

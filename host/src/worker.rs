@@ -183,12 +183,15 @@ impl Worker {
             .send_modify(|control| control.concurrency = concurrency.max(1));
     }
 
-    /// Stops a running job, which fails for good. False: it does not run here.
-    pub fn cancel(&self, job_id: &str) -> bool {
+    /// Asks one start of a job, the one that has this lock token, to stop. False: it does not run here.
+    pub(crate) fn cancel(&self, job_id: &str, token: &str, said: &str) -> bool {
         let state = self.view.state.lock();
-        let starts = state.jobs().executing();
-        let starts = starts.filter(|held| *held.job.id == *job_id);
-        starts.map(|held| held.cancel.stop(Stop::Cancelled)).count() > 0
+        let mut starts = state.jobs().executing();
+        let held = starts.find(|held| held.is(job_id, token));
+        if let Some(held) = held {
+            held.cancel.stop(Stop::Cancelled(said.into()));
+        }
+        held.is_some()
     }
 
     /// Takes no more jobs for good, and lets the running ones end.

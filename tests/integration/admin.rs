@@ -190,10 +190,15 @@ async fn queue_is_attached_given_a_processor_and_operated() {
         (jobs[0]["id"] == endless && jobs[0]["version"] == first).then_some(())
     };
     eventually("the job is listed", runs).await;
-    let path = format!("/v1/queues/ring/jobs/{endless}");
-    api.asks(Method::DELETE, &path, Value::Null, 204).await;
+    let path = format!("/v1/queues/ring/jobs/{endless}?reason=wrong%20customer");
+    let cancelled = api.asks(Method::DELETE, &path, Value::Null, 200).await;
+    assert_eq!(
+        cancelled,
+        json!([{ "queue": "ring", "id": endless, "outcome": "asked", "state": "active" }])
+    );
     let job = reaches(&queue, &endless, JobState::Failed).await;
-    assert_eq!(job["failedReason"], "job was cancelled");
+    assert_eq!(job["failedReason"], "job was cancelled: wrong customer");
+    api.asks(Method::DELETE, &path, Value::Null, 409).await;
 
     let given_back = add(&queue, "sleep", json!(3_600_000)).await;
     reaches(&queue, &given_back, JobState::Active).await;
@@ -325,7 +330,7 @@ async fn refused_requests_change_nothing_and_say_why() {
             "/v1/queues/ring/jobs/1",
             b"".into(),
             404,
-            "not_running",
+            "unknown_job",
         ),
         (
             Method::POST,

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod cancelling;
 mod cli;
 mod crashes;
 mod dry_run;

@@ -433,7 +433,7 @@ async fn running_parent_whose_child_failed_does_not_complete() {
     let children = take(&queue, 1, 1).await;
     let kind = SettlementKind::Failed {
         attempt: failed_attempt(),
-        attempts: 1,
+        attempts: 1.0,
         keep: KeepJobs::ALL,
     };
     let failed = Settlement::new(&children[0], kind);
@@ -508,7 +508,7 @@ async fn failed_child_fails_its_parent_across_queues_and_prefixes() {
         let attempt = failed_attempt();
         let kind = SettlementKind::Failed {
             attempt,
-            attempts: 0,
+            attempts: 0.0,
             keep: KeepJobs::ALL,
         };
         let settlement = Settlement::new(&jobs[0], kind);

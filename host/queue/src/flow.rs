@@ -163,7 +163,7 @@ impl Flows {
         Ok(keys)
     }
 
-    fn locate(&self, key: &str) -> Option<(Queue, String)> {
+    pub(crate) fn locate(&self, key: &str) -> Option<(Queue, String)> {
         let (base, id) = key.rsplit_once(':')?;
         let (prefix, name) = base.rsplit_once(':')?;
         let name = QueueName::new(name).ok()?;

@@ -10,6 +10,7 @@
 mod access;
 mod add;
 mod admin;
+mod cancel;
 mod cron;
 mod dependencies;
 mod error;
@@ -32,6 +33,7 @@ mod update;
 pub use self::redis::connection::{Redis, ServerInfo, redacted};
 pub use self::redis::script::{Part, Script, script};
 pub use access::QueueAccess;
+pub use cancel::CancelledJob;
 pub use cron::{Cron, CronOptions, Zone};
 pub use dependencies::{Dependencies, DependenciesQuery, DependencyCounts, DependencyKinds, Page};
 pub use error::{ErrorCode, QueueError, RedisFailure};

@@ -10,6 +10,7 @@ use crate::job::Job;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::time::now_ms;
+use toril_options::js::is_truthy;
 
 /// The fields of a scheduler's hash that take precedence over what its jobs carry.
 const STORED: [&str; 2] = ["every", "offset"];
@@ -294,16 +295,6 @@ fn zone(tz: &Value) -> Result<Zone, QueueError> {
             Some(minutes) => Ok(Zone::Fixed((minutes * 60.0) as i32)),
             None => Err(QueueError::Invalid(format!("unknown time zone `{tz}`"))),
         },
-    }
-}
-
-/// What JavaScript takes for true.
-fn is_truthy(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        _ => true,
     }
 }
 

@@ -147,12 +147,17 @@ impl Fetch {
 
     /// Takes nothing.
     fn none() -> Self {
+        Self::of_token("", 0)
+    }
+
+    /// Takes nothing; names the jobs whose locks have this token.
+    pub(crate) fn of_token(token: &str, lock_ms: u64) -> Self {
         Fetch {
             worker: None,
-            lock_ms: 0,
+            lock_ms,
             want: 0,
             bytes_max: 0,
-            token: "".into(),
+            token: token.into(),
             limiter: None,
             metrics_points: None,
             pin: None,

@@ -105,15 +105,12 @@ async fn call(
         .await
 }
 
-/// A guest that was asked to stop may come to an end by itself. A value that it returns counts; a failure is
-/// that it was cancelled, and nothing counts once the lock is lost.
+/// A guest that was asked to stop may come to an end by itself, which counts as ever: a failure of its own is tried
+/// again, as BullMQ does it. Nothing counts once the lock is lost.
 fn in_spite_of(cancel: &Cancel, outcome: Outcome) -> Outcome {
-    match (cancel.reason(), outcome) {
-        (Some(Stop::LockLost), _) => Outcome::Lost,
-        (Some(stop @ Stop::Cancelled), Outcome::Failed { .. }) => {
-            Outcome::unrecoverable(stop.to_string())
-        }
-        (_, outcome) => outcome,
+    match cancel.reason() {
+        Some(Stop::LockLost) => Outcome::Lost,
+        _ => outcome,
     }
 }
 
@@ -193,7 +190,7 @@ fn trapped(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
         return match stop {
             Stop::LockLost => Outcome::Lost,
             Stop::Shutdown => Outcome::GivenBack,
-            Stop::Cancelled => Outcome::unrecoverable(stop.to_string()),
+            Stop::Cancelled(_) => Outcome::unrecoverable(stop.to_string()),
             Stop::Deadline(_) | Stop::Memory(_) | Stop::Tables(_) | Stop::HostCalls(_) => {
                 Outcome::failure(stop.to_string(), stack_of(stop, error), false)
             }

@@ -1,13 +1,12 @@
 //! How a running attempt is asked to stop, and why.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 /// Why a guest was stopped from outside. Each is an outcome of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
     /// Its time is up.
     #[error("processor exceeded its time limit of {0} ms")]
@@ -21,9 +20,9 @@ pub enum Stop {
     /// It called the host more often than it may.
     #[error("processor exceeded its limit of {0} host calls")]
     HostCalls(u64),
-    /// Its job was cancelled.
-    #[error("job was cancelled")]
-    Cancelled,
+    /// Its job was cancelled, with what was said about it.
+    #[error("{}", cancellation(.0))]
+    Cancelled(Arc<str>),
     /// Its job belongs to another worker now.
     #[error("lock of the job was lost")]
     LockLost,
@@ -32,50 +31,40 @@ pub enum Stop {
     Shutdown,
 }
 
+/// The `failedReason` of a job that was cancelled; `said` may be empty.
+pub fn cancellation(said: &str) -> String {
+    match said {
+        "" => "job was cancelled".to_owned(),
+        said => format!("job was cancelled: {said}"),
+    }
+}
+
 /// Asks one running job to stop. Shared by whoever may ask and by the execution.
 #[derive(Debug, Default)]
 pub struct Cancel {
-    /// 0, or the reason's number. The first to ask decides.
-    reason: AtomicU8,
-    since: OnceLock<Instant>,
+    /// The first to ask decides.
+    first: OnceLock<(Stop, Instant)>,
     asked: Notify,
 }
 
 impl Cancel {
     /// Asks the job to stop.
     pub fn stop(&self, reason: Stop) {
-        let number = match reason {
-            Stop::LockLost => 1,
-            Stop::Shutdown => 2,
-            _ => 3,
-        };
-        self.since.get_or_init(Instant::now);
-        let _ = self
-            .reason
-            .compare_exchange(0, number, Ordering::Release, Ordering::Relaxed);
+        self.first.get_or_init(|| (reason, Instant::now()));
         self.asked.notify_waiters();
         self.asked.notify_one();
     }
 
     /// Why it should stop, if it should.
-    pub fn reason(&self) -> Option<Stop> {
-        match self.reason.load(Ordering::Acquire) {
-            0 => None,
-            1 => Some(Stop::LockLost),
-            2 => Some(Stop::Shutdown),
-            _ => Some(Stop::Cancelled),
-        }
+    pub fn reason(&self) -> Option<&Stop> {
+        self.first.get().map(|(reason, _)| reason)
     }
 
     /// Why it must stop now: it was asked, and its time to leave by itself is over. A host that shuts down
     /// has given its time already.
-    pub fn overdue(&self, grace: Duration) -> Option<Stop> {
-        let reason = self.reason()?;
-        let over = self
-            .since
-            .get()
-            .is_none_or(|since| since.elapsed() >= grace);
-        (over || reason == Stop::Shutdown).then_some(reason)
+    pub fn overdue(&self, grace: Duration) -> Option<&Stop> {
+        let (reason, since) = self.first.get()?;
+        (since.elapsed() >= grace || *reason == Stop::Shutdown).then_some(reason)
     }
 
     /// Waits until it must stop.
@@ -91,7 +80,7 @@ impl Cancel {
         loop {
             let asked = self.asked.notified();
             if let Some(reason) = self.reason() {
-                return reason;
+                return reason.clone();
             }
             asked.await;
         }
@@ -107,9 +96,16 @@ mod tests {
         let cancel = Cancel::default();
         assert_eq!(cancel.reason(), None);
         cancel.stop(Stop::LockLost);
-        cancel.stop(Stop::Cancelled);
+        cancel.stop(Stop::Cancelled("late".into()));
         assert_eq!(cancel.must_stop(Duration::ZERO).await, Stop::LockLost);
         assert_eq!(cancel.overdue(Duration::from_secs(3600)), None);
-        assert_eq!(cancel.overdue(Duration::ZERO), Some(Stop::LockLost));
+        assert_eq!(cancel.overdue(Duration::ZERO), Some(&Stop::LockLost));
+    }
+
+    #[test]
+    fn cancellation_says_what_was_said() {
+        assert_eq!(Stop::Cancelled("".into()).to_string(), "job was cancelled");
+        let said = Stop::Cancelled("wrong customer".into()).to_string();
+        assert_eq!(said, "job was cancelled: wrong customer");
     }
 }

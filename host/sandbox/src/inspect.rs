@@ -4,7 +4,7 @@ use serde::Serialize;
 use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
 
 /// The world that processors implement.
-pub const WORLD: &str = "toril:processor/processor@1.0.0";
+pub const WORLD: &str = "toril:processor/processor@1.1.0";
 /// The interface by which a component's version of the world is known.
 const JOBS: &str = "toril:processor/jobs@";
 const WORLD_MAJOR: u64 = 1;

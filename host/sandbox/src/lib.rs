@@ -36,7 +36,7 @@ mod ticker;
 
 pub use attempt::{AttemptInput, AttemptResult};
 pub use backend::{JobBackend, JobError, JobView};
-pub use cancel::{Cancel, Stop};
+pub use cancel::{Cancel, Stop, cancellation};
 pub use compile::{LoadError, Processor};
 pub use digest::Digest;
 pub use engine::{Engine, EngineOptions};

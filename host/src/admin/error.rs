@@ -52,9 +52,9 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "unknown_queue", message)
     }
 
-    pub(super) fn not_running(job_id: &str) -> Self {
-        let message = format!("job `{job_id}` does not run on this host");
-        ApiError::new(StatusCode::NOT_FOUND, "not_running", message)
+    pub(super) fn unknown_job(queue: &str, job_id: &str) -> Self {
+        let message = format!("queue `{queue}` has no job `{job_id}`");
+        ApiError::new(StatusCode::NOT_FOUND, "unknown_job", message)
     }
 
     pub(super) fn conflict(message: impl Into<String>) -> Self {

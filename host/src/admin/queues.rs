@@ -15,8 +15,10 @@ use super::Admin;
 use super::body::read_json;
 use super::error::ApiError;
 use crate::host::{Detach, QueueStatus};
+use crate::served_queue::cancel::{Cancellation, Cancelled};
 use crate::served_queue::spec::QueueRequest;
 use crate::worker::RunningJob;
+use toril_queue::JobState;
 
 pub(super) fn check_name(queue: &str) -> Result<(), ApiError> {
     if queue.is_empty() || queue.contains(':') {
@@ -184,16 +186,43 @@ pub(super) async fn jobs(
     Ok(Json(admin.host.jobs(&queue)?))
 }
 
-/// Stops a running job, which fails for good.
-#[utoipa::path(delete, path = "/v1/queues/{queue}/jobs/{job}", responses(
-    (status = NO_CONTENT), (status = NOT_FOUND)))]
+/// How to cancel.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CancelQuery {
+    /// Why, for people: it becomes part of `failedReason`, and the processor can read it.
+    #[serde(default)]
+    reason: String,
+    /// Cancels the children that it waits for, and theirs, too.
+    #[serde(default)]
+    children: bool,
+}
+
+/// Cancels a job, whatever it waits for and whichever host runs it. One that waits has failed with the answer
+/// (`failed`). One that runs was asked to stop (`asked`), within a second where it runs on another host; what its
+/// processor returns within its grace time counts as ever, and after that it fails for good. The job comes first in the
+/// answer.
+#[utoipa::path(delete, path = "/v1/queues/{queue}/jobs/{job}", params(CancelQuery), responses(
+    (status = OK, body = Vec<Cancelled>), (status = NOT_FOUND),
+    (status = CONFLICT, description = "the job has come to an end")))]
 pub(super) async fn cancel(
     State(admin): State<Admin>,
     Path((queue, job)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
-    if admin.host.cancel(&queue, &job)? {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(ApiError::not_running(&job))
+    Query(query): Query<CancelQuery>,
+) -> Result<Json<Vec<Cancelled>>, ApiError> {
+    let CancelQuery { reason, children } = query;
+    let cancelled = admin.host.cancel(&queue, &job, &reason, children).await?;
+    match cancelled.first() {
+        Some(Cancelled {
+            outcome: Cancellation::Ended,
+            state,
+            ..
+        }) => match state {
+            JobState::Unknown => Err(ApiError::unknown_job(&queue, &job)),
+            state => Err(ApiError::conflict(format!(
+                "job `{job}` is {state} already"
+            ))),
+        },
+        _ => Ok(Json(cancelled)),
     }
 }

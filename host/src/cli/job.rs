@@ -1,14 +1,20 @@
 //! `toril job`.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use toril::queue::{JobRecord, JobState, Queue};
+use toril::queue::{JobRecord, JobState, Queue, QueueName};
+use toril::served_queue::cancel::{Cancellation, Cancelled, cancel};
+use toril::served_queue::deployment::CancelRequest;
 
 /// How many lines of a job's log are shown.
 const LOG_LINES: usize = 100;
+/// A host is to stop a job within a second, and gives it its grace time.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Shows a job, or changes where it stands.
 ///
@@ -40,6 +46,7 @@ enum Verb {
     Retry(Retry),
     /// Makes a delayed job wait no longer.
     Promote(Which),
+    Cancel(Cancel),
     /// Removes a job and its children. When one of them is being worked on, nothing is removed.
     Remove(Remove),
 }
@@ -61,6 +68,23 @@ struct Retry {
     /// Retries a completed job instead.
     #[arg(long)]
     completed: bool,
+}
+
+/// Keeps a job from running, or from running on, on whichever host it is.
+///
+/// A job that waits fails. One that runs is asked to stop: what its processor returns within its grace time counts as
+/// ever, so a failure of its own may be tried again; after that it fails for good. Exits with 1 where there is nothing
+/// to cancel, or where no host stopped it.
+#[derive(Args)]
+struct Cancel {
+    #[command(flatten)]
+    which: Which,
+    /// Why, for people: part of `failedReason`, and what the processor can read.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    /// Cancels the children that it waits for, and theirs, too.
+    #[arg(long)]
+    children: bool,
 }
 
 #[derive(Args)]
@@ -92,7 +116,7 @@ impl Job {
             redis,
         } = self;
         match (verb, queue, id) {
-            (Some(verb), ..) => verb.run().await?,
+            (Some(verb), ..) => return verb.run().await,
             (None, Some(queue), Some(id)) => {
                 Show {
                     which: Which { queue, id, redis },
@@ -109,9 +133,10 @@ impl Job {
 }
 
 impl Verb {
-    async fn run(self) -> anyhow::Result<()> {
+    async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Verb::Show(show) => show.run().await?,
+            Verb::Cancel(cancel) => return cancel.run().await,
             Verb::State(which) => super::print_line(which.queue().await?.state(&which.id).await?),
             Verb::Retry(Retry { which, completed }) => {
                 which.queue().await?.retry(&which.id, completed).await?
@@ -128,8 +153,55 @@ impl Verb {
                     .await?;
             }
         }
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+impl Cancel {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let queue = self.which.queue().await?;
+        let nowhere = |_: &QueueName, _: &CancelRequest| false;
+        let (id, reason) = (&self.which.id, &self.reason);
+        let cancelled = cancel(&queue, id, reason, self.children, nowhere).await?;
+        let mut all = true;
+        for (at, job) in cancelled.iter().enumerate() {
+            let queue = queue.sibling(&QueueName::new(&job.queue)?);
+            let line = match outcome(&queue, job).await? {
+                Ok(line) => line,
+                Err(line) => {
+                    // A child that has ended meanwhile is none to cancel.
+                    all &= at > 0 && job.outcome == Cancellation::Ended;
+                    line
+                }
+            };
+            super::print_line(format_args!("{}:{}: {line}", job.queue, job.id));
+        }
+        Ok(ExitCode::from(u8::from(!all)))
+    }
+}
+
+/// What became of a job, once its host has stopped it. The error says why it was not cancelled.
+async fn outcome(queue: &Queue, job: &Cancelled) -> anyhow::Result<Result<String, String>> {
+    match (job.outcome, &job.token) {
+        (Cancellation::Failed, _) => return Ok(Ok(format!("was {}, has failed", job.state))),
+        (Cancellation::Ended, _) if job.state == JobState::Unknown => {
+            return Ok(Err("there is no such job".to_owned()));
+        }
+        (Cancellation::Ended, _) => return Ok(Err(format!("is {} already", job.state))),
+        (Cancellation::Asked, None) => {}
+        (Cancellation::Asked, Some(token)) => {
+            let end = Instant::now() + STOPPED_WITHIN;
+            while queue.is_locked_by(&job.id, token).await? {
+                if Instant::now() >= end {
+                    let line = "runs on: no host of Toril that follows deployments has it, or its grace time is longer";
+                    return Ok(Err(line.to_owned()));
+                }
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        }
+    }
+    let state = queue.state(&job.id).await?;
+    Ok(Ok(format!("was running, is {state}")))
 }
 
 impl Which {

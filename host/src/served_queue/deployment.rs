@@ -12,12 +12,14 @@ use super::report::QueueStatus;
 use crate::versions::{CanaryRule, Tally};
 pub use record::{CanaryRecord, Change, DeployError, Deployment, Note, StoredVersion, Upload};
 use record::{from_json, read_deployment, to_json};
-use toril_queue::{Queue, QueueError, Redis, script};
+use toril_queue::{Queue, QueueError, Redis, now_ms, script};
 
 /// How many components a queue keeps, unless it is told otherwise. One in use is never removed.
 pub const VERSIONS_KEPT: usize = 10;
 /// A host that has not reported for this long counts as gone.
 const GONE_MS: u64 = 5_000;
+/// For how long a request to cancel is kept. Hosts that run jobs look five times a second.
+const CANCELS_KEPT_MS: u64 = 60_000;
 /// The queues that have deployments or hosts. Not under a queue's hash tag: it is of all queues.
 const QUEUES: &str = "toril:queues";
 
@@ -39,6 +41,28 @@ pub(super) struct Report<'a> {
     pub(super) known: u64,
     /// The canary that it runs, and what ended there since the last report.
     pub(super) canary: Option<(u64, Tally)>,
+    /// The last request to cancel that it knows; none where it runs no job.
+    pub(super) last_cancel: Option<&'a str>,
+}
+
+/// What is new to a host on one queue.
+#[derive(Default)]
+pub(super) struct News {
+    /// Where it is another one than the host knows.
+    pub(super) deployment: Option<Deployment>,
+    /// Oldest first, with their places in the stream.
+    pub(super) cancels: Vec<(String, CancelRequest)>,
+}
+
+/// Asks whoever runs a job to stop it.
+#[derive(Debug, Clone)]
+pub struct CancelRequest {
+    /// The job's id.
+    pub id: String,
+    /// Of its lock: the request is for this start alone.
+    pub token: String,
+    /// Why, in the words of whoever asked; may be empty.
+    pub said: String,
 }
 
 #[derive(Default)]
@@ -306,12 +330,11 @@ impl Deployments {
         if tag.contains('{') { tag } else { "" }
     }
 
-    /// Reports what a host does on some queues of one route. Returns for each the deployment, where it is not the one
-    /// that the host knows.
+    /// Reports what a host does on some queues of one route. Returns for each what is new.
     pub(super) async fn sync(
         host: &str,
         reports: &[Report<'_>],
-    ) -> Result<Vec<Result<Option<Deployment>, QueueError>>, QueueError> {
+    ) -> Result<Vec<Result<News, QueueError>>, QueueError> {
         let Some(first) = reports.first() else {
             return Ok(Vec::new());
         };
@@ -333,9 +356,28 @@ impl Deployments {
             for count in tally.active.into_iter().chain(tally.candidate) {
                 call.arg(count);
             }
+            call.arg(report.last_cancel.unwrap_or_default());
         }
         let replies: Vec<Value> = first.deployments.redis.run(script, &call).await?;
         Ok(replies.into_iter().map(read_sync).collect())
+    }
+
+    /// Asks the host that runs a job, whichever it is, to stop it.
+    pub(super) async fn ask_to_cancel(&self, request: &CancelRequest) -> Result<(), QueueError> {
+        let key = format!("{}:cancels", self.key);
+        let oldest = now_ms().saturating_sub(CANCELS_KEPT_MS);
+        let mut call = redis::pipe();
+        call.cmd("XADD")
+            .arg(&key)
+            .arg("MINID")
+            .arg("~")
+            .arg(oldest)
+            .arg("*");
+        call.arg("id").arg(&request.id);
+        call.arg("token").arg(&request.token);
+        call.arg("said").arg(&request.said).ignore();
+        call.cmd("PEXPIRE").arg(&key).arg(CANCELS_KEPT_MS).ignore();
+        Ok(call.query_async(&mut self.redis.shared()).await?)
     }
 
     /// Takes a host off the list.
@@ -355,12 +397,30 @@ impl Deployments {
     }
 }
 
-fn read_sync(reply: Value) -> Result<Option<Deployment>, QueueError> {
-    match reply {
-        Value::Nil => Ok(None),
-        Value::BulkString(error) => Err(QueueError::Invalid(
-            String::from_utf8_lossy(&error).into_owned(),
-        )),
-        record => read_deployment(record).map(Some),
-    }
+fn read_sync(reply: Value) -> Result<News, QueueError> {
+    let (record, cancels) = match reply {
+        Value::Nil => return Ok(News::default()),
+        Value::BulkString(error) => {
+            let error = String::from_utf8_lossy(&error).into_owned();
+            return Err(QueueError::Invalid(error));
+        }
+        reply => <(Value, Vec<(String, BTreeMap<String, String>)>)>::from_redis_value(reply)
+            .map_err(|_| QueueError::Reply("sync"))?,
+    };
+    let request = |(place, mut fields): (String, BTreeMap<String, String>)| {
+        let mut field = |name| fields.remove(name).unwrap_or_default();
+        let request = CancelRequest {
+            id: field("id"),
+            token: field("token"),
+            said: field("said"),
+        };
+        (place, request)
+    };
+    Ok(News {
+        deployment: match record {
+            Value::Nil => None,
+            record => Some(read_deployment(record)?),
+        },
+        cancels: cancels.into_iter().map(request).collect(),
+    })
 }

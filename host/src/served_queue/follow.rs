@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::deployment::{Deployment, Deployments, Report};
+use super::deployment::{Deployments, News, Report};
 use super::reconcile::Message;
 use super::{Context, QueueStatus, ServedQueue, Serving};
 use crate::versions::{Canary, Tally};
@@ -31,6 +31,7 @@ struct Ask {
     serving: Arc<Serving>,
     status: QueueStatus,
     canary: Option<(Arc<Canary>, Tally)>,
+    last_cancel: Option<String>,
 }
 
 /// Reports and follows. Never returns.
@@ -81,6 +82,7 @@ async fn ask_all(context: &Context, regular: bool, idle: bool) -> bool {
                 let tally = canary.take_tally();
                 (canary, tally)
             }),
+            last_cancel: serving.last_cancel(),
             served,
             serving,
             status,
@@ -117,23 +119,28 @@ impl Ask {
             status: &self.status,
             known: self.serving.told.load(Ordering::Relaxed),
             canary: canary.map(|(canary, tally)| (canary.id, *tally)),
+            last_cancel: self.last_cancel.as_deref(),
         }
     }
 
-    fn note(&self, answer: Result<Option<Deployment>, QueueError>) {
-        match answer {
-            Ok(None) => {}
-            Ok(Some(deployment)) => {
-                let revision = deployment.revision;
-                // Told again at the next call where the task has no room for it now.
-                if self.served.send(Message::Deployed(deployment)).is_ok() {
-                    self.serving.told.store(revision, Ordering::Relaxed);
-                    *self.serving.last_busy.lock() = Some(Instant::now());
-                }
-            }
+    fn note(&self, answer: Result<News, QueueError>) {
+        let news = match answer {
+            Ok(news) => news,
             Err(error) => {
                 debug!(queue = self.served.name().as_str(), %error, "deployment could not be asked for");
-                self.take_back();
+                return self.take_back();
+            }
+        };
+        for (place, request) in news.cancels {
+            self.serving.cancel(self.served.name(), &request);
+            *self.serving.last_cancel.lock() = place;
+        }
+        if let Some(deployment) = news.deployment {
+            let revision = deployment.revision;
+            // Told again at the next call where the task has no room for it now.
+            if self.served.send(Message::Deployed(deployment)).is_ok() {
+                self.serving.told.store(revision, Ordering::Relaxed);
+                *self.serving.last_busy.lock() = Some(Instant::now());
             }
         }
     }
@@ -146,6 +153,12 @@ impl Ask {
 }
 
 impl Serving {
+    /// From where requests to cancel are new; none while no job runs here.
+    fn last_cancel(&self) -> Option<String> {
+        let runs = self.worker.view().running() > 0;
+        runs.then(|| self.last_cancel.lock().clone())
+    }
+
     /// True for a while after a job or a change.
     fn is_attentive(&self) -> bool {
         let mut last_busy = self.last_busy.lock();

@@ -248,6 +248,7 @@ impl Reconciler {
             told: AtomicU64::new(revision),
             urgent: AtomicBool::new(true),
             last_busy: Mutex::default(),
+            last_cancel: Mutex::new("0".to_owned()),
         });
         self.shared.revision.store(revision, Ordering::Relaxed);
         self.shared.serving.store(Some(Arc::clone(&serving)));

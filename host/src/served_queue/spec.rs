@@ -84,7 +84,7 @@ macro_rules! define_file {
     ($(
         $(#[doc = $doc:literal])+
         $(#[serde($($file:tt)+)])?
-        $field:ident: $type:ty = $default:expr, $api:literal $api_type:ident;
+        $field:ident: $type:ty = $default:expr, $api:tt $api_type:ident;
     )+) => {
         /// A queue's section of `toril.toml`.
         #[derive(Debug, Deserialize)]

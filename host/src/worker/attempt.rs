@@ -16,7 +16,7 @@ use super::outbox::Outbox;
 use super::schedule::Ended;
 use crate::redis_backend::RedisBackend;
 use crate::versions::Versions;
-use toril_queue::{Job, Queue, QueueError};
+use toril_queue::{Queue, QueueError};
 use toril_sandbox::attempt::{self, AttemptInput, AttemptResult};
 use toril_sandbox::{Cancel, Engine, Outcome, Stop};
 

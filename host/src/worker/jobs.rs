@@ -35,7 +35,7 @@ impl Held {
         self.moving.load(Ordering::Acquire)
     }
 
-    fn is(&self, id: &str, token: &str) -> bool {
+    pub(super) fn is(&self, id: &str, token: &str) -> bool {
         *self.job.id == *id && *self.job.token == *token
     }
 }

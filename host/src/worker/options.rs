@@ -66,7 +66,7 @@ macro_rules! define_options {
     ($(
         $(#[doc = $doc:literal])+
         $(#[serde($($file:tt)+)])?
-        $field:ident: $type:ty = $default:expr, $api:literal $api_type:ident;
+        $field:ident: $type:ty = $default:expr, $api:tt $api_type:ident;
     )+) => {
         /// How a queue is worked. The names and defaults are those of BullMQ's `WorkerOptions`, but for `concurrency`.
         #[derive(Debug, Clone, PartialEq)]
@@ -291,6 +291,18 @@ mod tests {
 
     fn from_api(json: &str) -> Result<WorkerOptions, serde_json::Error> {
         serde_json::from_str::<ApiWorkerOptions>(json).map(WorkerOptions::from)
+    }
+
+    /// The description is derived from the same macro as the reader, by another crate.
+    #[test]
+    fn description_of_the_api_has_the_names_that_it_reads() {
+        let schema = <ApiWorkerOptions as utoipa::PartialSchema>::schema();
+        let schema = serde_json::to_value(schema).unwrap();
+        let names = schema["properties"].as_object().unwrap().keys();
+        for name in names {
+            let read = from_api(&serde_json::json!({ name: null }).to_string());
+            assert!(read.is_ok(), "{name}: {read:?}");
+        }
     }
 
     #[test]

@@ -256,9 +256,15 @@ impl Job<'_> {
         Ok(step)
     }
 
-    /// True once the job should stop: its lock is lost, it was cancelled, or the host shuts down.
+    /// True once the job should stop: its lock is lost, it was cancelled, its deadline is near, or the host shuts
+    /// down. A failure that the processor returns then is its own: the job is tried again unless it is unrecoverable.
     pub fn is_cancelled(&self) -> bool {
         self.raw.is_cancelled()
+    }
+
+    /// Why the job was asked to stop, in the words of whoever did; `None` while nobody did.
+    pub fn cancel_reason(&self) -> Option<String> {
+        self.raw.cancel_reason()
     }
 }
 

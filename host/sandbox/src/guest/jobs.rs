@@ -244,6 +244,10 @@ impl HostJob for AttemptState {
         Ok(self.should_stop())
     }
 
+    fn cancel_reason(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
+        Ok(self.asked_because())
+    }
+
     fn drop(&mut self, _: Handle) -> wasmtime::Result<()> {
         Ok(())
     }

@@ -114,6 +114,7 @@ impl AttemptState {
         let deadline_ms = self.policy.limits.deadline_ms;
         self.cancel
             .overdue(self.cancel_grace())
+            .cloned()
             .or_else(|| (Instant::now() >= self.deadline).then_some(Stop::Deadline(deadline_ms)))
     }
 
@@ -122,6 +123,14 @@ impl AttemptState {
         let tenth = Duration::from_millis(self.policy.limits.deadline_ms / 10);
         let near = Instant::now() + tenth.min(self.cancel_grace()) >= self.deadline;
         near || self.cancel.reason().is_some()
+    }
+
+    /// In whose words, as far as somebody asked.
+    pub(super) fn asked_because(&self) -> Option<String> {
+        match self.cancel.reason()? {
+            Stop::Cancelled(said) if !said.is_empty() => Some(said.to_string()),
+            stop => Some(stop.to_string()),
+        }
     }
 
     pub(super) fn wasi_config(&self) -> WasiConfig<'_> {

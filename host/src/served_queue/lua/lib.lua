@@ -10,12 +10,14 @@
 -- K:versions    zset: digest, scored by when it was stored or became active
 -- K:notes       hash: digest -> JSON
 -- K:component:DIGEST
+-- K:cancels     stream: id, token and reason of running jobs that should stop
 -- K:hosts       hash: host -> JSON, with the time of the report in front
 local call = redis.call
-local K, DEPLOYMENT, HISTORY, CHANGES, VERSIONS, NOTES, HOSTS
+local K, DEPLOYMENT, HISTORY, CHANGES, VERSIONS, NOTES, HOSTS, CANCELS
 
 local function use(key)
   K, DEPLOYMENT, HOSTS = key, key .. ':deployment', key .. ':hosts'
+  CANCELS = key .. ':cancels'
   HISTORY, CHANGES, VERSIONS, NOTES = key .. ':history', key .. ':changes', key .. ':versions', key .. ':notes'
 end
 

@@ -2,10 +2,11 @@
 --
 -- KEYS     one for each queue
 -- ARGV     1 host, and then for each queue: report (JSON), the revision that it knows, the canary that its counts are
---          of, or '', and the attempts ended since the last report: active completed, active failed, candidate
---          completed, candidate failed
--- Returns  for each queue the record where its revision is another one, nil where it is not, or a text: the error
-local FIELDS = 7
+--          of, or '', the attempts ended since the last report: active completed, active failed, candidate
+--          completed, candidate failed, and the last request to cancel a job that it knows, or '' where it runs none
+-- Returns  for each queue nil where nothing is new, or a text, the error, or { record or nil where its revision is the
+--          one known, newer requests to cancel }
+local FIELDS = 8
 
 -- The candidate goes back by itself when it fails more often than the active version, by more than the margin.
 local function judge_canary(canary, at)
@@ -32,8 +33,10 @@ local function sync(key, at)
   call('HSET', HOSTS, ARGV[1], NOW .. ' ' .. ARGV[at])
   local canary = ARGV[at + 2]
   if canary ~= '' then judge_canary(canary, at + 2) end
-  if (call('HGET', DEPLOYMENT, 'revision') or '0') == ARGV[at + 1] then return false end
-  return record()
+  local cancels = ARGV[at + 7] ~= '' and call('XRANGE', CANCELS, '(' .. ARGV[at + 7], '+') or {}
+  local known = (call('HGET', DEPLOYMENT, 'revision') or '0') == ARGV[at + 1]
+  if known and #cancels == 0 then return false end
+  return { not known and record(), cancels }
 end
 
 local replies = {}

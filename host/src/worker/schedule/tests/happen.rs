@@ -154,7 +154,7 @@ impl Model {
         let start = start_of(&held);
         let outcome = match how % 6 {
             // Its guest was stopped.
-            0..5 if held.cancel.reason() == Some(Stop::Shutdown) => Outcome::GivenBack,
+            0..5 if held.cancel.reason() == Some(&Stop::Shutdown) => Outcome::GivenBack,
             // Some are so large that few fit into one call.
             0 | 1 => Outcome::Completed("1".repeat(how % 7 * 100_000)),
             2 => Outcome::failed("no"),

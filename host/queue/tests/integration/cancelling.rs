@@ -1,0 +1,161 @@
+//! Cancelling jobs that wait.
+
+use serde_json::json;
+use toril_queue::{CancelledJob, JobState, Queue, parse_flow};
+
+use crate::harness::{TestRedis, add, new_job, take};
+
+async fn cancel(queue: &Queue, id: &str) -> CancelledJob {
+    let token = format!("cancel:{id}");
+    queue
+        .cancel_waiting(id, "not wanted", &token)
+        .await
+        .unwrap()
+}
+
+async fn field(redis: &TestRedis, id: &str, field: &str) -> Option<String> {
+    redis.run(&format!("HGET bull:paint:{id} {field}")).await
+}
+
+#[tokio::test]
+async fn job_that_waits_in_any_way_fails_without_having_started() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    let cases = [
+        ("first", json!({}), JobState::Waiting),
+        ("later", json!({ "delay": 3_600_000 }), JobState::Delayed),
+        ("ranked", json!({ "priority": 7 }), JobState::Prioritized),
+    ];
+    for (id, options, state) in cases {
+        let mut options = options;
+        options["jobId"] = json!(id);
+        queue.add(&new_job("paint", options)).await.unwrap();
+        assert_eq!(
+            cancel(&queue, id).await,
+            CancelledJob::Failed(state),
+            "{id}"
+        );
+        assert_eq!(queue.state(id).await.unwrap(), JobState::Failed, "{id}");
+        let reason = field(&redis, id, "failedReason").await;
+        assert_eq!(reason.as_deref(), Some("not wanted"), "{id}");
+        for counter in ["ats", "processedOn"] {
+            assert_eq!(field(&redis, id, counter).await, None, "{counter} of {id}");
+        }
+        let left: usize = redis.run(&format!("EXISTS bull:paint:{id}:lock")).await;
+        assert_eq!(left, 0, "the lock of {id} is left");
+    }
+    let active: usize = redis.run("LLEN bull:paint:active").await;
+    assert_eq!(active, 0);
+}
+
+#[tokio::test]
+async fn job_of_a_paused_queue_is_found() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    add(&queue, &["a", "b"]).await;
+    // As producers of BullMQ 5 pause.
+    let () = redis.run("RENAME bull:paint:wait bull:paint:paused").await;
+    let () = redis.run("HSET bull:paint:meta paused 1").await;
+    assert_eq!(
+        cancel(&queue, "a").await,
+        CancelledJob::Failed(JobState::Waiting)
+    );
+    let left: Vec<String> = redis.run("LRANGE bull:paint:paused 0 -1").await;
+    assert_eq!(left, ["b"]);
+}
+
+#[tokio::test]
+async fn job_that_runs_or_ended_is_left_alone() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    add(&queue, &["a"]).await;
+    take(&queue, 1, "worker:1").await;
+    let before = redis.dump().await;
+    assert_eq!(
+        cancel(&queue, "a").await,
+        CancelledJob::Runs("worker:1".into())
+    );
+    assert_eq!(
+        cancel(&queue, "b").await,
+        CancelledJob::Ended(JobState::Unknown)
+    );
+    assert_eq!(redis.dump().await, before);
+    assert!(queue.is_locked_by("a", "worker:1").await.unwrap());
+    add(&queue, &["c"]).await;
+    cancel(&queue, "c").await;
+    assert_eq!(
+        cancel(&queue, "c").await,
+        CancelledJob::Ended(JobState::Failed)
+    );
+}
+
+#[tokio::test]
+async fn rule_of_the_job_decides_whether_it_is_kept() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    let job = new_job("paint", json!({ "jobId": "a", "removeOnFail": true }));
+    queue.add(&job).await.unwrap();
+    cancel(&queue, "a").await;
+    let left: usize = redis.run("EXISTS bull:paint:a").await;
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn parent_learns_of_a_cancelled_child_and_can_be_cancelled_itself() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    let tree = |id: &str, child: &str, opts: serde_json::Value| {
+        let child = json!({ "name": "child", "queueName": "paint", "opts": {
+            "jobId": child, "failParentOnFailure": opts["fail"], "delay": 3_600_000 } });
+        let root = json!({ "name": "root", "queueName": "paint", "opts": { "jobId": id }, "children": [child] });
+        parse_flow(&root.to_string()).unwrap()
+    };
+    let flows = queue.flows();
+    let roots = vec![
+        tree("root", "child", json!({ "fail": true })),
+        tree("other", "leaf", json!({ "fail": false })),
+    ];
+    flows.add(roots, &Default::default()).await.unwrap();
+    assert_eq!(
+        cancel(&queue, "child").await,
+        CancelledJob::Failed(JobState::Delayed)
+    );
+    // The parent runs next, to fail unrun: as BullMQ does it where a child fails its parent.
+    assert_eq!(queue.state("root").await.unwrap(), JobState::Waiting);
+
+    let children = queue.pending_children("other").await.unwrap();
+    let ids: Vec<&str> = children.iter().map(|(_, id)| id.as_str()).collect();
+    assert_eq!(ids, ["leaf"]);
+    assert_eq!(
+        cancel(&queue, "other").await,
+        CancelledJob::Failed(JobState::WaitingChildren)
+    );
+    cancel(&queue, "leaf").await;
+    assert_eq!(queue.state("other").await.unwrap(), JobState::Failed);
+}
+
+#[tokio::test]
+async fn scheduler_goes_on_after_a_job_of_it_was_cancelled() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    let id = "repeat:daily:4000000000000";
+    let () = redis
+        .run("ZADD bull:paint:repeat 4000000000000 daily")
+        .await;
+    let () = redis
+        .run("HSET bull:paint:repeat:daily name paint every 3600000 ic 1")
+        .await;
+    let () = redis
+        .run(&format!(
+            r#"HSET bull:paint:{id} name paint timestamp 1 data {{}} rjk daily delay 0 opts {{"repeat":{{"every":3600000,"count":1}}}}"#
+        ))
+        .await;
+    let () = redis.run(&format!("LPUSH bull:paint:wait {id}")).await;
+    assert_eq!(
+        cancel(&queue, id).await,
+        CancelledJob::Failed(JobState::Waiting)
+    );
+    let delayed: Vec<String> = redis.run("ZRANGE bull:paint:delayed 0 -1").await;
+    assert_eq!(delayed.len(), 1, "the next job of the scheduler");
+    assert_eq!(queue.state(id).await.unwrap(), JobState::Failed);
+}

@@ -1,0 +1,160 @@
+//! Cancelling jobs from anywhere: they run on one host, and whoever cancels is another one or a command.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use toril::host::Host;
+use toril::queue::{JobState, Queue};
+use toril::sandbox::{Engine, EngineOptions};
+use toril::served_queue::QueueSpec;
+use toril::served_queue::cancel::Cancellation;
+
+use crate::harness::{TestHost, TestRedis, add, eventually, new_job, processor, reaches, toril};
+
+/// What a cancelled job may need beside its grace time, with room for a busy machine.
+const BOUND: Duration = Duration::from_secs(5);
+
+async fn cancels(redis: &TestRedis, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = toril(redis, &[&["job", "cancel"], arguments].concat()).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), text)
+}
+
+fn embedded(redis: toril::queue::Redis) -> Host {
+    let options = EngineOptions {
+        executions_max: 20,
+        ..EngineOptions::default()
+    };
+    Host::new(Engine::new(&options).unwrap().into(), redis, "bull")
+}
+
+#[tokio::test]
+async fn job_of_another_host_is_stopped_whatever_it_does() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let host =
+        TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", "concurrency = 5").await;
+    let other = embedded(redis.connect().await);
+    for name in ["loop", "sleep"] {
+        let job = new_job(name, json!(3_600_000), json!({ "attempts": 5 }));
+        let id = queue.add(&job).await.unwrap();
+        reaches(&queue, &id, JobState::Active).await;
+        let started = Instant::now();
+        let cancelled = other.cancel("ring", &id, "wrong customer", false).await;
+        assert_eq!(cancelled.unwrap()[0].outcome, Cancellation::Asked);
+        let job = reaches(&queue, &id, JobState::Failed).await;
+        assert!(
+            started.elapsed() < BOUND,
+            "{name} took {:?}",
+            started.elapsed()
+        );
+        assert_eq!(job["failedReason"], "job was cancelled: wrong customer");
+        assert_eq!(job["atm"], "1");
+    }
+    assert!(host.log().contains("job is cancelled"), "{}", host.log());
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn failure_of_its_own_is_kept_and_tried_again() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let limits = "limits = { cancel_grace_ms = 30000 }";
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", limits).await;
+    let options = json!({ "attempts": 2, "backoff": 3_600_000 });
+    let job = new_job("fail-when-cancelled", json!(null), options);
+    let id = queue.add(&job).await.unwrap();
+    reaches(&queue, &id, JobState::Active).await;
+    let (code, text) = cancels(&redis, &["ring", &id, "--reason", "a new price"]).await;
+    assert_eq!(
+        (code, &*text),
+        (Some(0), &*format!("ring:{id}: was running, is delayed\n"))
+    );
+    let job = queue.job(&id).await.unwrap().unwrap();
+    assert_eq!(job["failedReason"], "left because a new price");
+    queue.promote(&id).await.unwrap();
+    let job = reaches(&queue, &id, JobState::Completed).await;
+    assert_eq!(job["returnvalue"], "\"tried again\"");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn flow_is_cancelled_with_its_children_on_request() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let child = |id: &str, queue: &str| json!({ "name": "sleep", "queueName": queue, "opts": { "jobId": id } });
+    let mut branch = child("branch", "other");
+    branch["children"] = json!([child("leaf", "ring")]);
+    let mut root = child("root", "ring");
+    root["children"] = json!([branch, child("second", "ring")]);
+    let flow = toril::queue::parse_flow(&root.to_string()).unwrap();
+    queue
+        .flows()
+        .add(vec![flow], &Default::default())
+        .await
+        .unwrap();
+    let (code, text) = cancels(&redis, &["ring", "root", "--children"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    let expected = [
+        "other:branch: was waiting-children, has failed",
+        "ring:leaf: was waiting, has failed",
+        "ring:root: was waiting-children, has failed",
+        "ring:second: was waiting, has failed",
+    ];
+    assert_eq!(lines, expected);
+    let (code, text) = cancels(&redis, &["ring", "root"]).await;
+    assert_eq!((code, &*text), (Some(1), "ring:root: is failed already\n"));
+    let (code, text) = cancels(&redis, &["ring", "nobody"]).await;
+    assert_eq!(
+        (code, &*text),
+        (Some(1), "ring:nobody: there is no such job\n")
+    );
+}
+
+/// How often each job came to an end, as listeners were told.
+async fn ends(redis: &TestRedis) -> BTreeMap<String, usize> {
+    let entries: Vec<(String, BTreeMap<String, String>)> = redis
+        .command(&["XRANGE", "bull:ring:events", "-", "+"])
+        .await;
+    let mut ends = BTreeMap::new();
+    for (_, event) in entries {
+        if matches!(&*event["event"], "completed" | "failed") {
+            *ends.entry(event["jobId"].clone()).or_default() += 1;
+        }
+    }
+    ends
+}
+
+#[tokio::test]
+async fn thousand_jobs_that_end_while_they_are_cancelled_end_once() {
+    const JOBS: usize = 1_000;
+    let redis = TestRedis::start(false).await;
+    let queue: Queue = redis.queue("ring").await;
+    let host = embedded(redis.connect().await);
+    let mut spec = QueueSpec::new(Some(processor("fixture-misbehaving")));
+    spec.worker.concurrency = 10;
+    host.attach("ring", spec).await.unwrap();
+    let _: i64 = redis
+        .command(&["HSET", "bull:ring:meta", "opts.maxLenEvents", "100000"])
+        .await;
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    for n in 0..JOBS {
+        let name = if n % 2 == 0 { "fine" } else { "sleep" };
+        let id = add(&queue, name, json!(n % 3)).await;
+        let cancelled = host.cancel("ring", &id, "", false).await.unwrap();
+        *outcomes
+            .entry(format!("{:?}", cancelled[0].outcome))
+            .or_default() += 1;
+    }
+    eventually("all jobs end", async || {
+        (ends(&redis).await.len() == JOBS).then_some(())
+    })
+    .await;
+    for (id, times) in ends(&redis).await {
+        assert_eq!(times, 1, "job {id} of {outcomes:?}");
+    }
+    assert!(host.jobs("ring").unwrap().is_empty());
+}
