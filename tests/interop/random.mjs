@@ -133,11 +133,14 @@ const oddOptions = [
   { unknown: { deep: [1, null], no: null, empty: [] } },
 ];
 
-/** The same where jobs may wait for a time, and of jobs that are not added by a guest. */
+/**
+ * The same where jobs may wait for a time, and of jobs that are not added by a guest. Left out are fractions of a
+ * millisecond, which Toril cuts off.
+ */
 const oddTimes = [
   { attempts: 3, backoff: { type: 'fixed', delay: '5' } },
   { attempts: 3, backoff: { type: 'fixed', delay: '0' } },
-  { attempts: 3, backoff: { type: 'fixed', delay: 0.5, jitter: 'x' } },
+  { attempts: 3, backoff: { type: 'fixed', delay: 2, jitter: 'x' } },
   { attempts: 3, backoff: { type: ['exponential'], delay: '3', jitter: '0' } },
   { delay: '30' },
   { delay: -5 },

@@ -51,6 +51,7 @@ impl NewOptions {
                 "Debounce option has been removed. Use deduplication option instead".into(),
             );
         }
+        let default_attempts = !options.contains_key("attempts");
         // To BullMQ's scripts null is nothing.
         let options: &Map<String, Value> = &without_nulls(options);
         let id = job_id::read(options.get("jobId"))?;
@@ -63,6 +64,10 @@ impl NewOptions {
         if options.contains_key("repeat") {
             return Err("`repeat` is no option of a job, use a job scheduler".into());
         }
+        let mut stored = stored(options);
+        if default_attempts {
+            stored.insert("attempts".into(), json!(0));
+        }
         Ok(NewOptions {
             id,
             timestamp: timestamp(options)?,
@@ -72,7 +77,7 @@ impl NewOptions {
             lifo: !matches!(options.get("lifo"), None | Some(Value::Bool(false))),
             parent,
             deduplication,
-            stored: Value::Object(stored(options)).to_string(),
+            stored: Value::Object(stored).to_string(),
         })
     }
 }
@@ -229,7 +234,6 @@ fn short_name(name: &str) -> &str {
 
 fn stored(options: &Map<String, Value>) -> Map<String, Value> {
     let mut stored = Map::new();
-    stored.insert("attempts".into(), json!(0));
     for (name, value) in options {
         match name.as_str() {
             "backoff" if value.is_number() => {
@@ -284,11 +288,11 @@ mod tests {
             stored(json!({ "attempts": true, "backoff": "", "removeOnFail": "5", "delay": "7" })),
             json!({ "attempts": true, "removeOnFail": "5", "delay": "7" })
         );
-        let nulls = json!({ "attempts": 2, "backoff": null, "parent": null, "deduplication": null, "jobId": null,
+        let nulls = json!({ "attempts": null, "backoff": null, "parent": null, "deduplication": null, "jobId": null,
             "priority": null, "delay": null, "telemetry": null, "sizeLimit": null, "unknown": { "deep": null, "x": [1, null] }, "empty": [null] });
         assert_eq!(
             stored(nulls),
-            json!({ "attempts": 2, "unknown": { "x": [1] }, "empty": {} })
+            json!({ "unknown": { "x": [1] }, "empty": {} })
         );
     }
 
