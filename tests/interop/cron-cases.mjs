@@ -16,6 +16,8 @@ const FIXED = [
   'utc', 'UTC', 'gmt', 'Asia/Tokyo', 'asia/kolkata', 'Asia/Kathmandu', 'Etc/GMT+5', 'EST', 'UTC+3', 'utc-8', 'UTC+05:30',
   'UTC-03:30', 'UTC+14', 'system', 'default', 'America/Sao_Paulo',
 ];
+/** Zones that Node computes with quickly. */
+const QUICK = ['utc', 'local', undefined, 'UTC+05:30', 'utc-8', 'UTC-03:30'];
 const UNKNOWN = ['Mars/Olympus', 'UTC+5:3', 'UTC+', 'Europe', 'Z', ' utc'];
 
 /** From the least to the greatest value of each field, in the order of a pattern. */
@@ -84,22 +86,28 @@ function howe(pattern, start) {
 export function cronCases(seed, count) {
   const roll = dice(seed);
   const random = Array.from({ length: count - RARE.length }, () => {
-    const { pattern, hashSeed } = patternOf(roll);
-    const tz = roll.chance(0.02) ? roll.one(...UNKNOWN) : roll.one(...(roll.chance(0.75) ? MOVING : FIXED));
+    const { pattern, hashSeed, isSlow } = patternOf(roll);
+    const tz = zoneOf(roll, isSlow && roll.chance(0.7));
     const strict = roll.chance(0.02) ? true : undefined;
     return { pattern, tz, start: startOf(roll, tz), hashSeed, strict };
   });
   return [...RARE, ...random];
 }
 
+function zoneOf(roll, isQuick) {
+  if (isQuick) return roll.one(...QUICK);
+  return roll.chance(0.02) ? roll.one(...UNKNOWN) : roll.one(...(roll.chance(0.8) ? MOVING : FIXED));
+}
+
+/** `isSlow`: Node may look at many days. */
 function patternOf(roll) {
   const kind = roll.below(100);
   if (kind < 4) return { pattern: roll.one(...ALIASES) };
   if (kind < 9) return { pattern: roll.one(...BROKEN) };
-  if (kind < 29) return { pattern: roll.one(...ODD) };
-  if (kind < 34) return { pattern: roll.one(...HASHED), hashSeed: `seed ${roll.below(1000)}` };
+  if (kind < 29) return { pattern: roll.one(...ODD), isSlow: true };
+  if (kind < 34) return { pattern: roll.one(...HASHED), hashSeed: `seed ${roll.below(1000)}`, isSlow: true };
   if (kind < 49) return { pattern: `${timeField(roll, FIELDS.minute)} ${timeField(roll, [0, 4])} * * *` };
-  return { pattern: randomPattern(roll) };
+  return { pattern: randomPattern(roll), isSlow: true };
 }
 
 function timeField(roll, [min, max]) {
@@ -182,7 +190,7 @@ function changesOf(tz) {
     if (offset(low + STEP) === before) continue;
     let [still, changed] = [low, low + STEP];
     while (changed - still > 60_000) {
-      const middle = Math.floor((still + changed) / 2);
+      const middle = Math.floor((still + changed) / 120_000) * 60_000;
       if (offset(middle) === before) still = middle;
       else changed = middle;
     }
