@@ -8,6 +8,8 @@ pub const WORLD: &str = "toril:processor/processor@1.1.0";
 /// The interface by which a component's version of the world is known.
 const JOBS: &str = "toril:processor/jobs@";
 const WORLD_MAJOR: u64 = 1;
+/// What an SDK says of itself is short. Read, it takes many times the room that it takes in the component.
+const SDK_BYTES_MAX: usize = 64 * 1024;
 
 /// What is known of a component without running it.
 #[derive(Debug, Clone, Serialize)]
@@ -110,12 +112,39 @@ impl Names {
                         self.exports.push(export?.name.name.to_owned());
                     }
                 }
-                Payload::CustomSection(section) if section.name() == "toril:sdk" => {
+                Payload::CustomSection(section)
+                    if section.name() == "toril:sdk" && section.data().len() <= SDK_BYTES_MAX =>
+                {
                     self.sdk = serde_json::from_slice(section.data()).ok();
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_sdk_says_of_itself_has_a_size() {
+        let sdk = |json: &str| {
+            let mut section = vec![9];
+            section.extend_from_slice(b"toril:sdk");
+            section.extend_from_slice(json.as_bytes());
+            let mut component = b"\0asm\x0d\0\x01\0\0".to_vec();
+            // LEB128, in five bytes.
+            let length = section.len();
+            component.extend((0..4).map(|at| (length >> (7 * at)) as u8 & 0x7f | 0x80));
+            component.push(0);
+            component.extend_from_slice(&section);
+            let mut names = Names::default();
+            names.read(&component).unwrap();
+            names.sdk
+        };
+        assert_eq!(sdk("[1]"), Some(serde_json::json!([1])));
+        assert_eq!(sdk(&format!("[{}0]", "0,".repeat(SDK_BYTES_MAX))), None);
     }
 }
