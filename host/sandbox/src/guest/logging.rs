@@ -14,7 +14,8 @@ impl Host for AttemptState {
             Level::Warn => TracingLevel::WARN,
             Level::Error => TracingLevel::ERROR,
         };
-        self.log_budget.line(level, "log", &message);
+        let message = self.policy.grants.secrets.redact(&message);
+        self.log_budget.redacted_line(level, "log", &message);
         self.backend.logged(level, &message);
         Ok(())
     }

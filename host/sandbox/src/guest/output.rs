@@ -79,13 +79,8 @@ impl LogBudget {
         fits
     }
 
-    /// Writes a line without the secrets in it.
-    pub(crate) fn line(&self, level: Level, source: &str, line: &str) {
-        self.redacted_line(level, source, &self.0.grants.secrets.redact(line));
-    }
-
     /// Writes a line that has no secrets in it.
-    fn redacted_line(&self, level: Level, source: &str, line: &str) {
+    pub(super) fn redacted_line(&self, level: Level, source: &str, line: &str) {
         let line = clean(line);
         if !self.take_line(line.len()) {
             return;
