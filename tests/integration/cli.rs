@@ -64,12 +64,12 @@ fn check_tells_what_a_processor_is() {
     let output = toril(&["check", &path("fixture-noop"), "--json"]);
     assert!(output.status.success());
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(report["worldVersion"], "1.0.0");
+    assert_eq!(report["worldVersion"], "1.1.0");
     assert_eq!(report["sdk"]["sdk"], "rust");
     assert!(report["digest"].as_str().unwrap().starts_with("sha256:"));
     let imports = report["imports"].as_array().unwrap();
     assert!(
-        imports.contains(&json!("toril:processor/jobs@1.0.0")),
+        imports.contains(&json!("toril:processor/jobs@1.1.0")),
         "{imports:?}"
     );
 }
@@ -85,7 +85,7 @@ fn files_that_are_no_processor_are_refused_with_the_reason() {
     let whole = std::fs::read(processor("fixture-noop")).unwrap();
     let newer = replaced(
         &whole,
-        b"toril:processor/jobs@1.0.0",
+        b"toril:processor/jobs@1.1.0",
         b"toril:processor/jobs@2.0.0",
     );
     for (file, reason) in [
