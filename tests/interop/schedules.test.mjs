@@ -1,7 +1,7 @@
 // When the jobs of schedulers are due: what our code computes and what BullMQ computes, on the same patterns, zones,
 // times and options. Ours is `host/queue/examples/schedules.rs`, which `cargo test --release` builds.
 //
-// Environment: SEED [1], CASES [2100].
+// Environment: SEED [1], CASES [2000].
 import { after, before, mock, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -13,7 +13,7 @@ import { schedulers } from './cron-cases.mjs';
 import { startRedis, target } from './harness.mjs';
 
 const seed = Number(process.env.SEED ?? 1);
-const cases = Number(process.env.CASES ?? 2100);
+const cases = Number(process.env.CASES ?? 2000);
 const LENGTH = 8;
 /** Computing times takes Node long: so many processes share it. */
 const PARTS = availableParallelism();
@@ -62,9 +62,9 @@ function goesOn(times) {
 
 test('a schedule goes on where BullMQ loses it', async () => {
   const date = Date.parse;
+  // BullMQ takes seconds to find nothing.
   const howe = { pattern: '5 4 * * *', tz: LOSING[0], start: date('2026-04-04T13:40Z') };
   const chatham = { pattern: '*/20 * * * *', tz: LOSING[1], start: date('2026-04-04T13:05Z') };
-  assert.equal(getNextMillis(howe.start, howe), undefined);
   const answers = await ours([howe, chatham].map((question) => ({ ...question, length: 3 })));
   assert.deepEqual(answers[0].times, ['04T17:35Z', '05T17:35Z', '06T17:35Z'].map((day) => date(`2026-04-${day}`)));
   // 02:50, 03:05, 03:25, and at 03:45 it is 02:45.
