@@ -383,3 +383,35 @@ async fn granted_children_are_removed_with_their_own() {
     ]);
     world.refuses("denied", denied).await;
 }
+
+/// Refused before they are read: as values they would take many times the memory that the guest may have.
+#[tokio::test]
+async fn options_have_a_size_and_defaults_count_for_each_job() {
+    let world = World::new(&["open"]).await;
+    let pad = |bytes: usize| json!({ "pad": "x".repeat(bytes) });
+    let large = pad(9 << 20).to_string();
+    world.refuses("limit", json!(["add", "open", large])).await;
+    let half = pad(5 << 20).to_string();
+    let two = json!(["add-bulk", "open", half, half]);
+    world.refuses("limit", two).await;
+    let nodes: Vec<Value> = (0..200)
+        .map(|_| json!({ "name": "n", "queueName": "open" }))
+        .collect();
+    let below = json!([{ "name": "n", "queueName": "open", "children": nodes }]).to_string();
+    let flows = json!(nodes).to_string();
+    let defaults = |bytes: usize| {
+        let options = json!({ "open": { "defaultJobOptions": pad(bytes) } });
+        json!({ "queuesOptions": options }).to_string()
+    };
+    for flows in [&flows, &below] {
+        world
+            .refuses("limit", json!(["add-flows", flows, defaults(100_000)]))
+            .await;
+    }
+    world
+        .refuses("limit", json!(["add-flows", "[]", defaults(9 << 20)]))
+        .await;
+    world
+        .allows(json!(["add-flows", flows, defaults(1_000)]))
+        .await;
+}

@@ -129,7 +129,8 @@ impl DryRun {
 
     /// Adds a flow as a producer does: BullMQ's `FlowJob`, JSON. Returns the id of its root.
     pub fn add_flow(&self, flow: &str) -> CallResult<String> {
-        let flows = flow_json::flows(&format!("[{flow}]"), &FlowOptions::default(), PREFIX)?;
+        let flow = flow_json::parse_flows(&format!("[{flow}]"))?;
+        let flows = flow_json::flows(flow, &FlowOptions::default(), PREFIX)?;
         let trees = self.store.lock().add_flows(flows)?;
         let id = trees.first().and_then(|tree| tree["id"].as_str());
         Ok(id.unwrap_or_default().to_owned())

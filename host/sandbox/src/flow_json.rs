@@ -15,7 +15,7 @@ const DEPTH_MAX: usize = 100;
 /// BullMQ's `FlowJob`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Node {
+pub(crate) struct Node {
     name: String,
     queue_name: String,
     #[serde(default)]
@@ -39,6 +39,26 @@ pub(crate) struct FlowOptions {
 #[serde(rename_all = "camelCase", default)]
 struct QueueOptions {
     default_job_options: Map<String, Value>,
+}
+
+impl FlowOptions {
+    /// What the defaults add to these flows: each node of a queue has its own copy of them.
+    pub(crate) fn bytes_under(&self, flows: &[Node]) -> usize {
+        fn of_nodes(nodes: &[Node], sizes: &BTreeMap<&str, usize>) -> usize {
+            let bytes = nodes.iter().map(|node| {
+                let own = sizes.get(node.queue_name.as_str()).copied().unwrap_or(0);
+                let children = node.children.as_deref().unwrap_or_default();
+                own.saturating_add(of_nodes(children, sizes))
+            });
+            bytes.fold(0, usize::saturating_add)
+        }
+        let size = |queue: &QueueOptions| {
+            serde_json::to_string(&queue.default_job_options).map_or(0, |json| json.len())
+        };
+        let sizes = self.queues_options.iter();
+        let sizes = sizes.map(|(name, queue)| (name.as_str(), size(queue)));
+        of_nodes(flows, &sizes.collect())
+    }
 }
 
 /// Reads options that came as JSON.
@@ -81,13 +101,30 @@ fn job_ref(parent: &Value) -> Result<JobRef, JobError> {
     })
 }
 
+/// Flows as they came: a JSON array.
+pub(crate) fn parse_flows(json: &str) -> Result<Vec<Node>, JobError> {
+    let invalid = |reason: serde_json::Error| {
+        JobError::Invalid(format!("flow cannot be understood: {reason}"))
+    };
+    // Two levels of JSON per level of the flow, and some for data.
+    if nesting(json) > 2 * DEPTH_MAX + 100 {
+        return Err(JobError::Invalid(format!(
+            "flow has more than {DEPTH_MAX} levels"
+        )));
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    deserializer.disable_recursion_limit();
+    let flows = Vec::deserialize(&mut deserializer).map_err(invalid)?;
+    deserializer.end().map_err(invalid)?;
+    Ok(flows)
+}
+
 /// Flows with the defaults of their queues. `prefix` is that of a node that names none.
 pub(crate) fn flows(
-    json: &str,
+    nodes: Vec<Node>,
     options: &FlowOptions,
     prefix: &str,
 ) -> Result<Vec<FlowNode>, JobError> {
-    let nodes: Vec<Node> = parse(json)?;
     nodes
         .into_iter()
         .map(|node| node.read(options, prefix))
@@ -121,23 +158,6 @@ impl Node {
                 .collect::<Result<_, _>>()?,
         })
     }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, JobError> {
-    let invalid = |reason: serde_json::Error| {
-        JobError::Invalid(format!("flow cannot be understood: {reason}"))
-    };
-    // Two levels of JSON per level of the flow, and some for data.
-    if nesting(json) > 2 * DEPTH_MAX + 100 {
-        return Err(JobError::Invalid(format!(
-            "flow has more than {DEPTH_MAX} levels"
-        )));
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    deserializer.disable_recursion_limit();
-    let flows = T::deserialize(&mut deserializer).map_err(invalid)?;
-    deserializer.end().map_err(invalid)?;
-    Ok(flows)
 }
 
 /// How deep brackets nest, outside of strings.

@@ -29,7 +29,8 @@ pub struct Limits {
     pub host_calls_max: u64,
     /// How long it may go on once it was cancelled or lost its lock, in ms: time for `is-cancelled` to be asked.
     pub cancel_grace_ms: u64,
-    /// Size of a value returned, of data or progress written, and of a line of the job's log, in bytes.
+    /// Size of a value returned, of data or progress written, of the options of jobs added in one call, and of a
+    /// line of the job's log, in bytes. The reason of a failure and its stack are cut there.
     pub value_bytes_max: usize,
 }
 
@@ -119,10 +120,18 @@ impl Quota {
         result.map_err(|max| format!("processor exceeded its limit of {max} progress updates"))
     }
 
+    /// Refuses more jobs than may still be added; the error is for the guest.
+    pub(crate) fn room_for_jobs(&self, count: usize) -> Result<(), String> {
+        let mut jobs_added = self.jobs_added;
+        let result = jobs_added.take(count as u64);
+        result.map_err(|max| format!("processor exceeded its limit of {max} added jobs"))
+    }
+
     /// Counts jobs that are about to be added; the error is for the guest.
     pub(crate) fn add_jobs(&mut self, count: usize) -> Result<(), String> {
-        let result = self.jobs_added.take(count as u64);
-        result.map_err(|max| format!("processor exceeded its limit of {max} added jobs"))
+        self.room_for_jobs(count)?;
+        self.jobs_added.left -= count as u64;
+        Ok(())
     }
 }
 

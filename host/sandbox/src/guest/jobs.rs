@@ -20,14 +20,7 @@ type Handle = Resource<JobHandle>;
 
 impl AttemptState {
     pub(super) fn check_size(&self, what: &str, value: &str) -> CallResult<()> {
-        let max = self.policy.limits.value_bytes_max;
-        if value.len() > max {
-            return Err(JobError::Limit(format!(
-                "{what} has {} bytes, more than the limit of {max}",
-                value.len()
-            )));
-        }
-        Ok(())
+        check_bytes(what, value.len(), self.policy.limits.value_bytes_max)
     }
 
     fn check_json(&self, what: &str, value: &str) -> CallResult<()> {
@@ -116,6 +109,16 @@ impl AttemptState {
 }
 
 impl Host for AttemptState {}
+/// Refuses what is larger than the limit.
+pub(super) fn check_bytes(what: &str, bytes: usize, max: usize) -> CallResult<()> {
+    if bytes > max {
+        return Err(JobError::Limit(format!(
+            "{what} has {bytes} bytes, more than the limit of {max}"
+        )));
+    }
+    Ok(())
+}
+
 
 impl HostJob for AttemptState {
     fn id(&mut self, _: Handle) -> wasmtime::Result<String> {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::AttemptState;
-use super::jobs::Answer;
+use super::jobs::{Answer, check_bytes};
 use crate::backend::{CallResult, FlowNode, NewJob};
 use crate::bindings::toril::processor::producer::{Host, JobError, NewJob as GuestJob};
 use crate::flow_json::{self, FlowOptions, invalid, options};
@@ -58,6 +58,12 @@ impl AttemptState {
     }
 
     async fn add_jobs(&mut self, queue: &str, jobs: Vec<GuestJob>) -> CallResult<Vec<String>> {
+        // Before they are read: options that are values take many times the room that they take as text.
+        self.quota
+            .room_for_jobs(jobs.len())
+            .map_err(JobError::Limit)?;
+        let options = jobs.iter().map(|job| job.options.len()).sum();
+        check_bytes("options", options, self.policy.limits.value_bytes_max)?;
         let jobs: Vec<NewJob> = jobs
             .into_iter()
             .map(|job| self.new_job(job))
@@ -73,7 +79,11 @@ impl AttemptState {
 
     async fn try_add_flows(&mut self, flows: &str, flow_options: &str) -> CallResult<String> {
         self.check_size("flows", flows)?;
+        self.check_size("options", flow_options)?;
         let flow_options: FlowOptions = options("options", flow_options)?;
+        let flows = flow_json::parse_flows(flows)?;
+        let bytes = flow_options.bytes_under(&flows);
+        check_bytes("options", bytes, self.policy.limits.value_bytes_max)?;
         let mut flows = flow_json::flows(flows, &flow_options, self.backend.job().prefix)?;
         flows
             .iter_mut()
