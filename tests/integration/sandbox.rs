@@ -171,6 +171,24 @@ async fn each_misbehaviour_ends_with_a_reason_of_its_own() {
 }
 
 #[tokio::test]
+async fn what_is_stored_of_a_failure_and_of_empty_lines_has_an_end() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let limits = "limits = { value_bytes_max = 1000, log_bytes_max = 10 }";
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", limits).await;
+    let job = fails(&queue, "huge-reason", json!(1_000_000)).await;
+    assert_eq!(job["failedReason"], "ä".repeat(500));
+    assert!(job["stacktrace"].as_str().unwrap().len() < 1_100);
+
+    let id = add(&queue, "flood-empty-log", json!(null)).await;
+    let job = reaches(&queue, &id, JobState::Failed).await;
+    let reason = job["failedReason"].as_str().unwrap();
+    assert!(reason.contains("limit of 10 bytes of log"), "{reason}");
+    assert_eq!(queue.logs(&id, 100).await.unwrap().len(), 10);
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn component_that_needs_more_than_any_may_have_is_refused_at_load() {
     let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
     let with = |memories: &str| {

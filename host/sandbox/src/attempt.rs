@@ -134,17 +134,23 @@ fn judge(state: &mut AttemptState, result: wasmtime::Result<Result<String, Failu
     }
 }
 
-/// What a guest says of its end is stored and shown: without its secrets.
+/// What a guest says of its end is stored and shown: without its secrets, and no longer than a value may be.
 fn redacted(state: &AttemptState, outcome: Outcome) -> Outcome {
-    let secrets = &state.policy.grants.secrets;
+    let Policy { limits, grants, .. } = &*state.policy;
+    // In this order: a cut secret would not be found.
+    let shown = |text: &str| {
+        let mut text = grants.secrets.redact(text).into_owned();
+        text.truncate(text.floor_char_boundary(limits.value_bytes_max));
+        text
+    };
     match outcome {
         Outcome::Failed {
             message,
             stack,
             unrecoverable,
         } => Outcome::Failed {
-            message: secrets.redact(&message).into_owned(),
-            stack: secrets.redact(&stack).into_owned(),
+            message: shown(&message),
+            stack: shown(&stack),
             unrecoverable,
         },
         outcome => outcome,

@@ -23,7 +23,7 @@ pub(super) fn of(job: &Job, outcome: Outcome, options: &WorkerOptions) -> Option
     match outcome {
         Outcome::Completed(value) => Some(SettlementKind::Completed {
             value,
-            attempts_made: job.attempts_made + 1,
+            attempts_made: job.attempts_made.saturating_add(1),
             keep: job
                 .options
                 .remove_on_complete
@@ -35,7 +35,7 @@ pub(super) fn of(job: &Job, outcome: Outcome, options: &WorkerOptions) -> Option
             unrecoverable,
         } => {
             let attempt = FailedAttempt {
-                made: job.attempts_made + 1,
+                made: job.attempts_made.saturating_add(1),
                 reason: message,
                 stacktrace: stacktrace(job, stack),
             };
@@ -97,12 +97,28 @@ fn retry_after(job: &Job, attempts_made: u32, options: &WorkerOptions) -> Retry 
     backoff.retry(attempts_made, fastrand::f64())
 }
 
-/// Appends to the stored traces, keeping as many as the job wants.
+/// How large the stack traces of a job may become, the newest one aside: a job may be tried any number of times, and
+/// Redis takes no value above 512 MiB.
+const STACKTRACE_BYTES_MAX: usize = 1 << 20;
+
+/// Appends to the stored traces, keeping as many as the job wants and as there is room for.
 fn stacktrace(job: &Job, stack: String) -> String {
     let stored = job.stacktrace.as_deref().unwrap_or("[]");
     let mut traces: Vec<serde_json::Value> = serde_json::from_str(stored).unwrap_or_default();
     traces.push(stack.into());
     traces.drain(..job.options.dropped_traces(traces.len()));
+    let mut room = STACKTRACE_BYTES_MAX;
+    let fitting = traces.iter().rev().take_while(|trace| {
+        let fits = room > 0;
+        room = room.saturating_sub(
+            trace
+                .as_str()
+                .map_or_else(|| trace.to_string().len(), str::len),
+        );
+        fits
+    });
+    let extra = traces.len() - fitting.count();
+    traces.drain(..extra);
     serde_json::Value::Array(traces).to_string()
 }
 
@@ -224,6 +240,34 @@ mod tests {
             job.stacktrace = Some(stored.into());
             assert_eq!(stacktrace(&job, "c".into()), kept);
         }
+    }
+
+    #[test]
+    fn stack_traces_of_many_attempts_have_a_size() {
+        let mut job = job(r#"{"attempts":1000}"#, 0);
+        for attempt in 0..10 {
+            job.stacktrace = Some(stacktrace(
+                &job,
+                format!("{attempt}{}", "x".repeat(400_000)),
+            ));
+        }
+        let kept = job.stacktrace.unwrap();
+        assert!(
+            kept.len() < STACKTRACE_BYTES_MAX + 500_000,
+            "{}",
+            kept.len()
+        );
+        assert!(kept.contains("\"9x"), "the newest stays");
+    }
+
+    #[test]
+    fn counts_of_any_size_do_not_begin_anew() {
+        let opts = r#"{"attempts":3}"#;
+        let failed = after(&job(opts, u32::MAX), Outcome::failed("no"));
+        assert!(
+            matches!(failed, SettlementKind::Failed { .. }),
+            "{failed:?}"
+        );
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl AttemptState {
     async fn try_log(&mut self, line: String) -> CallResult<u64> {
         self.check_size("log line", &line)?;
         let line = self.policy.grants.secrets.redact(&line).into_owned();
-        if !self.log_budget.take_bytes(line.len()) {
+        // An empty line takes room, too.
+        if !self.log_budget.take_bytes(line.len().max(1)) {
             let max = self.policy.limits.log_bytes_max;
             return Err(JobError::Limit(format!(
                 "processor exceeded its limit of {max} bytes of log"
@@ -108,7 +109,6 @@ impl AttemptState {
     }
 }
 
-impl Host for AttemptState {}
 /// Refuses what is larger than the limit.
 pub(super) fn check_bytes(what: &str, bytes: usize, max: usize) -> CallResult<()> {
     if bytes > max {
@@ -119,6 +119,7 @@ pub(super) fn check_bytes(what: &str, bytes: usize, max: usize) -> CallResult<()
     Ok(())
 }
 
+impl Host for AttemptState {}
 
 impl HostJob for AttemptState {
     fn id(&mut self, _: Handle) -> wasmtime::Result<String> {
