@@ -202,7 +202,7 @@ async fn refused_processors_leave_the_old_one_serving_and_say_why() {
         (b"\0asm not really", "not a WebAssembly component"),
         (&good[..good.len() / 2], "component is damaged"),
         (&another_world, "component is no job processor"),
-        (&newer, "component was built for version 2.0.0"),
+        (&newer, "component was built for version 2.1.0"),
         (&trap, "failed to instantiate component"),
         (&too_large, "more than the limit of 1000000"),
     ];

@@ -1,6 +1,8 @@
 //! Options of any kind, read by Toril and by BullMQ itself: `tests/interop/options.mjs` makes them up and says what
 //! BullMQ's classes, and its scripts in a Redis of their own, make of them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
