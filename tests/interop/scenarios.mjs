@@ -273,7 +273,7 @@ export const scenarios = [
   {
     name: 'keeps a scheduler going whose jobs fail',
     crowd: 'states',
-    add: ({ queue }) => queue.upsertJobScheduler('beat', { every: 30, limit: 2 }, { name: 'fail', opts: { attempts: 2 } }),
+    add: ({ queue }) => queue.upsertJobScheduler('beat', { every: 500, limit: 2 }, { name: 'fail', opts: { attempts: 2 } }),
     settled: (counts) => counts.failed === 2 && idle(counts),
   },
   {
