@@ -1,4 +1,4 @@
-//! Cancelling jobs from anywhere: they run on one host, and whoever cancels is another one or a command.
+//! Cancelling jobs that run on one host from another host and from the command line.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,7 +10,9 @@ use toril::sandbox::{Engine, EngineOptions};
 use toril::served_queue::QueueSpec;
 use toril::served_queue::cancel::Cancellation;
 
-use crate::harness::{TestHost, TestRedis, add, eventually, new_job, processor, reaches, toril};
+use crate::harness::{
+    TestHost, TestRedis, add, eventually, new_job, processor, queue_section, reaches, toril,
+};
 
 /// What a cancelled job may need beside its grace time, with room for a busy machine.
 const BOUND: Duration = Duration::from_secs(5);
@@ -53,6 +55,29 @@ async fn job_of_another_host_is_stopped_whatever_it_does() {
         assert_eq!(job["atm"], "1");
     }
     assert!(host.log().contains("job is cancelled"), "{}", host.log());
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn request_that_is_never_answered_ends_with_its_job() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    // The kernel accepts the connection; nobody answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let grants =
+        format!("[queues.ring.grants.http]\nhosts = [\"{address}\"]\nprivate = [\"127.0.0.1\"]\n");
+    let section = queue_section("ring", "fixture-http", "") + &grants;
+    let host = TestHost::serve(&redis, &section).await;
+    let id = add(&queue, "get", json!(format!("http://{address}/"))).await;
+    let _request = tokio::task::spawn_blocking(move || silent.accept().unwrap()).await;
+    let started = Instant::now();
+    let (code, text) = cancels(&redis, &["ring", &id]).await;
+    assert_eq!(
+        (code, &*text),
+        (Some(0), &*format!("ring:{id}: was running, is failed\n"))
+    );
+    assert!(started.elapsed() < BOUND, "it took {:?}", started.elapsed());
     host.stop().await;
 }
 

@@ -1,9 +1,10 @@
-//! Cancelling jobs that no worker has. A job that runs is stopped by whoever runs it.
+//! Cancelling jobs that no worker has. Only the worker that runs a job can stop it.
 
 use std::sync::Arc;
 
 use crate::error::QueueError;
 use crate::getters::JobState;
+use crate::job::Job;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::settle::{FailedAttempt, Fetch, Settlement, SettlementKind};
@@ -25,13 +26,14 @@ pub enum CancelledJob {
 
 impl Queue {
     /// Fails a job that waits, for its turn, its time or its children, with this reason. Its parent learns of it as of
-    /// any other failure. `token` must be of this call alone.
+    /// any other failure, and its scheduler goes on. `token` must be of this call alone.
     pub async fn cancel_waiting(
         &self,
         id: &str,
         reason: &str,
         token: &str,
     ) -> Result<CancelledJob, QueueError> {
+        self.let_scheduler_go_on(id).await?;
         let script = script!("take_job", "ids");
         let mut call = script.call(self.keys.meta());
         call.arg(id).arg(token).arg(LOCK_MS);
@@ -59,10 +61,22 @@ impl Queue {
             attempts: f64::INFINITY,
             keep: job.options.remove_on_fail.unwrap_or(KeepJobs::ALL),
         };
-        // As when it is picked up: one job of a scheduler is cancelled, not what comes after it.
-        self.advance_scheduler(&job).await?;
         self.settle_one(Settlement::new(&job, failed)).await?;
         Ok(CancelledJob::Failed(state))
+    }
+
+    /// As when it is picked up: the next job of its scheduler is added, unless it was. Before the job is taken, so that
+    /// one whose schedule cannot be read stays where it is.
+    async fn let_scheduler_go_on(&self, id: &str) -> Result<(), QueueError> {
+        let record = self.job(id).await?.unwrap_or_default();
+        if !record.contains_key("rjk") {
+            return Ok(());
+        }
+        let fields = record
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let job = Job::from_hash(id.as_bytes(), fields, &Arc::from(""));
+        self.advance_scheduler(&job).await.map(drop)
     }
 
     /// True while a job is locked with this token.

@@ -182,26 +182,33 @@ impl Cancel {
 
 /// What became of a job, once its host has stopped it. The error says why it was not cancelled.
 async fn outcome(queue: &Queue, job: &Cancelled) -> anyhow::Result<Result<String, String>> {
-    match (job.outcome, &job.token) {
-        (Cancellation::Failed, _) => return Ok(Ok(format!("was {}, has failed", job.state))),
-        (Cancellation::Ended, _) if job.state == JobState::Unknown => {
+    let state = match job.outcome {
+        Cancellation::Failed => return Ok(Ok(format!("was {}, has failed", job.state))),
+        Cancellation::Ended if job.state == JobState::Unknown => {
             return Ok(Err("there is no such job".to_owned()));
         }
-        (Cancellation::Ended, _) => return Ok(Err(format!("is {} already", job.state))),
-        (Cancellation::Asked, None) => {}
-        (Cancellation::Asked, Some(token)) => {
-            let end = Instant::now() + STOPPED_WITHIN;
-            while queue.is_locked_by(&job.id, token).await? {
-                if Instant::now() >= end {
-                    let line = "runs on: no host of Toril that follows deployments has it, or its grace time is longer";
-                    return Ok(Err(line.to_owned()));
-                }
-                tokio::time::sleep(LOOK_INTERVAL).await;
-            }
+        Cancellation::Ended => return Ok(Err(format!("is {} already", job.state))),
+        Cancellation::Asked => stopped(queue, job).await?,
+    };
+    Ok(match state {
+        Some(state) => Ok(format!("was running, is {state}")),
+        None => {
+            Err("still runs: its worker is not Toril's, or its grace time is longer".to_owned())
         }
+    })
+}
+
+/// Waits until a running job is stopped, and returns the state that it is in then.
+async fn stopped(queue: &Queue, job: &Cancelled) -> anyhow::Result<Option<JobState>> {
+    let token = job.token.as_deref().unwrap_or_default();
+    let end = Instant::now() + STOPPED_WITHIN;
+    while queue.is_locked_by(&job.id, token).await? {
+        if Instant::now() >= end {
+            return Ok(None);
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
-    let state = queue.state(&job.id).await?;
-    Ok(Ok(format!("was running, is {state}")))
+    Ok(Some(queue.state(&job.id).await?))
 }
 
 impl Which {

@@ -60,24 +60,32 @@ pub async fn cancel(
         let problem = format!("reason has more than {REASON_BYTES_MAX} bytes");
         return Err(QueueError::Invalid(problem));
     }
-    let mut seen = HashSet::from([queue.keys().job(id)]);
     let mut jobs = vec![(queue.clone(), id.to_owned())];
-    let mut cancelled = Vec::new();
-    while let Some((queue, id)) = jobs.get(cancelled.len()).cloned() {
-        // Before it fails, which may remove it.
-        let children = match with_children {
-            true => queue.pending_children(&id).await?,
-            false => Vec::new(),
-        };
-        let is_new = |child: &(Queue, String)| seen.insert(child.0.keys().job(&child.1));
-        jobs.extend(children.into_iter().filter(is_new));
+    if with_children {
+        add_children(&mut jobs).await?;
+    }
+    let mut cancelled = Vec::with_capacity(jobs.len());
+    for (queue, id) in jobs {
+        cancelled.push(cancel_one(&queue, id, said, &runs_here).await?);
+    }
+    Ok(cancelled)
+}
+
+/// Adds the children that the first job waits for, and theirs. Before any of them fails, which may remove it.
+async fn add_children(jobs: &mut Vec<(Queue, String)>) -> Result<(), QueueError> {
+    let key = |(queue, id): &(Queue, String)| queue.keys().job(id);
+    let mut seen: HashSet<String> = jobs.iter().map(key).collect();
+    let mut at = 0;
+    while let Some((queue, id)) = jobs.get(at).cloned() {
+        let children = queue.pending_children(&id).await?;
+        jobs.extend(children.into_iter().filter(|child| seen.insert(key(child))));
         if jobs.len() > JOBS_MAX {
             let problem = format!("flow has more than {JOBS_MAX} jobs: cancel a part of it first");
             return Err(QueueError::Invalid(problem));
         }
-        cancelled.push(cancel_one(&queue, id, said, &runs_here).await?);
+        at += 1;
     }
-    Ok(cancelled)
+    Ok(())
 }
 
 async fn cancel_one(

@@ -134,23 +134,44 @@ async fn parent_learns_of_a_cancelled_child_and_can_be_cancelled_itself() {
     assert_eq!(queue.state("other").await.unwrap(), JobState::Failed);
 }
 
+/// A job that waits, made by a scheduler with these options.
+async fn scheduled(redis: &TestRedis, repeat: serde_json::Value) -> &'static str {
+    let id = "repeat:daily:4000000000000";
+    let opts = json!({ "repeat": repeat });
+    for command in [
+        "ZADD bull:paint:repeat 4000000000000 daily".to_owned(),
+        "HSET bull:paint:repeat:daily name paint ic 1".to_owned(),
+        format!(
+            "HSET bull:paint:{id} name paint timestamp 1 data {{}} rjk daily delay 0 opts {opts}"
+        ),
+        format!("LPUSH bull:paint:wait {id}"),
+    ] {
+        let () = redis.run(&command).await;
+    }
+    id
+}
+
+#[tokio::test]
+async fn job_whose_schedule_cannot_be_read_stays_where_it_is() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    let id = scheduled(&redis, json!({ "pattern": "every-day", "count": 1 })).await;
+    let before = redis.dump().await;
+    let refused = queue.cancel_waiting(id, "not wanted", "cancel:1").await;
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .contains("job scheduler `daily`")
+    );
+    assert_eq!(redis.dump().await, before);
+}
+
 #[tokio::test]
 async fn scheduler_goes_on_after_a_job_of_it_was_cancelled() {
     let redis = TestRedis::start().await;
     let queue = redis.queue("paint").await;
-    let id = "repeat:daily:4000000000000";
-    let () = redis
-        .run("ZADD bull:paint:repeat 4000000000000 daily")
-        .await;
-    let () = redis
-        .run("HSET bull:paint:repeat:daily name paint every 3600000 ic 1")
-        .await;
-    let () = redis
-        .run(&format!(
-            r#"HSET bull:paint:{id} name paint timestamp 1 data {{}} rjk daily delay 0 opts {{"repeat":{{"every":3600000,"count":1}}}}"#
-        ))
-        .await;
-    let () = redis.run(&format!("LPUSH bull:paint:wait {id}")).await;
+    let id = scheduled(&redis, json!({ "every": 3_600_000, "count": 1 })).await;
     assert_eq!(
         cancel(&queue, id).await,
         CancelledJob::Failed(JobState::Waiting)
