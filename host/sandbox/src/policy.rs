@@ -16,6 +16,7 @@ use crate::limits::Limits;
 pub use grants::{DirGrant, Grants, Stub};
 pub use http::{HttpGrant, Net};
 pub use queues::{QueueAccess, Refusal};
+pub(crate) use redact::Redactor;
 pub use redact::{Secret, Secrets};
 
 /// What a queue's processors may use and do.

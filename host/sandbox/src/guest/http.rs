@@ -4,6 +4,7 @@
 //! be on the list, the addresses that the name has now are looked at, and the connection goes to the address
 //! that was looked at. Connections are not shared: nothing of one job reaches another.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
@@ -25,18 +26,22 @@ use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::policy::HttpGrant;
+use crate::policy::{Grants, HttpGrant, Redactor};
 
 /// Sends the requests of one instance.
 pub(crate) struct Outbound {
     grant: Option<Arc<HttpGrant>>,
+    /// For host names in the log: a processor chooses them.
+    redactor: Option<Arc<Redactor>>,
     requests_left: u32,
 }
 
 impl Outbound {
-    pub(crate) fn new(grant: Option<&HttpGrant>) -> Self {
+    pub(crate) fn new(grants: &Grants) -> Self {
+        let grant = grants.http.as_ref();
         Outbound {
             requests_left: grant.map_or(0, |grant| grant.requests_max),
+            redactor: grant.and(grants.secrets.redactor()).cloned(),
             grant: grant.cloned().map(Arc::new),
         }
     }
@@ -52,10 +57,11 @@ impl Outbound {
             .requests_left
             .checked_sub(1)
             .ok_or(Error::ConnectionLimitReached)?;
-        let target = Target::of(uri).ok_or(Error::HttpRequestUriInvalid)?;
+        let target =
+            Target::of(uri, self.redactor.as_deref()).ok_or(Error::HttpRequestUriInvalid)?;
         if !grant.admits(&target.host, target.port) {
             tracing::info!(
-                host = target.host,
+                host = target.shown,
                 port = target.port,
                 "request of a processor to a host that is not granted was refused"
             );
@@ -89,16 +95,20 @@ impl WasiHttpHooks for Outbound {
 struct Target {
     /// Without brackets, in lower case.
     host: String,
+    /// The same as it was written, without secrets: for the log.
+    shown: String,
     port: u16,
     tls: bool,
 }
 
 impl Target {
-    fn of(uri: &Uri) -> Option<Self> {
+    fn of(uri: &Uri, redactor: Option<&Redactor>) -> Option<Self> {
         let authority = uri.authority()?;
         let tls = uri.scheme() == Some(&Scheme::HTTPS);
         let host = authority.host().trim_matches(['[', ']']);
+        let shown = redactor.map_or(Cow::Borrowed(host), |redactor| redactor.redact(host));
         Some(Target {
+            shown: shown.into_owned(),
             host: host.trim_end_matches('.').to_ascii_lowercase(),
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             tls,
@@ -182,7 +192,7 @@ async fn connect(grant: &HttpGrant, target: &Target) -> Result<Box<dyn Stream>, 
         .collect();
     if admitted.is_empty() {
         tracing::info!(
-            host = target.host,
+            host = target.shown,
             "request of a processor to a private address was refused; `http.private` grants some"
         );
         return Err(Error::DestinationIpProhibited);
@@ -270,5 +280,25 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for Bounded<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Secret, Secrets};
+
+    #[test]
+    fn host_of_a_request_is_shown_without_secrets() {
+        let secret = (
+            "TOKEN".to_owned(),
+            Secret::new("HuNter22".to_owned()).unwrap(),
+        );
+        let secrets: Secrets = [secret].into_iter().collect();
+        let uri = Uri::from_static("http://HuNter22.example.com:8080/");
+        let redactor = secrets.redactor().map(|redactor| &**redactor);
+        let target = Target::of(&uri, redactor).unwrap();
+        assert_eq!(target.host, "hunter22.example.com");
+        assert_eq!(target.shown, "***.example.com");
     }
 }

@@ -249,7 +249,7 @@ impl HostJob for AttemptState {
     }
 
     fn cancel_reason(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
-        Ok(self.asked_because())
+        Ok(AttemptState::cancel_reason(self))
     }
 
     fn drop(&mut self, _: Handle) -> wasmtime::Result<()> {

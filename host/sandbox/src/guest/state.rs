@@ -77,7 +77,7 @@ impl AttemptState {
             table: wasi::handles(),
             config: wasi::config_variables(grants),
             http: WasiHttpCtx::new(),
-            outbound: Outbound::new(grants.http.as_ref()),
+            outbound: Outbound::new(grants),
         })
     }
 
@@ -125,8 +125,8 @@ impl AttemptState {
         near || self.cancel.reason().is_some()
     }
 
-    /// In whose words, as far as somebody asked.
-    pub(super) fn asked_because(&self) -> Option<String> {
+    /// The reason for which the guest was asked to stop, if it was.
+    pub(super) fn cancel_reason(&self) -> Option<String> {
         match self.cancel.reason()? {
             Stop::Cancelled(said) if !said.is_empty() => Some(said.to_string()),
             stop => Some(stop.to_string()),

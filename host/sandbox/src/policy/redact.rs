@@ -131,7 +131,7 @@ impl Redactor {
         })
     }
 
-    fn redact<'text>(&self, text: &'text str) -> Cow<'text, str> {
+    pub(crate) fn redact<'text>(&self, text: &'text str) -> Cow<'text, str> {
         if !self.finder.is_match(text) {
             return Cow::Borrowed(text);
         }
