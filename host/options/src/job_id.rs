@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::js;
 
 /// The keys that a queue has beside its jobs, `prefix:queue:NAME`.
-const QUEUE_KEYS: [&str; 17] = [
+pub const QUEUE_KEYS: [&str; 17] = [
     "active",
     "completed",
     "delayed",
@@ -24,8 +24,8 @@ const QUEUE_KEYS: [&str; 17] = [
     "wait",
     "waiting-children",
 ];
-/// Those that have a name of their own behind them.
-const FAMILIES: [&str; 4] = ["de", "dn", "metrics", "toril-request"];
+/// Those that have a name of their own behind them, `prefix:queue:NAME:…`.
+pub const QUEUE_KEY_FAMILIES: [&str; 4] = ["de", "dn", "metrics", "toril-request"];
 
 /// Checks the option `jobId`; none where the queue is to make up an id.
 pub(crate) fn read(option: Option<&Value>) -> Result<Option<String>, String> {
@@ -60,8 +60,8 @@ fn refuse(id: &str) -> Option<String> {
     // BullMQ would write the job over the key of that name, and the queue would be broken.
     let first = id.split(':').next().unwrap_or(id);
     let is_taken = match id.contains(':') {
-        true => FAMILIES.contains(&first),
-        false => QUEUE_KEYS.contains(&id) || FAMILIES.contains(&id),
+        true => QUEUE_KEY_FAMILIES.contains(&first),
+        false => QUEUE_KEYS.contains(&id) || QUEUE_KEY_FAMILIES.contains(&id),
     };
     is_taken.then(|| format!("Custom Id cannot be `{id}`, which names a key of the queue"))
 }

@@ -22,6 +22,7 @@ mod raw;
 mod stored;
 
 pub use backoff::{Backoff, Retry};
+pub use job_id::{QUEUE_KEY_FAMILIES, QUEUE_KEYS};
 pub use keep::KeepJobs;
 pub use new::NewOptions;
 pub use stored::JobOptions;

@@ -1,30 +1,7 @@
 //! Which ids a guest may name. An id is the end of a key, so some ids spell another key.
 
-/// The keys that a queue has beside its jobs, `prefix:queue:NAME`, and those that have names behind them.
-const QUEUE_KEYS: [&str; 22] = [
-    "active",
-    "completed",
-    "de",
-    "delayed",
-    "dn",
-    "events",
-    "failed",
-    "id",
-    "limiter",
-    "marker",
-    "meta",
-    "metrics",
-    "paused",
-    "pc",
-    "prioritized",
-    "repeat",
-    "stalled",
-    "stalled-check",
-    "toril",
-    "toril-request",
-    "wait",
-    "waiting-children",
-];
+use toril_options::{QUEUE_KEY_FAMILIES, QUEUE_KEYS};
+
 /// The keys that a job has beside its hash, `prefix:queue:id:NAME`.
 const JOB_KEYS: [&str; 7] = [
     "dependencies",
@@ -41,14 +18,18 @@ pub(super) fn refuse(id: &str) -> Option<String> {
     let parts: Vec<&str> = id.split(':').collect();
     let named = match parts[..] {
         [""] => return Some("job id is empty".into()),
-        [id] => !QUEUE_KEYS.contains(&id),
+        [id] => !is_key_of_queue(id),
         // The next job of a scheduler, whose own id may have colons.
         ["repeat", .., time] if parts.len() > 2 => time.bytes().all(|byte| byte.is_ascii_digit()),
         // BullMQ takes ids of three parts.
-        [first, _, last] => !QUEUE_KEYS.contains(&first) && !JOB_KEYS.contains(&last),
+        [first, _, last] => !is_key_of_queue(first) && !JOB_KEYS.contains(&last),
         _ => false,
     };
     (!named).then(|| format!("`{id}` is not the id of a job"))
+}
+
+fn is_key_of_queue(name: &str) -> bool {
+    QUEUE_KEYS.contains(&name) || QUEUE_KEY_FAMILIES.contains(&name)
 }
 
 #[cfg(test)]
