@@ -10,7 +10,7 @@ use crate::job::Job;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::time::now_ms;
-use toril_options::js::is_truthy;
+use toril_options::js::{self, is_truthy};
 
 /// The fields of a scheduler's hash that take precedence over what its jobs carry.
 const STORED: [&str; 2] = ["every", "offset"];
@@ -298,11 +298,14 @@ fn zone(tz: &Value) -> Result<Zone, QueueError> {
     }
 }
 
-/// A number, also where a producer wrote it as text.
+/// A number, also where a producer wrote it as text. An empty text says nothing.
 fn number(map: &Map<String, Value>, name: &str) -> Option<f64> {
     match map.get(name)? {
-        Value::String(text) => text.trim().parse().ok(),
-        value => value.as_f64(),
+        Value::String(text) if text.is_empty() => None,
+        value @ (Value::Number(_) | Value::String(_)) => {
+            Some(js::to_number(value)).filter(|number| !number.is_nan())
+        }
+        _ => None,
     }
 }
 
