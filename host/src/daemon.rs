@@ -188,7 +188,7 @@ async fn supervise(
     follow_files(host, source, config, signals).await;
     let grace_ms = config.grace_ms;
     if let Some(admin) = admin {
-        // Whoever balances load by it sends nothing more here.
+        // A load balancer that asks for it sends nothing more here.
         admin.set_ready(false);
     }
     info!(
@@ -197,7 +197,7 @@ async fn supervise(
     );
     host.drain_all();
     drained(host, signals, grace_ms).await;
-    // Redis may be away: whoever looks sees that this host is silent.
+    // Redis may be away: other hosts see that this one is silent.
     let _ = tokio::time::timeout(Duration::from_secs(1), host.leave()).await;
 }
 

@@ -1,6 +1,6 @@
 //! A running host: a map of queues, each owned by its task in [`served_queue`](crate::served_queue).
 //!
-//! Called by the daemon, the admin API, and whoever embeds the host. Whatever is asked for here is finished by the
+//! Called by the daemon, the admin API, and programs that embed the host. Whatever is asked for here is finished by the
 //! queue's task, whether or not the caller waits for it.
 
 use std::future::Future;
@@ -319,7 +319,7 @@ impl Host {
         self.stop_following();
         for served in self.context.all() {
             if let Some(serving) = served.serving() {
-                // Redis may be unreachable: whoever looks sees that this host is silent.
+                // Redis may be unreachable: other hosts see that this one is silent.
                 let _ = serving.deployments().leave(&self.identity().host).await;
             }
         }

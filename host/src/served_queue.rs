@@ -1,7 +1,7 @@
 //! One queue on this host: what it should be, and what it is.
 //!
-//! A `ServedQueue` is the handle. Its task, in `reconcile`, owns the queue: whoever wants a change sends it
-//! a message, and the task goes on whether or not the sender waits for the answer. What cannot fail and takes no time
+//! A `ServedQueue` is the handle. Its task, in `reconcile`, owns the queue: other code that wants a change sends
+//! it a message, and the task goes on whether or not the sender waits for the answer. What cannot fail and takes no time
 //! (pause, resume, cancel, looking) acts on the worker directly.
 
 pub mod cancel;

@@ -44,7 +44,7 @@ struct Control {
     concurrency: usize,
 }
 
-/// What watches a queue, whoever works it.
+/// What watches a queue. It outlives the queue's workers.
 pub struct Observers {
     /// Those who hear of each event.
     pub listeners: Listeners,

@@ -1,7 +1,7 @@
 //! A proxy between a host and Redis that loses, cuts, holds, refuses and slows down what a test names.
 //!
 //! It reads RESP, so a fault strikes one call of one script or command, always the same one: no test depends on
-//! timing. The host connects to [`FaultProxy::url`]; whoever prepares and inspects connects to Redis directly, or
+//! timing. The host connects to [`FaultProxy::url`]; the test prepares and inspects through Redis directly, or
 //! to [`FaultProxy::clear_url`], where no fault strikes. It learns the names of scripts from `SCRIPT LOAD` and `EVAL`.
 
 mod connection;
@@ -23,7 +23,7 @@ use crate::harness::TestRedis;
 
 /// A fault that never strikes is a mistake of the test.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Little room in the kernel, so that a slow link is slow for whoever writes, too.
+/// Little room in the kernel, so that a slow link is slow for the writer, too.
 const BUFFER: u32 = 64 * 1024;
 
 /// What happens to a call.

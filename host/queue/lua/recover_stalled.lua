@@ -1,7 +1,7 @@
 -- Gives back jobs whose worker died, and marks the jobs to look at next time.
 --
 -- KEYS[1]  `base:meta` of the queue
--- ARGV     1 now (ms), 2 interval (ms): one check per interval, whoever makes it, 3 max stalled count
+-- ARGV     1 now (ms), 2 interval (ms): one check per interval over all workers, 3 max stalled count
 -- Returns  the ids of the jobs that had stalled
 local base = QUEUE
 local now, interval_ms, stalled_max = ARGV[1], ARGV[2], tonumber(ARGV[3])

@@ -7,7 +7,8 @@ use crate::request::Request;
 use crate::time::SAFE_INTEGER_MAX;
 
 impl Queue {
-    /// Replaces the data of a job. `token` is `None` once the job was moved and has no lock of ours.
+    /// Replaces the data of a job. `token` is that of its lock, or `None` for a job that nobody works on, such as one that
+    /// was just moved: a job that is locked is refused then.
     pub async fn update_data(
         &self,
         id: &str,

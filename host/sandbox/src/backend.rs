@@ -83,7 +83,7 @@ impl From<Refusal> for JobError {
     }
 }
 
-/// The fields of a job, borrowed from whoever has it.
+/// The fields of a job, borrowed from the backend.
 #[derive(Debug, Clone, Copy)]
 pub struct JobView<'a> {
     /// Its id.

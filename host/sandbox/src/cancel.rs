@@ -39,7 +39,7 @@ pub fn cancellation(said: &str) -> String {
     }
 }
 
-/// Asks one running job to stop. Shared by whoever may ask and by the execution.
+/// Asks one running job to stop. Shared by the attempt and by all that can stop it: the worker, the renewal, the API.
 #[derive(Debug, Default)]
 pub struct Cancel {
     /// The first to ask decides.

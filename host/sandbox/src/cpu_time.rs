@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Whoever takes the processor from a thread mostly keeps it for longer than this.
+/// When the kernel gives the processor to another thread, that thread mostly keeps it for longer than this.
 const SHORT: Duration = Duration::from_micros(50);
 
 thread_local! {

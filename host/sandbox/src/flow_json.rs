@@ -64,7 +64,7 @@ impl FlowOptions {
 /// Reads options that came as JSON.
 pub(crate) fn options<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> CallResult<T> {
     serde_json::from_str(json)
-        .map_err(|error| JobError::Invalid(format!("`{what}` cannot be understood: {error}")))
+        .map_err(|error| JobError::Invalid(format!("`{what}` is not valid: {error}")))
 }
 
 /// A job from its name, its data and its options.
@@ -103,9 +103,8 @@ fn job_ref(parent: &Value) -> Result<JobRef, JobError> {
 
 /// Flows as they came: a JSON array.
 pub(crate) fn parse_flows(json: &str) -> Result<Vec<Node>, JobError> {
-    let invalid = |reason: serde_json::Error| {
-        JobError::Invalid(format!("flow cannot be understood: {reason}"))
-    };
+    let invalid =
+        |reason: serde_json::Error| JobError::Invalid(format!("flow is not valid: {reason}"));
     // Two levels of JSON per level of the flow, and some for data.
     if nesting(json) > 2 * DEPTH_MAX + 100 {
         return Err(JobError::Invalid(format!(

@@ -76,7 +76,7 @@ impl Add {
             false => vec![parse_flow(&text)?],
         };
         let options: FlowOptions =
-            serde_json::from_str(&self.opts).context("`--opts` cannot be understood")?;
+            serde_json::from_str(&self.opts).context("`--opts` is not valid")?;
         let queue = self.redis.queue("flow").await?;
         let added = queue.flows().add(flows, &options).await?;
         if self.json {

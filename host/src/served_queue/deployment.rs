@@ -54,14 +54,14 @@ pub(super) struct News {
     pub(super) cancels: Vec<(String, CancelRequest)>,
 }
 
-/// Asks whoever runs a job to stop it.
+/// Asks the host that runs a job to stop it.
 #[derive(Debug, Clone)]
 pub struct CancelRequest {
     /// The job's id.
     pub id: String,
     /// Of its lock: the request is for this start alone.
     pub token: String,
-    /// Why, in the words of whoever asked; may be empty.
+    /// The reason that was given; may be empty.
     pub said: String,
 }
 

@@ -137,7 +137,7 @@ impl Reconciler {
             Message::Apply(order, reply) => return self.apply(*order, reply).await,
             Message::Reload(again, reply) => {
                 self.retry.reset();
-                // Whoever asked may have left.
+                // The caller may have left.
                 let _ = reply.send(self.reload(again).await);
             }
             Message::Deployed(deployment) => {
@@ -230,7 +230,7 @@ impl Reconciler {
         let before = self.shared.serving.load_full();
         let paused = before.is_some_and(|before| before.worker.view().is_paused());
         let options = WorkerOptions {
-            // Whoever paused it resumes it.
+            // A pause ends only by a resume.
             autorun: spec.worker.autorun && !paused,
             ..spec.worker.clone()
         };
@@ -281,7 +281,7 @@ impl Reconciler {
             next.as_ref().map(base) != Some(base(&old.source))
         });
         if next.is_none() {
-            // Before leaving: whoever follows must not report it again.
+            // Before leaving: the task that follows deployments must not report it again.
             self.shared.serving.store(None);
         }
         if let Some(gone) = gone {
@@ -304,7 +304,7 @@ impl Reconciler {
 
     fn tell_detached(&mut self) {
         for reply in self.leaving.drain(..) {
-            // Whoever asked may have left.
+            // The caller may have left.
             let _ = reply.send(());
         }
     }
@@ -339,7 +339,7 @@ impl Reconciler {
         }
         let revision = self.deployment.revision;
         self.shared.revision.store(revision, Ordering::Relaxed);
-        // Whoever deployed waits for this.
+        // `toril deploy` waits for this.
         self.report_now();
     }
 

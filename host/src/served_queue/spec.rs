@@ -1,4 +1,4 @@
-//! What one queue should be: a [`QueueSpec`], whoever says so. The config file and the admin API each have a form of
+//! What one queue should be: a [`QueueSpec`]. The config file and the admin API each have a form of
 //! their own, which is read here; embedders fill in the fields.
 
 use std::collections::BTreeMap;

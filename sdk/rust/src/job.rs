@@ -262,7 +262,7 @@ impl Job<'_> {
         self.raw.is_cancelled()
     }
 
-    /// Why the job was asked to stop, in the words of whoever did; `None` while nobody did.
+    /// The reason for which the job was asked to stop; `None` while it was not asked.
     pub fn cancel_reason(&self) -> Option<String> {
         self.raw.cancel_reason()
     }
