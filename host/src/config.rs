@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use crate::served_queue::spec::{QueueFile, QueueSpec};
+use crate::telemetry::{OtlpConfig, OtlpProtocol};
 use crate::unknown_key;
 use toril_queue::QueueName;
 use toril_sandbox::EngineOptions;
@@ -38,8 +39,8 @@ pub struct Config {
     pub prefix: String,
     /// How long running jobs may take to end when the host stops, in ms.
     pub grace_ms: u64,
-    /// Where traces go: a collector that speaks OTLP over HTTP. None are recorded where there is none.
-    pub otlp_endpoint: Option<String>,
+    /// Where traces and metrics go. None are recorded where there is none.
+    pub otlp: Option<OtlpConfig>,
     /// Where the admin API listens; it does not where there is none.
     pub admin: Option<AdminConfig>,
     /// Swaps processors when their files change.
@@ -114,6 +115,8 @@ impl Config {
     pub(crate) fn fixed_keys_changed(&self, new: &Config) -> Vec<&'static str> {
         let listen = |config: &Config| config.admin.as_ref().map(|admin| admin.listen);
         let token = |config: &Config| config.admin.as_ref().and_then(|admin| admin.token.clone());
+        let endpoint = |config: &Config| config.otlp.as_ref().map(|otlp| otlp.endpoint.clone());
+        let protocol = |config: &Config| config.otlp.as_ref().map(|otlp| otlp.protocol);
         let changed = [
             ("redis", self.redis_url != new.redis_url),
             ("redis_ca_file", self.redis_ca_file != new.redis_ca_file),
@@ -123,7 +126,8 @@ impl Config {
             ),
             ("prefix", self.prefix != new.prefix),
             ("grace_ms", self.grace_ms != new.grace_ms),
-            ("otlp_endpoint", self.otlp_endpoint != new.otlp_endpoint),
+            ("otlp_endpoint", endpoint(self) != endpoint(new)),
+            ("otlp_protocol", protocol(self) != protocol(new)),
             ("admin.listen", listen(self) != listen(new)),
             ("admin.token_file", token(self) != token(new)),
             ("watch", self.watch != new.watch),
@@ -178,6 +182,7 @@ struct File {
     prefix: Option<String>,
     grace_ms: Option<u64>,
     otlp_endpoint: Option<String>,
+    otlp_protocol: Option<OtlpProtocol>,
     admin: Option<AdminFile>,
     watch: bool,
     processors_dir: Option<PathBuf>,
@@ -306,9 +311,7 @@ impl File {
                 .unwrap_or(DEFAULT_REDIS_PORT),
             prefix,
             grace_ms: self.grace_ms.unwrap_or(30_000),
-            otlp_endpoint: self
-                .otlp_endpoint
-                .or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok()),
+            otlp: OtlpConfig::new(self.otlp_endpoint, self.otlp_protocol)?,
             admin,
             watch: overrides.watch || self.watch,
             processors_dir,

@@ -48,8 +48,8 @@ pub async fn serve(source: Source) -> anyhow::Result<()> {
     let redis = redis?;
     redis.check_server().await.map_err(anyhow::Error::from)?;
     let telemetry = config
-        .otlp_endpoint
-        .as_deref()
+        .otlp
+        .as_ref()
         .map(Telemetry::new)
         .transpose()?
         .map(Arc::new);

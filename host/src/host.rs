@@ -42,7 +42,7 @@ impl Host {
         Self::with_telemetry(engine, redis, prefix, None)
     }
 
-    /// A host that records a span for each attempt.
+    /// A host that records a span for each attempt, and metrics of what came of the jobs.
     pub fn with_telemetry(
         engine: Arc<Engine>,
         redis: Redis,

@@ -1,50 +1,74 @@
-//! Traces: one OpenTelemetry consumer span per attempt of a job, in the trace that its producer began.
+//! OpenTelemetry: one consumer span per attempt of a job, in the trace that its producer began, and metrics of what came
+//! of the jobs.
 //!
-//! The names are those of BullMQ's telemetry (`bullmq.job.id`, …), so that a trace reads the same whichever
-//! worker ran the job. Without an endpoint nothing is recorded and nothing is spent.
+//! The names are those of BullMQ's telemetry (`bullmq.job.id`, `bullmq.jobs.completed`, …), so that both read the same
+//! whichever worker ran the job. Without an endpoint nothing is recorded and nothing is spent.
+
+mod export;
+mod meter;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{
     SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
 };
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
-use toril_queue::{Job, now_ms};
-use toril_sandbox::Outcome;
+use toril_queue::{Job, SettlementKind, now_ms};
+use toril_sandbox::{MovedTo, Outcome};
 
-/// Records spans and sends them off in batches. One per host.
+pub use self::export::{OtlpConfig, OtlpProtocol};
+use self::meter::{JobMeter, Reached};
+
+/// Records spans and metrics, and sends them off in batches. One per host.
 pub struct Telemetry {
-    provider: SdkTracerProvider,
+    spans: SdkTracerProvider,
+    metrics: SdkMeterProvider,
     tracer: SdkTracer,
+    meter: JobMeter,
     propagator: TraceContextPropagator,
 }
 
 impl Telemetry {
-    /// Sends spans to a collector that speaks OTLP over HTTP, such as `http://127.0.0.1:4318`.
-    pub fn new(endpoint: &str) -> anyhow::Result<Self> {
-        let exporter = SpanExporter::builder()
-            .with_http()
-            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
-            .build()
-            .with_context(|| format!("failed to set up traces to `{endpoint}`"))?;
-        let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(exporter)
-            .with_resource(Resource::builder().with_service_name("toril").build())
+    /// Sends to a collector: spans every few seconds, metrics once a minute (`OTEL_METRIC_EXPORT_INTERVAL`). Call it
+    /// within a Tokio runtime.
+    pub fn new(config: &OtlpConfig) -> anyhow::Result<Self> {
+        let (span_exporter, metric_exporter) = export::exporters(config)?;
+        let resource = Resource::builder().with_service_name("toril").build();
+        let spans = SdkTracerProvider::builder()
+            .with_batch_exporter(span_exporter)
+            .with_resource(resource.clone())
             .build();
-        let tracer = provider.tracer("toril");
+        let metrics = SdkMeterProvider::builder()
+            .with_periodic_exporter(metric_exporter)
+            .with_resource(resource)
+            .build();
         Ok(Telemetry {
-            provider,
-            tracer,
+            tracer: spans.tracer("toril"),
+            meter: JobMeter::new(&metrics.meter("toril")),
+            spans,
+            metrics,
             propagator: TraceContextPropagator::new(),
         })
+    }
+
+    /// Counts a job that was settled.
+    pub(crate) fn settled(&self, queue: &str, job: &Job, kind: &SettlementKind) {
+        if let Some(state) = Reached::of(kind) {
+            self.meter.reached(queue, job, state);
+        }
+    }
+
+    /// Counts a job that its processor moved.
+    pub(crate) fn moved(&self, queue: &str, job: &Job, to: MovedTo) {
+        self.meter.reached(queue, job, to.into());
     }
 
     /// Begins the span of an attempt.
@@ -80,8 +104,11 @@ impl Telemetry {
 
     /// Sends what is left. Blocks for at most a few seconds.
     pub fn shutdown(&self) {
-        if let Err(error) = self.provider.shutdown() {
+        if let Err(error) = self.spans.shutdown() {
             tracing::warn!(%error, "the last traces could not be sent");
+        }
+        if let Err(error) = self.metrics.shutdown() {
+            tracing::warn!(%error, "the last metrics could not be sent");
         }
     }
 }

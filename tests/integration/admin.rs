@@ -7,7 +7,8 @@ use toril::metrics::Metrics;
 use toril::queue::JobState;
 
 use crate::harness::{
-    TestHost, TestRedis, add, count, eventually, new_job, queue_section, reaches, version,
+    TestHost, TestRedis, add, count, eventually, http_client, new_job, queue_section, reaches,
+    version,
 };
 
 const TOKEN: &str = "a-token-of-the-test";
@@ -44,7 +45,7 @@ impl Api {
         Api {
             url: format!("http://{address}"),
             host,
-            client: Client::new(),
+            client: http_client(),
             token: None,
             _dir: tempdir().unwrap(),
         }

@@ -4,14 +4,13 @@
 use std::sync::Arc;
 
 use fastrand::Rng;
-use reqwest::Client;
 use serde_json::json;
 use tempfile::tempdir;
 use toril::config::{Overrides, Source};
 use toril::queue::{Fetch, JobState, NewJob};
 use toril::sandbox::{Engine, EngineOptions, LoadError, Policy};
 
-use crate::harness::{TestHost, TestRedis, add, processor, queue_section, reaches};
+use crate::harness::{TestHost, TestRedis, add, http_client, processor, queue_section, reaches};
 
 fn number(variable: &str, default: u64) -> u64 {
     let value = std::env::var(variable).ok();
@@ -197,7 +196,7 @@ async fn broken_requests_are_answered() {
         ),
         ("POST", "/v1/queues/ring/versions", json!("\u{0}asm")),
     ];
-    let (mut rng, client) = (rng(), Client::new());
+    let (mut rng, client) = (rng(), http_client());
     for n in 0..usize::try_from(rounds(400)).unwrap() {
         let (method, path, body) = &bodies[n % bodies.len()];
         let body = mutated(&mut rng, body.to_string().as_bytes(), &WORDS);

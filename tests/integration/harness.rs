@@ -29,6 +29,13 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
     }
 }
 
+/// A client for the admin API.
+pub(crate) fn http_client() -> reqwest::Client {
+    // The client wants a provider of TLS, even where it has no use for it. Another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 /// The component of a guest crate. Builds all guests on first use.
 pub(crate) fn processor(crate_name: &str) -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();

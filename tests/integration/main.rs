@@ -22,4 +22,5 @@ mod queue;
 mod rights;
 mod sandbox;
 mod swaps;
+mod telemetry;
 mod topologies;

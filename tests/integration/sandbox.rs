@@ -7,7 +7,8 @@ use tempfile::{TempDir, tempdir};
 use toril::queue::{JobState, Queue};
 
 use crate::harness::{
-    TestHost, TestRedis, add, count, eventually, handwritten, new_job, queue_section, reaches,
+    TestHost, TestRedis, add, count, eventually, handwritten, http_client, new_job, queue_section,
+    reaches,
 };
 
 const DEADLINE_MS: u64 = 300;
@@ -394,10 +395,10 @@ async fn processor_time_is_counted() {
     let address = host.log();
     let address = address.split("address=").nth(1).unwrap();
     let address = address.lines().next().unwrap().trim_matches('"').to_owned();
+    let client = http_client();
     let seconds = async || {
-        let metrics = reqwest::get(format!("http://{address}/metrics"))
-            .await
-            .unwrap();
+        let metrics = client.get(format!("http://{address}/metrics")).send();
+        let metrics = metrics.await.unwrap();
         let metrics = metrics.text().await.unwrap();
         let line = metrics
             .lines()

@@ -65,6 +65,9 @@ impl Attempt {
                 self.execute(trace).await
             }
         };
+        if let (Some(telemetry), Outcome::Moved(to)) = (telemetry, &execution.outcome) {
+            telemetry.moved(queue.keys().name(), job, *to);
+        }
         if let Some(span) = span {
             span.end(&execution.outcome, execution.cpu);
         }

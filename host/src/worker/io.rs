@@ -308,16 +308,23 @@ impl Io {
         let (queue, listeners) = (self.queue.keys().name(), &self.observers.listeners);
         match notice {
             Notice::Refused(held) => listeners.active(&held.job),
-            Notice::Settled(held, kind) => match kind {
-                SettlementKind::Completed { value, .. } => listeners.completed(&held.job, &value),
-                SettlementKind::Failed { attempt, .. }
-                | SettlementKind::Retry { attempt, .. }
-                | SettlementKind::Delayed {
-                    attempt: Some(attempt),
-                    ..
-                } => listeners.failed(&held.job, &attempt.reason, &attempt.stacktrace),
-                _ => {}
-            },
+            Notice::Settled(held, kind) => {
+                if let Some(telemetry) = &self.observers.telemetry {
+                    telemetry.settled(queue, &held.job, &kind);
+                }
+                match kind {
+                    SettlementKind::Completed { value, .. } => {
+                        listeners.completed(&held.job, &value)
+                    }
+                    SettlementKind::Failed { attempt, .. }
+                    | SettlementKind::Retry { attempt, .. }
+                    | SettlementKind::Delayed {
+                        attempt: Some(attempt),
+                        ..
+                    } => listeners.failed(&held.job, &attempt.reason, &attempt.stacktrace),
+                    _ => {}
+                }
+            }
             Notice::Dropped {
                 held,
                 error,
