@@ -12,6 +12,9 @@ use toril::sandbox::{Engine, EngineOptions, LoadError, Policy};
 
 use crate::harness::{TestHost, TestRedis, add, http_client, processor, queue_section, reaches};
 
+#[path = "../fuzz/targets.rs"]
+mod targets;
+
 fn number(variable: &str, default: u64) -> u64 {
     let value = std::env::var(variable).ok();
     value.map_or(default, |value| value.parse().unwrap())
@@ -68,6 +71,26 @@ const WORDS: [&str; 14] = [
     "{\"a\":",
     "ä",
 ];
+
+#[test]
+fn corpora_of_the_fuzz_targets_are_answered() {
+    let mut rng = rng();
+    for (name, target) in targets::ALL {
+        let corpus = format!("{}/../tests/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        let files = std::fs::read_dir(corpus).unwrap();
+        let mut seeds: Vec<Vec<u8>> = files
+            .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+            .collect();
+        seeds.sort();
+        assert!(!seeds.is_empty(), "{name}");
+        for seed in &seeds {
+            target(seed);
+            for _ in 0..rounds(100) {
+                target(&mutated(&mut rng, seed, &WORDS));
+            }
+        }
+    }
+}
 
 #[test]
 fn broken_configs_are_errors() {

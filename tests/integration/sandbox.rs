@@ -295,7 +295,11 @@ async fn traps_leave_nothing_behind() {
     round().await;
     round().await;
     let (memory_after, files_after, threads_after) = held(host.pid());
-    assert_eq!((files_after, threads_after), (files, threads));
+    assert!(files_after <= files, "{files} files became {files_after}");
+    assert!(
+        threads_after <= threads,
+        "{threads} threads became {threads_after}"
+    );
     assert!(
         memory_after < memory + memory / 5,
         "memory grew from {memory} to {memory_after} KiB"

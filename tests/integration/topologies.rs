@@ -134,11 +134,12 @@ async fn start_cluster(prefix: &str) -> (Vec<Node>, usize) {
             node.command::<String>(&["PING"]).await
         })
         .await;
-        let slots = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
-        if let Some((from, to)) = slots.get(at) {
-            node.command::<String>(&["CLUSTER", "ADDSLOTSRANGE", from, to])
-                .await
-                .unwrap();
+        if let Some(slots) = [0..5461, 5461..10923, 10923..16384].get(at) {
+            let slots: Vec<String> = slots.clone().map(|slot: u32| slot.to_string()).collect();
+            let slots = slots.iter().map(String::as_str);
+            // ADDSLOTSRANGE is newer than Redis 6.2.
+            let add: Vec<&str> = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots).collect();
+            node.command::<String>(&add).await.unwrap();
             let epoch = (at + 1).to_string();
             node.command::<String>(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch])
                 .await

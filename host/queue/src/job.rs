@@ -84,7 +84,7 @@ impl Job {
     }
 
     /// Reads an id and the fields of a hash.
-    pub(super) fn from_hash<'a>(
+    pub(crate) fn from_hash<'a>(
         id: &[u8],
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         token: &Arc<str>,

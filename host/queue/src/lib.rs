@@ -16,6 +16,8 @@ mod dependencies;
 mod error;
 mod events;
 mod flow;
+#[doc(hidden)]
+pub mod fuzzing;
 mod getters;
 mod job;
 mod job_locks;

@@ -1,6 +1,6 @@
 //! The hot path: settling jobs and taking the next ones in one call.
 
-mod wire;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 

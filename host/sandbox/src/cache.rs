@@ -6,12 +6,15 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 const DIGEST_BYTES: usize = 32;
+/// How much is kept. What was used least recently goes first.
+const BYTES_MAX: u64 = 1 << 30;
 
 pub(crate) struct Cache {
     dir: PathBuf,
@@ -34,7 +37,9 @@ impl Cache {
     }
 
     pub(crate) fn get(&self, engine: &Engine, digest: &str) -> Option<Component> {
-        let file = std::fs::read(self.path(digest)).ok()?;
+        let path = self.path(digest);
+        let file = std::fs::read(&path).ok()?;
+        note_use(&path);
         let (expected, code) = file.split_at_checked(DIGEST_BYTES)?;
         if Sha256::digest(code).as_slice() != expected {
             tracing::warn!(%digest, "cached code is damaged and is compiled anew");
@@ -55,6 +60,9 @@ impl Cache {
         if let Err(error) = self.write(component, digest) {
             tracing::warn!(%digest, %error, "compiled code could not be cached");
         }
+        if let Err(error) = evict(&self.dir, BYTES_MAX) {
+            tracing::warn!(dir = %self.dir.display(), %error, "compiled code that is not used could not be removed");
+        }
     }
 
     fn write(&self, component: &Component, digest: &str) -> anyhow::Result<()> {
@@ -73,6 +81,38 @@ impl Cache {
         self.dir
             .join(format!("{digest}-{}.cwasm", self.compiled_for))
     }
+}
+
+/// The time of a file's last change tells when it was used.
+fn note_use(path: &Path) {
+    let file = std::fs::File::options().append(true).open(path);
+    // Without it the file goes earlier than it might.
+    let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
+}
+
+/// Removes what was used least recently, until no more than `bytes_max` are left; the newest file stays.
+fn evict(dir: &Path, bytes_max: u64) -> std::io::Result<()> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let ours = path
+            .extension()
+            .is_some_and(|name| name == "cwasm" || name == "draft");
+        // Another host may have removed it meanwhile.
+        if let (true, Ok(metadata)) = (ours, std::fs::symlink_metadata(&path)) {
+            files.push((metadata.modified()?, metadata.len(), path));
+        }
+    }
+    files.sort();
+    let newest = files.pop();
+    let mut kept = newest.map_or(0, |(_, bytes, _)| bytes);
+    for (_, bytes, path) in files.into_iter().rev() {
+        kept = kept.saturating_add(bytes);
+        if kept > bytes_max {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the directory with mode 0700, or checks that it is ours alone.
@@ -102,6 +142,7 @@ fn private_dir(dir: &Path) -> Result<(), String> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
 
     #[test]
     fn directory_that_others_may_write_is_not_trusted() {
@@ -110,5 +151,28 @@ mod tests {
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(private_dir(&dir).unwrap_err().contains("0700"));
         std::fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
+    fn code_that_was_not_used_for_the_longest_time_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let names = ["old.cwasm", "abandoned.1.draft", "used.cwasm", "new.cwasm"];
+        for (at, name) in names.into_iter().enumerate() {
+            std::fs::write(path(name), [0; 10]).unwrap();
+            let file = std::fs::File::options().append(true).open(path(name));
+            let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(at as u64);
+            file.unwrap().set_modified(modified).unwrap();
+        }
+        std::fs::write(path("notes.txt"), [0; 100]).unwrap();
+        note_use(&path("old.cwasm"));
+        evict(dir.path(), 25).unwrap();
+        let is_kept = |name: &&str| path(name).exists();
+        let kept: Vec<&str> = names.into_iter().filter(is_kept).collect();
+        assert_eq!(kept, ["old.cwasm", "new.cwasm"]);
+        assert!(path("notes.txt").exists(), "what is not ours stays");
+        evict(dir.path(), 0).unwrap();
+        assert!(path("old.cwasm").exists(), "the newest stays");
+        assert!(!path("new.cwasm").exists());
     }
 }

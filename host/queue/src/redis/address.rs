@@ -11,7 +11,7 @@ use crate::error::QueueError;
 /// - `redis+cluster://[user[:password]@]host:port,host:port`, `rediss+cluster://`
 /// - `redis+sentinel://[user[:password]@]host:port,host:port/service[/db]`, `rediss+sentinel://`
 #[derive(Debug, Clone)]
-pub(super) enum Address {
+pub(crate) enum Address {
     Single(Box<ConnectionInfo>),
     Cluster(Vec<ConnectionInfo>),
     Sentinel {
@@ -22,7 +22,7 @@ pub(super) enum Address {
 }
 
 impl Address {
-    pub(super) fn parse(url: &str) -> Result<Self, QueueError> {
+    pub(crate) fn parse(url: &str) -> Result<Self, QueueError> {
         let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
         match scheme.split_once('+') {
             Some((transport, "cluster")) => Self::cluster(transport, rest),

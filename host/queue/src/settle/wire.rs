@@ -141,7 +141,7 @@ const NEW_JOB: [&[u8]; 8] = [
     b"parent",
 ];
 
-pub(super) fn read_settled(
+pub(crate) fn read_settled(
     reply: &[u8],
     settlements: &[Settlement],
     token: &Arc<str>,
@@ -162,7 +162,7 @@ pub(super) fn read_settled(
 }
 
 /// Reads ids and hashes in turn.
-pub(super) fn read_jobs(reader: &mut Reader<'_>, token: &Arc<str>) -> Option<Vec<Job>> {
+pub(crate) fn read_jobs(reader: &mut Reader<'_>, token: &Arc<str>) -> Option<Vec<Job>> {
     let count = reader.array()? / 2;
     (0..count).map(|_| read_job(reader, token)).collect()
 }
