@@ -109,18 +109,26 @@ impl World {
     }
 
     /// Every key of Redis and what is in it.
-    async fn snapshot(&self) -> BTreeMap<String, Vec<u8>> {
+    async fn snapshot(&self) -> BTreeMap<(String, String), Vec<Vec<u8>>> {
         let keys: Vec<String> = self.redis.command(&["KEYS", "*"]).await;
-        let mut dumped = BTreeMap::new();
+        let mut read = BTreeMap::new();
         // Notes of calls that were carried out leave in their own time.
         for key in keys
             .into_iter()
             .filter(|key| !key.contains(":toril-request"))
         {
-            let bytes: Option<Vec<u8>> = self.redis.command(&["DUMP", &key]).await;
-            dumped.extend(bytes.map(|bytes| (key, bytes)));
+            let kind: String = self.redis.command(&["TYPE", &key]).await;
+            let content: Vec<Vec<u8>> = if kind == "hash" {
+                // A server may move fields about when they are read.
+                let fields: BTreeMap<Vec<u8>, Vec<u8>> =
+                    self.redis.command(&["HGETALL", &key]).await;
+                fields.into_iter().flat_map(<[_; 2]>::from).collect()
+            } else {
+                vec![self.redis.command(&["DUMP", &key]).await]
+            };
+            read.insert((kind, key), content);
         }
-        dumped
+        read
     }
 
     async fn make(&self, call: &Value) -> Value {

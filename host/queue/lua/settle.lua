@@ -187,7 +187,7 @@ if entries > 0 then
     call('ZADD', prefix .. 'completed', unpack(completed))
   end
   if metrics_points then outcomes().collect_metrics(metrics_points) end
-  if problem then error(problem) end
+  if problem then error(redis.REDIS_VERSION_NUM and problem or '-' .. (problem.err or problem), 0) end
 end
 
 -- ## How many to take, or when next

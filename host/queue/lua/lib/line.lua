@@ -63,6 +63,6 @@ local function promote_due(base, settings, now)
       end
     end
   end
-  if problem then error(problem) end
+  if problem then error(redis.REDIS_VERSION_NUM and problem or '-' .. (problem.err or problem), 0) end
   signal(base, settings)
 end

@@ -182,7 +182,7 @@ end
 -- Jobs were taken off the line and cannot become active: a key is not of its type. They must not be lost.
 local function fail_taking(ids, waiting, prioritized, reason)
   put_in_line(ids, waiting, prioritized, 1)
-  error(reason)
+  error(redis.REDIS_VERSION_NUM and reason or '-' .. (reason.err or reason), 0)
 end
 
 -- Jobs finished per minute, newest first, as BullMQ's `getMetrics` reads them.
