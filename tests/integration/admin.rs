@@ -1,5 +1,7 @@
 //! The admin API, over HTTP.
 
+mod connections;
+
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -23,11 +25,16 @@ struct Api {
 
 impl Api {
     async fn start(redis: &TestRedis, config: &str) -> Self {
+        Self::start_with(redis, config, "").await
+    }
+
+    /// Starts it with more lines in the section `[admin]`.
+    async fn start_with(redis: &TestRedis, config: &str, lines: &str) -> Self {
         let dir = tempdir().unwrap();
         let token = dir.path().join("token");
         std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
         let config =
-            format!("{config}\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = {token:?}\n");
+            format!("{config}\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = {token:?}\n{lines}\n");
         let mut api = Self::start_as(redis, &config).await;
         (api.token, api._dir) = (Some(TOKEN), dir);
         api

@@ -61,6 +61,18 @@ impl ApiError {
         ApiError::new(StatusCode::CONFLICT, "conflict", message)
     }
 
+    pub(super) fn too_many_connections(connections_max: usize) -> Self {
+        let message = format!(
+            "the admin API has {connections_max} open connections: close some, try again in some seconds, or raise \
+             `admin.connections_max`"
+        );
+        ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_connections",
+            message,
+        )
+    }
+
     pub(super) fn too_large(bytes_max: usize) -> Self {
         let message = format!("body has more than the limit of {bytes_max} bytes");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
