@@ -16,6 +16,7 @@ mod auth;
 mod body;
 mod connections;
 mod error;
+mod events;
 mod processors;
 mod queues;
 
@@ -165,7 +166,7 @@ fn described() -> OpenApiRouter<Admin> {
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
         .routes(routes!(queues::set_concurrency))
-        .routes(routes!(queues::events))
+        .routes(routes!(events::events))
         .routes(routes!(queues::jobs))
         .routes(routes!(queues::cancel))
         .routes(routes!(processors::versions, processors::upload))

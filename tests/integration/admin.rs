@@ -1,6 +1,7 @@
 //! The admin API, over HTTP.
 
 mod connections;
+mod events;
 
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};

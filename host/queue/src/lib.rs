@@ -18,6 +18,7 @@ mod events;
 mod flow;
 mod getters;
 mod job;
+mod job_json;
 mod job_locks;
 mod keys;
 mod marker;
@@ -44,6 +45,7 @@ pub use flow::{
 };
 pub use getters::{JobRecord, JobState};
 pub use job::Job;
+pub use job_json::{JobJson, raw_json};
 pub use job_locks::LockedAttempt;
 pub use keys::{QueueKeys, QueueName};
 pub use marker::{Marker, MarkerWait};

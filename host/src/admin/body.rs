@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
-use tokio_stream::StreamExt as _;
 
 use super::error::ApiError;
 use crate::unknown_key;
