@@ -52,6 +52,8 @@ pub(super) struct News {
     pub(super) deployment: Option<Deployment>,
     /// Oldest first, with their places in the stream.
     pub(super) cancels: Vec<(String, CancelRequest)>,
+    /// What ended on all hosts of the canary that the host runs, if it is still there.
+    pub(super) counts: Option<Tally>,
 }
 
 /// Asks the host that runs a job to stop it.
@@ -159,6 +161,16 @@ impl Deployments {
         .await
     }
 
+    /// Ends the canary that began with this revision. Fails where it has ended.
+    pub(super) async fn abort_canary(&self, id: u64, reason: &str) -> Result<(), DeployError> {
+        let arguments = Arguments {
+            reason,
+            revision: Some(id),
+            ..Arguments::default()
+        };
+        self.change("abort", arguments).await.map(drop)
+    }
+
     /// Makes a stored version active again: this one, or the one that was active before.
     pub async fn rollback(&self, digest: Option<&str>) -> Result<Deployment, DeployError> {
         let digest = digest.unwrap_or_default();
@@ -209,11 +221,8 @@ impl Deployments {
             .arg(note)
             .arg(VERSIONS_KEPT);
         match arguments.rule {
-            Some(rule) => call
-                .arg(to_json(rule))
-                .arg(rule.margin_percent / 100.0)
-                .arg(rule.minimum),
-            None => call.arg("").arg(0).arg(0),
+            Some(rule) => call.arg(to_json(rule)),
+            None => call.arg(""),
         };
         call.arg(arguments.reason);
         let revision = arguments.revision.map(|revision| revision.to_string());
@@ -397,15 +406,21 @@ impl Deployments {
     }
 }
 
+/// The record, requests to cancel, and the counts of the canary.
+type SyncReply = (
+    Value,
+    Vec<(String, BTreeMap<String, String>)>,
+    Option<(u64, u64, u64, u64)>,
+);
+
 fn read_sync(reply: Value) -> Result<News, QueueError> {
-    let (record, cancels) = match reply {
+    let (record, cancels, counts) = match reply {
         Value::Nil => return Ok(News::default()),
         Value::BulkString(error) => {
             let error = String::from_utf8_lossy(&error).into_owned();
             return Err(QueueError::Invalid(error));
         }
-        reply => <(Value, Vec<(String, BTreeMap<String, String>)>)>::from_redis_value(reply)
-            .map_err(|_| QueueError::Reply("sync"))?,
+        reply => <SyncReply>::from_redis_value(reply).map_err(|_| QueueError::Reply("sync"))?,
     };
     let request = |(place, mut fields): (String, BTreeMap<String, String>)| {
         let mut field = |name| fields.remove(name).unwrap_or_default();
@@ -422,5 +437,9 @@ fn read_sync(reply: Value) -> Result<News, QueueError> {
             record => Some(read_deployment(record)?),
         },
         cancels: cancels.into_iter().map(request).collect(),
+        counts: counts.map(|(active, active_failed, candidate, candidate_failed)| Tally {
+            active: [active, active_failed],
+            candidate: [candidate, candidate_failed],
+        }),
     })
 }

@@ -13,7 +13,7 @@ use tracing::debug;
 use super::deployment::{Deployments, News, Report};
 use super::reconcile::Message;
 use super::{Context, QueueStatus, ServedQueue, Serving};
-use crate::versions::{Canary, Tally};
+use crate::versions::{Canary, Tally, verdict};
 use toril_queue::QueueError;
 
 /// How often a host asks for what is deployed. A deployment is noticed within this time.
@@ -101,7 +101,9 @@ async fn ask(host: &str, asks: &[Ask]) {
     match Deployments::sync(host, &reports).await {
         Ok(answers) => {
             for (ask, answer) in asks.iter().zip(answers) {
-                ask.note(answer);
+                if let Some(counts) = ask.note(answer) {
+                    ask.judge_canary(counts).await;
+                }
             }
         }
         Err(error) => {
@@ -123,12 +125,14 @@ impl Ask {
         }
     }
 
-    fn note(&self, answer: Result<News, QueueError>) {
+    /// Takes up what is new. Returns the counts of the canary.
+    fn note(&self, answer: Result<News, QueueError>) -> Option<Tally> {
         let news = match answer {
             Ok(news) => news,
             Err(error) => {
                 debug!(queue = self.served.name().as_str(), %error, "deployment could not be asked for");
-                return self.take_back();
+                self.take_back();
+                return None;
             }
         };
         for (place, request) in news.cancels {
@@ -142,6 +146,23 @@ impl Ask {
                 self.serving.told.store(revision, Ordering::Relaxed);
                 *self.serving.last_busy.lock() = Some(Instant::now());
             }
+        }
+        news.counts
+    }
+
+    /// Aborts the canary where it fails more often than the active version. One host does it for all; each says so when it
+    /// takes notice.
+    async fn judge_canary(&self, Tally { active, candidate }: Tally) {
+        let Some((canary, _)) = &self.canary else {
+            return;
+        };
+        let Some(reason) = verdict(&canary.rule, active, candidate) else {
+            return;
+        };
+        let deployments = self.serving.deployments();
+        if let Err(error) = deployments.abort_canary(canary.id, &reason).await {
+            // Another host was faster, or the next report says it again.
+            debug!(queue = self.served.name().as_str(), %error, "canary was not aborted from here");
         }
     }
 

@@ -19,6 +19,19 @@ pub struct Deployment {
     pub active: Option<String>,
     /// A candidate that takes some of the jobs.
     pub canary: Option<CanaryRecord>,
+    /// The last canary that was aborted.
+    pub aborted: Option<AbortedCanary>,
+}
+
+/// A canary that was aborted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AbortedCanary {
+    /// The revision with which it began.
+    pub id: u64,
+    /// The candidate's digest.
+    pub digest: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A candidate and how it does, on all hosts.
@@ -31,9 +44,9 @@ pub struct CanaryRecord {
     pub digest: String,
     /// What it takes, and when it is aborted.
     pub rule: CanaryRule,
-    /// The active version's attempts since it began: completed, failed.
+    /// The active version's jobs since it began: those whose first attempt completed, and those whose failed.
     pub active: [u64; 2],
-    /// Its own.
+    /// The candidate's.
     pub candidate: [u64; 2],
 }
 
@@ -159,5 +172,8 @@ pub(super) fn read_deployment(record: Value) -> Result<Deployment, QueueError> {
         revision,
         active: fields.remove("active"),
         canary,
+        aborted: fields
+            .remove("aborted")
+            .and_then(|aborted| from_json(&aborted)),
     })
 }
