@@ -22,4 +22,5 @@ mod queue;
 mod rights;
 mod sandbox;
 mod swaps;
+mod terminal;
 mod topologies;
