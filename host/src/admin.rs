@@ -175,6 +175,7 @@ fn described() -> OpenApiRouter<Admin> {
             processors::deploy,
             processors::undeploy
         ))
+        .routes(routes!(processors::forget))
         .routes(routes!(processors::rollback))
         .routes(routes!(processors::promote))
         .routes(routes!(processors::abort))

@@ -5,6 +5,7 @@ mod check;
 mod deploy;
 mod events;
 mod flow;
+mod forget;
 mod job;
 mod output;
 mod run;
@@ -62,6 +63,7 @@ enum Verb {
     Undeploy(deploy::Undeploy),
     Versions(status::Versions),
     Status(status::Status),
+    Forget(forget::Forget),
 }
 
 impl Cli {
@@ -100,6 +102,7 @@ impl Cli {
             Verb::Undeploy(undeploy) => undeploy.run().await,
             Verb::Versions(versions) => versions.run().await,
             Verb::Status(status) => status.run().await,
+            Verb::Forget(forget) => forget.run().await,
         }
     }
 }
@@ -147,7 +150,7 @@ impl RedisArgs {
         Ok(Deployments::of(&self.queue(queue).await?))
     }
 
-    /// The deployments of all queues that have any, by `prefix:queue`.
+    /// The deployments of all queues, by `prefix:queue`; those aside that nobody has worked for a day.
     async fn all_deployments(&self) -> anyhow::Result<Vec<(String, Deployments)>> {
         let redis = self.connect().await?;
         let mut all = Vec::new();
@@ -160,7 +163,9 @@ impl RedisArgs {
                     continue;
                 };
                 let deployments = Deployments::of(&Queue::new(redis.clone(), prefix, &queue));
-                all.push((name.clone(), deployments));
+                if !deployments.is_abandoned().await? {
+                    all.push((name, deployments));
+                }
             }
         }
         Ok(all)

@@ -9,13 +9,13 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
-use serde_json::{Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 pub(crate) use changes::Changes;
+pub use mailbox::EventReader;
 pub(crate) use mailbox::EventRoom;
 use mailbox::Mailbox;
-pub use mailbox::EventReader;
 use toril_queue::{FailedAttempt, Job, JobJson, SettlementKind, raw_json};
 
 /// One event of a worker.
@@ -182,14 +182,7 @@ impl Listeners {
         }
     }
 
-    fn completed(
-        &self,
-        job: &Job,
-        changes: &Changes,
-        value: &str,
-        attempts_made: u32,
-        at_ms: u64,
-    ) {
+    fn completed(&self, job: &Job, changes: &Changes, value: &str, attempts_made: u32, at_ms: u64) {
         self.tell("completed", size_of(job) + 2 * value.len(), || {
             let stored = changes.stored();
             let result = raw_json(value.as_bytes());

@@ -19,9 +19,9 @@ use tracing::{info, warn};
 
 use crate::metrics::QueueMetrics;
 pub use canary::{Canary, CanaryRule, Tally};
-pub use verdict::{Counts, verdict};
 use toril_queue::{Job, Queue};
 use toril_sandbox::{Digest, Policy, Processor};
+pub use verdict::{Counts, verdict};
 
 /// How many versions a queue that pins its jobs keeps ready after they were replaced.
 const VERSIONS_KEPT: usize = 10;

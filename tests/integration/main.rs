@@ -6,12 +6,14 @@
 mod admin;
 mod cancelling;
 mod cli;
+mod closing_servers;
 mod crashes;
 mod dry_run;
 mod fault_proxy;
 mod faults;
 mod fleet;
 mod flows;
+mod forget;
 mod fuzz;
 mod guests;
 mod harness;

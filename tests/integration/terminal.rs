@@ -16,7 +16,11 @@ const ESCAPES: &str = "\x1b]0;title\x07\x1b[2J\u{9b}2J\u{202e}";
 async fn on_a_terminal(redis: &TestRedis, arguments: &[&str]) -> String {
     let quoted = arguments.iter().map(|argument| format!("'{argument}'"));
     let arguments: Vec<String> = quoted.collect();
-    let line = format!("{TORIL} {} --redis {}", arguments.join(" "), redis.server.url());
+    let line = format!(
+        "{TORIL} {} --redis {}",
+        arguments.join(" "),
+        redis.server.url()
+    );
     let mut command = Command::new("script");
     command.args(["-qec", &line, "/dev/null"]);
     command.env("TERM", "dumb").stdin(Stdio::null());
@@ -47,7 +51,9 @@ async fn commands_write_no_escapes_of_others_to_a_terminal() {
     let component = component.display().to_string();
     for command in [
         &["deploy", "ring", &component, "--wait", "0"][..],
-        &["deploy", "ring", &component, "--canary", "5%", "--wait", "0"],
+        &[
+            "deploy", "ring", &component, "--canary", "5%", "--wait", "0",
+        ],
         &["abort", "ring", "--reason", ESCAPES, "--wait", "0"],
     ] {
         assert!(toril(&redis, command).await.status.success());

@@ -160,9 +160,11 @@ impl From<DeployError> for ApiError {
             DeployError::NoSuchVersion { .. } => {
                 ApiError::new(StatusCode::NOT_FOUND, "unknown_version", message)
             }
+            DeployError::NothingKnown(queue) => ApiError::unknown_queue(&queue),
             DeployError::Ambiguous { .. } | DeployError::Invalid(_) => ApiError::invalid(message),
             DeployError::NoCanary(_)
             | DeployError::Changed(_)
+            | DeployError::Worked { .. }
             | DeployError::NothingBefore(_)
             | DeployError::NothingDeployed(_) => ApiError::conflict(message),
         }

@@ -12,7 +12,7 @@ use super::body::{read, read_json};
 use super::error::ApiError;
 use super::queues::check_name;
 use crate::served_queue::deployment::{
-    Change, Deployment, Deployments, Note, StoredVersion, Upload,
+    Change, Deployment, Deployments, Forgotten, Note, StoredVersion, Upload,
 };
 use crate::versions::CanaryRule;
 use toril_sandbox::Policy;
@@ -161,6 +161,23 @@ pub(super) async fn undeploy(
     Path(queue): Path<String>,
 ) -> Result<Json<Deployment>, ApiError> {
     Ok(Json(admin.deployments(&queue).await?.undeploy().await?))
+}
+
+/// Forgets a queue that no host works any more: what is deployed on it, its components and its history. BullMQ's keys, and
+/// so its jobs, stay as they are. While a host works it, this one included, it is refused: detach it first.
+#[utoipa::path(post, path = "/v1/queues/{queue}/forget", responses(
+    (status = OK, body = Forgotten), (status = BAD_REQUEST), (status = NOT_FOUND), (status = CONFLICT)))]
+pub(super) async fn forget(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+) -> Result<Json<Forgotten>, ApiError> {
+    check_name(&queue)?;
+    if admin.host.names().contains(&queue) {
+        return Err(ApiError::conflict(format!(
+            "queue `{queue}` is worked by this host: detach it first"
+        )));
+    }
+    Ok(Json(admin.host.deployments(&queue)?.forget().await?))
 }
 
 /// Goes back to an earlier version.

@@ -70,9 +70,7 @@ fn visible(text: &str) -> Cow<'_, str> {
 
 /// In JSON such characters stand in texts only.
 fn visible_json(text: &str) -> Cow<'_, str> {
-    replaced(text, |character| {
-        format!("\\u{:04x}", u32::from(character))
-    })
+    replaced(text, |character| format!("\\u{:04x}", u32::from(character)))
 }
 
 fn replaced(text: &str, escaped: impl Fn(char) -> String) -> Cow<'_, str> {
@@ -100,7 +98,10 @@ mod tests {
             ("\x1b[31mred\x1b[0m", "\\u{1b}[31mred\\u{1b}[0m"),
             ("\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}"),
             ("\u{9b}31m\u{9d}", "\\u{9b}31m\\u{9d}"),
-            ("over\rwritten\x08\x7f\0", "over\\u{d}written\\u{8}\\u{7f}\\u{0}"),
+            (
+                "over\rwritten\x08\x7f\0",
+                "over\\u{d}written\\u{8}\\u{7f}\\u{0}",
+            ),
             ("\u{202e}gnirts", "\\u{202e}gnirts"),
         ] {
             assert_eq!(visible(text), shown);

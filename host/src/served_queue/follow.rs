@@ -22,6 +22,8 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const IDLE_INTERVALS: u32 = 5;
 /// How long a queue is asked for often after its last job or change.
 const ATTENTIVE: Duration = Duration::from_secs(10);
+/// How often a host says which queues it works. The list is of names only: what else is known of them is reported anyway.
+const ENLIST_INTERVAL: Duration = Duration::from_secs(60);
 /// Queues that one call asks for: at some 10 µs for each, a call holds Redis for a millisecond.
 const CALL_MAX: usize = 100;
 
@@ -38,7 +40,12 @@ struct Ask {
 pub(crate) async fn follow(context: Arc<Context>) {
     let start = Instant::now();
     let (mut last, mut last_idle) = (None, None);
+    let mut enlist_at = start + ENLIST_INTERVAL;
     loop {
+        if Instant::now() >= enlist_at {
+            enlist_at = Instant::now() + ENLIST_INTERVAL;
+            enlist_all(&context).await;
+        }
         let beat = start.elapsed().as_millis() / INTERVAL.as_millis();
         let beat = u32::try_from(beat).unwrap_or(u32::MAX);
         let (regular, idle) = (last != Some(beat), last_idle != Some(beat / IDLE_INTERVALS));
@@ -52,6 +59,19 @@ pub(crate) async fn follow(context: Arc<Context>) {
             () = tokio::time::sleep_until((start + INTERVAL * next).into()) => {}
             () = context.report.notified() => {}
         }
+    }
+}
+
+/// Puts the queues on the list again: they may have been taken off while this host was silent.
+async fn enlist_all(context: &Context) {
+    let all = context.all();
+    let serving = all.iter().filter_map(|served| served.serving());
+    let followed = serving.filter(|serving| serving.source.followed);
+    let queues: Vec<Deployments> = followed
+        .map(|serving| serving.deployments().clone())
+        .collect();
+    if let Err(error) = Deployments::enlist_all(&queues).await {
+        debug!(%error, "queues could not be listed");
     }
 }
 

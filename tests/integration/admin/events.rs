@@ -75,7 +75,10 @@ async fn events_show_the_job_as_it_is_now() {
         assert_eq!(failed["error"]["message"], "on purpose");
         assert_eq!(job["stacktrace"].as_array().unwrap().len(), attempt);
         if attempt < 3 {
-            assert_eq!((&job["finishedOn"], &job["delay"]), (&Value::Null, &json!(5)));
+            assert_eq!(
+                (&job["finishedOn"], &job["delay"]),
+                (&Value::Null, &json!(5))
+            );
         } else {
             let stored = reaches(&queue, &id, toril::queue::JobState::Failed).await;
             assert_eq!(job["finishedOn"].to_string(), stored["finishedOn"]);
@@ -95,7 +98,16 @@ async fn values_in_several_lines_are_one_line_of_an_event() {
     let mut stream = Stream::of(&api, "ring").await;
     // A producer of another language may store JSON so.
     let data = "{\r\n  \"a\": \"b\\n\"\n}";
-    let job = ["name", "return", "data", data, "opts", "{}", "timestamp", "1"];
+    let job = [
+        "name",
+        "return",
+        "data",
+        data,
+        "opts",
+        "{}",
+        "timestamp",
+        "1",
+    ];
     let _: i64 = redis
         .command(&[&["HSET", "bull:ring:lines"], &job[..]].concat())
         .await;

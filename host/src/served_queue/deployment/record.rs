@@ -131,12 +131,31 @@ pub enum DeployError {
     /// Another change was made meanwhile.
     #[error("the deployment of queue `{0}` was changed meanwhile, it is left as it is")]
     Changed(String),
+    /// Hosts work the queue.
+    #[error(
+        "queue `{queue}` is worked by {}\nhint: stop them, or detach the queue there, and try again in some seconds",
+        named(hosts)
+    )]
+    Worked {
+        /// The queue.
+        queue: String,
+        /// Their names.
+        hosts: Vec<String>,
+    },
+    /// There is no such queue.
+    #[error("toril keeps nothing of queue `{0}`\nhint: `toril status` lists the queues")]
+    NothingKnown(String),
     /// The rule cannot be followed.
     #[error("{0}")]
     Invalid(String),
     /// Redis did not do it.
     #[error(transparent)]
     Queue(#[from] QueueError),
+}
+
+fn named(hosts: &[String]) -> String {
+    let quoted: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
+    quoted.join(", ")
 }
 
 pub(super) fn to_json(value: &impl Serialize) -> String {
