@@ -17,6 +17,7 @@ mod body;
 mod connections;
 mod error;
 mod events;
+mod extract;
 mod processors;
 mod queues;
 
@@ -33,6 +34,7 @@ use axum::routing::get;
 use axum::{Json, Router, middleware};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tracing::info;
 use utoipa::{OpenApi, ToSchema};
@@ -48,12 +50,16 @@ use connections::Routes;
 use error::ApiError;
 
 const REDIS_PATIENCE: Duration = Duration::from_secs(1);
+/// Components are compiled one after the other: more at once would only fill the memory.
+const UPLOADS_MAX: usize = 4;
 
 /// What every handler knows.
 #[derive(Clone)]
 struct Admin {
     host: Arc<Host>,
     ready: Arc<AtomicBool>,
+    /// Places for components that are being uploaded: each is held in memory while it comes.
+    uploads: Arc<Semaphore>,
 }
 
 /// An address that is taken, and not served yet.
@@ -87,6 +93,7 @@ impl Listener {
         let admin = Admin {
             host,
             ready: Arc::clone(&ready),
+            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
         };
         let address = self
             .listener

@@ -275,7 +275,29 @@ async fn refused_requests_change_nothing_and_say_why() {
     let config = runtime.to_owned() + &queue_section("ring", "fixture-noop", "");
     let mut api = Api::start(&redis, &config).await;
     let before = api.get("/v1/queues").await;
-    let refused: [(Method, &str, Vec<u8>, u16, &str); 16] = [
+    let refused: [(Method, &str, Vec<u8>, u16, &str); 20] = [
+        (Method::GET, "/v1/queues/%ff", b"".into(), 400, "invalid"),
+        (
+            Method::DELETE,
+            "/v1/queues/ring?wait=perhaps",
+            b"".into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::DELETE,
+            "/v1/queues/ring/jobs/1?childs=true",
+            b"".into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::PATCH,
+            "/v1/queues/ring",
+            b"".into(),
+            405,
+            "unknown_method",
+        ),
         (Method::PUT, "/v1/queues/new", b"{".into(), 400, "invalid"),
         (
             Method::PUT,

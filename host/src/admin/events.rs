@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::Admin;
 use super::error::ApiError;
+use super::extract::Path;
 use crate::worker::EventReader;
 
 /// How long the stream is silent at most: proxies close connections on which nothing comes.

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Admin;
 use super::body::read_json;
 use super::error::ApiError;
+use super::extract::{Path, Query};
 use crate::host::{Detach, QueueStatus};
 use crate::served_queue::cancel::{Cancellation, Cancelled};
 use crate::served_queue::spec::QueueRequest;
@@ -95,9 +96,8 @@ fn yes() -> bool {
 pub(super) async fn detach(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
-    query: Result<Query<DetachQuery>, axum::extract::rejection::QueryRejection>,
+    Query(query): Query<DetachQuery>,
 ) -> Result<StatusCode, ApiError> {
-    let query = query.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
     let running = if query.wait {
         Detach::Wait
     } else {
