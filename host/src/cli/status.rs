@@ -105,7 +105,7 @@ fn show_queue(queue: &str, deployment: &Deployment, hosts: &[QueueStatus]) {
         ));
         let share = |[completed, failed]: [u64; 2]| format!("{failed} of {}", completed + failed);
         super::print_line(format_args!(
-            "             jobs that failed first: candidate {}, active {}",
+            "             failed first attempts: candidate {}, active {}",
             share(canary.candidate),
             share(canary.active)
         ));
