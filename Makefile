@@ -31,7 +31,7 @@ test:
 
 bench:
 	@scripts/setup.sh wasm redis node
-	$(BUILD_GUESTS) -p fixture-noop -p fixture-misbehaving
+	$(BUILD_GUESTS) -p fixture-noop -p fixture-version
 	$(CARGO) build --release --bin toril
 	$(CARGO) build --release --manifest-path bench/official/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
 	cd tests/interop && npm ci --no-audit --no-fund

@@ -14,7 +14,10 @@
 
 mod auth;
 mod body;
+mod connections;
 mod error;
+mod events;
+mod extract;
 mod processors;
 mod queues;
 
@@ -31,8 +34,9 @@ use axum::routing::get;
 use axum::{Json, Router, middleware};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
-use tracing::{info, warn};
+use tracing::info;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -42,21 +46,27 @@ use crate::host::Host;
 use crate::served_queue::QueueStatus;
 use crate::served_queue::deployment::Deployments;
 use auth::Auth;
+use connections::Routes;
 use error::ApiError;
 
 const REDIS_PATIENCE: Duration = Duration::from_secs(1);
+/// Components are compiled one after the other: more at once would only fill the memory.
+const UPLOADS_MAX: usize = 4;
 
 /// What every handler knows.
 #[derive(Clone)]
 struct Admin {
     host: Arc<Host>,
     ready: Arc<AtomicBool>,
+    /// Places for components that are being uploaded: each is held in memory while it comes.
+    uploads: Arc<Semaphore>,
 }
 
 /// An address that is taken, and not served yet.
 pub(crate) struct Listener {
     listener: TcpListener,
     auth: Auth,
+    connections_max: usize,
 }
 
 /// A served API. It ends when this is dropped.
@@ -71,7 +81,11 @@ impl Listener {
             .await
             .with_context(|| format!("the admin API cannot listen at `{}`", config.listen))?;
         let auth = Auth::new(config.token.as_deref());
-        Ok(Listener { listener, auth })
+        Ok(Listener {
+            listener,
+            auth,
+            connections_max: config.connections_max,
+        })
     }
 
     pub(crate) fn serve(self, host: Arc<Host>) -> Server {
@@ -79,6 +93,7 @@ impl Listener {
         let admin = Admin {
             host,
             ready: Arc::clone(&ready),
+            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
         };
         let address = self
             .listener
@@ -88,12 +103,12 @@ impl Listener {
             address = address.unwrap_or_default(),
             "the admin API listens"
         );
-        let router = router(admin, self.auth);
-        let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(self.listener, router).await {
-                warn!(%error, "the admin API ended");
-            }
-        });
+        let routes = Routes {
+            probes: lone_probes(admin.clone(), self.connections_max),
+            api: router(admin, self.auth),
+        };
+        let served = connections::serve(self.listener, routes, self.connections_max);
+        let task = tokio::spawn(served);
         Server {
             ready,
             task: task.abort_handle(),
@@ -129,10 +144,22 @@ fn router(admin: Admin, auth: Auth) -> Router {
     // Who balances load has no token, and learns nothing from `healthz` and `readyz`.
     api.route("/openapi.json", get(async move || document))
         .layer(middleware::from_fn_with_state(auth, auth::guard))
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
+        .merge(probes())
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
+        .with_state(admin)
+}
+
+/// What is answered also where there are too many connections for anything else.
+fn probes() -> Router<Admin> {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+}
+
+fn lone_probes(admin: Admin, connections_max: usize) -> Router {
+    probes()
+        .fallback(async move || ApiError::too_many_connections(connections_max))
         .with_state(admin)
 }
 
@@ -146,7 +173,7 @@ fn described() -> OpenApiRouter<Admin> {
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
         .routes(routes!(queues::set_concurrency))
-        .routes(routes!(queues::events))
+        .routes(routes!(events::events))
         .routes(routes!(queues::jobs))
         .routes(routes!(queues::cancel))
         .routes(routes!(processors::versions, processors::upload))
@@ -155,6 +182,7 @@ fn described() -> OpenApiRouter<Admin> {
             processors::deploy,
             processors::undeploy
         ))
+        .routes(routes!(processors::forget))
         .routes(routes!(processors::rollback))
         .routes(routes!(processors::promote))
         .routes(routes!(processors::abort))

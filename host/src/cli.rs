@@ -5,17 +5,20 @@ mod check;
 mod deploy;
 mod events;
 mod flow;
+mod forget;
 mod job;
+mod output;
 mod run;
 mod serve;
 mod status;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use output::{print_json, print_line};
 use toril::config::{DEFAULT_PREFIX, DEFAULT_REDIS_PORT};
 use toril::private_redis;
 use toril::queue::{Queue, QueueName, Redis, redacted};
@@ -60,6 +63,7 @@ enum Verb {
     Undeploy(deploy::Undeploy),
     Versions(status::Versions),
     Status(status::Status),
+    Forget(forget::Forget),
 }
 
 impl Cli {
@@ -67,7 +71,7 @@ impl Cli {
     pub(crate) fn init_log(&self) {
         use tracing_subscriber::EnvFilter;
         let filter = EnvFilter::try_new(&self.log).unwrap_or_else(|error| {
-            let _ = writeln!(std::io::stderr(), "warning: log filter is ignored: {error}");
+            output::say(format_args!("warning: log filter is ignored: {error}"));
             EnvFilter::new("info")
         });
         let log = tracing_subscriber::fmt()
@@ -76,7 +80,9 @@ impl Cli {
         if self.log_json {
             log.json().init();
         } else {
-            log.with_ansi(std::io::stderr().is_terminal()).init();
+            log.with_ansi(std::io::stderr().is_terminal())
+                .fmt_fields(output::log_fields())
+                .init();
         }
     }
 
@@ -96,23 +102,18 @@ impl Cli {
             Verb::Undeploy(undeploy) => undeploy.run().await,
             Verb::Versions(versions) => versions.run().await,
             Verb::Status(status) => status.run().await,
+            Verb::Forget(forget) => forget.run().await,
         }
     }
 }
 
 /// Prints an error with its causes, once, and says so to the caller of the process.
 pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
-    let mut stderr = std::io::stderr();
-    let _ = writeln!(stderr, "error: {error}");
+    output::say(format_args!("error: {error}"));
     for cause in error.chain().skip(1) {
-        let _ = writeln!(stderr, "  caused by: {cause}");
+        output::say(format_args!("  caused by: {cause}"));
     }
     ExitCode::FAILURE
-}
-
-/// Writes a line of data. A reader that went away is not an error.
-fn print_line(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Which Redis and which prefix.
@@ -149,7 +150,7 @@ impl RedisArgs {
         Ok(Deployments::of(&self.queue(queue).await?))
     }
 
-    /// The deployments of all queues that have any, by `prefix:queue`.
+    /// The deployments of all queues, by `prefix:queue`; those aside that nobody has worked for a day.
     async fn all_deployments(&self) -> anyhow::Result<Vec<(String, Deployments)>> {
         let redis = self.connect().await?;
         let mut all = Vec::new();
@@ -162,7 +163,9 @@ impl RedisArgs {
                     continue;
                 };
                 let deployments = Deployments::of(&Queue::new(redis.clone(), prefix, &queue));
-                all.push((name.clone(), deployments));
+                if !deployments.is_abandoned().await? {
+                    all.push((name, deployments));
+                }
             }
         }
         Ok(all)

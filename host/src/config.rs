@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::served_queue::spec::{QueueFile, QueueSpec};
 use crate::telemetry::{OtlpConfig, OtlpProtocol};
@@ -25,6 +26,10 @@ pub const DEFAULT_REDIS_PORT: u16 = 6379;
 /// Where the admin API listens, unless it is told otherwise: nobody but this machine reaches it.
 pub const DEFAULT_ADMIN: SocketAddr =
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7717);
+
+/// Connections of the admin API: many more than people and tools need, and far fewer than the 1,024 files that a
+/// process may open by default.
+const DEFAULT_ADMIN_CONNECTIONS_MAX: usize = 128;
 
 /// What `toril serve` does.
 #[derive(Debug, Clone)]
@@ -60,6 +65,8 @@ pub struct AdminConfig {
     pub listen: SocketAddr,
     /// What callers must send as a bearer token. Only an address that nobody else reaches can do without.
     pub token: Option<String>,
+    /// Connections at once. Beyond, only `/healthz` and `/readyz` are answered.
+    pub connections_max: usize,
 }
 
 impl std::fmt::Debug for AdminConfig {
@@ -117,6 +124,8 @@ impl Config {
         let token = |config: &Config| config.admin.as_ref().and_then(|admin| admin.token.clone());
         let endpoint = |config: &Config| config.otlp.as_ref().map(|otlp| otlp.endpoint.clone());
         let protocol = |config: &Config| config.otlp.as_ref().map(|otlp| otlp.protocol);
+        let connections =
+            |config: &Config| config.admin.as_ref().map(|admin| admin.connections_max);
         let changed = [
             ("redis", self.redis_url != new.redis_url),
             ("redis_ca_file", self.redis_ca_file != new.redis_ca_file),
@@ -130,6 +139,10 @@ impl Config {
             ("otlp_protocol", protocol(self) != protocol(new)),
             ("admin.listen", listen(self) != listen(new)),
             ("admin.token_file", token(self) != token(new)),
+            (
+                "admin.connections_max",
+                connections(self) != connections(new),
+            ),
             ("watch", self.watch != new.watch),
         ];
         let changed = changed.into_iter().filter(|(_, changed)| *changed);
@@ -199,6 +212,7 @@ struct AdminFile {
     #[serde(default = "default_admin_listen")]
     listen: SocketAddr,
     token_file: Option<PathBuf>,
+    connections_max: Option<usize>,
 }
 
 fn default_admin_listen() -> SocketAddr {
@@ -344,7 +358,17 @@ impl File {
             "the admin API at `{listen}` can be reached from other machines and has no token\n\
              hint: set TORIL_ADMIN_TOKEN or `admin.token_file`, or listen at 127.0.0.1"
         );
-        Ok(Some(AdminConfig { listen, token }))
+        let connections_max = self.admin.as_ref().and_then(|admin| admin.connections_max);
+        let connections_max = connections_max.unwrap_or(DEFAULT_ADMIN_CONNECTIONS_MAX);
+        ensure!(
+            (1..=Semaphore::MAX_PERMITS).contains(&connections_max),
+            "`admin.connections_max` must be 1 or more"
+        );
+        Ok(Some(AdminConfig {
+            listen,
+            token,
+            connections_max,
+        }))
     }
 }
 

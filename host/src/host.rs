@@ -8,9 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::listeners::EventRoom;
 use crate::metrics::Metrics;
 use crate::served_queue::cancel::{Cancelled, cancel};
 use crate::served_queue::deployment::{CancelRequest, Deployments};
@@ -20,7 +21,7 @@ pub use crate::served_queue::{
 };
 use crate::telemetry::Telemetry;
 use crate::versions::Version;
-use crate::worker::{RunningJob, WorkerEvent};
+use crate::worker::{EventReader, RunningJob};
 use toril_queue::{Queue, QueueError, QueueName, Redis};
 use toril_sandbox::{Engine, Policy};
 
@@ -56,6 +57,7 @@ impl Host {
             identity: Identity::new(),
             metrics: Metrics::new(),
             telemetry,
+            event_room: EventRoom::default(),
             queues: Mutex::default(),
             stage: watch::Sender::new(Stage::Work),
             report: tokio::sync::Notify::new(),
@@ -197,7 +199,7 @@ impl Host {
     }
 
     /// Listens to a queue's worker from now on.
-    pub fn listen(&self, name: &str) -> Result<broadcast::Receiver<Arc<WorkerEvent>>, NotAttached> {
+    pub fn listen(&self, name: &str) -> Result<EventReader, NotAttached> {
         let served = self.served(name);
         let served = served.ok_or_else(|| NotAttached(name.to_owned()))?;
         Ok(served.observers().listeners.subscribe())

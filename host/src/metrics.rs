@@ -215,6 +215,7 @@ pub struct Metrics {
     calls: Many<OfQueue, Counter>,
     redis_errors: Many<OfQueue, Counter>,
     locks_lost: Many<OfQueue, Counter>,
+    outcomes_dropped: Many<OfQueue, Counter>,
     stalled: Many<OfQueue, Counter>,
     scheduler_errors: Many<OfQueue, Counter>,
 }
@@ -231,6 +232,7 @@ pub struct QueueMetrics {
     pub(crate) calls: Counter,
     pub(crate) redis_errors: Counter,
     pub(crate) locks_lost: Counter,
+    pub(crate) outcomes_dropped: Counter,
     pub(crate) stalled: Counter,
     pub(crate) scheduler_errors: Counter,
 }
@@ -346,6 +348,11 @@ impl Metrics {
                 "running jobs whose lock was lost",
                 Counter::default,
             ),
+            outcomes_dropped: metrics.define(
+                "toril_outcomes_dropped_total",
+                "outcomes that were dropped: the lock was lost, the job was taken over or removed, or Redis refused or was unreachable at the end",
+                Counter::default,
+            ),
             stalled: metrics.define(
                 "toril_stalled_total",
                 "jobs of dead workers that this host returned to the queue",
@@ -385,6 +392,7 @@ impl Metrics {
             calls: counter(&self.calls),
             redis_errors: counter(&self.redis_errors),
             locks_lost: counter(&self.locks_lost),
+            outcomes_dropped: counter(&self.outcomes_dropped),
             stalled: counter(&self.stalled),
             scheduler_errors: counter(&self.scheduler_errors),
         }

@@ -3,7 +3,6 @@
 //! The worker makes one for each attempt. It asks nothing whether the guest may: the sandbox's policy did.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +10,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::listeners::Listeners;
+use crate::listeners::{Changes, Listeners};
 use toril_queue::{
     Caller, ErrorCode, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueError, QueueName,
     Request, Settlement, SettlementKind, now_ms,
@@ -34,8 +33,7 @@ pub struct RedisBackend {
     listeners: Listeners,
     /// The guest moved the job: it has no lock of ours any more.
     moved: bool,
-    /// Set while a move is under way, and for good once it was carried out.
-    moving: Option<Arc<AtomicBool>>,
+    changes: Arc<Changes>,
     lock_ms: u64,
     /// Names the calls that must not be carried out twice; none before the first one.
     caller: Option<Caller>,
@@ -51,26 +49,20 @@ impl RedisBackend {
             job,
             listeners,
             moved: false,
-            moving: None,
+            changes: Arc::default(),
             lock_ms: LOCK_MS,
         }
     }
 
-    /// Sets this before each move of the job: its lock, which holds for `lock_ms`, goes with the move.
-    pub fn noting_moves(mut self, moving: Arc<AtomicBool>, lock_ms: u64) -> Self {
-        (self.moving, self.lock_ms) = (Some(moving), lock_ms);
+    /// Notes here what the attempt changes. The job's lock holds for `lock_ms`.
+    pub(crate) fn noting_changes(mut self, changes: Arc<Changes>, lock_ms: u64) -> Self {
+        (self.changes, self.lock_ms) = (changes, lock_ms);
         self
     }
 
     /// The token to write with: none once the job was moved and the lock is gone.
     fn token(&self) -> Option<&str> {
         (!self.moved).then_some(&*self.job.token)
-    }
-
-    fn note_moving(&self, is_moving: bool) {
-        if let Some(moving) = &self.moving {
-            moving.store(is_moving, Ordering::Release);
-        }
     }
 
     fn request(&mut self) -> Request {
@@ -87,11 +79,11 @@ impl RedisBackend {
 
     async fn move_job(&mut self, kind: SettlementKind) -> CallResult<bool> {
         let settlement = Settlement::new(&self.job, kind);
-        self.note_moving(true);
+        self.changes.set_moving(true);
         let lock = LockedAttempt::of(&self.job);
         let moved = settle_until_answered(&self.queue, settlement, &lock, self.lock_ms).await;
         self.moved |= matches!(moved, Ok(Moved::Yes));
-        self.note_moving(self.moved);
+        self.changes.set_moving(self.moved);
         Ok(moved? == Moved::Yes)
     }
 }
@@ -122,13 +114,20 @@ impl JobBackend for RedisBackend {
 
     async fn update_data(&mut self, data: &str) -> CallResult<()> {
         let (id, token) = (&self.job.id, self.token());
-        until_answered(|| self.queue.update_data(id, token, data)).await
+        until_answered(|| self.queue.update_data(id, token, data)).await?;
+        if self.listeners.has_any() {
+            self.changes.note_data(data);
+        }
+        Ok(())
     }
 
     async fn update_progress(&mut self, progress: &str) -> CallResult<()> {
         let (id, token) = (&self.job.id, self.token());
         until_answered(|| self.queue.update_progress(id, token, progress)).await?;
-        self.listeners.progress(&self.job, progress);
+        if self.listeners.has_any() {
+            self.changes.note_progress(progress);
+            self.listeners.progress(&self.job, &self.changes, progress);
+        }
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use crate::listeners::EventRoom;
 use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
 use crate::versions::{Version, Versions};
@@ -82,6 +83,8 @@ pub(crate) struct Context {
     pub(crate) identity: Identity,
     pub(crate) metrics: Metrics,
     pub(crate) telemetry: Option<Arc<Telemetry>>,
+    /// For events that are on their way to those who listen.
+    pub(crate) event_room: EventRoom,
     /// By name. A queue's task takes it off when the queue was detached.
     pub(crate) queues: Mutex<BTreeMap<QueueName, Arc<ServedQueue>>>,
     /// Only ever advances.
@@ -274,7 +277,7 @@ impl ServedQueue {
         let shared = Arc::new(Shared {
             name: name.clone(),
             observers: Arc::new(Observers {
-                listeners: Listeners::default(),
+                listeners: Listeners::new(context.event_room.clone()),
                 metrics: context.metrics.queue(name),
                 telemetry: context.telemetry.clone(),
             }),

@@ -4,6 +4,7 @@
 //! versions stands above, in `served_queue`; from there comes a [`FindVersion`] for versions that only old jobs name.
 
 mod canary;
+mod verdict;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use crate::metrics::QueueMetrics;
 pub use canary::{Canary, CanaryRule, Tally};
 use toril_queue::{Job, Queue};
 use toril_sandbox::{Digest, Policy, Processor};
+pub use verdict::{Counts, verdict};
 
 /// How many versions a queue that pins its jobs keeps ready after they were replaced.
 const VERSIONS_KEPT: usize = 10;
@@ -159,6 +161,19 @@ impl Snapshot {
         self.active().into_iter().chain(candidate)
     }
 
+    /// Leases a version of these for an attempt, which counts for or against a canary.
+    fn lease(&self, version: &Arc<Version>, job: &Job) -> Lease {
+        let is_active = self
+            .active()
+            .is_some_and(|active| Arc::ptr_eq(active, version));
+        let counted = self.canary.as_ref().filter(|canary| canary.counts(job));
+        let counted = counted.and_then(|canary| {
+            let is_candidate = Arc::ptr_eq(&canary.version, version);
+            (is_candidate || is_active).then(|| (Arc::clone(canary), is_candidate))
+        });
+        Lease::new(Arc::clone(version), counted)
+    }
+
     fn find(&self, digest: &str) -> Option<Arc<Version>> {
         let at_hand = self.serving().chain(&self.file).chain(&self.kept);
         at_hand
@@ -258,7 +273,7 @@ impl Versions {
     pub async fn lease(&self, job: &Job) -> Option<Lease> {
         let lease = match self.started_on(job) {
             None => self.lease_serving(job)?,
-            Some(digest) => match self.lease_pinned(digest).await {
+            Some(digest) => match self.lease_pinned(digest, job).await {
                 Some(lease) => lease,
                 None => {
                     info!(
@@ -286,19 +301,16 @@ impl Versions {
     fn lease_serving(&self, job: &Job) -> Option<Lease> {
         let snapshot = self.snapshot.load();
         let active = snapshot.active()?;
-        Some(match &snapshot.canary {
-            Some(canary) if canary.takes(job) => Lease::new(
-                Arc::clone(&canary.version),
-                Some((Arc::clone(canary), true)),
-            ),
-            Some(canary) => Lease::new(Arc::clone(active), Some((Arc::clone(canary), false))),
-            None => Lease::new(Arc::clone(active), None),
-        })
+        let version = match &snapshot.canary {
+            Some(canary) if canary.takes(job) => &canary.version,
+            _ => active,
+        };
+        Some(snapshot.lease(version, job))
     }
 
-    async fn lease_pinned(&self, digest: &str) -> Option<Lease> {
+    async fn lease_pinned(&self, digest: &str, job: &Job) -> Option<Lease> {
         if let Some(version) = self.find(digest) {
-            return Some(Lease::new(version, None));
+            return Some(self.snapshot.load().lease(&version, job));
         }
         let found = self.elsewhere.find_version(self, digest).await?;
         self.change(|snapshot| snapshot.retire(&found, true));

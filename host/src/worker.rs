@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use utoipa::ToSchema;
 
-pub use crate::listeners::{Listeners, WorkerEvent};
+pub use crate::listeners::{EventReader, Listeners, WorkerEvent};
 use crate::metrics::QueueMetrics;
 use crate::telemetry::Telemetry;
 use crate::versions::Versions;

@@ -13,8 +13,10 @@ use toril::config::{Overrides, Source};
 use toril::queue::{Cron, CronOptions, FlowNode, JobOptions, Zone, fuzzing, parse_flow};
 use toril_options::NewOptions;
 
+type Target = fn(&[u8]);
+
 /// All of them, by the names of their corpora.
-pub(crate) const ALL: [(&str, fn(&[u8])); 8] = [
+pub(crate) const ALL: [(&str, Target); 8] = [
     ("reply", reply),
     ("job_hash", job_hash),
     ("options", options),
@@ -33,7 +35,6 @@ pub(crate) fn reply(data: &[u8]) {
 /// The hash of a job, as any producer may have written it.
 pub(crate) fn job_hash(data: &[u8]) {
     let job = fuzzing::job_hash(data);
-    let _ = job.as_json();
     decide(&job.options, job.attempts_made);
 }
 
@@ -41,10 +42,10 @@ pub(crate) fn job_hash(data: &[u8]) {
 pub(crate) fn options(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     decide(&JobOptions::parse(&text), 1);
-    if let Ok(options) = serde_json::from_str::<Map<String, Value>>(&text) {
-        if let Ok(new) = NewOptions::read("any", "{}", &options) {
-            decide(&JobOptions::parse(&new.stored), 1);
-        }
+    let options = serde_json::from_str::<Map<String, Value>>(&text);
+    let new = options.map(|options| NewOptions::read("any", "{}", &options));
+    if let Ok(Ok(new)) = new {
+        decide(&JobOptions::parse(&new.stored), 1);
     }
 }
 

@@ -1,5 +1,8 @@
 //! The admin API, over HTTP.
 
+mod connections;
+mod events;
+
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -24,11 +27,17 @@ struct Api {
 
 impl Api {
     async fn start(redis: &TestRedis, config: &str) -> Self {
+        Self::start_with(redis, config, "").await
+    }
+
+    /// Starts it with more lines in the section `[admin]`.
+    async fn start_with(redis: &TestRedis, config: &str, lines: &str) -> Self {
         let dir = tempdir().unwrap();
         let token = dir.path().join("token");
         std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
-        let config =
-            format!("{config}\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = {token:?}\n");
+        let config = format!(
+            "{config}\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = {token:?}\n{lines}\n"
+        );
         let mut api = Self::start_as(redis, &config).await;
         (api.token, api._dir) = (Some(TOKEN), dir);
         api
@@ -267,7 +276,29 @@ async fn refused_requests_change_nothing_and_say_why() {
     let config = runtime.to_owned() + &queue_section("ring", "fixture-noop", "");
     let mut api = Api::start(&redis, &config).await;
     let before = api.get("/v1/queues").await;
-    let refused: [(Method, &str, Vec<u8>, u16, &str); 16] = [
+    let refused: [(Method, &str, Vec<u8>, u16, &str); 20] = [
+        (Method::GET, "/v1/queues/%ff", b"".into(), 400, "invalid"),
+        (
+            Method::DELETE,
+            "/v1/queues/ring?wait=perhaps",
+            b"".into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::DELETE,
+            "/v1/queues/ring/jobs/1?childs=true",
+            b"".into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::PATCH,
+            "/v1/queues/ring",
+            b"".into(),
+            405,
+            "unknown_method",
+        ),
         (Method::PUT, "/v1/queues/new", b"{".into(), 400, "invalid"),
         (
             Method::PUT,
@@ -506,6 +537,32 @@ async fn request_is_finished_when_its_client_leaves() {
     eventually("the queue is detached", gone).await;
     api.asks(Method::PUT, "/v1/queues/ring", json!({}), 201)
         .await;
+    api.host.stop().await;
+}
+
+#[tokio::test]
+async fn queue_that_no_host_works_is_forgotten() {
+    let redis = TestRedis::start(false).await;
+    let api = Api::start(&redis, &queue_section("ring", "fixture-noop", "")).await;
+    let asks = async |queue: &str, status| {
+        let path = format!("/v1/queues/{queue}/forget");
+        api.asks(Method::POST, &path, Value::Null, status).await
+    };
+    assert_eq!(asks("ring", 409).await["error"]["code"], "conflict");
+    assert_eq!(asks("new", 404).await["error"]["code"], "unknown_queue");
+    asks("n%3Aew", 400).await;
+    api.asks(Method::PUT, "/v1/queues/new", json!({}), 201)
+        .await;
+    api.uploads("new", version("good-00001")).await;
+    asks("new", 409).await;
+    api.asks(Method::DELETE, "/v1/queues/new", Value::Null, 204)
+        .await;
+    let forgotten = asks("new", 200).await;
+    assert_eq!(
+        (&forgotten["versions"], &forgotten["active"]),
+        (&json!(1), &Value::Null)
+    );
+    asks("new", 404).await;
     api.host.stop().await;
 }
 

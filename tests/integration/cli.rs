@@ -51,6 +51,7 @@ fn help_reads_well() {
         "undeploy",
         "versions",
         "status",
+        "forget",
     ];
     for verb in verbs {
         let arguments: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use toril::queue::{JobState, Queue, Redis};
 
 mod commands;
+mod dropped;
 mod guest_calls;
 mod links;
 mod renewal;

@@ -106,7 +106,12 @@ async fn three_hosts_follow_deployments_canaries_and_rollbacks() {
         versions.contains("aborted").then_some(versions)
     };
     let versions = eventually("the canary is aborted", aborted).await;
-    assert!(versions.contains("attempts failed"), "{versions}");
+    assert!(versions.contains("first attempts failed"), "{versions}");
+    for host in [&one, &two, &three] {
+        let told = async || host.log().contains("canary was aborted").then_some(());
+        eventually("each host logs it", told).await;
+        assert!(host.log().contains("first attempts failed"));
+    }
     let ended = async || {
         let status = status(&redis).await;
         let hosts = status[0]["hosts"].as_array().unwrap().clone();
@@ -136,6 +141,38 @@ async fn three_hosts_follow_deployments_canaries_and_rollbacks() {
         runs(&redis).await.is_empty(),
         "hosts that stop leave the list"
     );
+}
+
+#[tokio::test]
+async fn canary_is_judged_by_jobs_and_only_where_both_versions_have_some() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let host = TestHost::serve(&redis, QUEUE).await;
+    does(&redis, &["deploy", "ring", &file(&dir, "good-00001")]).await;
+    let bad = file(&dir, "bad--00002");
+    let canary = ["--jobs", "poison", "--abort-after", "2"];
+    does(&redis, &[&["deploy", "ring", &bad], &canary[..]].concat()).await;
+    let poison = new_job("poison", json!(null), json!({ "attempts": 20 }));
+    let poison = queue.add(&poison).await.unwrap();
+    let job = reaches(&queue, &poison, JobState::Failed).await;
+    assert_eq!(job["atm"], "20");
+    // Jobs that the candidate could not have taken are no measure for it.
+    for _ in 0..10 {
+        returned(&queue).await;
+    }
+    for poison in 0..10 {
+        let job = new_job("poison", json!(poison), json!({}));
+        let id = queue.add(&job).await.unwrap();
+        reaches(&queue, &id, JobState::Failed).await;
+    }
+    let counted = async || {
+        let canary = status(&redis).await[0]["deployment"]["canary"].clone();
+        assert!(!canary.is_null(), "it was aborted");
+        (canary["candidate"] == json!([0, 11])).then_some(canary)
+    };
+    let canary = eventually("each job counts once", counted).await;
+    assert_eq!(canary["active"], json!([0, 0]));
+    host.stop().await;
 }
 
 #[tokio::test]

@@ -166,7 +166,7 @@ async fn job_is_put_off_while_the_time_of_the_next_one_cannot_be_computed() {
     let error = loop {
         let event = events.recv().await.unwrap();
         if event.name == "error" {
-            break event.arguments["error"]["message"].to_string();
+            break event.json()["error"]["message"].to_string();
         }
     };
     assert!(error.contains("cron pattern `every full moon`"), "{error}");

@@ -190,6 +190,15 @@ impl QueueError {
         }
     }
 
+    /// The lock of a job ran out while it ran, so that it cannot be settled any more.
+    pub fn lock_lost(job_id: &str) -> Self {
+        QueueError::Job {
+            code: ErrorCode::JobLockNotExist,
+            subject: job_id.to_owned(),
+            command: "moveToFinished",
+        }
+    }
+
     /// True when the same call may succeed later: Redis is unreachable, starting, failing over, short of memory or
     /// replicas, or answers something unknown. Only what is known to be for good is not.
     pub fn is_transient(&self) -> bool {

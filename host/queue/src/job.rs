@@ -143,28 +143,6 @@ impl Job {
         }
         self.plain_fields = self.plain_fields.map(|fields| fields + new_fields);
     }
-
-    /// The job as BullMQ's `job.toJSON()` shows it, as far as a worker knows it.
-    pub fn as_json(&self) -> serde_json::Value {
-        let parsed = |text: &str| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
-        serde_json::json!({
-            "id": &*self.id,
-            "name": self.name,
-            "data": serde_json::from_slice(&self.data).unwrap_or(serde_json::Value::Null),
-            "opts": parsed(&self.opts_json),
-            "progress": parsed(&self.progress),
-            "timestamp": self.timestamp,
-            "delay": self.delay_ms,
-            "priority": self.priority,
-            "attemptsMade": self.attempts_made,
-            "attemptsStarted": self.attempts_started,
-            "stalledCounter": self.stalled_counter,
-            "processedOn": self.processed_on,
-            "parentKey": self.parent_key,
-            "parent": self.parent.as_deref().map(parsed),
-            "repeatJobKey": self.scheduler,
-        })
-    }
 }
 
 fn count(bytes: &[u8]) -> u32 {

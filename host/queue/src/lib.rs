@@ -20,6 +20,7 @@ mod flow;
 pub mod fuzzing;
 mod getters;
 mod job;
+mod job_json;
 mod job_locks;
 mod keys;
 mod marker;
@@ -46,6 +47,7 @@ pub use flow::{
 };
 pub use getters::{JobRecord, JobState};
 pub use job::Job;
+pub use job_json::{JobJson, raw_json};
 pub use job_locks::LockedAttempt;
 pub use keys::{QueueKeys, QueueName};
 pub use marker::{Marker, MarkerWait};

@@ -109,6 +109,19 @@ pub enum SettlementKind {
     },
 }
 
+impl SettlementKind {
+    /// The operation by BullMQ's name.
+    pub(super) fn command(&self) -> &'static str {
+        match self {
+            SettlementKind::Completed { .. } | SettlementKind::Failed { .. } => "moveToFinished",
+            SettlementKind::Retry { .. } => "retryJob",
+            SettlementKind::Delayed { .. } => "moveToDelayed",
+            SettlementKind::Wait | SettlementKind::GiveBack { .. } => "moveJobFromActiveToWait",
+            SettlementKind::WaitingChildren { .. } => "moveToWaitingChildren",
+        }
+    }
+}
+
 /// What a failed attempt leaves behind.
 #[derive(Debug, Clone)]
 pub struct FailedAttempt {
@@ -177,6 +190,8 @@ pub struct Limiter {
 /// What a settle-and-fetch call did.
 #[derive(Debug)]
 pub struct Settled {
+    /// When it was called, in ms since the epoch: Redis has noted this time in what it moved.
+    pub at_ms: u64,
     /// One per settlement, in order.
     pub results: Vec<Result<Moved, QueueError>>,
     /// The jobs taken, in processing order.
@@ -231,6 +246,7 @@ impl Queue {
         let reply = self.redis.run_packed(script, &call).await?;
         let settled = read_settled(&reply, settlements, &fetch.token);
         let mut settled = settled.ok_or(QueueError::Reply("settle"))?;
+        settled.at_ms = now;
         for job in &mut settled.jobs {
             job.note_start(now, fetch.worker.as_deref(), fetch.pin.as_deref());
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
-use tokio_stream::StreamExt as _;
 
 use super::error::ApiError;
 use crate::unknown_key;
@@ -32,7 +32,7 @@ pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError
     let read = read_stream(body.into_data_stream(), bytes_max);
     tokio::time::timeout(PATIENCE, read)
         .await
-        .unwrap_or_else(|_| Err(ApiError::invalid("body took too long")))
+        .unwrap_or_else(|_| Err(ApiError::too_slow()))
 }
 
 async fn read_stream(mut stream: BodyDataStream, bytes_max: usize) -> Result<Bytes, ApiError> {

@@ -61,6 +61,28 @@ impl ApiError {
         ApiError::new(StatusCode::CONFLICT, "conflict", message)
     }
 
+    pub(super) fn too_many_connections(connections_max: usize) -> Self {
+        let message = format!(
+            "the admin API has {connections_max} open connections: close some, try again in some seconds, or raise \
+             `admin.connections_max`"
+        );
+        ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_connections",
+            message,
+        )
+    }
+
+    pub(super) fn too_many_uploads() -> Self {
+        let message = "too many components are being uploaded: try again later";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_uploads", message)
+    }
+
+    pub(super) fn too_slow() -> Self {
+        let message = "the body took too long: send it again";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message)
+    }
+
     pub(super) fn too_large(bytes_max: usize) -> Self {
         let message = format!("body has more than the limit of {bytes_max} bytes");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
@@ -92,7 +114,11 @@ impl From<ApplyError> for ApiError {
         let message = error.to_string();
         match error {
             ApplyError::Attached(_) => ApiError::conflict(message),
-            ApplyError::Refused { .. } => ApiError::invalid(message),
+            ApplyError::Refused { error, .. } => match error.downcast::<QueueError>() {
+                // Nothing that the caller said.
+                Ok(error) => error.into(),
+                Err(_) => ApiError::invalid(message),
+            },
             ApplyError::Busy(_) => ApiError::conflict(message),
             ApplyError::Stopping => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
@@ -148,9 +174,11 @@ impl From<DeployError> for ApiError {
             DeployError::NoSuchVersion { .. } => {
                 ApiError::new(StatusCode::NOT_FOUND, "unknown_version", message)
             }
+            DeployError::NothingKnown(queue) => ApiError::unknown_queue(&queue),
             DeployError::Ambiguous { .. } | DeployError::Invalid(_) => ApiError::invalid(message),
             DeployError::NoCanary(_)
             | DeployError::Changed(_)
+            | DeployError::Worked { .. }
             | DeployError::NothingBefore(_)
             | DeployError::NothingDeployed(_) => ApiError::conflict(message),
         }
@@ -176,6 +204,22 @@ pub(super) async fn no_such_method() -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusal_of_redis_is_no_mistake_of_the_caller() {
+        let refused = |error: anyhow::Error| {
+            let queue = "ring".to_owned();
+            ApiError::from(ApplyError::Refused { queue, error })
+        };
+        let text = "-NOPERM no access to `secret`\r\n";
+        let value = redis::parse_redis_value(text.as_bytes()).unwrap();
+        let error = QueueError::from(value.extract_error().unwrap_err());
+        let error = refused(anyhow::Error::new(error).context("deployments cannot be read"));
+        assert_eq!((error.status.as_u16(), error.code), (500, "redis_refused"));
+        assert!(!error.message.contains("secret"));
+        let error = refused(anyhow::anyhow!("`concurrency` must be 1 or more"));
+        assert_eq!((error.status.as_u16(), error.code), (400, "invalid"));
+    }
 
     #[test]
     fn status_says_whose_fault_it_is_and_internal_text_stays_here() {

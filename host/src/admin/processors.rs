@@ -1,21 +1,28 @@
 //! `/v1/queues/{queue}/versions`, `/deployment`, `/canary`: the processors of a queue, on all hosts.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::Admin;
 use super::body::{read, read_json};
 use super::error::ApiError;
+use super::extract::Path;
 use super::queues::check_name;
 use crate::served_queue::deployment::{
-    Change, Deployment, Deployments, Note, StoredVersion, Upload,
+    Change, Deployment, Deployments, Forgotten, Note, StoredVersion, Upload,
 };
 use crate::versions::CanaryRule;
 use toril_sandbox::Policy;
+
+/// How long an upload waits for a place among those that come.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Admin {
     /// The deployments of a queue that this host works, or that were made before.
@@ -90,7 +97,7 @@ pub(super) async fn versions(
 #[utoipa::path(post, path = "/v1/queues/{queue}/versions",
     request_body(content = Vec<u8>, content_type = "application/wasm"), responses(
     (status = CREATED, body = Uploaded), (status = NOT_FOUND), (status = PAYLOAD_TOO_LARGE),
-    (status = UNPROCESSABLE_ENTITY)))]
+    (status = UNPROCESSABLE_ENTITY), (status = SERVICE_UNAVAILABLE)))]
 pub(super) async fn upload(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
@@ -98,6 +105,8 @@ pub(super) async fn upload(
 ) -> Result<(StatusCode, Json<Uploaded>), ApiError> {
     let deployments = admin.deployments(&queue).await?;
     let engine = admin.host.engine();
+    let place = timeout(UPLOAD_PATIENCE, admin.uploads.acquire()).await;
+    let _place = place.map_err(|_| ApiError::too_many_uploads())?;
     let bytes = read(body, engine.component_bytes_max()).await?;
     // The policy of a queue that is worked elsewhere is not known here.
     let policy = admin
@@ -161,6 +170,23 @@ pub(super) async fn undeploy(
     Path(queue): Path<String>,
 ) -> Result<Json<Deployment>, ApiError> {
     Ok(Json(admin.deployments(&queue).await?.undeploy().await?))
+}
+
+/// Forgets a queue that no host works any more: what is deployed on it, its components and its history. BullMQ's keys, and
+/// so its jobs, stay as they are. While a host works it, this one included, it is refused: detach it first.
+#[utoipa::path(post, path = "/v1/queues/{queue}/forget", responses(
+    (status = OK, body = Forgotten), (status = BAD_REQUEST), (status = NOT_FOUND), (status = CONFLICT)))]
+pub(super) async fn forget(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+) -> Result<Json<Forgotten>, ApiError> {
+    check_name(&queue)?;
+    if admin.host.names().contains(&queue) {
+        return Err(ApiError::conflict(format!(
+            "queue `{queue}` is worked by this host: detach it first"
+        )));
+    }
+    Ok(Json(admin.host.deployments(&queue)?.forget().await?))
 }
 
 /// Goes back to an earlier version.

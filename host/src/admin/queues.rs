@@ -2,18 +2,15 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::sse::{Event, KeepAlive, Sse};
 use serde::{Deserialize, Serialize};
-use tokio_stream::wrappers::BroadcastStream;
-use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
-use tokio_stream::{Stream, StreamExt as _};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Admin;
 use super::body::read_json;
 use super::error::ApiError;
+use super::extract::{Path, Query};
 use crate::host::{Detach, QueueStatus};
 use crate::served_queue::cancel::{Cancellation, Cancelled};
 use crate::served_queue::spec::QueueRequest;
@@ -99,9 +96,8 @@ fn yes() -> bool {
 pub(super) async fn detach(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
-    query: Result<Query<DetachQuery>, axum::extract::rejection::QueryRejection>,
+    Query(query): Query<DetachQuery>,
 ) -> Result<StatusCode, ApiError> {
-    let query = query.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
     let running = if query.wait {
         Detach::Wait
     } else {
@@ -154,26 +150,6 @@ pub(super) async fn set_concurrency(
     }
     admin.host.set_concurrency(&queue, concurrency)?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Streams what BullMQ's `worker.on` tells: active, completed, failed, progress, stalled, drained, error and
-/// lockLost, as server-sent events; `missed` counts those that a slow reader did not get.
-#[utoipa::path(get, path = "/v1/queues/{queue}/events", responses(
-    (status = OK, content_type = "text/event-stream"), (status = NOT_FOUND)))]
-pub(super) async fn events(
-    State(admin): State<Admin>,
-    Path(queue): Path<String>,
-) -> Result<Sse<impl Stream<Item = Result<Event, axum::Error>>>, ApiError> {
-    let events = BroadcastStream::new(admin.host.listen(&queue)?);
-    let stream = events.map(|event| match event {
-        Ok(event) => Event::default()
-            .event(event.name)
-            .json_data(&event.arguments),
-        Err(BroadcastStreamRecvError::Lagged(count)) => {
-            Ok(Event::default().event("missed").data(count.to_string()))
-        }
-    });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 
 /// Lists the jobs of a queue that are held here.

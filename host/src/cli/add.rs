@@ -40,7 +40,7 @@ impl Add {
         let job = NewJob::new(&self.name, &self.data, options)?;
         let id = self.redis.queue(&self.queue).await?.add(&job).await?;
         if self.json {
-            super::print_line(json!({ "id": id, "queue": self.queue, "name": self.name }));
+            super::print_json(&json!({ "id": id, "queue": self.queue, "name": self.name }));
         } else {
             super::print_line(id);
         }

@@ -46,7 +46,7 @@ impl Check {
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
         if self.json {
-            super::print_line(self.as_json(&processor, &policy));
+            super::print_json(&self.as_json(&processor, &policy));
         } else {
             self.describe(&processor);
             self.describe_policy(&processor, &policy);

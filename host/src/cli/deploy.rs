@@ -40,11 +40,11 @@ pub(super) struct Deploy {
     /// Gives it the jobs of these names only, as a canary.
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
     jobs: Vec<String>,
-    /// Aborts the canary when its share of failed attempts is larger than the active version's by more than
-    /// this.
+    /// Aborts the canary when more of its jobs fail at their first attempt than of the active version's, by more
+    /// than this and by more than chance explains.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "5%")]
     abort_margin: f64,
-    /// ... once it has ended this many attempts.
+    /// ... once both versions have ended the first attempts of this many jobs.
     #[arg(long, value_name = "N", default_value_t = CanaryRule::default().minimum)]
     abort_after: u64,
     #[command(flatten)]

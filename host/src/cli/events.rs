@@ -42,7 +42,7 @@ impl Events {
 
     fn print(&self, event: &QueueEvent) -> anyhow::Result<()> {
         if self.json {
-            super::print_line(serde_json::to_string(event)?);
+            super::print_json(event);
         } else {
             let fields: String = event
                 .fields

@@ -80,7 +80,7 @@ impl Add {
         let queue = self.redis.queue("flow").await?;
         let added = queue.flows().add(flows, &options).await?;
         if self.json {
-            super::print_line(serde_json::to_string(&added)?);
+            super::print_json(&added);
         } else {
             added.iter().for_each(|root| print_keys(root, 0));
         }
@@ -128,7 +128,7 @@ impl Show {
             bail!("queue `{}` has no job `{}`", self.queue, self.id);
         };
         if self.json {
-            super::print_line(serde_json::to_string(&tree)?);
+            super::print_json(&tree);
         } else {
             super::print_line(tree);
         }

@@ -230,7 +230,7 @@ impl Show {
         let state = queue.state(&self.which.id).await?;
         let logs = queue.logs(&self.which.id, LOG_LINES).await?;
         if self.json {
-            super::print_line(self.as_json(state, &record, &logs));
+            super::print_json(&self.as_json(state, &record, &logs));
         } else {
             self.describe(state, &record, &logs);
         }

@@ -80,8 +80,8 @@ impl Run {
                 .iter()
                 .map(|(job, stored)| added_as_json(job, stored))
                 .collect();
-            super::print_line(
-                json!({ "calls": calls, "added": added, "outcome": as_json(&outcome), "cpuMs": cpu.as_secs_f64() * 1000.0 }),
+            super::print_json(
+                &json!({ "calls": calls, "added": added, "outcome": as_json(&outcome), "cpuMs": cpu.as_secs_f64() * 1000.0 }),
             );
         } else {
             super::print_line(describe(&outcome));

@@ -50,7 +50,7 @@ impl Status {
             }
         }
         if self.json {
-            super::print_line(json!(all));
+            super::print_json(&json!(all));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -62,8 +62,8 @@ impl Versions {
         let deployment = deployments.current().await?;
         let (versions, changes) = (deployments.versions().await?, deployments.changes().await?);
         if self.json {
-            super::print_line(
-                json!({ "deployment": deployment, "versions": versions, "changes": changes }),
+            super::print_json(
+                &json!({ "deployment": deployment, "versions": versions, "changes": changes }),
             );
             return Ok(ExitCode::SUCCESS);
         }
@@ -105,7 +105,7 @@ fn show_queue(queue: &str, deployment: &Deployment, hosts: &[QueueStatus]) {
         ));
         let share = |[completed, failed]: [u64; 2]| format!("{failed} of {}", completed + failed);
         super::print_line(format_args!(
-            "             failed: candidate {}, active {}",
+            "             failed first attempts: candidate {}, active {}",
             share(canary.candidate),
             share(canary.active)
         ));

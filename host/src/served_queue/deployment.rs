@@ -2,6 +2,7 @@
 //!
 //! All of it is under `toril:{prefix:queue}:`, apart from BullMQ's keys; `lua/lib.lua` says what is where.
 
+mod forget;
 mod record;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,10 @@ use redis::{FromRedisValue, Value};
 
 use super::report::QueueStatus;
 use crate::versions::{CanaryRule, Tally};
-pub use record::{CanaryRecord, Change, DeployError, Deployment, Note, StoredVersion, Upload};
+pub use forget::Forgotten;
+pub use record::{
+    AbortedCanary, CanaryRecord, Change, DeployError, Deployment, Note, StoredVersion, Upload,
+};
 use record::{from_json, read_deployment, to_json};
 use toril_queue::{Queue, QueueError, Redis, now_ms, script};
 
@@ -52,6 +56,8 @@ pub(super) struct News {
     pub(super) deployment: Option<Deployment>,
     /// Oldest first, with their places in the stream.
     pub(super) cancels: Vec<(String, CancelRequest)>,
+    /// What ended on all hosts of the canary that the host runs, if it is still there.
+    pub(super) counts: Option<Tally>,
 }
 
 /// Asks the host that runs a job to stop it.
@@ -85,7 +91,7 @@ impl Deployments {
         }
     }
 
-    /// The queues, as `prefix:queue`, that were ever deployed to or served.
+    /// The queues, as `prefix:queue`, that are deployed to or served, or were.
     pub async fn queues(redis: &Redis) -> Result<Vec<String>, QueueError> {
         let mut command = redis::cmd("SMEMBERS");
         let mut queues: Vec<String> = command.arg(QUEUES).query_async(&mut redis.shared()).await?;
@@ -95,11 +101,24 @@ impl Deployments {
 
     /// Lists the queue among those of [`Deployments::queues`].
     pub async fn enlist(&self) -> Result<(), QueueError> {
-        let base = self.key.trim_start_matches("toril:");
-        let base = &base[1..base.len() - 1];
+        Self::enlist_all(std::slice::from_ref(self)).await
+    }
+
+    /// Lists queues of one Redis.
+    pub(super) async fn enlist_all(queues: &[Self]) -> Result<(), QueueError> {
+        let Some(first) = queues.first() else {
+            return Ok(());
+        };
+        let names: Vec<&str> = queues.iter().map(Self::base).collect();
         let mut command = redis::cmd("SADD");
-        command.arg(QUEUES).arg(base);
-        Ok(command.query_async(&mut self.redis.shared()).await?)
+        command.arg(QUEUES).arg(names);
+        Ok(command.query_async(&mut first.redis.shared()).await?)
+    }
+
+    /// `prefix:queue`.
+    fn base(&self) -> &str {
+        let tagged = self.key.strip_prefix("toril:{").unwrap_or_default();
+        tagged.strip_suffix('}').unwrap_or_default()
     }
 
     /// Keeps a component, to be deployed later.
@@ -159,6 +178,16 @@ impl Deployments {
         .await
     }
 
+    /// Ends the canary that began with this revision. Fails where it has ended.
+    pub(super) async fn abort_canary(&self, id: u64, reason: &str) -> Result<(), DeployError> {
+        let arguments = Arguments {
+            reason,
+            revision: Some(id),
+            ..Arguments::default()
+        };
+        self.change("abort", arguments).await.map(drop)
+    }
+
     /// Makes a stored version active again: this one, or the one that was active before.
     pub async fn rollback(&self, digest: Option<&str>) -> Result<Deployment, DeployError> {
         let digest = digest.unwrap_or_default();
@@ -209,11 +238,8 @@ impl Deployments {
             .arg(note)
             .arg(VERSIONS_KEPT);
         match arguments.rule {
-            Some(rule) => call
-                .arg(to_json(rule))
-                .arg(rule.margin_percent / 100.0)
-                .arg(rule.minimum),
-            None => call.arg("").arg(0).arg(0),
+            Some(rule) => call.arg(to_json(rule)),
+            None => call.arg(""),
         };
         call.arg(arguments.reason);
         let revision = arguments.revision.map(|revision| revision.to_string());
@@ -382,7 +408,10 @@ impl Deployments {
 
     /// Takes a host off the list.
     pub(crate) async fn leave(&self, host: &str) -> Result<(), QueueError> {
-        self.read("HDEL", "hosts", &[host]).await
+        let script = script!(in "src/served_queue/lua": "lib", "leave");
+        let mut call = script.call(&self.key);
+        call.arg(host);
+        self.redis.run(script, &call).await
     }
 
     async fn read<T: FromRedisValue>(
@@ -397,15 +426,21 @@ impl Deployments {
     }
 }
 
+/// The record, requests to cancel, and the counts of the canary.
+type SyncReply = (
+    Value,
+    Vec<(String, BTreeMap<String, String>)>,
+    Option<(u64, u64, u64, u64)>,
+);
+
 fn read_sync(reply: Value) -> Result<News, QueueError> {
-    let (record, cancels) = match reply {
+    let (record, cancels, counts) = match reply {
         Value::Nil => return Ok(News::default()),
         Value::BulkString(error) => {
             let error = String::from_utf8_lossy(&error).into_owned();
             return Err(QueueError::Invalid(error));
         }
-        reply => <(Value, Vec<(String, BTreeMap<String, String>)>)>::from_redis_value(reply)
-            .map_err(|_| QueueError::Reply("sync"))?,
+        reply => <SyncReply>::from_redis_value(reply).map_err(|_| QueueError::Reply("sync"))?,
     };
     let request = |(place, mut fields): (String, BTreeMap<String, String>)| {
         let mut field = |name| fields.remove(name).unwrap_or_default();
@@ -422,5 +457,11 @@ fn read_sync(reply: Value) -> Result<News, QueueError> {
             record => Some(read_deployment(record)?),
         },
         cancels: cancels.into_iter().map(request).collect(),
+        counts: counts.map(
+            |(active, active_failed, candidate, candidate_failed)| Tally {
+                active: [active, active_failed],
+                candidate: [candidate, candidate_failed],
+            },
+        ),
     })
 }

@@ -13,7 +13,7 @@ use tracing::debug;
 use super::deployment::{Deployments, News, Report};
 use super::reconcile::Message;
 use super::{Context, QueueStatus, ServedQueue, Serving};
-use crate::versions::{Canary, Tally};
+use crate::versions::{Canary, Tally, verdict};
 use toril_queue::QueueError;
 
 /// How often a host asks for what is deployed. A deployment is noticed within this time.
@@ -22,6 +22,8 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const IDLE_INTERVALS: u32 = 5;
 /// How long a queue is asked for often after its last job or change.
 const ATTENTIVE: Duration = Duration::from_secs(10);
+/// How often a host says which queues it works. The list is of names only: what else is known of them is reported anyway.
+const ENLIST_INTERVAL: Duration = Duration::from_secs(60);
 /// Queues that one call asks for: at some 10 µs for each, a call holds Redis for a millisecond.
 const CALL_MAX: usize = 100;
 
@@ -38,7 +40,12 @@ struct Ask {
 pub(crate) async fn follow(context: Arc<Context>) {
     let start = Instant::now();
     let (mut last, mut last_idle) = (None, None);
+    let mut enlist_at = start + ENLIST_INTERVAL;
     loop {
+        if Instant::now() >= enlist_at {
+            enlist_at = Instant::now() + ENLIST_INTERVAL;
+            enlist_all(&context).await;
+        }
         let beat = start.elapsed().as_millis() / INTERVAL.as_millis();
         let beat = u32::try_from(beat).unwrap_or(u32::MAX);
         let (regular, idle) = (last != Some(beat), last_idle != Some(beat / IDLE_INTERVALS));
@@ -52,6 +59,19 @@ pub(crate) async fn follow(context: Arc<Context>) {
             () = tokio::time::sleep_until((start + INTERVAL * next).into()) => {}
             () = context.report.notified() => {}
         }
+    }
+}
+
+/// Puts the queues on the list again: they may have been taken off while this host was silent.
+async fn enlist_all(context: &Context) {
+    let all = context.all();
+    let serving = all.iter().filter_map(|served| served.serving());
+    let followed = serving.filter(|serving| serving.source.followed);
+    let queues: Vec<Deployments> = followed
+        .map(|serving| serving.deployments().clone())
+        .collect();
+    if let Err(error) = Deployments::enlist_all(&queues).await {
+        debug!(%error, "queues could not be listed");
     }
 }
 
@@ -101,7 +121,9 @@ async fn ask(host: &str, asks: &[Ask]) {
     match Deployments::sync(host, &reports).await {
         Ok(answers) => {
             for (ask, answer) in asks.iter().zip(answers) {
-                ask.note(answer);
+                if let Some(counts) = ask.note(answer) {
+                    ask.judge_canary(counts).await;
+                }
             }
         }
         Err(error) => {
@@ -123,12 +145,14 @@ impl Ask {
         }
     }
 
-    fn note(&self, answer: Result<News, QueueError>) {
+    /// Takes up what is new. Returns the counts of the canary.
+    fn note(&self, answer: Result<News, QueueError>) -> Option<Tally> {
         let news = match answer {
             Ok(news) => news,
             Err(error) => {
                 debug!(queue = self.served.name().as_str(), %error, "deployment could not be asked for");
-                return self.take_back();
+                self.take_back();
+                return None;
             }
         };
         for (place, request) in news.cancels {
@@ -142,6 +166,23 @@ impl Ask {
                 self.serving.told.store(revision, Ordering::Relaxed);
                 *self.serving.last_busy.lock() = Some(Instant::now());
             }
+        }
+        news.counts
+    }
+
+    /// Aborts the canary where it fails more often than the active version. One host does it for all; each says so when it
+    /// takes notice.
+    async fn judge_canary(&self, Tally { active, candidate }: Tally) {
+        let Some((canary, _)) = &self.canary else {
+            return;
+        };
+        let Some(reason) = verdict(&canary.rule, active, candidate) else {
+            return;
+        };
+        let deployments = self.serving.deployments();
+        if let Err(error) = deployments.abort_canary(canary.id, &reason).await {
+            // Another host was faster, or the next report says it again.
+            debug!(queue = self.served.name().as_str(), %error, "canary was not aborted from here");
         }
     }
 

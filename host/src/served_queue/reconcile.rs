@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::deployment::Deployment;
 use super::loader::NotLoaded;
@@ -142,12 +142,27 @@ impl Reconciler {
             }
             Message::Deployed(deployment) => {
                 self.retry.reset();
+                self.note_abort(&deployment);
                 self.deployment = deployment;
                 self.follow().await;
             }
             Message::Detach(running, reply) => return self.detach(running, reply),
         }
         true
+    }
+
+    /// Says that a canary was aborted, on every host: whichever log a person reads tells it.
+    fn note_abort(&self, deployment: &Deployment) {
+        if let Some(aborted) = &deployment.aborted
+            && self.deployment.aborted.as_ref() != Some(aborted)
+        {
+            warn!(
+                queue = self.shared.name.as_str(),
+                candidate = aborted.digest,
+                reason = aborted.reason,
+                "canary was aborted, all jobs go to the active version"
+            );
+        }
     }
 
     async fn apply(

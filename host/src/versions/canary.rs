@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Version;
+use super::verdict::Counts;
 use toril_queue::Job;
 
 /// Which jobs a candidate takes, and when it has failed.
@@ -17,10 +18,10 @@ pub struct CanaryRule {
     pub percent: f64,
     /// The names of jobs to take of; empty is all.
     pub jobs: Vec<String>,
-    /// The candidate is aborted when its share of failed attempts is larger than the active version's by
-    /// more than this, in percent.
+    /// The candidate is aborted when more of its jobs fail at their first attempt than of the active version's, by
+    /// more than this, in percent, and by more than chance explains.
     pub margin_percent: f64,
-    /// ... once it has ended this many attempts.
+    /// ... once both versions have ended the first attempts of so many jobs.
     pub minimum: u64,
 }
 
@@ -48,9 +49,13 @@ impl CanaryRule {
         Ok(())
     }
 
+    fn is_for(&self, job_name: &str) -> bool {
+        self.jobs.is_empty() || self.jobs.iter().any(|name| name == job_name)
+    }
+
     /// A job is always taken, or never: its later attempts go where the first one went, on every host.
     fn takes(&self, candidate: &str, job_name: &str, job_id: &str) -> bool {
-        if !self.jobs.is_empty() && !self.jobs.iter().any(|name| name == job_name) {
+        if !self.is_for(job_name) {
             return false;
         }
         let hash = Sha256::new()
@@ -62,13 +67,13 @@ impl CanaryRule {
     }
 }
 
-/// How attempts ended since the last report, by who ran them.
+/// How jobs ended their first attempts, by who ran them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// The active version's attempts that completed, and that failed.
-    pub active: [u64; 2],
+    /// The active version's jobs.
+    pub active: Counts,
     /// The candidate's.
-    pub candidate: [u64; 2],
+    pub candidate: Counts,
 }
 
 /// A candidate at work.
@@ -97,6 +102,12 @@ impl Canary {
 
     pub(super) fn takes(&self, job: &Job) -> bool {
         self.rule.takes(self.version.digest(), &job.name, &job.id)
+    }
+
+    /// A job counts once, by its first attempt: one that is tried again says nothing new. It counts for the active version,
+    /// too, only if the candidate could have taken it.
+    pub(super) fn counts(&self, job: &Job) -> bool {
+        job.attempts_made == 0 && self.rule.is_for(&job.name)
     }
 
     pub(super) fn count(&self, is_candidate: bool, failed: bool) {
@@ -145,6 +156,16 @@ mod tests {
         assert!((900..1100).contains(&jobs.len()), "{} jobs", jobs.len());
         assert_eq!(jobs, taken("sha256:a"));
         assert_ne!(jobs, taken("sha256:b"), "another candidate, other jobs");
+    }
+
+    #[test]
+    fn job_counts_once_and_only_where_the_candidate_could_have_taken_it() {
+        let rule = CanaryRule {
+            jobs: vec!["walls".into()],
+            ..CanaryRule::default()
+        };
+        assert!(rule.is_for("walls") && !rule.is_for("floor"));
+        assert!(CanaryRule::default().is_for("floor"));
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Attempt {
         let policy = self.versions.policy();
         let listeners = self.observers.listeners.clone();
         let backend = RedisBackend::new(self.queue.clone(), Arc::clone(job), listeners)
-            .noting_moves(Arc::clone(self.held.moving()), self.lock_ms);
+            .noting_changes(Arc::clone(self.held.changes()), self.lock_ms);
         let input = AttemptInput {
             backend: Box::new(backend),
             cancel: Arc::clone(cancel),

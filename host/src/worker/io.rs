@@ -17,8 +17,7 @@ use super::schedule::{Actions, Call, Input, LostCall, Notice, Now, Start};
 use super::{Control, Observers, State, WorkerOptions};
 use crate::versions::Versions;
 use toril_queue::{
-    Fetch, Job, LockedAttempt, Marker, MarkerWait, Queue, QueueError, Settled, SettlementKind,
-    now_ms,
+    Fetch, Job, LockedAttempt, Marker, MarkerWait, Queue, QueueError, Settled, now_ms,
 };
 use toril_sandbox::{AttemptFuture, Engine, Stop};
 
@@ -305,25 +304,19 @@ impl Io {
     }
 
     fn tell(&mut self, notice: Notice) {
-        let (queue, listeners) = (self.queue.keys().name(), &self.observers.listeners);
+        let queue = self.queue.keys().name();
+        let Observers {
+            listeners,
+            metrics,
+            telemetry,
+        } = &*self.observers;
         match notice {
             Notice::Refused(held) => listeners.active(&held.job),
-            Notice::Settled(held, kind) => {
-                if let Some(telemetry) = &self.observers.telemetry {
+            Notice::Settled { held, kind, at_ms } => {
+                if let Some(telemetry) = telemetry {
                     telemetry.settled(queue, &held.job, &kind);
                 }
-                match kind {
-                    SettlementKind::Completed { value, .. } => {
-                        listeners.completed(&held.job, &value)
-                    }
-                    SettlementKind::Failed { attempt, .. }
-                    | SettlementKind::Retry { attempt, .. }
-                    | SettlementKind::Delayed {
-                        attempt: Some(attempt),
-                        ..
-                    } => listeners.failed(&held.job, &attempt.reason, &attempt.stacktrace),
-                    _ => {}
-                }
+                listeners.settled(&held.job, held.changes(), &kind, at_ms);
             }
             Notice::Dropped {
                 held,
@@ -333,11 +326,13 @@ impl Io {
                 debug!(queue, job_id = &*held.job.id, %error, "job was settled by the call whose answer was lost");
             }
             Notice::Dropped { held, error, .. } => {
+                metrics.outcomes_dropped.inc();
                 listeners.error(&error);
                 warn!(queue, job_id = &*held.job.id, %error, "outcome was dropped: the job is not this worker's any more");
             }
             Notice::Unsettled(held) => {
                 let job_id = &*held.job.id;
+                metrics.outcomes_dropped.inc();
                 error!(
                     queue,
                     job_id, "job could not be settled, it runs again when its lock has run out"
@@ -345,10 +340,10 @@ impl Io {
             }
             Notice::Drained => listeners.drained(),
             Notice::Abandoned(jobs) => {
-                error!(
-                    queue,
-                    jobs, "host stops while redis is unreachable; the jobs run again"
-                );
+                const REASON: &str = "host stops while redis is unreachable; the jobs run again";
+                metrics.outcomes_dropped.inc_by(jobs as u64);
+                listeners.error(&format_args!("{REASON}: {jobs}"));
+                error!(queue, jobs, "{REASON}");
             }
             Notice::Recovered => {
                 if std::mem::take(&mut self.unreachable) {

@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::listeners::Changes;
 use toril_queue::Job;
-
 use toril_sandbox::{Cancel, Digest};
 
 /// One start of a job that this worker holds. Shared by the table and by the attempt that runs it.
@@ -19,20 +18,20 @@ pub(super) struct Held {
     pub(super) cancel: Arc<Cancel>,
     /// The digest that it runs on, once that is decided.
     pub(super) version: OnceLock<Digest>,
-    /// Its guest is moving it: the lock goes with the move, so nobody renews it or misses it from then on.
-    moving: Arc<AtomicBool>,
+    /// What its attempt changes. While its guest moves it, the lock goes with the move: nobody renews or misses it from
+    /// then on.
+    changes: Arc<Changes>,
     /// Where it is in the table.
     place: usize,
 }
 
 impl Held {
-    /// Set by the attempt before it sends a move.
-    pub(super) fn moving(&self) -> &Arc<AtomicBool> {
-        &self.moving
+    pub(super) fn changes(&self) -> &Arc<Changes> {
+        &self.changes
     }
 
     fn is_moving(&self) -> bool {
-        self.moving.load(Ordering::Acquire)
+        self.changes.is_moving()
     }
 
     pub(super) fn is(&self, id: &str, token: &str) -> bool {
@@ -81,7 +80,7 @@ impl Jobs {
             job,
             cancel: Arc::default(),
             version: OnceLock::new(),
-            moving: Arc::default(),
+            changes: Arc::default(),
             place,
         });
         let entry = Entry {

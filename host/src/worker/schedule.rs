@@ -76,9 +76,13 @@ pub(super) struct Start {
 pub(super) enum Notice {
     /// A start that must not run ends at once.
     Refused(Arc<Held>),
-    /// A start was settled.
-    Settled(Arc<Held>, SettlementKind),
-    /// An outcome was refused: the job is not this worker's any more. `expected` where an earlier call, whose
+    /// A start was settled, at `at_ms` since the epoch.
+    Settled {
+        held: Arc<Held>,
+        kind: SettlementKind,
+        at_ms: u64,
+    },
+    /// An outcome is dropped: the job is not this worker's any more. `expected` where an earlier call, whose
     /// answer was lost, may have settled it.
     Dropped {
         held: Arc<Held>,

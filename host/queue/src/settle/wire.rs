@@ -151,6 +151,7 @@ pub(crate) fn read_settled(
         return None;
     }
     Some(Settled {
+        at_ms: 0,
         results: read_results(reader, settlements)?,
         jobs: read_jobs(reader, token)?,
         limited_ms: reader.int()?,
@@ -196,15 +197,12 @@ fn read_results(
 }
 
 fn read_refusal(code: i64, settlement: &Settlement) -> Result<Moved, QueueError> {
-    let command = match settlement.kind {
-        SettlementKind::Completed { .. } | SettlementKind::Failed { .. } => "moveToFinished",
-        SettlementKind::Retry { .. } => "retryJob",
-        SettlementKind::Delayed { .. } => "moveToDelayed",
-        SettlementKind::Wait | SettlementKind::GiveBack { .. } => "moveJobFromActiveToWait",
-        SettlementKind::WaitingChildren { .. } => "moveToWaitingChildren",
-    };
     match code {
         1 => Ok(Moved::NothingToWaitFor),
-        code => Err(QueueError::job(code, &*settlement.job_id, command)),
+        code => Err(QueueError::job(
+            code,
+            &*settlement.job_id,
+            settlement.kind.command(),
+        )),
     }
 }

@@ -71,17 +71,16 @@ impl Outbound {
     }
 }
 
-type Answer = (
-    Response<WasiBody>,
-    Box<dyn Future<Output = Result<(), Error>> + Send>,
-);
+/// What is left to do on a connection.
+type Rest = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type Answer = (Response<WasiBody>, Rest);
 
 impl WasiHttpHooks for Outbound {
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
-        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+        _: Rest,
     ) -> Box<dyn Future<Output = Result<Answer, Error>> + Send> {
         let admitted = self.admit(request.uri());
         Box::new(async move {
@@ -143,16 +142,17 @@ async fn send(
     *request.uri_mut() = path;
     let request =
         request.map(|body| Bounded::new(body, grant.request_bytes_max, end, TOO_LARGE_REQUEST));
-    // The connection must move for the answer to come; afterwards it moves with the body.
+    // The connection must move for the answer to come; afterwards it moves with the body. One that ended with the answer,
+    // as the server asks for with `Connection: close`, must not be polled again.
     let mut connection = Box::pin(async move { connection.await.map_err(Error::from) });
     let answer = timeout_at(answered_by, sender.send_request(request));
     let mut answer = std::pin::pin!(answer);
-    let answer = tokio::select! {
+    let (answer, rest): (_, Rest) = tokio::select! {
         biased;
-        answer = &mut answer => answer,
+        answer = &mut answer => (answer, Box::new(connection)),
         ended = &mut connection => {
             ended?;
-            answer.await
+            (answer.await, Box::new(std::future::ready(Ok(()))))
         }
     };
     let response = match answer {
@@ -168,7 +168,7 @@ async fn send(
         let body = body.map_err(Error::from);
         Bounded::new(body, grant.response_bytes_max, end, TOO_LARGE_RESPONSE).boxed_unsync()
     });
-    Ok((response, Box::new(connection)))
+    Ok((response, rest))
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

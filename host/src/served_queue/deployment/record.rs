@@ -19,6 +19,19 @@ pub struct Deployment {
     pub active: Option<String>,
     /// A candidate that takes some of the jobs.
     pub canary: Option<CanaryRecord>,
+    /// The last canary that was aborted.
+    pub aborted: Option<AbortedCanary>,
+}
+
+/// A canary that was aborted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AbortedCanary {
+    /// The revision with which it began.
+    pub id: u64,
+    /// The candidate's digest.
+    pub digest: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A candidate and how it does, on all hosts.
@@ -31,9 +44,9 @@ pub struct CanaryRecord {
     pub digest: String,
     /// What it takes, and when it is aborted.
     pub rule: CanaryRule,
-    /// The active version's attempts since it began: completed, failed.
+    /// The active version's jobs since it began: those whose first attempt completed, and those whose failed.
     pub active: [u64; 2],
-    /// Its own.
+    /// The candidate's.
     pub candidate: [u64; 2],
 }
 
@@ -118,12 +131,31 @@ pub enum DeployError {
     /// Another change was made meanwhile.
     #[error("the deployment of queue `{0}` was changed meanwhile, it is left as it is")]
     Changed(String),
+    /// Hosts work the queue.
+    #[error(
+        "queue `{queue}` is worked by {}\nhint: stop them, or detach the queue there, and try again in some seconds",
+        named(hosts)
+    )]
+    Worked {
+        /// The queue.
+        queue: String,
+        /// Their names.
+        hosts: Vec<String>,
+    },
+    /// There is no such queue.
+    #[error("toril keeps nothing of queue `{0}`\nhint: `toril status` lists the queues")]
+    NothingKnown(String),
     /// The rule cannot be followed.
     #[error("{0}")]
     Invalid(String),
     /// Redis did not do it.
     #[error(transparent)]
     Queue(#[from] QueueError),
+}
+
+fn named(hosts: &[String]) -> String {
+    let quoted: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
+    quoted.join(", ")
 }
 
 pub(super) fn to_json(value: &impl Serialize) -> String {
@@ -159,5 +191,8 @@ pub(super) fn read_deployment(record: Value) -> Result<Deployment, QueueError> {
         revision,
         active: fields.remove("active"),
         canary,
+        aborted: fields
+            .remove("aborted")
+            .and_then(|aborted| from_json(&aborted)),
     })
 }

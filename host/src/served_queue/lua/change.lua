@@ -1,11 +1,11 @@
 -- Changes what is deployed on a queue, whole or not at all.
 --
 -- ARGV     1 verb, 2 digest or '', 3 component or '', 4 note (JSON) or '', 5 how many versions to keep, 6 rule of
---          the canary (JSON) or '', 7 its margin (share), 8 its minimum, 9 reason or '', 10 revision or ''
+--          the canary (JSON) or '', 7 reason or '', 8 revision or ''
 -- Verbs    store     keeps a component
 --          deploy    makes a component active, or with a rule the candidate
 --          promote   makes the candidate active
---          abort     ends the canary
+--          abort     ends the canary; with a revision, only the one that began with it
 --          rollback  makes a stored version active again: the digest's, or else the one active before
 --          undeploy  takes the deployment away; hosts go back to their files
 --          withdraw  takes back the change that made the revision, as if it had not been made: what was active before
@@ -87,8 +87,8 @@ function verbs.deploy()
   end
   end_canary()
   local revision = change('canary', digest)
-  call('HSET', DEPLOYMENT, 'candidate', digest, 'canary', revision, 'rule', ARGV[6], 'margin', ARGV[7],
-    'minimum', ARGV[8], 'a0', 0, 'a1', 0, 'c0', 0, 'c1', 0)
+  call('HSET', DEPLOYMENT, 'candidate', digest, 'canary', revision, 'rule', ARGV[6],
+    'a0', 0, 'a1', 0, 'c0', 0, 'c1', 0)
 end
 
 function verbs.promote()
@@ -100,10 +100,12 @@ function verbs.promote()
 end
 
 function verbs.abort()
-  local candidate = call('HGET', DEPLOYMENT, 'candidate')
+  local candidate, id = unpack(call('HMGET', DEPLOYMENT, 'candidate', 'canary'))
   if not candidate then return -2 end
+  if ARGV[8] ~= '' and ARGV[8] ~= id then return -5 end
   end_canary()
-  change('aborted', candidate, ARGV[9])
+  call('HSET', DEPLOYMENT, 'aborted', cjson.encode({ id = tonumber(id), digest = candidate, reason = ARGV[7] }))
+  change('aborted', candidate, ARGV[7])
 end
 
 function verbs.rollback()
@@ -135,11 +137,11 @@ function verbs.undeploy()
 end
 
 function verbs.withdraw()
-  if call('HGET', DEPLOYMENT, 'revision') ~= ARGV[10] then return -5 end
+  if call('HGET', DEPLOYMENT, 'revision') ~= ARGV[8] then return -5 end
   local candidate = call('HGET', DEPLOYMENT, 'candidate')
   if candidate then
     end_canary()
-    change('withdrawn', candidate, ARGV[9])
+    change('withdrawn', candidate, ARGV[7])
     return
   end
   local active, previous = unpack(call('HMGET', DEPLOYMENT, 'active', 'previous'))
@@ -152,7 +154,7 @@ function verbs.withdraw()
     call('HDEL', DEPLOYMENT, 'active')
   end
   call('HDEL', DEPLOYMENT, 'previous')
-  change('withdrawn', active, ARGV[9])
+  change('withdrawn', active, ARGV[7])
 end
 
 local refused = verbs[verb]()

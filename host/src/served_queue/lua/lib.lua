@@ -3,8 +3,8 @@
 --
 -- K:deployment  hash: revision, active, previous (what was active before it, or ''), and while there is a canary:
 --               candidate, canary (the revision at which it
---               began), rule (JSON), margin (share), minimum, and its counts a0 a1 c0 c1 (active and candidate,
---               completed and failed)
+--               began), rule (JSON), and its counts a0 a1 c0 c1 (active and candidate, jobs that completed and that
+--               failed); seen (when the last host that left, or fell silent, was there), aborted (JSON: id, digest and reason of the last canary that was aborted)
 -- K:history     list: digests that were active, newest first; the first one is
 -- K:changes     list of JSON: what was changed, newest first
 -- K:versions    zset: digest, scored by when it was stored or became active
@@ -40,7 +40,12 @@ local function change(what, digest, reason)
 end
 
 local function end_canary()
-  call('HDEL', DEPLOYMENT, 'candidate', 'canary', 'rule', 'margin', 'minimum', 'a0', 'a1', 'c0', 'c1')
+  call('HDEL', DEPLOYMENT, 'candidate', 'canary', 'rule', 'a0', 'a1', 'c0', 'c1')
+end
+
+-- Notes when a host worked the queue.
+local function note_seen(at)
+  if at > tonumber(call('HGET', DEPLOYMENT, 'seen') or 0) then call('HSET', DEPLOYMENT, 'seen', at) end
 end
 
 local function record()
@@ -55,6 +60,7 @@ local function live_hosts()
     local at = tonumber(string.match(hosts[i + 1], '^%d+')) or 0
     if NOW - at > FORGET_MS then
       call('HDEL', HOSTS, hosts[i])
+      note_seen(at)
     else
       live[#live + 1] = hosts[i]
       live[#live + 1] = hosts[i + 1]

@@ -83,14 +83,26 @@ impl Schedule {
         let Ended { held, outcome, cpu } = ended;
         self.inline.note(cpu);
         if self.jobs.is_lost(&held) {
-            self.jobs.remove(&held);
-            return;
+            return self.drop_lost(held, &outcome, actions);
         }
         if let Outcome::RateLimited(duration_ms) = outcome {
             actions.limit_ms = actions.limit_ms.max(Some(duration_ms));
             self.limited_until = Some(now.instant + limited(duration_ms));
         }
         self.decide(held, outcome);
+    }
+
+    /// Drops what an attempt came to after its lock was lost. A guest that moved its job has settled it before.
+    fn drop_lost(&mut self, held: Arc<Held>, outcome: &Outcome, actions: &mut Actions) {
+        self.jobs.remove(&held);
+        if !matches!(outcome, Outcome::Moved(_)) {
+            let error = QueueError::lock_lost(&held.job.id);
+            actions.notices.push(Notice::Dropped {
+                held,
+                error,
+                expected: false,
+            });
+        }
     }
 
     /// Turns an outcome into a settlement for the next call.
@@ -138,7 +150,7 @@ impl Schedule {
         }
         let starts = call.held.into_iter().zip(call.settlements);
         for ((held, settlement), result) in starts.zip(settled.results) {
-            self.note_result(held, settlement, result, actions);
+            self.note_result((held, settlement), result, settled.at_ms, actions);
         }
         if flight.want > 0 {
             let is_newer = flight.number > self.sent_before_marker;
@@ -167,15 +179,16 @@ impl Schedule {
 
     fn note_result(
         &mut self,
-        held: Arc<Held>,
-        settlement: Settlement,
+        (held, settlement): (Arc<Held>, Settlement),
         result: Result<Moved, QueueError>,
+        at_ms: u64,
         actions: &mut Actions,
     ) {
         let error = match result {
             Ok(_) => {
                 self.jobs.remove(&held);
-                let notice = Notice::Settled(held, settlement.kind);
+                let kind = settlement.kind;
+                let notice = Notice::Settled { held, kind, at_ms };
                 return actions.notices.push(notice);
             }
             Err(error) => error,

@@ -106,6 +106,7 @@ impl Model {
             return;
         }
         sent.answer = Some(Ok(Settled {
+            at_ms: self.now.epoch_ms,
             results,
             jobs,
             more,

@@ -122,8 +122,13 @@ impl Model {
         }
         for notice in actions.notices {
             match notice {
-                Notice::Settled(held, _) | Notice::Dropped { held, .. } => {
-                    self.done.push(start_of(&held));
+                Notice::Settled { held, .. } => self.done.push(start_of(&held)),
+                Notice::Dropped { held, .. } => {
+                    let start = start_of(&held);
+                    // A start whose lock was lost was done when its attempt ended.
+                    if !self.known_lost.contains(&start) {
+                        self.done.push(start);
+                    }
                 }
                 Notice::Unsettled(held) => {
                     let id = start_of(&held).0;

@@ -1,0 +1,60 @@
+//! `/v1/queues/{queue}/events`: what a queue's worker tells, as server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt as _};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Admin;
+use super::error::ApiError;
+use super::extract::Path;
+use crate::worker::EventReader;
+
+/// How long the stream is silent at most: proxies close connections on which nothing comes.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// Streams what BullMQ's `worker.on` tells: active, completed, failed, progress, stalled, drained, error and lockLost, as
+/// server-sent events. In `completed` and `failed` the job is as it is then: `attemptsMade`, `finishedOn`, `returnvalue`,
+/// `failedReason`; `final` in `failed` is false where the job is tried again. A reader that falls behind by 1,024 events
+/// or 16 MiB, or more than the host has room for, misses what comes next: the event `missed` stands in its place, and its
+/// data is the number of events missed. A reader that takes nothing for two minutes is cut off.
+#[utoipa::path(get, path = "/v1/queues/{queue}/events", responses(
+    (status = OK, content_type = "text/event-stream"), (status = NOT_FOUND)))]
+pub(super) async fn events(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+) -> Result<Response, ApiError> {
+    let reader = admin.host.listen(&queue)?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    Ok((headers, Body::from_stream(frames(reader))).into_response())
+}
+
+/// The arguments of an event go out as they are: they are shared by all readers, and counted until they are sent.
+fn frames(reader: EventReader) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let parts = stream::unfold(reader, |mut reader| async move {
+        let heard = tokio::time::timeout(SILENCE_MAX, reader.recv()).await;
+        let parts = match heard {
+            Ok(Ok(event)) => vec![
+                format!("event: {}\ndata: ", event.name).into(),
+                event.arguments,
+                Bytes::from_static(b"\n\n"),
+            ],
+            Ok(Err(RecvError::Lagged(count))) => {
+                vec![format!("event: missed\ndata: {count}\n\n").into()]
+            }
+            Ok(Err(RecvError::Closed)) => return None,
+            Err(_) => vec![Bytes::from_static(b":\n\n")],
+        };
+        Some((stream::iter(parts), reader))
+    });
+    parts.flatten().map(Ok)
+}

@@ -1,0 +1,157 @@
+//! The one place that prints. Ids, names, logs and reasons come from anybody who can add a job: on a terminal, characters
+//! that would control it are shown escaped. A file or a pipe gets data as it is.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display};
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{self, Writer};
+
+/// Writes a line of data for people. A reader that went away is not an error.
+pub(super) fn print_line(line: impl Display) {
+    let line = line.to_string();
+    let _ = match std::io::stdout().is_terminal() {
+        true => writeln!(std::io::stdout(), "{}", visible(&line)),
+        false => writeln!(std::io::stdout(), "{line}"),
+    };
+}
+
+/// Writes a line of JSON. On a terminal, too, it says exactly the same.
+pub(super) fn print_json(value: &impl Serialize) {
+    // Plain data, which can always be written.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    let _ = match std::io::stdout().is_terminal() {
+        true => writeln!(std::io::stdout(), "{}", visible_json(&text)),
+        false => writeln!(std::io::stdout(), "{text}"),
+    };
+}
+
+/// Says something that is no data.
+pub(super) fn say(line: impl Display) {
+    let line = line.to_string();
+    let _ = match std::io::stderr().is_terminal() {
+        true => writeln!(std::io::stderr(), "{}", visible(&line)),
+        false => writeln!(std::io::stderr(), "{line}"),
+    };
+}
+
+/// How the log for people writes fields, whatever it is written to: a file may be shown on a terminal later.
+pub(super) fn log_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    format::debug_fn(write_field).delimited(" ")
+}
+
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let value = visible(&value);
+    match field.name() {
+        "message" => write!(writer, "{value}"),
+        // What the `log` crate says of itself was shown before.
+        name if name.starts_with("log.") => Ok(()),
+        name if writer.has_ansi_escapes() => {
+            write!(writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{value}")
+        }
+        name => write!(writer, "{name}={value}"),
+    }
+}
+
+/// True for what controls a terminal or the direction of its text, line ends and tabs aside.
+fn controls(character: char) -> bool {
+    let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || character.is_control() && !matches!(character, '\n' | '\t')
+}
+
+fn visible(text: &str) -> Cow<'_, str> {
+    replaced(text, |character| character.escape_unicode().to_string())
+}
+
+/// In JSON such characters stand in texts only.
+fn visible_json(text: &str) -> Cow<'_, str> {
+    replaced(text, |character| format!("\\u{:04x}", u32::from(character)))
+}
+
+fn replaced(text: &str, escaped: impl Fn(char) -> String) -> Cow<'_, str> {
+    if !text.contains(controls) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match controls(character) {
+            true => shown.push_str(&escaped(character)),
+            false => shown.push(character),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_controls_a_terminal_is_escaped_and_the_text_stays() {
+        for (text, shown) in [
+            ("plain – ünïcode 🐂\n\tstays", "plain – ünïcode 🐂\n\tstays"),
+            ("\x1b[31mred\x1b[0m", "\\u{1b}[31mred\\u{1b}[0m"),
+            ("\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}"),
+            ("\u{9b}31m\u{9d}", "\\u{9b}31m\\u{9d}"),
+            (
+                "over\rwritten\x08\x7f\0",
+                "over\\u{d}written\\u{8}\\u{7f}\\u{0}",
+            ),
+            ("\u{202e}gnirts", "\\u{202e}gnirts"),
+        ] {
+            assert_eq!(visible(text), shown);
+        }
+    }
+
+    #[test]
+    fn json_says_the_same_when_it_is_escaped() {
+        let value = serde_json::json!({ "id": "\x1b[31m\u{9b}2J\u{7f}\u{202e}", "n": 1.5 });
+        let text = value.to_string();
+        let shown = visible_json(&text);
+        assert!(!shown.contains(controls), "{shown}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+            value
+        );
+    }
+
+    /// A log that is kept.
+    #[derive(Clone, Default)]
+    struct Kept(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn log_for_people_has_no_escapes_of_others() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let log = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .fmt_fields(log_fields())
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(log.finish(), || {
+            let hostile = "\x1b[2J\u{9b}2J\r";
+            tracing::warn!(error = %hostile, reason = hostile, "message of {hostile}");
+        });
+        let text = String::from_utf8(kept.0.lock().clone()).unwrap();
+        assert!(!text.contains(controls), "{text:?}");
+        assert!(
+            text.contains(r"message of \u{1b}[2J\u{9b}2J\u{d} error=\u{1b}[2J"),
+            "{text}"
+        );
+    }
+}

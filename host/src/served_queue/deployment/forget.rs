@@ -1,0 +1,87 @@
+//! Queues that nobody works any more: they leave the list after a day, and all that is kept of them on demand.
+
+use redis::Value;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::record::{DeployError, from_json};
+use super::{Deployments, GONE_MS, QUEUES};
+use crate::served_queue::report::QueueStatus;
+use toril_queue::{QueueError, script};
+
+/// For how long a queue is listed that no host works. What is deployed on it stays.
+const LISTED_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What was removed with a queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Forgotten {
+    /// The digest that was deployed.
+    pub active: Option<String>,
+    /// How many components were stored.
+    pub versions: u64,
+    /// The bytes that they had.
+    pub bytes: u64,
+    /// How many changes were remembered.
+    pub changes: u64,
+}
+
+impl Deployments {
+    /// Forgets a queue that no host works: what is deployed on it, its components and its history, and that there was
+    /// such a queue. BullMQ's keys, and so its jobs, stay as they are.
+    pub async fn forget(&self) -> Result<Forgotten, DeployError> {
+        let script = script!(in "src/served_queue/lua": "lib", "forget");
+        let mut call = script.call(&self.key);
+        call.arg(GONE_MS);
+        let reply: Vec<Value> = self.redis.run(script, &call).await?;
+        let (forgotten, had_keys) = self.read_forgotten(reply)?;
+        if !self.delist().await? && !had_keys {
+            return Err(DeployError::NothingKnown(self.queue.clone()));
+        }
+        Ok(forgotten)
+    }
+
+    fn read_forgotten(&self, reply: Vec<Value>) -> Result<(Forgotten, bool), DeployError> {
+        let wrong = || QueueError::Reply("forget");
+        let mut reply = reply.into_iter();
+        if reply.next() == Some(Value::Int(-1)) {
+            let reports = reply.next().ok_or_else(wrong)?;
+            let reports: Vec<String> = redis::from_redis_value(reports).map_err(|_| wrong())?;
+            let name = |report: &String| Some(from_json::<QueueStatus>(report)?.name);
+            return Err(DeployError::Worked {
+                queue: self.queue.clone(),
+                hosts: reports.iter().filter_map(name).collect(),
+            });
+        }
+        let fields = Value::Array(reply.collect());
+        let (active, versions, bytes, changes, had_keys): (String, u64, u64, u64, bool) =
+            redis::from_redis_value(fields).map_err(|_| wrong())?;
+        let forgotten = Forgotten {
+            active: Some(active).filter(|active| !active.is_empty()),
+            versions,
+            bytes,
+            changes,
+        };
+        Ok((forgotten, had_keys))
+    }
+
+    /// True where no host has worked the queue, and nobody has changed what is deployed on it, for a day: it is taken off
+    /// the list. A host that comes back puts it there again.
+    pub async fn is_abandoned(&self) -> Result<bool, QueueError> {
+        let script = script!(in "src/served_queue/lua": "lib", "unseen");
+        let unseen_ms: i64 = self.redis.run(script, &script.call(&self.key)).await?;
+        let abandoned = unseen_ms > LISTED_MS;
+        if abandoned {
+            // Who may only read sees the same.
+            let _ = self.delist().await;
+        }
+        Ok(abandoned)
+    }
+
+    /// Takes the queue off the list. False: it was not there.
+    async fn delist(&self) -> Result<bool, QueueError> {
+        let mut command = redis::cmd("SREM");
+        command.arg(QUEUES).arg(self.base());
+        Ok(command.query_async(&mut self.redis.shared()).await?)
+    }
+}

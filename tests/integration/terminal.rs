@@ -1,0 +1,89 @@
+//! What the commands write to a terminal: nothing that a job's producer wrote controls it.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tempfile::tempdir;
+use tokio::process::Command;
+use toril::queue::JobState;
+
+use crate::harness::{TORIL, TestHost, TestRedis, new_job, queue_section, reaches, toril, version};
+
+/// Sets a title, clears the screen, and does so once more by the eight-bit forms.
+const ESCAPES: &str = "\x1b]0;title\x07\x1b[2J\u{9b}2J\u{202e}";
+
+/// Runs a command of `toril` on a terminal, and returns what it wrote there.
+async fn on_a_terminal(redis: &TestRedis, arguments: &[&str]) -> String {
+    let quoted = arguments.iter().map(|argument| format!("'{argument}'"));
+    let arguments: Vec<String> = quoted.collect();
+    let line = format!(
+        "{TORIL} {} --redis {}",
+        arguments.join(" "),
+        redis.server.url()
+    );
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]);
+    command.env("TERM", "dumb").stdin(Stdio::null());
+    let output = command.output().await.expect("util-linux is installed");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn assert_harmless(what: &[&str], text: &str) {
+    for character in ['\x1b', '\x07', '\u{9b}', '\u{202e}'] {
+        assert!(!text.contains(character), "{what:?}: {text:?}");
+    }
+}
+
+#[tokio::test]
+async fn commands_write_no_escapes_of_others_to_a_terminal() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let config = queue_section("ring", "fixture-scenarios", "");
+    let host = TestHost::serve(&redis, &config).await;
+    // No scenario is called so: the name becomes the reason, too.
+    let name = format!("n{ESCAPES}");
+    let id = format!("i{ESCAPES}");
+    let job = new_job(&name, json!(ESCAPES), json!({ "jobId": id }));
+    queue.add(&job).await.unwrap();
+    reaches(&queue, &id, JobState::Failed).await;
+    let component = dir.path().join("good.wasm");
+    std::fs::write(&component, version("good-00001")).unwrap();
+    let component = component.display().to_string();
+    for command in [
+        &["deploy", "ring", &component, "--wait", "0"][..],
+        &[
+            "deploy", "ring", &component, "--canary", "5%", "--wait", "0",
+        ],
+        &["abort", "ring", "--reason", ESCAPES, "--wait", "0"],
+    ] {
+        assert!(toril(&redis, command).await.status.success());
+    }
+
+    let commands: [&[&str]; 8] = [
+        &["job", "show", "ring", &id],
+        &["job", "show", "ring", &id, "--json"],
+        &["job", "show", "ring", &format!("gone{ESCAPES}")],
+        &["events", "ring", "--all", "--idle-ms", "1"],
+        &["events", "ring", "--all", "--idle-ms", "1", "--json"],
+        &["flow", "show", "ring", &id],
+        &["versions", "ring"],
+        &["status"],
+    ];
+    for command in commands {
+        let text = on_a_terminal(&redis, command).await;
+        assert!(!text.is_empty(), "{command:?}");
+        assert_harmless(command, &text);
+    }
+    let text = on_a_terminal(&redis, &["job", "show", "ring", &id]).await;
+    assert!(text.contains("\\u{1b}]0;title\\u{7}"), "{text}");
+
+    // A pipe gets what is stored.
+    let piped = toril(&redis, &["job", "show", "ring", &id, "--json"]).await;
+    let piped: Value = serde_json::from_slice(&piped.stdout).unwrap();
+    let shown = on_a_terminal(&redis, &["job", "show", "ring", &id, "--json"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), piped);
+    assert_eq!(piped["name"], name);
+    let plain = toril(&redis, &["job", "show", "ring", &id]).await;
+    assert!(String::from_utf8(plain.stdout).unwrap().contains(ESCAPES));
+    host.stop().await;
+}
