@@ -12,6 +12,7 @@
 //! Nothing here instantiates a processor for a job or touches one that runs, and no path of a request reaches
 //! the file system.
 
+mod answers;
 mod auth;
 mod body;
 mod connections;
@@ -132,12 +133,14 @@ impl Drop for Server {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Toril admin API",
-    description = "Operates one host, and through Redis the fleet that it belongs to."
+    description = "Operates one host, and through Redis the fleet that it belongs to. The body of an answer that is no success is \
+                   `{ \"error\": { \"code\", \"message\" } }`."
 ))]
 struct Api;
 
 fn router(admin: Admin, auth: Auth) -> Router {
-    let (api, document) = described().split_for_parts();
+    let (api, mut document) = described().split_for_parts();
+    answers::describe(&mut document);
     // Plain data, which can always be written.
     let document = Bytes::from(document.to_json().unwrap_or_default());
     let document = ([(header::CONTENT_TYPE, "application/json")], document);
