@@ -114,6 +114,7 @@ impl JobBackend for RedisBackend {
             timestamp: job.timestamp,
             delay_ms: job.delay_ms,
             priority: job.priority,
+            timeout_ms: job.options.timeout_ms,
             parent_key: job.parent_key.as_deref(),
             parent: job.parent.as_deref(),
             scheduler: job.scheduler.as_deref(),

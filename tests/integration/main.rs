@@ -7,6 +7,7 @@ mod admin;
 mod cancelling;
 mod cli;
 mod crashes;
+mod deadlines;
 mod dry_run;
 mod fault_proxy;
 mod faults;

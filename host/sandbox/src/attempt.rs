@@ -53,17 +53,18 @@ pub async fn run(
         }
     };
     let mut cpu = Duration::ZERO;
-    let limits = &policy.limits;
+    let grace = Duration::from_millis(policy.limits.cancel_grace_ms);
+    let deadline = run.store.data().deadline().clone();
     let result = tokio::select! {
         biased;
         result = metered(call(processor, &mut run), &mut cpu) => result,
         // A guest that waits in a host call sees no epoch.
-        reason = cancel.must_stop(Duration::from_millis(limits.cancel_grace_ms)) => {
+        reason = cancel.must_stop(grace) => {
             Err(wasmtime::Error::new(reason))
         }
         // Made when the guest first waits, since most never do.
-        () = async { tokio::time::sleep(Duration::from_millis(limits.deadline_ms)).await } => {
-            Err(wasmtime::Error::new(Stop::Deadline(limits.deadline_ms)))
+        () = async { tokio::time::sleep(deadline.duration()).await } => {
+            Err(wasmtime::Error::new(Stop::Deadline(deadline)))
         }
     };
     let came_back = result.is_ok();

@@ -112,6 +112,8 @@ pub struct JobView<'a> {
     pub delay_ms: u64,
     /// 0 is none.
     pub priority: u32,
+    /// How long an attempt may take, in ms, if its producer says: the option `timeout`.
+    pub timeout_ms: Option<u64>,
     /// `prefix:queue:id` of its parent.
     pub parent_key: Option<&'a str>,
     /// The parent's record, JSON.

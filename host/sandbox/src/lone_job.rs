@@ -60,6 +60,7 @@ impl JobBackend for LoneJob {
             timestamp: self.timestamp,
             delay_ms: 0,
             priority: 0,
+            timeout_ms: None,
             parent_key: None,
             parent: None,
             scheduler: None,

@@ -80,6 +80,7 @@ impl JobBackend for DryBackend {
             timestamp: job.timestamp,
             delay_ms: job.delay_ms,
             priority: job.priority.max(0) as u32,
+            timeout_ms: job.read_options.timeout_ms,
             parent_key: self.parent_key.as_deref(),
             parent: job.parent_record.as_deref(),
             scheduler: None,
