@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use toril_queue::Job;
+use toril_queue::{Job, json};
 
 /// How many events a slow listener may be behind before it misses some.
 const BEHIND_MAX: usize = 1024;
@@ -54,14 +54,14 @@ impl Listeners {
 
     pub(crate) fn completed(&self, job: &Job, value: &str) {
         self.tell("completed", || {
-            let result: Value = serde_json::from_str(value).unwrap_or_default();
+            let result: Value = json::read(value).unwrap_or_default();
             json!({ "jobId": &*job.id, "job": job.as_json(), "result": result, "prev": "active" })
         });
     }
 
     pub(crate) fn failed(&self, job: &Job, reason: &str, stacktrace: &str) {
         self.tell("failed", || {
-            let mut stacks: Vec<String> = serde_json::from_str(stacktrace).unwrap_or_default();
+            let mut stacks: Vec<String> = json::read(stacktrace).unwrap_or_default();
             let error = json!({ "message": reason, "stack": stacks.pop() });
             json!({ "jobId": &*job.id, "job": job.as_json(), "error": error, "prev": "active" })
         });
@@ -69,7 +69,7 @@ impl Listeners {
 
     pub(crate) fn progress(&self, job: &Job, progress: &str) {
         self.tell("progress", || {
-            let progress: Value = serde_json::from_str(progress).unwrap_or_default();
+            let progress: Value = json::read(progress).unwrap_or_default();
             json!({ "jobId": &*job.id, "job": job.as_json(), "progress": progress })
         });
     }

@@ -17,7 +17,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
-use toril_queue::{Job, now_ms};
+use toril_queue::{Job, json, now_ms};
 use toril_sandbox::Outcome;
 
 /// Records spans and sends them off in batches. One per host.
@@ -53,7 +53,7 @@ impl Telemetry {
             .options
             .trace
             .as_deref()
-            .and_then(|trace| serde_json::from_str(trace).ok())
+            .and_then(|trace| json::read(trace).ok())
             .unwrap_or_default();
         let parent = self
             .propagator

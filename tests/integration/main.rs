@@ -17,6 +17,7 @@ mod fuzz;
 mod guests;
 mod harness;
 mod host;
+mod json;
 mod lifecycle;
 mod policy;
 mod queue;

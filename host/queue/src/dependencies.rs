@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use toril_options::json;
 
 use crate::error::QueueError;
 use crate::queue::Queue;
@@ -238,7 +239,7 @@ impl Queue {
 
 /// A value that is no JSON is shown as the text that it is.
 fn values(pairs: Pairs) -> BTreeMap<String, Value> {
-    let value = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
+    let value = |text: String| json::read(&text).unwrap_or(Value::String(text));
     pairs
         .into_iter()
         .map(|(key, text)| (key, value(text)))

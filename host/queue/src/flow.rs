@@ -6,7 +6,6 @@ mod tree;
 
 use std::pin::Pin;
 
-use self::node::DEPTH_MAX;
 use self::plan::Plan;
 use crate::access::QueueAccess;
 use crate::add::{QueuedJob, add_jobs};
@@ -16,6 +15,7 @@ use crate::keys::QueueName;
 use crate::queue::Queue;
 use crate::redis::connection::Redis;
 use crate::request::Request;
+use toril_options::json;
 
 pub use self::node::{FlowJob, FlowNode, FlowOptions, FlowQueueOptions, parse_flow};
 pub use self::tree::{FlowQuery, FlowTree};
@@ -90,7 +90,7 @@ impl Flows {
             left: SHOWN_MAX,
             access,
         };
-        let depth = query.depth.min(DEPTH_MAX);
+        let depth = query.depth.min(json::FLOW_LEVELS_MAX);
         self.tree(queue, id.to_owned(), depth, &mut reading).await
     }
 
@@ -130,7 +130,7 @@ impl Flows {
                 queue_name: queue.keys().name().to_owned(),
                 returnvalue: record
                     .remove("returnvalue")
-                    .and_then(|value| serde_json::from_str(&value).ok()),
+                    .and_then(|value| json::read(&value).ok()),
                 failed_reason: record.remove("failedReason"),
                 id,
                 children,

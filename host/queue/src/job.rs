@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use toril_options::{JobOptions, js};
+use toril_options::{JobOptions, js, json};
 
 use crate::time::now_ms;
 
@@ -146,11 +146,11 @@ impl Job {
 
     /// The job as BullMQ's `job.toJSON()` shows it, as far as a worker knows it.
     pub fn as_json(&self) -> serde_json::Value {
-        let parsed = |text: &str| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
+        let parsed = |text: &str| json::read(text).unwrap_or(serde_json::Value::Null);
         serde_json::json!({
             "id": &*self.id,
             "name": self.name,
-            "data": serde_json::from_slice(&self.data).unwrap_or(serde_json::Value::Null),
+            "data": std::str::from_utf8(&self.data).map_or(serde_json::Value::Null, parsed),
             "opts": parsed(&self.opts_json),
             "progress": parsed(&self.progress),
             "timestamp": self.timestamp,

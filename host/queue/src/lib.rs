@@ -53,4 +53,5 @@ pub use request::{Caller, Request};
 pub use schedule::{ScheduledJob, next_scheduled_job};
 pub use settle::{FailedAttempt, Fetch, Limiter, Moved, Settled, Settlement, SettlementKind};
 pub use time::now_ms;
-pub use toril_options::{Backoff, JobOptions, KeepJobs, Retry};
+pub use toril_options::{Backoff, JobOptions, KeepJobs, Retry, json};
+pub use writer::Writer;

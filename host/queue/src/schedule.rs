@@ -11,6 +11,9 @@ use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::time::now_ms;
 use toril_options::js::{self, is_truthy};
+use toril_options::json;
+
+pub(crate) use first::{First, Schedule, Standing};
 
 /// The fields of a scheduler's hash that take precedence over what its jobs carry.
 const STORED: [&str; 2] = ["every", "offset"];
@@ -95,7 +98,7 @@ impl Queue {
         let Some(current) = self.current_time(job, scheduler).await? else {
             return Ok(None);
         };
-        let opts: Map<String, Value> = serde_json::from_str(&job.opts_json).unwrap_or_default();
+        let opts: Map<String, Value> = json::read(&job.opts_json).unwrap_or_default();
         let stored = self.stored_schedule(scheduler).await?;
         let now = now_ms();
         let next = next_scheduled_job(opts, &stored, scheduler, current, now)

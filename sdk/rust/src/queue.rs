@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use toril_options::json;
 
 use crate::__internal::bindings::toril::processor::producer as raw;
 use crate::{Error, Flow, FlowJob, Job};
@@ -51,7 +52,7 @@ impl Queue {
     pub fn flow(&self, id: &str, depth: u32, max_children: u32) -> Result<Option<Value>, Error> {
         let query = json!({ "depth": depth, "maxChildren": max_children }).to_string();
         let tree = raw::get_flow(&self.name, id, &query)?;
-        serde_json::from_str(&tree).map_err(|source| Error::Json {
+        json::read(&tree).map_err(|source| Error::Json {
             what: "flow",
             source,
         })
@@ -163,14 +164,13 @@ impl Describe for NewJob {
 
 /// Adds flows, all jobs or none.
 pub(crate) fn add_flows(flows: &[Flow]) -> Result<Vec<FlowJob>, Error> {
-    let json = |source| Error::Json {
+    let in_flow = |source| Error::Json {
         what: "flow",
         source,
     };
-    let nodes = flows
-        .iter()
-        .map(Flow::to_json)
-        .collect::<Result<Vec<_>, _>>()?;
-    let added = raw::add_flows(&Value::Array(nodes).to_string(), "{}")?;
-    serde_json::from_str(&added).map_err(json)
+    let nodes = flows.iter().map(Flow::node);
+    let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+    let flows = serde_json::to_string(&nodes).map_err(in_flow)?;
+    let added = raw::add_flows(&flows, "{}")?;
+    json::read(&added).map_err(in_flow)
 }

@@ -15,8 +15,6 @@ use crate::backend::{
 use crate::names::{JobRef, QueueRef};
 use crate::policy::QueueAccess;
 
-/// Deeper flows are not shown.
-const DEPTH_MAX: usize = 100;
 /// One attempt of a job of a dry run.
 pub(super) struct DryBackend {
     store: Arc<Mutex<Store>>,
@@ -230,7 +228,12 @@ impl JobBackend for DryBackend {
         access: &QueueAccess,
     ) -> CallResult<String> {
         let store = self.shown(|| format!("get-flow({job})"));
-        let tree = store.tree(job, query.depth.min(DEPTH_MAX), query.max_children, access)?;
+        let tree = store.tree(
+            job,
+            query.depth.min(toril_options::json::FLOW_LEVELS_MAX),
+            query.max_children,
+            access,
+        )?;
         Ok(tree.unwrap_or(Value::Null).to_string())
     }
 
@@ -298,8 +301,8 @@ fn pairs(children: &std::collections::BTreeMap<JobRef, String>) -> Vec<(String, 
     children.iter().map(pair).collect()
 }
 
-fn parsed(json: &str) -> Value {
-    serde_json::from_str(json).unwrap_or_else(|_| json!(json))
+pub(super) fn parsed(text: &str) -> Value {
+    toril_options::json::read(text).unwrap_or_else(|_| json!(text))
 }
 
 /// BullMQ's `getDependencies`.
