@@ -35,7 +35,7 @@ for _, id in ipairs(call('SMEMBERS', base .. ':stalled')) do
     if count_stall(key) > stalled_max and not has_scheduler(key) then
       call('HSET', key, 'defa', 'job stalled more than allowable limit')
     end
-    call('RPUSH', base .. ':wait', id)
+    call('RPUSH', base .. settings.line, id)
     signal(base, settings)
     emit(base, 'waiting', 'jobId', id, 'prev', 'active')
     emit(base, 'stalled', 'jobId', id)

@@ -10,7 +10,7 @@ local fields = call('HMGET', key, 'priority', 'parentKey')
 if call('ZREM', base .. ':' .. state, id) == 0 then return -3 end
 local settings = read_settings(base)
 call('HDEL', key, 'finishedOn', 'processedOn', state == 'failed' and 'failedReason' or 'returnvalue')
-add_ready(base, id, tonumber(fields[1]) or 0, ARGV[3] == '1' and 'RPUSH' or 'LPUSH')
+add_ready(base, settings, id, tonumber(fields[1]) or 0, ARGV[3] == '1' and 'RPUSH' or 'LPUSH')
 signal(base, settings)
 
 local function took_back(parent_key)

@@ -332,7 +332,7 @@ end
 
 local looked_for_jobs = room > 0 or want == 0
 if looked_for_jobs and last == 0 and more == 0 and not due and finished.completed + finished.failed > 0
-  and call('EXISTS', prefix .. 'wait', active, prefix .. 'prioritized') == 0 then
+  and call('EXISTS', prefix .. 'wait', prefix .. 'paused', active, prefix .. 'prioritized') == 0 then
   emit(base, 'drained')
 end
 return cmsgpack.pack({ refusals, jobs, limited, due and math.min(math.floor(due), SAFE_INTEGER_MAX) or 0, more })

@@ -116,7 +116,7 @@ function by_kind.retry(entry)
     promote_due(base, settings, now)
   end
   note_attempt(entry)
-  add_ready(base, entry.id, priority_of(entry), entry.option)
+  add_ready(base, settings, entry.id, priority_of(entry), entry.option)
   signal(base, settings)
   emit(base, 'waiting', 'jobId', entry.id, 'prev', 'active')
 end
@@ -134,7 +134,7 @@ function by_kind.wait(entry)
   if priority > 0 then
     call('ZADD', base .. ':prioritized', priority * PRIORITY_STEP, entry.id)
   else
-    call('RPUSH', base .. ':wait', entry.id)
+    call('RPUSH', base .. settings.line, entry.id)
     signal(base, settings)
   end
   emit(base, 'waiting', 'jobId', entry.id, 'prev', 'active')

@@ -8,5 +8,6 @@ mod connections;
 mod harness;
 mod ids;
 mod locks;
+mod pausing;
 mod settling;
 mod taking;
