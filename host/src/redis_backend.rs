@@ -2,15 +2,17 @@
 //!
 //! The worker makes one for each attempt. It asks nothing whether the guest may: the sandbox's policy did.
 
+mod calls;
+mod queues;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use backon::{ExponentialBuilder, Retryable as _};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use self::calls::{error_within, job_error, retried, settle_until_answered, until_answered};
 use crate::listeners::Listeners;
 use toril_queue::{
     Caller, ErrorCode, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueError, QueueName,
@@ -118,6 +120,10 @@ impl JobBackend for RedisBackend {
             parent_key: job.parent_key.as_deref(),
             parent: job.parent.as_deref(),
             scheduler: job.scheduler.as_deref(),
+            deduplication_id: job.deduplication_id.as_deref(),
+            failed_reason: job.failed_reason.as_deref(),
+            stacktrace: job.stacktrace.as_deref().unwrap_or("[]"),
+            processed_on: job.processed_on,
         }
     }
 
@@ -279,16 +285,6 @@ fn within(access: &QueueAccess) -> toril_queue::QueueAccess {
     }
 }
 
-fn error_within(access: &QueueAccess, error: QueueError) -> JobError {
-    match error {
-        QueueError::BeyondAccess(base) => match QueueRef::parse(&base) {
-            Ok(queue) => access.denial(&queue).into(),
-            Err(error) => JobError::Denied(error.to_string()),
-        },
-        other => job_error(other),
-    }
-}
-
 /// BullMQ's options, `parent` in its place.
 fn options_of(mut options: Map<String, Value>, parent: Option<JobRef>) -> Map<String, Value> {
     if let Some(JobRef { queue, id }) = parent {
@@ -318,68 +314,4 @@ fn flow_node(node: FlowNode) -> CallResult<toril_queue::FlowNode> {
 
 fn to_json(value: &impl serde::Serialize) -> CallResult<String> {
     serde_json::to_string(value).map_err(|error| JobError::Unavailable(error.to_string()))
-}
-
-/// Repeats a call while Redis is away. The job's deadline ends it.
-async fn until_answered<T, F: Future<Output = Result<T, QueueError>>>(
-    call: impl FnMut() -> F,
-) -> CallResult<T> {
-    retried(call).await.map_err(job_error)
-}
-
-async fn retried<T, F: Future<Output = Result<T, QueueError>>>(
-    call: impl FnMut() -> F,
-) -> Result<T, QueueError> {
-    let backoff = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(1))
-        .with_jitter()
-        .without_max_times();
-    call.retry(backoff).when(QueueError::is_transient).await
-}
-
-/// Settles one job. A call whose reply was lost may have done it: then the job is not this attempt's any more at the
-/// next try, whichever worker has taken it since.
-async fn settle_until_answered(
-    queue: &Queue,
-    settlement: Settlement,
-    lock: &LockedAttempt,
-    lock_ms: u64,
-) -> CallResult<Moved> {
-    let mut tries = 0;
-    let result = retried(|| {
-        tries += 1;
-        let (settlement, again) = (settlement.clone(), tries > 1);
-        async move {
-            if again {
-                // Nobody renewed it meanwhile, since it goes with the move.
-                queue
-                    .extend_locks(std::slice::from_ref(lock), lock_ms)
-                    .await?;
-            }
-            queue.settle_one(settlement).await
-        }
-    })
-    .await;
-    match result {
-        Err(QueueError::Job { code, .. }) if tries > 1 && code.is_lost() => Ok(Moved::Yes),
-        other => other.map_err(job_error),
-    }
-}
-
-fn job_error(error: QueueError) -> JobError {
-    let message = error.to_string();
-    match error {
-        QueueError::Job { code, .. } => match code {
-            ErrorCode::JobNotExist | ErrorCode::ParentJobNotExist => JobError::NotFound(message),
-            ErrorCode::JobLockNotExist | ErrorCode::JobLockMismatch => JobError::LockLost(message),
-            ErrorCode::JobNotInState => JobError::NotInState(message),
-            ErrorCode::JobHasFailedChildren => JobError::ChildFailed(message),
-            _ => JobError::Invalid(message),
-        },
-        QueueError::BeyondAccess(_) => JobError::Denied(message),
-        QueueError::Locked(_) => JobError::NotInState(message),
-        QueueError::Invalid(_) => JobError::Invalid(message),
-        QueueError::Redis(_) | QueueError::Reply(_) => JobError::Unavailable(message),
-    }
 }

@@ -1,9 +1,11 @@
 //! Removing, retrying and promoting jobs from outside: what an operator asks for.
 
 use redis::Value;
+use toril_options::JobOptions;
 
 use crate::access::QueueAccess;
 use crate::error::{ErrorCode, QueueError};
+use crate::getters::JobState;
 use crate::queue::Queue;
 use crate::redis::script::script;
 
@@ -50,9 +52,9 @@ impl Queue {
         self.remove_unprocessed_children_within(id, None).await
     }
 
-    /// Removes children as [`Queue::remove_unprocessed_children`] does, if all that this writes to lies within
-    /// the access.
-    pub async fn remove_unprocessed_children_within(
+    /// Removes children as [`Queue::remove_unprocessed_children`] does, on behalf of an attempt, if all that this writes
+    /// to lies within the access.
+    pub async fn remove_unprocessed_children_by(
         &self,
         id: &str,
         access: Option<&QueueAccess>,
@@ -73,7 +75,11 @@ impl Queue {
             access.add_to(&mut call);
         }
         match self.redis.run(script, &call).await? {
-            Value::Int(removed) => Ok(u64::try_from(removed).unwrap_or(0)),
+            // As in BullMQ, a job that is gone has no children.
+            Value::Int(-1) => Ok(0),
+            Value::Int(removed) => {
+                u64::try_from(removed).map_err(|_| QueueError::job(removed, id, COMMAND))
+            }
             Value::BulkString(base) => Err(beyond_access(&base)),
             _ => Err(QueueError::Reply("removeUnprocessedChildren")),
         }
@@ -109,44 +115,68 @@ impl Queue {
 
     /// Puts a failed job, or a completed one, back in line.
     pub async fn retry(&self, id: &str, completed: bool) -> Result<(), QueueError> {
-        let state = if completed { "completed" } else { "failed" };
-        let lifo = self.job(id).await?.and_then(|record| {
-            let opts: serde_json::Value = serde_json::from_str(record.get("opts")?).ok()?;
-            opts.get("lifo")?.as_bool()
-        });
-        let script = script!("retry_job", "events", "ids", "line");
+        self.retry_within(id, completed, None, &Request::untracked())
+            .await
+    }
+
+    /// Puts a job back in line as [`Queue::retry`] does, if its parent lies within the access, and once however often the
+    /// same request is sent.
+    pub async fn retry_within(
+        &self,
+        id: &str,
+        completed: bool,
+        access: Option<&QueueAccess>,
+        request: &Request,
+    ) -> Result<(), QueueError> {
+        const COMMAND: &str = "reprocessJob";
+        let state = match completed {
+            true => JobState::Completed,
+            false => JobState::Failed,
+        };
+        let record = self.job(id).await?;
+        let opts = record.as_ref().and_then(|record| record.get("opts"));
+        let lifo = opts.is_some_and(|opts| JobOptions::parse(opts).lifo);
+        let script = script!(
+            "retry_job",
+            "chunks",
+            "events",
+            "ids",
+            "request",
+            "line",
+            "parent",
+            "remove",
+            "access"
+        );
         let mut call = script.call(self.keys.meta());
-        call.arg(id).arg(state).arg(u8::from(lifo.unwrap_or(false)));
-        self.in_state(
-            self.redis.run(script, &call).await?,
-            id,
-            state,
-            "reprocessJob",
-        )
+        call.arg(id).arg(state.to_string()).arg(u8::from(lifo));
+        request.push(&mut call, self.keys.base())?;
+        if let Some(access) = access {
+            access.add_to(&mut call);
+        }
+        match self.redis.run(script, &call).await? {
+            Value::Int(0) => Ok(()),
+            Value::Int(-3) => Err(QueueError::not_in_state(id, state, COMMAND)),
+            Value::Int(code) => Err(QueueError::job(code, id, COMMAND)),
+            Value::BulkString(base) => Err(beyond_access(&base)),
+            _ => Err(QueueError::Reply(COMMAND)),
+        }
     }
 
     /// Makes a delayed job wait no longer.
     pub async fn promote(&self, id: &str) -> Result<(), QueueError> {
-        let script = script!("promote_job", "events", "ids", "line");
-        let mut call = script.call(self.keys.meta());
-        call.arg(id);
-        let code = self.redis.run(script, &call).await?;
-        self.in_state(code, id, "delayed", "promote")
+        self.promote_once(id, &Request::untracked()).await
     }
 
-    fn in_state(
-        &self,
-        code: i64,
-        id: &str,
-        state: &str,
-        command: &'static str,
-    ) -> Result<(), QueueError> {
-        match code {
+    /// Makes a delayed job wait no longer, once however often the same request is sent.
+    pub async fn promote_once(&self, id: &str, request: &Request) -> Result<(), QueueError> {
+        let script = script!("promote_job", "events", "ids", "request", "line");
+        let mut call = script.call(self.keys.meta());
+        call.arg(id);
+        request.push(&mut call, self.keys.base())?;
+        match self.redis.run(script, &call).await? {
             0 => Ok(()),
-            -3 => Err(QueueError::Invalid(format!(
-                "Job {id} is not in the {state} state. {command}"
-            ))),
-            code => Err(QueueError::job(code, id, command)),
+            -3 => Err(QueueError::not_in_state(id, JobState::Delayed, "promote")),
+            code => Err(QueueError::job(code, id, "promote")),
         }
     }
 }

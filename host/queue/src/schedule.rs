@@ -1,6 +1,8 @@
 //! Job schedulers: the next job is added when the current one is picked up, so that the chain goes on
 //! whatever becomes of that one.
 
+mod first;
+
 use chrono::{DateTime, Local, NaiveDate, NaiveDateTime};
 use serde_json::{Map, Value, json};
 
@@ -280,7 +282,7 @@ fn next_every(current: u64, every: f64, offset: f64, now: u64) -> u64 {
     slot as u64
 }
 
-fn of_scheduler(scheduler: &str, error: QueueError) -> QueueError {
+pub(crate) fn of_scheduler(scheduler: &str, error: QueueError) -> QueueError {
     match error {
         QueueError::Invalid(reason) => {
             QueueError::Invalid(format!("job scheduler `{scheduler}`: {reason}"))

@@ -16,6 +16,7 @@ use crate::cpu_time::metered;
 use crate::engine::Engine;
 pub use crate::guest::AttemptInput;
 use crate::guest::{AttemptState, InvalidData};
+use crate::limits::Limits;
 use crate::outcome::{MovedTo, Outcome};
 use crate::policy::Policy;
 use crate::reuse::Reusable;
@@ -127,7 +128,7 @@ fn judge(state: &mut AttemptState, result: wasmtime::Result<Result<String, Failu
     }
     match result {
         Ok(Ok(value)) => completed(state, value),
-        Ok(Err(failure)) => redacted(state, left_with(failure)),
+        Ok(Err(failure)) => redacted(state, left_with(failure, &state.policy.limits)),
         Err(error) => {
             let outcome = trapped(state, &error);
             redacted(state, outcome)
@@ -173,7 +174,7 @@ fn completed(state: &AttemptState, value: String) -> Outcome {
     }
 }
 
-fn left_with(failure: Failure) -> Outcome {
+fn left_with(failure: Failure, limits: &Limits) -> Outcome {
     let detail = |detail: FailureDetail, unrecoverable| {
         Outcome::failure(detail.message, detail.stack, unrecoverable)
     };
@@ -188,7 +189,9 @@ fn left_with(failure: Failure) -> Outcome {
         Failure::Delayed => unmoved("delayed", "move-to-delayed"),
         Failure::WaitingChildren => unmoved("waiting-children", "move-to-waiting-children"),
         Failure::Waiting => Outcome::Wait,
-        Failure::RateLimited(duration_ms) => Outcome::RateLimited(duration_ms),
+        Failure::RateLimited(duration_ms) => {
+            Outcome::RateLimited(duration_ms.min(limits.rate_limit_ms_max))
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Limits {
     pub jobs_added_max: u64,
     /// Calls to the host of any kind, WASI included.
     pub host_calls_max: u64,
+    /// How long it may limit the rate of a queue, in ms; a longer time is cut.
+    pub rate_limit_ms_max: u64,
     /// How long it may go on once it was cancelled or lost its lock, in ms: time for `is-cancelled` to be asked.
     pub cancel_grace_ms: u64,
     /// Size of a value returned, of data or progress written, of the options of jobs added in one call, and of a
@@ -59,6 +61,7 @@ impl Default for Limits {
             progress_updates_max: 10_000,
             jobs_added_max: 10_000,
             host_calls_max: 10_000_000,
+            rate_limit_ms_max: 86_400_000,
             cancel_grace_ms: 500,
             value_bytes_max: 8 << 20,
             names: BTreeMap::new(),

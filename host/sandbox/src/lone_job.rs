@@ -1,5 +1,7 @@
 //! A job that is in no queue: each call is shown, and answered as a healthy queue would.
 
+mod queues;
+
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -64,6 +66,10 @@ impl JobBackend for LoneJob {
             parent_key: None,
             parent: None,
             scheduler: None,
+            deduplication_id: None,
+            failed_reason: None,
+            stacktrace: "[]",
+            processed_on: self.timestamp,
         }
     }
 

@@ -109,6 +109,26 @@ impl Job<'_> {
         self.raw.stalled_counter()
     }
 
+    /// Why the attempt before failed; `None` where there was none.
+    pub fn failed_reason(&self) -> Option<String> {
+        self.raw.failed_reason()
+    }
+
+    /// The stack of each attempt that failed, newest last, as far as the job keeps them.
+    pub fn stacktrace(&self) -> Vec<String> {
+        self.raw.stacktrace()
+    }
+
+    /// When this attempt began.
+    pub fn processed_on(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.raw.processed_on())
+    }
+
+    /// The deduplication id that the job was added with.
+    pub fn deduplication_id(&self) -> Option<String> {
+        self.raw.deduplication_id()
+    }
+
     /// Replaces the data, at once: a retry or a resumed step sees it.
     pub fn update_data(&self, data: &impl Serialize) -> Result<(), Error> {
         Ok(self.raw.update_data(&to_json("job data", data)?)?)

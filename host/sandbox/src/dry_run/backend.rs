@@ -23,6 +23,8 @@ pub(super) struct DryBackend {
     queue: Arc<str>,
     /// As it was when the attempt began.
     taken: StoredJob,
+    /// The stacks of its attempts, JSON.
+    stacktrace: String,
     parent_key: Option<String>,
 }
 
@@ -34,12 +36,13 @@ impl DryBackend {
             id: job.id.as_str().into(),
             queue: job.queue.name().into(),
             parent_key,
+            stacktrace: json!(taken.stacktrace).to_string(),
             job,
             taken,
         }
     }
 
-    fn shown(&self, call: impl FnOnce() -> String) -> MutexGuard<'_, Store> {
+    pub(super) fn shown(&self, call: impl FnOnce() -> String) -> MutexGuard<'_, Store> {
         let mut store = self.store.lock();
         store.shown(call);
         store
@@ -82,6 +85,10 @@ impl JobBackend for DryBackend {
             parent_key: self.parent_key.as_deref(),
             parent: job.parent_record.as_deref(),
             scheduler: None,
+            deduplication_id: job.deduplication_id.as_deref(),
+            failed_reason: job.failed_reason.as_deref(),
+            stacktrace: &self.stacktrace,
+            processed_on: job.processed_on,
         }
     }
 

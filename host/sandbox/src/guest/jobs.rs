@@ -1,5 +1,6 @@
 //! `toril:processor/jobs`: the job of the attempt.
 
+use toril_options::json;
 use wasmtime::component::Resource;
 
 use super::AttemptState;
@@ -250,6 +251,24 @@ impl HostJob for AttemptState {
 
     fn cancel_reason(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
         Ok(AttemptState::cancel_reason(self))
+    }
+
+    fn failed_reason(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
+        Ok(self.backend.job().failed_reason.map(str::to_owned))
+    }
+
+    fn stacktrace(&mut self, _: Handle) -> wasmtime::Result<Vec<String>> {
+        let stored = self.backend.job().stacktrace;
+        // What is no list of texts was not written by a worker.
+        Ok(json::read(stored).unwrap_or_default())
+    }
+
+    fn processed_on(&mut self, _: Handle) -> wasmtime::Result<u64> {
+        Ok(self.backend.job().processed_on)
+    }
+
+    fn deduplication_id(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
+        Ok(self.backend.job().deduplication_id.map(str::to_owned))
     }
 
     fn drop(&mut self, _: Handle) -> wasmtime::Result<()> {
