@@ -25,3 +25,4 @@ mod rights;
 mod sandbox;
 mod swaps;
 mod topologies;
+mod worker_options;
