@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 use self::calls::{error_within, job_error, retried, settle_until_answered, until_answered};
 use crate::listeners::Listeners;
 use toril_queue::{
-    Caller, ErrorCode, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueError, QueueName,
-    Request, Settlement, SettlementKind, now_ms,
+    Caller, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueName, Request, Settlement,
+    SettlementKind, Writer, now_ms,
 };
 use toril_sandbox::backend::{
     CallResult, DependenciesQuery, DependencyKinds, FlowNode, FlowQuery, JobBackend, JobError,
@@ -67,6 +67,10 @@ impl RedisBackend {
     /// The token to write with: none once the job was moved and the lock is gone.
     fn token(&self) -> Option<&str> {
         (!self.moved).then_some(&*self.job.token)
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        Writer::attempt(self.token())
     }
 
     fn note_moving(&self, is_moving: bool) {
@@ -142,8 +146,8 @@ impl JobBackend for RedisBackend {
     async fn log(&mut self, line: &str) -> CallResult<u64> {
         let keep = self.job.options.keep_logs;
         let request = self.request();
-        let (queue, id) = (&self.queue, &self.job.id);
-        until_answered(|| queue.add_log_once(id, line, keep, &request)).await
+        let (queue, id, writer) = (&self.queue, &self.job.id, self.writer());
+        until_answered(|| queue.add_log_by(writer, id, line, keep, &request)).await
     }
 
     async fn move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
@@ -165,17 +169,29 @@ impl JobBackend for RedisBackend {
         self.move_job(SettlementKind::Wait).await.map(drop)
     }
 
-    async fn children_values(&mut self) -> CallResult<Vec<(String, String)>> {
-        let values = until_answered(|| self.queue.children_values(&self.job.id)).await?;
+    async fn children_values(&mut self, bytes_max: usize) -> CallResult<Vec<(String, String)>> {
+        let values =
+            until_answered(|| self.queue.children_values_within(&self.job.id, bytes_max)).await?;
         Ok(values.into_iter().collect())
     }
 
-    async fn failed_children_values(&mut self) -> CallResult<Vec<(String, String)>> {
-        let values = until_answered(|| self.queue.ignored_children_failures(&self.job.id)).await?;
+    async fn failed_children_values(
+        &mut self,
+        bytes_max: usize,
+    ) -> CallResult<Vec<(String, String)>> {
+        let values = until_answered(|| {
+            self.queue
+                .ignored_children_failures_within(&self.job.id, bytes_max)
+        })
+        .await?;
         Ok(values.into_iter().collect())
     }
 
-    async fn dependencies(&mut self, query: &DependenciesQuery) -> CallResult<String> {
+    async fn dependencies(
+        &mut self,
+        query: &DependenciesQuery,
+        bytes_max: usize,
+    ) -> CallResult<String> {
         let page = |page: Option<Page>| {
             page.map(|Page { cursor, count }| toril_queue::Page { cursor, count })
         };
@@ -185,7 +201,11 @@ impl JobBackend for RedisBackend {
             ignored: page(query.ignored),
             failed: page(query.failed),
         };
-        let found = until_answered(|| self.queue.dependencies(&self.job.id, &query)).await?;
+        let found = until_answered(|| {
+            self.queue
+                .dependencies_within(&self.job.id, &query, bytes_max)
+        })
+        .await?;
         to_json(&found)
     }
 
@@ -201,10 +221,10 @@ impl JobBackend for RedisBackend {
     }
 
     async fn remove_unprocessed_children(&mut self, access: &QueueAccess) -> CallResult<u64> {
-        let within = within(access);
+        let (within, writer) = (within(access), self.writer());
         let remove = || {
             self.queue
-                .remove_unprocessed_children_within(&self.job.id, Some(&within))
+                .remove_unprocessed_children_by(writer, &self.job.id, Some(&within))
         };
         retried(remove)
             .await
@@ -212,7 +232,8 @@ impl JobBackend for RedisBackend {
     }
 
     async fn remove_child_dependency(&mut self) -> CallResult<bool> {
-        until_answered(|| self.queue.remove_child_dependency(&self.job.id)).await
+        let (id, writer) = (&self.job.id, self.writer());
+        until_answered(|| self.queue.remove_child_dependency_by(writer, id)).await
     }
 
     async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {
@@ -243,6 +264,7 @@ impl JobBackend for RedisBackend {
         job: &JobRef,
         query: FlowQuery,
         access: &QueueAccess,
+        bytes_max: usize,
     ) -> CallResult<String> {
         let queue = self.other(&job.queue)?;
         let query = toril_queue::FlowQuery {
@@ -252,7 +274,8 @@ impl JobBackend for RedisBackend {
         let flows = queue.flows();
         let name = queue.keys().queue_name();
         let within = within(access);
-        let tree = retried(|| flows.get_within(name, &job.id, query, Some(&within))).await;
+        let tree =
+            retried(|| flows.get_within(name, &job.id, query, Some(&within), bytes_max)).await;
         to_json(&tree.map_err(|error| error_within(access, error))?)
     }
 

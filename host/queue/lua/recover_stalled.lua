@@ -28,7 +28,8 @@ end
 
 -- Nothing may fail between a job's leaving `active` and its coming back in line: it would be lost.
 local stalled = {}
-for _, id in ipairs(call('SMEMBERS', base .. ':stalled')) do
+local candidates = redis.pcall('SMEMBERS', base .. ':stalled')
+for _, id in ipairs(candidates.err and {} or candidates) do
   local key = base .. ':' .. id
   if call('EXISTS', key .. ':lock') == 0 and call('LREM', base .. ':active', 1, id) == 1
       and has_job_fields(key) then

@@ -81,7 +81,7 @@ end
 
 -- ## Settling
 
-local refusals, problem = {}, nil
+local refusals, problem, completed_refused = {}, nil, false
 if entries > 0 then
   local ids, keys, locks, children, wanted = {}, {}, {}, {}, {}
   for i = 1, entries do
@@ -176,17 +176,28 @@ if entries > 0 then
     table.remove(locks, refusals[i])
     if left_together or refusals[i + 1] == REDIS_REFUSED then call('RPUSH', active, id) end
   end
-  if #ids > 0 then
-    call('DEL', unpack(locks))
-    call('SREM', prefix .. 'stalled', unpack(ids))
-  end
+  -- A set that is no set takes no job: those that were to go there stay active, and locked for now.
   if made_outcomes then
     local beside = made_outcomes.conclude()
     problem = problem or beside
   elseif #completed > 0 then
-    call('ZADD', prefix .. 'completed', unpack(completed))
+    local added = try('ZADD', prefix .. 'completed', unpack(completed))
+    if type(added) == 'table' then
+      completed_refused = true
+      outcomes().stay_active(completed)
+    end
+  end
+  if #ids > 0 then
+    if made_outcomes then ids, locks = made_outcomes.without_those_that_stay(ids, locks) end
+    if #ids > 0 then
+      call('DEL', unpack(locks))
+      -- Where that is no set, the next check for stalled jobs replaces it.
+      try('SREM', prefix .. 'stalled', unpack(ids))
+    end
   end
   if metrics_points then outcomes().collect_metrics(metrics_points) end
+  -- Once more, for what Redis says of it.
+  if completed_refused then call('ZADD', prefix .. 'completed', unpack(completed)) end
   if problem then error(problem) end
 end
 

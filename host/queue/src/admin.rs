@@ -8,6 +8,8 @@ use crate::error::{ErrorCode, QueueError};
 use crate::getters::JobState;
 use crate::queue::Queue;
 use crate::redis::script::script;
+use crate::request::Request;
+use crate::writer::Writer;
 
 impl Queue {
     /// Removes a job and, unless told otherwise, its children. When one of them is being worked on,
@@ -49,16 +51,19 @@ impl Queue {
 
     /// Removes the children of a job that are neither active nor finished; returns how many.
     pub async fn remove_unprocessed_children(&self, id: &str) -> Result<u64, QueueError> {
-        self.remove_unprocessed_children_within(id, None).await
+        self.remove_unprocessed_children_by(Writer::Outsider, id, None)
+            .await
     }
 
     /// Removes children as [`Queue::remove_unprocessed_children`] does, on behalf of an attempt, if all that this writes
     /// to lies within the access.
     pub async fn remove_unprocessed_children_by(
         &self,
+        writer: Writer<'_>,
         id: &str,
         access: Option<&QueueAccess>,
     ) -> Result<u64, QueueError> {
+        const COMMAND: &str = "removeUnprocessedChildren";
         let script = script!(
             "remove_unprocessed_children",
             "chunks",
@@ -67,10 +72,11 @@ impl Queue {
             "line",
             "parent",
             "remove",
-            "access"
+            "access",
+            "writer"
         );
         let mut call = script.call(self.keys.meta());
-        call.arg(id);
+        call.arg(id).arg(writer.as_argument());
         if let Some(access) = access {
             access.add_to(&mut call);
         }
@@ -81,13 +87,22 @@ impl Queue {
                 u64::try_from(removed).map_err(|_| QueueError::job(removed, id, COMMAND))
             }
             Value::BulkString(base) => Err(beyond_access(&base)),
-            _ => Err(QueueError::Reply("removeUnprocessedChildren")),
+            _ => Err(QueueError::Reply(COMMAND)),
         }
     }
 
     /// Frees a job from its parent. False: the parent does not wait for it. A job without a parent is an
     /// error, as in BullMQ.
     pub async fn remove_child_dependency(&self, id: &str) -> Result<bool, QueueError> {
+        self.remove_child_dependency_by(Writer::Outsider, id).await
+    }
+
+    /// Frees a job from its parent as [`Queue::remove_child_dependency`] does, on behalf of an attempt.
+    pub async fn remove_child_dependency_by(
+        &self,
+        writer: Writer<'_>,
+        id: &str,
+    ) -> Result<bool, QueueError> {
         const COMMAND: &str = "removeChildDependency";
         let script = script!(
             "remove_child_dependency",
@@ -96,10 +111,11 @@ impl Queue {
             "ids",
             "line",
             "parent",
-            "remove"
+            "remove",
+            "writer"
         );
         let mut call = script.call(self.keys.meta());
-        call.arg(id);
+        call.arg(id).arg(writer.as_argument());
         match self.redis.run(script, &call).await? {
             Value::Int(0) => Ok(true),
             Value::Int(1) => Ok(false),

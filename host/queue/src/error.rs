@@ -188,6 +188,14 @@ pub enum QueueError {
     /// An argument is not what it should be.
     #[error("{0}")]
     Invalid(String),
+    /// What was to be read is larger than the caller wants it.
+    #[error("{what} have more than {bytes_max} bytes")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// How large it may be.
+        bytes_max: usize,
+    },
     /// A script answered in a form that it never should.
     #[error("unexpected reply from redis to `{0}`")]
     Reply(&'static str),
@@ -219,6 +227,7 @@ impl QueueError {
             | QueueError::Locked(_)
             | QueueError::NotInState { .. }
             | QueueError::BeyondAccess(_)
+            | QueueError::TooLarge { .. }
             | QueueError::Invalid(_)
             | QueueError::Reply(_) => false,
         }

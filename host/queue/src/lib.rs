@@ -31,6 +31,7 @@ mod scheduler;
 mod settle;
 mod time;
 mod update;
+mod writer;
 
 pub use self::redis::connection::{Redis, ServerInfo, redacted};
 pub use self::redis::script::{Part, Script, script};

@@ -43,12 +43,19 @@ pub trait JobBackend: QueueBackend + SchedulerBackend {
     /// Gives the job back, first in line.
     async fn move_to_wait(&mut self) -> CallResult<()>;
 
-    /// Child key and value, JSON, of each child that completed.
-    async fn children_values(&mut self) -> CallResult<Vec<(String, String)>>;
-    /// Child key and error of each child whose failure does not fail this job.
-    async fn failed_children_values(&mut self) -> CallResult<Vec<(String, String)>>;
-    /// The children by kind and page: BullMQ's result as JSON.
-    async fn dependencies(&mut self, query: &DependenciesQuery) -> CallResult<String>;
+    /// Child key and value, JSON, of each child that completed, if all that has at most so many bytes.
+    async fn children_values(&mut self, bytes_max: usize) -> CallResult<Vec<(String, String)>>;
+    /// Child key and error of each child whose failure does not fail this job, if all that has at most so many bytes.
+    async fn failed_children_values(
+        &mut self,
+        bytes_max: usize,
+    ) -> CallResult<Vec<(String, String)>>;
+    /// The children by kind and page, if their results have at most so many bytes: BullMQ's result as JSON.
+    async fn dependencies(
+        &mut self,
+        query: &DependenciesQuery,
+        bytes_max: usize,
+    ) -> CallResult<String>;
     /// The number of children by kind: BullMQ's result as JSON.
     async fn dependencies_count(&mut self, kinds: DependencyKinds) -> CallResult<String>;
     /// Removes the children that are neither active nor finished, and what hangs on them, if all of that lies
@@ -68,6 +75,7 @@ pub trait JobBackend: QueueBackend + SchedulerBackend {
         job: &JobRef,
         query: FlowQuery,
         access: &QueueAccess,
+        bytes_max: usize,
     ) -> CallResult<String>;
     /// The state of a job, in BullMQ's words.
     async fn state(&mut self, job: &JobRef) -> CallResult<String>;

@@ -110,17 +110,17 @@ impl JobBackend for LoneJob {
         Ok(())
     }
 
-    async fn children_values(&mut self) -> CallResult<Vec<(String, String)>> {
+    async fn children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
         (self.show)("children-values()".into());
         Ok(Vec::new())
     }
 
-    async fn failed_children_values(&mut self) -> CallResult<Vec<(String, String)>> {
+    async fn failed_children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
         (self.show)("failed-children-values()".into());
         Ok(Vec::new())
     }
 
-    async fn dependencies(&mut self, query: &DependenciesQuery) -> CallResult<String> {
+    async fn dependencies(&mut self, query: &DependenciesQuery, _: usize) -> CallResult<String> {
         (self.show)(format!("dependencies({query:?})"));
         Ok("{}".into())
     }
@@ -165,6 +165,7 @@ impl JobBackend for LoneJob {
         job: &JobRef,
         _: FlowQuery,
         _: &QueueAccess,
+        _: usize,
     ) -> CallResult<String> {
         (self.show)(format!("get-flow({job})"));
         Ok("null".into())

@@ -68,6 +68,7 @@ pub(super) fn job_error(error: QueueError) -> JobError {
         QueueError::BeyondAccess(_) => JobError::Denied(message),
         QueueError::Locked(_) | QueueError::NotInState { .. } => JobError::NotInState(message),
         QueueError::Invalid(_) => JobError::Invalid(message),
+        QueueError::TooLarge { .. } => JobError::Limit(message),
         QueueError::Redis(_) | QueueError::Reply(_) => JobError::Unavailable(message),
     }
 }

@@ -5,6 +5,7 @@
 mod adding;
 mod cancelling;
 mod connections;
+mod damage;
 mod harness;
 mod ids;
 mod locks;

@@ -156,21 +156,21 @@ impl JobBackend for DryBackend {
         Ok(())
     }
 
-    async fn children_values(&mut self) -> CallResult<Vec<(String, String)>> {
+    async fn children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
         self.with_own(
             || "children-values()".into(),
             |job| pairs(&job.children.processed),
         )
     }
 
-    async fn failed_children_values(&mut self) -> CallResult<Vec<(String, String)>> {
+    async fn failed_children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
         self.with_own(
             || "failed-children-values()".into(),
             |job| pairs(&job.children.ignored),
         )
     }
 
-    async fn dependencies(&mut self, query: &DependenciesQuery) -> CallResult<String> {
+    async fn dependencies(&mut self, query: &DependenciesQuery, _: usize) -> CallResult<String> {
         let read = |job: &mut StoredJob| dependencies(job, query).to_string();
         self.with_own(|| format!("dependencies({query:?})"), read)
     }
@@ -233,6 +233,7 @@ impl JobBackend for DryBackend {
         job: &JobRef,
         query: FlowQuery,
         access: &QueueAccess,
+        _: usize,
     ) -> CallResult<String> {
         let store = self.shown(|| format!("get-flow({job})"));
         let tree = store.tree(

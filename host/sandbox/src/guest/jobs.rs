@@ -24,6 +24,11 @@ impl AttemptState {
         check_bytes(what, value.len(), self.policy.limits.value_bytes_max)
     }
 
+    /// How much may be read at once: what is larger does not fit into the guest.
+    pub(super) fn read_bytes_max(&self) -> usize {
+        self.policy.limits.memory_bytes_max
+    }
+
     fn check_json(&self, what: &str, value: &str) -> CallResult<()> {
         self.check_size(what, value)?;
         match serde_json::from_str::<serde::de::IgnoredAny>(value) {
@@ -96,7 +101,8 @@ impl AttemptState {
 
     async fn try_dependencies(&mut self, query: &str) -> CallResult<String> {
         let query = options("query", query)?;
-        self.backend.dependencies(&query).await
+        let max = self.read_bytes_max();
+        self.backend.dependencies(&query, max).await
     }
 
     async fn try_remove_unprocessed_children(&mut self) -> CallResult<u64> {
@@ -222,11 +228,13 @@ impl HostJob for AttemptState {
     }
 
     async fn children_values(&mut self, _: Handle) -> Answer<Vec<(String, String)>> {
-        Ok(self.backend.children_values().await)
+        let max = self.read_bytes_max();
+        Ok(self.backend.children_values(max).await)
     }
 
     async fn failed_children_values(&mut self, _: Handle) -> Answer<Vec<(String, String)>> {
-        Ok(self.backend.failed_children_values().await)
+        let max = self.read_bytes_max();
+        Ok(self.backend.failed_children_values(max).await)
     }
 
     async fn dependencies(&mut self, _: Handle, query: String) -> Answer<String> {

@@ -98,7 +98,8 @@ impl AttemptState {
     async fn try_get_flow(&mut self, queue: &str, id: String, query: &str) -> CallResult<String> {
         let query = options("query", query)?;
         let (job, access) = self.granted_job(queue, id)?;
-        self.backend.get_flow(&job, query, &access).await
+        let max = self.read_bytes_max();
+        self.backend.get_flow(&job, query, &access, max).await
     }
 
     async fn try_state(&mut self, queue: &str, id: String) -> CallResult<String> {
