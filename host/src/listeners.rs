@@ -16,7 +16,7 @@ pub(crate) use changes::Changes;
 pub use mailbox::EventReader;
 pub(crate) use mailbox::EventRoom;
 use mailbox::Mailbox;
-use toril_queue::{FailedAttempt, Job, JobJson, SettlementKind, raw_json};
+use toril_queue::{FailedAttempt, Job, JobJson, SettlementKind, json, raw_json};
 
 /// One event of a worker.
 #[derive(Debug, Clone, PartialEq)]
@@ -215,7 +215,7 @@ impl Listeners {
                 FailedTo::Failed { at_ms } => (Some(at_ms), 0),
                 FailedTo::Retry { delay_ms } => (None, delay_ms),
             };
-            let mut stacks: Vec<String> = serde_json::from_str(stacktrace).unwrap_or_default();
+            let mut stacks: Vec<String> = json::read(stacktrace).unwrap_or_default();
             in_one_line(&OfJob {
                 job_id: &job.id,
                 job: JobJson {

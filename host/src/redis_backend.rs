@@ -2,18 +2,20 @@
 //!
 //! The worker makes one for each attempt. It asks nothing whether the guest may: the sandbox's policy did.
 
+mod calls;
+mod queues;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use backon::{ExponentialBuilder, Retryable as _};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use self::calls::{error_within, job_error, retried, settle_until_answered, until_answered};
 use crate::listeners::{Changes, Listeners};
 use toril_queue::{
-    Caller, ErrorCode, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueError, QueueName,
-    Request, Settlement, SettlementKind, now_ms,
+    Caller, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueName, Request, Settlement,
+    SettlementKind, Writer, now_ms,
 };
 use toril_sandbox::backend::{
     CallResult, DependenciesQuery, DependencyKinds, FlowNode, FlowQuery, JobBackend, JobError,
@@ -65,6 +67,10 @@ impl RedisBackend {
         (!self.moved).then_some(&*self.job.token)
     }
 
+    fn writer(&self) -> Writer<'_> {
+        Writer::attempt(self.token())
+    }
+
     fn request(&mut self) -> Request {
         let (queue, job) = (&self.queue, &self.job);
         let named = || Caller::new(queue.redis().clone(), &format!("{}/{}", job.token, job.id));
@@ -106,9 +112,14 @@ impl JobBackend for RedisBackend {
             timestamp: job.timestamp,
             delay_ms: job.delay_ms,
             priority: job.priority,
+            timeout_ms: job.options.timeout_ms,
             parent_key: job.parent_key.as_deref(),
             parent: job.parent.as_deref(),
             scheduler: job.scheduler.as_deref(),
+            deduplication_id: job.deduplication_id.as_deref(),
+            failed_reason: job.failed_reason.as_deref(),
+            stacktrace: job.stacktrace.as_deref().unwrap_or("[]"),
+            processed_on: job.processed_on,
         }
     }
 
@@ -134,8 +145,8 @@ impl JobBackend for RedisBackend {
     async fn log(&mut self, line: &str) -> CallResult<u64> {
         let keep = self.job.options.keep_logs;
         let request = self.request();
-        let (queue, id) = (&self.queue, &self.job.id);
-        until_answered(|| queue.add_log_once(id, line, keep, &request)).await
+        let (queue, id, writer) = (&self.queue, &self.job.id, self.writer());
+        until_answered(|| queue.add_log_by(writer, id, line, keep, &request)).await
     }
 
     async fn move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
@@ -157,17 +168,29 @@ impl JobBackend for RedisBackend {
         self.move_job(SettlementKind::Wait).await.map(drop)
     }
 
-    async fn children_values(&mut self) -> CallResult<Vec<(String, String)>> {
-        let values = until_answered(|| self.queue.children_values(&self.job.id)).await?;
+    async fn children_values(&mut self, bytes_max: usize) -> CallResult<Vec<(String, String)>> {
+        let values =
+            until_answered(|| self.queue.children_values_within(&self.job.id, bytes_max)).await?;
         Ok(values.into_iter().collect())
     }
 
-    async fn failed_children_values(&mut self) -> CallResult<Vec<(String, String)>> {
-        let values = until_answered(|| self.queue.ignored_children_failures(&self.job.id)).await?;
+    async fn failed_children_values(
+        &mut self,
+        bytes_max: usize,
+    ) -> CallResult<Vec<(String, String)>> {
+        let values = until_answered(|| {
+            self.queue
+                .ignored_children_failures_within(&self.job.id, bytes_max)
+        })
+        .await?;
         Ok(values.into_iter().collect())
     }
 
-    async fn dependencies(&mut self, query: &DependenciesQuery) -> CallResult<String> {
+    async fn dependencies(
+        &mut self,
+        query: &DependenciesQuery,
+        bytes_max: usize,
+    ) -> CallResult<String> {
         let page = |page: Option<Page>| {
             page.map(|Page { cursor, count }| toril_queue::Page { cursor, count })
         };
@@ -177,7 +200,11 @@ impl JobBackend for RedisBackend {
             ignored: page(query.ignored),
             failed: page(query.failed),
         };
-        let found = until_answered(|| self.queue.dependencies(&self.job.id, &query)).await?;
+        let found = until_answered(|| {
+            self.queue
+                .dependencies_within(&self.job.id, &query, bytes_max)
+        })
+        .await?;
         to_json(&found)
     }
 
@@ -193,10 +220,10 @@ impl JobBackend for RedisBackend {
     }
 
     async fn remove_unprocessed_children(&mut self, access: &QueueAccess) -> CallResult<u64> {
-        let within = within(access);
+        let (within, writer) = (within(access), self.writer());
         let remove = || {
             self.queue
-                .remove_unprocessed_children_within(&self.job.id, Some(&within))
+                .remove_unprocessed_children_by(writer, &self.job.id, Some(&within))
         };
         retried(remove)
             .await
@@ -204,7 +231,8 @@ impl JobBackend for RedisBackend {
     }
 
     async fn remove_child_dependency(&mut self) -> CallResult<bool> {
-        until_answered(|| self.queue.remove_child_dependency(&self.job.id)).await
+        let (id, writer) = (&self.job.id, self.writer());
+        until_answered(|| self.queue.remove_child_dependency_by(writer, id)).await
     }
 
     async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {
@@ -235,6 +263,7 @@ impl JobBackend for RedisBackend {
         job: &JobRef,
         query: FlowQuery,
         access: &QueueAccess,
+        bytes_max: usize,
     ) -> CallResult<String> {
         let queue = self.other(&job.queue)?;
         let query = toril_queue::FlowQuery {
@@ -244,7 +273,8 @@ impl JobBackend for RedisBackend {
         let flows = queue.flows();
         let name = queue.keys().queue_name();
         let within = within(access);
-        let tree = retried(|| flows.get_within(name, &job.id, query, Some(&within))).await;
+        let tree =
+            retried(|| flows.get_within(name, &job.id, query, Some(&within), bytes_max)).await;
         to_json(&tree.map_err(|error| error_within(access, error))?)
     }
 
@@ -277,16 +307,6 @@ fn within(access: &QueueAccess) -> toril_queue::QueueAccess {
     }
 }
 
-fn error_within(access: &QueueAccess, error: QueueError) -> JobError {
-    match error {
-        QueueError::BeyondAccess(base) => match QueueRef::parse(&base) {
-            Ok(queue) => access.denial(&queue).into(),
-            Err(error) => JobError::Denied(error.to_string()),
-        },
-        other => job_error(other),
-    }
-}
-
 /// BullMQ's options, `parent` in its place.
 fn options_of(mut options: Map<String, Value>, parent: Option<JobRef>) -> Map<String, Value> {
     if let Some(JobRef { queue, id }) = parent {
@@ -316,68 +336,4 @@ fn flow_node(node: FlowNode) -> CallResult<toril_queue::FlowNode> {
 
 fn to_json(value: &impl serde::Serialize) -> CallResult<String> {
     serde_json::to_string(value).map_err(|error| JobError::Unavailable(error.to_string()))
-}
-
-/// Repeats a call while Redis is away. The job's deadline ends it.
-async fn until_answered<T, F: Future<Output = Result<T, QueueError>>>(
-    call: impl FnMut() -> F,
-) -> CallResult<T> {
-    retried(call).await.map_err(job_error)
-}
-
-async fn retried<T, F: Future<Output = Result<T, QueueError>>>(
-    call: impl FnMut() -> F,
-) -> Result<T, QueueError> {
-    let backoff = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(1))
-        .with_jitter()
-        .without_max_times();
-    call.retry(backoff).when(QueueError::is_transient).await
-}
-
-/// Settles one job. A call whose reply was lost may have done it: then the job is not this attempt's any more at the
-/// next try, whichever worker has taken it since.
-async fn settle_until_answered(
-    queue: &Queue,
-    settlement: Settlement,
-    lock: &LockedAttempt,
-    lock_ms: u64,
-) -> CallResult<Moved> {
-    let mut tries = 0;
-    let result = retried(|| {
-        tries += 1;
-        let (settlement, again) = (settlement.clone(), tries > 1);
-        async move {
-            if again {
-                // Nobody renewed it meanwhile, since it goes with the move.
-                queue
-                    .extend_locks(std::slice::from_ref(lock), lock_ms)
-                    .await?;
-            }
-            queue.settle_one(settlement).await
-        }
-    })
-    .await;
-    match result {
-        Err(QueueError::Job { code, .. }) if tries > 1 && code.is_lost() => Ok(Moved::Yes),
-        other => other.map_err(job_error),
-    }
-}
-
-fn job_error(error: QueueError) -> JobError {
-    let message = error.to_string();
-    match error {
-        QueueError::Job { code, .. } => match code {
-            ErrorCode::JobNotExist | ErrorCode::ParentJobNotExist => JobError::NotFound(message),
-            ErrorCode::JobLockNotExist | ErrorCode::JobLockMismatch => JobError::LockLost(message),
-            ErrorCode::JobNotInState => JobError::NotInState(message),
-            ErrorCode::JobHasFailedChildren => JobError::ChildFailed(message),
-            _ => JobError::Invalid(message),
-        },
-        QueueError::BeyondAccess(_) => JobError::Denied(message),
-        QueueError::Locked(_) => JobError::NotInState(message),
-        QueueError::Invalid(_) => JobError::Invalid(message),
-        QueueError::Redis(_) | QueueError::Reply(_) => JobError::Unavailable(message),
-    }
 }

@@ -21,7 +21,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
-use toril_queue::{Job, SettlementKind, now_ms};
+use toril_queue::{Job, SettlementKind, json, now_ms};
 use toril_sandbox::{MovedTo, Outcome};
 
 pub use self::export::{OtlpConfig, OtlpProtocol};
@@ -77,7 +77,7 @@ impl Telemetry {
             .options
             .trace
             .as_deref()
-            .and_then(|trace| serde_json::from_str(trace).ok())
+            .and_then(|trace| json::read(trace).ok())
             .unwrap_or_default();
         let parent = self
             .propagator

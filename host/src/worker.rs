@@ -14,6 +14,7 @@ mod schedule;
 mod settlement;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -257,6 +258,7 @@ async fn work(
             queue.clone(),
             state,
             options.lock_duration_ms,
+            Duration::from_millis(options.lock_renew_time_ms()),
             Arc::clone(&observers),
         );
         companions.spawn(renewal);

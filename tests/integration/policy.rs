@@ -1,5 +1,7 @@
 //! The policy at every place where a call names or reaches a job: a refused call changes nothing in Redis.
 
+mod queues;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -539,6 +539,9 @@ async fn children_are_read_page_by_page() {
     const CHILDREN: usize = 2000;
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;
+    let _: i64 = redis
+        .command(&["HSET", "bull:ring:p", "name", "parent", "timestamp", "1"])
+        .await;
     for kind in ["processed", "failed"] {
         let pairs: Vec<String> = (0..CHILDREN)
             .flat_map(|n| [format!("bull:ring:{n}"), n.to_string()])

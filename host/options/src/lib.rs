@@ -6,6 +6,7 @@
 //!
 //! | module | what it owns |
 //! |---|---|
+//! | [`json`] | reading JSON that JavaScript wrote |
 //! | [`js`] | what a JSON value is in a condition, as a number, as text |
 //! | `lua` | what the same value is in a script |
 //! | `raw` | JSON values that are read without being taken apart first |
@@ -15,6 +16,7 @@
 mod backoff;
 mod job_id;
 pub mod js;
+pub mod json;
 mod keep;
 mod lua;
 mod new;
@@ -24,5 +26,5 @@ mod stored;
 pub use backoff::{Backoff, Retry};
 pub use job_id::{QUEUE_KEY_FAMILIES, QUEUE_KEYS};
 pub use keep::KeepJobs;
-pub use new::NewOptions;
+pub use new::{NewOptions, long_names};
 pub use stored::JobOptions;

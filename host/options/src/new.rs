@@ -82,6 +82,18 @@ impl NewOptions {
     }
 }
 
+/// Stored options by the names that producers give.
+pub fn long_names(stored: Map<String, Value>) -> Map<String, Value> {
+    let long = |name: String| {
+        let known = SHORT_NAMES.iter().find(|(_, short)| *short == name);
+        known.map_or(name, |(long, _)| (*long).to_owned())
+    };
+    stored
+        .into_iter()
+        .map(|(name, value)| (long(name), value))
+        .collect()
+}
+
 /// An object on its way through Lua, which has no null in its tables.
 fn without_nulls(object: &Map<String, Value>) -> Map<String, Value> {
     let members = object.iter().filter(|(_, value)| !value.is_null());

@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Vis
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::js;
+use crate::{js, json};
 
 /// A JSON value as text, without white space around it.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +78,7 @@ impl<'a> Raw<'a> {
 
     /// The text, if it is one.
     pub(crate) fn as_text(self) -> Option<String> {
-        serde_json::from_str(self.0).ok()
+        json::read(self.0).ok()
     }
 
     /// The values of an object under these names, each of which says where in the answer its value goes. As in
@@ -90,9 +90,9 @@ impl<'a> Raw<'a> {
         fields(self.0, names)
     }
 
-    /// Nothing where it holds a number that is too large, or text that is not Unicode.
+    /// Nothing where it holds a number that is too large.
     fn value(self) -> Option<Value> {
-        serde_json::from_str(self.0).ok()
+        json::read(self.0).ok()
     }
 }
 

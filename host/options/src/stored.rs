@@ -7,7 +7,7 @@ use crate::lua;
 use crate::raw::{self, Kind, Raw};
 
 /// Their names, and where each is put. The long form of a short name is read, too, as in BullMQ.
-const NAMES: [(&str, usize); 9] = [
+const NAMES: [(&str, usize); 10] = [
     ("attempts", 0),
     ("backoff", 1),
     ("lifo", 2),
@@ -17,6 +17,7 @@ const NAMES: [(&str, usize); 9] = [
     ("tm", 6),
     ("kl", 7),
     ("keepLogs", 7),
+    ("timeout", 8),
 ];
 
 /// The options of a stored job that its worker looks at.
@@ -40,6 +41,8 @@ pub struct JobOptions {
     pub trace: Option<String>,
     /// How many log lines to keep, if not all.
     pub keep_logs: Option<u64>,
+    /// How long an attempt may take, in ms. BullMQ stores this option and does nothing with it.
+    pub timeout_ms: Option<u64>,
 }
 
 impl JobOptions {
@@ -48,7 +51,17 @@ impl JobOptions {
         let Some(fields) = raw::fields(json, &NAMES) else {
             return JobOptions::default();
         };
-        let [attempts, backoff, lifo, complete, fail, traces, trace, logs] = fields;
+        let [
+            attempts,
+            backoff,
+            lifo,
+            complete,
+            fail,
+            traces,
+            trace,
+            logs,
+            timeout,
+        ] = fields;
         JobOptions {
             attempts: attempts.map_or(0.0, Raw::to_number),
             backoff: backoff.and_then(Backoff::read),
@@ -58,6 +71,7 @@ impl JobOptions {
             stack_trace_limit: traces.and_then(stack_trace_limit),
             trace: trace.and_then(Raw::as_text),
             keep_logs: logs.and_then(keep_logs),
+            timeout_ms: timeout.and_then(timeout_ms),
         }
     }
 
@@ -99,9 +113,44 @@ fn keep_logs(option: Raw<'_>) -> Option<u64> {
     is_count.then_some(keep as u64)
 }
 
+/// A number above 0, or a text that is one, in whole milliseconds; JavaScript's timers wait for 1 at least. What else
+/// it may be sets no time limit.
+fn timeout_ms(option: Raw<'_>) -> Option<u64> {
+    if !matches!(option.kind(), Kind::Number | Kind::Text) {
+        return None;
+    }
+    let timeout = option.to_number();
+    (timeout > 0.0 && timeout.is_finite()).then(|| timeout.max(1.0) as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timeout_is_a_number_above_zero() {
+        for (timeout, expected) in [
+            ("300", Some(300)),
+            ("300.9", Some(300)),
+            ("0.1", Some(1)),
+            (r#"" 300 ""#, Some(300)),
+            ("1e30", Some(u64::MAX)),
+            ("1e999", None),
+            ("0", None),
+            ("-0.0", None),
+            ("-5", None),
+            ("\"\"", None),
+            (r#""soon""#, None),
+            ("true", None),
+            ("null", None),
+            ("[300]", None),
+            ("{}", None),
+        ] {
+            let options = JobOptions::parse(&format!(r#"{{"timeout":{timeout},"attempts":2}}"#));
+            assert_eq!(options.timeout_ms, expected, "{timeout}");
+            assert_eq!(options.attempts, 2.0);
+        }
+    }
 
     #[test]
     fn option_of_the_wrong_kind_loses_no_other() {

@@ -40,5 +40,6 @@ for i, key in ipairs(keys) do
     lost[#lost + 1] = i
   end
 end
-in_chunks(kept, function(...) call('SREM', base .. ':stalled', ...) end)
+-- Where that is no set, the next check for stalled jobs replaces it.
+in_chunks(kept, function(...) redis.pcall('SREM', base .. ':stalled', ...) end)
 return lost

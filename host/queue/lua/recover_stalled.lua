@@ -28,14 +28,15 @@ end
 
 -- Nothing may fail between a job's leaving `active` and its coming back in line: it would be lost.
 local stalled = {}
-for _, id in ipairs(call('SMEMBERS', base .. ':stalled')) do
+local candidates = redis.pcall('SMEMBERS', base .. ':stalled')
+for _, id in ipairs(candidates.err and {} or candidates) do
   local key = base .. ':' .. id
   if call('EXISTS', key .. ':lock') == 0 and call('LREM', base .. ':active', 1, id) == 1
       and has_job_fields(key) then
     if count_stall(key) > stalled_max and not has_scheduler(key) then
       call('HSET', key, 'defa', 'job stalled more than allowable limit')
     end
-    call('RPUSH', base .. ':wait', id)
+    call('RPUSH', base .. settings.line, id)
     signal(base, settings)
     emit(base, 'waiting', 'jobId', id, 'prev', 'active')
     emit(base, 'stalled', 'jobId', id)

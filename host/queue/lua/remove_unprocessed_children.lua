@@ -1,11 +1,13 @@
 -- Removes the children of a job that are neither active nor finished.
 --
 -- KEYS[1]  `base:meta` of the queue
--- ARGV     1 job id, 2.. an access or nothing (lib/access.lua)
--- Returns  how many children were removed, or the base key of a queue that is beyond the access
-if not is_job(QUEUE, ARGV[1]) then return 0 end
+-- ARGV     1 job id, 2 who asks (lib/writer.lua), 3.. an access or nothing (lib/access.lua)
+-- Returns  how many children were removed, or -1 no such job, -2 no lock, -6 not our lock, or the base key of a queue
+--          that is beyond the access
+local refused = check_writer(QUEUE, ARGV[1], ARGV[2])
+if refused ~= 0 then return refused end
 local key = QUEUE .. ':' .. ARGV[1]
-local access = read_access(2)
+local access = read_access(3)
 if access then
   local seen = {}
   for _, child in ipairs(call('SMEMBERS', key .. ':dependencies')) do

@@ -81,7 +81,7 @@ end
 
 -- ## Settling
 
-local refusals, problem = {}, nil
+local refusals, problem, completed_refused = {}, nil, false
 if entries > 0 then
   local ids, keys, locks, children, wanted = {}, {}, {}, {}, {}
   for i = 1, entries do
@@ -176,17 +176,28 @@ if entries > 0 then
     table.remove(locks, refusals[i])
     if left_together or refusals[i + 1] == REDIS_REFUSED then call('RPUSH', active, id) end
   end
-  if #ids > 0 then
-    call('DEL', unpack(locks))
-    call('SREM', prefix .. 'stalled', unpack(ids))
-  end
+  -- A set that is no set takes no job: those that were to go there stay active, and locked for now.
   if made_outcomes then
     local beside = made_outcomes.conclude()
     problem = problem or beside
   elseif #completed > 0 then
-    call('ZADD', prefix .. 'completed', unpack(completed))
+    local added = try('ZADD', prefix .. 'completed', unpack(completed))
+    if type(added) == 'table' then
+      completed_refused = true
+      outcomes().stay_active(completed)
+    end
+  end
+  if #ids > 0 then
+    if made_outcomes then ids, locks = made_outcomes.without_those_that_stay(ids, locks) end
+    if #ids > 0 then
+      call('DEL', unpack(locks))
+      -- Where that is no set, the next check for stalled jobs replaces it.
+      try('SREM', prefix .. 'stalled', unpack(ids))
+    end
   end
   if metrics_points then outcomes().collect_metrics(metrics_points) end
+  -- Once more, for what Redis says of it.
+  if completed_refused then call('ZADD', prefix .. 'completed', unpack(completed)) end
   if problem then error(redis.REDIS_VERSION_NUM and problem or '-' .. (problem.err or problem), 0) end
 end
 
@@ -332,7 +343,7 @@ end
 
 local looked_for_jobs = room > 0 or want == 0
 if looked_for_jobs and last == 0 and more == 0 and not due and finished.completed + finished.failed > 0
-  and call('EXISTS', prefix .. 'wait', active, prefix .. 'prioritized') == 0 then
+  and call('EXISTS', prefix .. 'wait', prefix .. 'paused', active, prefix .. 'prioritized') == 0 then
   emit(base, 'drained')
 end
 return cmsgpack.pack({ refusals, jobs, limited, due and math.min(math.floor(due), SAFE_INTEGER_MAX) or 0, more })

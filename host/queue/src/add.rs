@@ -7,6 +7,9 @@ use crate::redis::connection::Redis;
 use crate::redis::script::script;
 use crate::request::Request;
 
+/// The most jobs of one call: Redis takes about a million arguments.
+const JOBS_MAX: usize = 80_000;
+
 impl Queue {
     /// Adds a job and returns its id: the one of the job that is there already, if one is.
     pub async fn add(&self, job: &NewJob) -> Result<String, QueueError> {
@@ -27,6 +30,12 @@ impl Queue {
         jobs: &[NewJob],
         request: &Request,
     ) -> Result<Vec<String>, QueueError> {
+        if jobs.len() > JOBS_MAX {
+            return Err(QueueError::Invalid(format!(
+                "{} jobs cannot be added in one call, which takes {JOBS_MAX}\nhint: add them in several calls",
+                jobs.len()
+            )));
+        }
         let base = self.keys.base();
         let queued = jobs.iter().map(|job| QueuedJob {
             base,

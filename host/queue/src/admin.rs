@@ -1,11 +1,15 @@
 //! Removing, retrying and promoting jobs from outside: what an operator asks for.
 
 use redis::Value;
+use toril_options::JobOptions;
 
 use crate::access::QueueAccess;
 use crate::error::{ErrorCode, QueueError};
+use crate::getters::JobState;
 use crate::queue::Queue;
 use crate::redis::script::script;
+use crate::request::Request;
+use crate::writer::Writer;
 
 impl Queue {
     /// Removes a job and, unless told otherwise, its children. When one of them is being worked on,
@@ -47,16 +51,19 @@ impl Queue {
 
     /// Removes the children of a job that are neither active nor finished; returns how many.
     pub async fn remove_unprocessed_children(&self, id: &str) -> Result<u64, QueueError> {
-        self.remove_unprocessed_children_within(id, None).await
+        self.remove_unprocessed_children_by(Writer::Outsider, id, None)
+            .await
     }
 
-    /// Removes children as [`Queue::remove_unprocessed_children`] does, if all that this writes to lies within
-    /// the access.
-    pub async fn remove_unprocessed_children_within(
+    /// Removes children as [`Queue::remove_unprocessed_children`] does, on behalf of an attempt, if all that this writes
+    /// to lies within the access.
+    pub async fn remove_unprocessed_children_by(
         &self,
+        writer: Writer<'_>,
         id: &str,
         access: Option<&QueueAccess>,
     ) -> Result<u64, QueueError> {
+        const COMMAND: &str = "removeUnprocessedChildren";
         let script = script!(
             "remove_unprocessed_children",
             "chunks",
@@ -65,23 +72,37 @@ impl Queue {
             "line",
             "parent",
             "remove",
-            "access"
+            "access",
+            "writer"
         );
         let mut call = script.call(self.keys.meta());
-        call.arg(id);
+        call.arg(id).arg(writer.as_argument());
         if let Some(access) = access {
             access.add_to(&mut call);
         }
         match self.redis.run(script, &call).await? {
-            Value::Int(removed) => Ok(u64::try_from(removed).unwrap_or(0)),
+            // As in BullMQ, a job that is gone has no children.
+            Value::Int(-1) => Ok(0),
+            Value::Int(removed) => {
+                u64::try_from(removed).map_err(|_| QueueError::job(removed, id, COMMAND))
+            }
             Value::BulkString(base) => Err(beyond_access(&base)),
-            _ => Err(QueueError::Reply("removeUnprocessedChildren")),
+            _ => Err(QueueError::Reply(COMMAND)),
         }
     }
 
     /// Frees a job from its parent. False: the parent does not wait for it. A job without a parent is an
     /// error, as in BullMQ.
     pub async fn remove_child_dependency(&self, id: &str) -> Result<bool, QueueError> {
+        self.remove_child_dependency_by(Writer::Outsider, id).await
+    }
+
+    /// Frees a job from its parent as [`Queue::remove_child_dependency`] does, on behalf of an attempt.
+    pub async fn remove_child_dependency_by(
+        &self,
+        writer: Writer<'_>,
+        id: &str,
+    ) -> Result<bool, QueueError> {
         const COMMAND: &str = "removeChildDependency";
         let script = script!(
             "remove_child_dependency",
@@ -90,10 +111,11 @@ impl Queue {
             "ids",
             "line",
             "parent",
-            "remove"
+            "remove",
+            "writer"
         );
         let mut call = script.call(self.keys.meta());
-        call.arg(id);
+        call.arg(id).arg(writer.as_argument());
         match self.redis.run(script, &call).await? {
             Value::Int(0) => Ok(true),
             Value::Int(1) => Ok(false),
@@ -109,44 +131,68 @@ impl Queue {
 
     /// Puts a failed job, or a completed one, back in line.
     pub async fn retry(&self, id: &str, completed: bool) -> Result<(), QueueError> {
-        let state = if completed { "completed" } else { "failed" };
-        let lifo = self.job(id).await?.and_then(|record| {
-            let opts: serde_json::Value = serde_json::from_str(record.get("opts")?).ok()?;
-            opts.get("lifo")?.as_bool()
-        });
-        let script = script!("retry_job", "events", "ids", "line");
+        self.retry_within(id, completed, None, &Request::untracked())
+            .await
+    }
+
+    /// Puts a job back in line as [`Queue::retry`] does, if its parent lies within the access, and once however often the
+    /// same request is sent.
+    pub async fn retry_within(
+        &self,
+        id: &str,
+        completed: bool,
+        access: Option<&QueueAccess>,
+        request: &Request,
+    ) -> Result<(), QueueError> {
+        const COMMAND: &str = "reprocessJob";
+        let state = match completed {
+            true => JobState::Completed,
+            false => JobState::Failed,
+        };
+        let record = self.job(id).await?;
+        let opts = record.as_ref().and_then(|record| record.get("opts"));
+        let lifo = opts.is_some_and(|opts| JobOptions::parse(opts).lifo);
+        let script = script!(
+            "retry_job",
+            "chunks",
+            "events",
+            "ids",
+            "request",
+            "line",
+            "parent",
+            "remove",
+            "access"
+        );
         let mut call = script.call(self.keys.meta());
-        call.arg(id).arg(state).arg(u8::from(lifo.unwrap_or(false)));
-        self.in_state(
-            self.redis.run(script, &call).await?,
-            id,
-            state,
-            "reprocessJob",
-        )
+        call.arg(id).arg(state.to_string()).arg(u8::from(lifo));
+        request.push(&mut call, self.keys.base())?;
+        if let Some(access) = access {
+            access.add_to(&mut call);
+        }
+        match self.redis.run(script, &call).await? {
+            Value::Int(0) => Ok(()),
+            Value::Int(-3) => Err(QueueError::not_in_state(id, state, COMMAND)),
+            Value::Int(code) => Err(QueueError::job(code, id, COMMAND)),
+            Value::BulkString(base) => Err(beyond_access(&base)),
+            _ => Err(QueueError::Reply(COMMAND)),
+        }
     }
 
     /// Makes a delayed job wait no longer.
     pub async fn promote(&self, id: &str) -> Result<(), QueueError> {
-        let script = script!("promote_job", "events", "ids", "line");
-        let mut call = script.call(self.keys.meta());
-        call.arg(id);
-        let code = self.redis.run(script, &call).await?;
-        self.in_state(code, id, "delayed", "promote")
+        self.promote_once(id, &Request::untracked()).await
     }
 
-    fn in_state(
-        &self,
-        code: i64,
-        id: &str,
-        state: &str,
-        command: &'static str,
-    ) -> Result<(), QueueError> {
-        match code {
+    /// Makes a delayed job wait no longer, once however often the same request is sent.
+    pub async fn promote_once(&self, id: &str, request: &Request) -> Result<(), QueueError> {
+        let script = script!("promote_job", "events", "ids", "request", "line");
+        let mut call = script.call(self.keys.meta());
+        call.arg(id);
+        request.push(&mut call, self.keys.base())?;
+        match self.redis.run(script, &call).await? {
             0 => Ok(()),
-            -3 => Err(QueueError::Invalid(format!(
-                "Job {id} is not in the {state} state. {command}"
-            ))),
-            code => Err(QueueError::job(code, id, command)),
+            -3 => Err(QueueError::not_in_state(id, JobState::Delayed, "promote")),
+            code => Err(QueueError::job(code, id, "promote")),
         }
     }
 }

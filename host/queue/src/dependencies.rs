@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use redis::Value as Reply;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use toril_options::json;
 
 use crate::error::QueueError;
 use crate::queue::Queue;
+use crate::redis::script::script;
 
 /// Which kinds of children to read. None at all means all of every kind.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -94,23 +97,56 @@ type Pairs = BTreeMap<String, String>;
 impl Queue {
     /// Child key → value, JSON text, of the children that completed.
     pub async fn children_values(&self, id: &str) -> Result<Pairs, QueueError> {
-        self.child_map(id, "processed").await
+        self.children_values_within(id, usize::MAX).await
+    }
+
+    /// Reads what [`Queue::children_values`] does, if it has no more bytes than that.
+    pub async fn children_values_within(
+        &self,
+        id: &str,
+        bytes_max: usize,
+    ) -> Result<Pairs, QueueError> {
+        let (_, pairs) = self.child_map(id, "processed", None, bytes_max).await?;
+        Ok(pairs)
     }
 
     /// Child key → error of the children whose failure does not fail the parent.
     pub async fn ignored_children_failures(&self, id: &str) -> Result<Pairs, QueueError> {
-        self.child_map(id, "failed").await
+        self.ignored_children_failures_within(id, usize::MAX).await
     }
 
-    async fn child_map(&self, id: &str, kind: &str) -> Result<Pairs, QueueError> {
-        if self.is_foreign(id).await? {
-            return Ok(Pairs::new());
+    /// Reads what [`Queue::ignored_children_failures`] does, if it has no more bytes than that.
+    pub async fn ignored_children_failures_within(
+        &self,
+        id: &str,
+        bytes_max: usize,
+    ) -> Result<Pairs, QueueError> {
+        let (_, pairs) = self.child_map(id, "failed", None, bytes_max).await?;
+        Ok(pairs)
+    }
+
+    /// A page, or all, and where the next page begins.
+    async fn child_map(
+        &self,
+        id: &str,
+        kind: &str,
+        page: Option<Page>,
+        bytes_max: usize,
+    ) -> Result<(u64, Pairs), QueueError> {
+        let script = script!("read_children", "ids");
+        let mut call = script.call(self.keys.meta());
+        call.arg(id).arg(kind).arg(bytes_max);
+        match page {
+            Some(Page { cursor, count }) => call.arg(cursor).arg(count.max(1)),
+            None => call.arg("").arg(""),
+        };
+        match self.redis.run(script, &call).await? {
+            Reply::Int(0) => Err(QueueError::TooLarge {
+                what: "results of the children",
+                bytes_max,
+            }),
+            reply => redis::from_redis_value(reply).map_err(|_| QueueError::Reply("read_children")),
         }
-        let mut command = redis::cmd("HGETALL");
-        Ok(command
-            .arg(self.child_key(id, kind))
-            .query_async(&mut self.redis.shared())
-            .await?)
     }
 
     fn child_key(&self, id: &str, kind: &str) -> String {
@@ -123,6 +159,16 @@ impl Queue {
         id: &str,
         query: &DependenciesQuery,
     ) -> Result<Dependencies, QueueError> {
+        self.dependencies_within(id, query, usize::MAX).await
+    }
+
+    /// Reads what [`Queue::dependencies`] does, if the results of no kind have more bytes than that.
+    pub async fn dependencies_within(
+        &self,
+        id: &str,
+        query: &DependenciesQuery,
+        bytes_max: usize,
+    ) -> Result<Dependencies, QueueError> {
         let DependenciesQuery {
             processed,
             unprocessed,
@@ -133,21 +179,23 @@ impl Queue {
             return Ok(Dependencies::default());
         }
         if processed.is_none() && unprocessed.is_none() && ignored.is_none() && failed.is_none() {
-            return self.all_dependencies(id).await;
+            return self.all_dependencies(id, bytes_max).await;
         }
         let mut found = Dependencies::default();
         if let Some(page) = processed {
-            let (next, pairs): (u64, Pairs) = self.scan("HSCAN", id, "processed", page).await?;
+            let (next, pairs) = self
+                .child_map(id, "processed", Some(page), bytes_max)
+                .await?;
             found.processed = Some(values(pairs));
             found.next_processed_cursor = Some(next);
         }
         if let Some(page) = unprocessed {
-            let (next, keys) = self.scan("SSCAN", id, "dependencies", page).await?;
+            let (next, keys) = self.pending_page(id, page).await?;
             found.unprocessed = Some(keys);
             found.next_unprocessed_cursor = Some(next);
         }
         if let Some(page) = ignored {
-            let (next, pairs) = self.scan("HSCAN", id, "failed", page).await?;
+            let (next, pairs) = self.child_map(id, "failed", Some(page), bytes_max).await?;
             found.ignored = Some(pairs);
             found.next_ignored_cursor = Some(next);
         }
@@ -162,27 +210,25 @@ impl Queue {
         Ok(found)
     }
 
-    async fn all_dependencies(&self, id: &str) -> Result<Dependencies, QueueError> {
+    async fn all_dependencies(
+        &self,
+        id: &str,
+        bytes_max: usize,
+    ) -> Result<Dependencies, QueueError> {
         let mut command = redis::cmd("SMEMBERS");
         let pending = command.arg(self.child_key(id, "dependencies"));
         Ok(Dependencies {
-            processed: Some(values(self.children_values(id).await?)),
+            processed: Some(values(self.children_values_within(id, bytes_max).await?)),
             unprocessed: Some(pending.query_async(&mut self.redis.shared()).await?),
-            ignored: Some(self.ignored_children_failures(id).await?),
+            ignored: Some(self.ignored_children_failures_within(id, bytes_max).await?),
             failed: Some(self.failed_range(id, 0, -1).await?),
             ..Dependencies::default()
         })
     }
 
-    async fn scan<T: redis::FromRedisValue>(
-        &self,
-        command: &str,
-        id: &str,
-        kind: &str,
-        page: Page,
-    ) -> Result<T, QueueError> {
-        let mut scan = redis::cmd(command);
-        scan.arg(self.child_key(id, kind))
+    async fn pending_page(&self, id: &str, page: Page) -> Result<(u64, Vec<String>), QueueError> {
+        let mut scan = redis::cmd("SSCAN");
+        scan.arg(self.child_key(id, "dependencies"))
             .arg(page.cursor)
             .arg("COUNT")
             .arg(page.count.max(1));
@@ -236,9 +282,9 @@ impl Queue {
     }
 }
 
-/// A value that is no JSON is shown as the text that it is.
+/// A value that is no JSON, or nested too deep, is shown as the text that it is.
 fn values(pairs: Pairs) -> BTreeMap<String, Value> {
-    let value = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
+    let value = |text: String| json::read(&text).unwrap_or(Value::String(text));
     pairs
         .into_iter()
         .map(|(key, text)| (key, value(text)))

@@ -4,6 +4,8 @@ use std::fmt;
 
 use redis::{ErrorKind, RedisError};
 
+use crate::getters::JobState;
+
 /// A script's answer that is not success, numbered as BullMQ numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
@@ -170,12 +172,30 @@ pub enum QueueError {
     /// The job, or a child of it, is being worked on.
     #[error("Job {0} could not be removed because it is locked by another worker")]
     Locked(String),
+    /// The job is not in the state that it would leave.
+    #[error("Job {id} is not in the {state} state. {command}")]
+    NotInState {
+        /// The id of the job.
+        id: String,
+        /// The state.
+        state: JobState,
+        /// The operation by BullMQ's name.
+        command: &'static str,
+    },
     /// The call would reach a queue beyond the access that it was given.
     #[error("queue `{0}` is not granted")]
     BeyondAccess(String),
     /// An argument is not what it should be.
     #[error("{0}")]
     Invalid(String),
+    /// What was to be read is larger than the caller wants it.
+    #[error("{what} have more than {bytes_max} bytes")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// How large it may be.
+        bytes_max: usize,
+    },
     /// A script answered in a form that it never should.
     #[error("unexpected reply from redis to `{0}`")]
     Reply(&'static str),
@@ -199,6 +219,14 @@ impl QueueError {
         }
     }
 
+    pub(super) fn not_in_state(id: &str, state: JobState, command: &'static str) -> Self {
+        QueueError::NotInState {
+            id: id.to_owned(),
+            state,
+            command,
+        }
+    }
+
     /// True when the same call may succeed later: Redis is unreachable, starting, failing over, short of memory or
     /// replicas, or answers something unknown. Only what is known to be for good is not.
     pub fn is_transient(&self) -> bool {
@@ -206,7 +234,9 @@ impl QueueError {
             QueueError::Redis(failure) => !failure.is_final(),
             QueueError::Job { .. }
             | QueueError::Locked(_)
+            | QueueError::NotInState { .. }
             | QueueError::BeyondAccess(_)
+            | QueueError::TooLarge { .. }
             | QueueError::Invalid(_)
             | QueueError::Reply(_) => false,
         }

@@ -6,16 +6,17 @@ mod tree;
 
 use std::pin::Pin;
 
-use self::node::DEPTH_MAX;
 use self::plan::Plan;
 use crate::access::QueueAccess;
 use crate::add::{QueuedJob, add_jobs};
 use crate::dependencies::{DependenciesQuery, Page};
 use crate::error::QueueError;
+use crate::getters::JobRecord;
 use crate::keys::QueueName;
 use crate::queue::Queue;
 use crate::redis::connection::Redis;
 use crate::request::Request;
+use toril_options::json;
 
 pub use self::node::{FlowJob, FlowNode, FlowOptions, FlowQueueOptions, parse_flow};
 pub use self::tree::{FlowQuery, FlowTree};
@@ -73,24 +74,27 @@ impl Flows {
         id: &str,
         query: FlowQuery,
     ) -> Result<Option<FlowTree>, QueueError> {
-        self.get_within(queue, id, query, None).await
+        self.get_within(queue, id, query, None, usize::MAX).await
     }
 
-    /// Reads a flow as [`Flows::get`] does, if all that is read lies within the access.
+    /// Reads a flow as [`Flows::get`] does, if all that is read lies within the access and has no more bytes than that.
     pub async fn get_within(
         &self,
         queue: &QueueName,
         id: &str,
         query: FlowQuery,
         access: Option<&QueueAccess>,
+        bytes_max: usize,
     ) -> Result<Option<FlowTree>, QueueError> {
         let queue = Queue::new(self.redis.clone(), &self.prefix, queue);
         let mut reading = Reading {
             max_children: query.max_children,
             left: SHOWN_MAX,
+            bytes: 0,
+            bytes_max,
             access,
         };
-        let depth = query.depth.min(DEPTH_MAX);
+        let depth = query.depth.min(json::FLOW_LEVELS_MAX);
         self.tree(queue, id.to_owned(), depth, &mut reading).await
     }
 
@@ -107,13 +111,15 @@ impl Flows {
             }
             // In this order: a job shown as completed has its value.
             let state = queue.state(&id).await?;
-            let Some(mut record) = queue.job(&id).await? else {
+            let Some(mut record) = queue.shown_fields(&id).await? else {
                 return Ok(None);
             };
             reading.left -= 1;
+            reading.take(&record)?;
             let mut children = Vec::new();
             if depth > 1 {
-                for key in self.children_of(&queue, &id, reading.max_children).await? {
+                let (count, bytes_max) = (reading.max_children, reading.bytes_max);
+                for key in self.children_of(&queue, &id, count, bytes_max).await? {
                     let Some((child_queue, child_id)) = self.locate(&key) else {
                         continue;
                     };
@@ -130,7 +136,7 @@ impl Flows {
                 queue_name: queue.keys().name().to_owned(),
                 returnvalue: record
                     .remove("returnvalue")
-                    .and_then(|value| serde_json::from_str(&value).ok()),
+                    .and_then(|value| json::read(&value).ok()),
                 failed_reason: record.remove("failedReason"),
                 id,
                 children,
@@ -143,6 +149,7 @@ impl Flows {
         queue: &Queue,
         id: &str,
         count: u64,
+        bytes_max: usize,
     ) -> Result<Vec<String>, QueueError> {
         let page = Some(Page { cursor: 0, count });
         let query = DependenciesQuery {
@@ -151,7 +158,7 @@ impl Flows {
             ignored: page,
             failed: page,
         };
-        let dependencies = queue.dependencies(id, &query).await?;
+        let dependencies = queue.dependencies_within(id, &query, bytes_max).await?;
         let mut keys: Vec<String> = dependencies
             .processed
             .unwrap_or_default()
@@ -175,10 +182,24 @@ impl Flows {
 struct Reading<'a> {
     max_children: u64,
     left: usize,
+    bytes: usize,
+    bytes_max: usize,
     access: Option<&'a QueueAccess>,
 }
 
 impl Reading<'_> {
+    /// Counts what was read.
+    fn take(&mut self, record: &JobRecord) -> Result<(), QueueError> {
+        self.bytes += record.values().map(String::len).sum::<usize>();
+        match self.bytes <= self.bytes_max {
+            true => Ok(()),
+            false => Err(QueueError::TooLarge {
+                what: "results of the flow",
+                bytes_max: self.bytes_max,
+            }),
+        }
+    }
+
     /// Refuses a job beyond the access. False: there is no such job.
     async fn may_read(&self, queue: &Queue, id: &str) -> Result<bool, QueueError> {
         let base = queue.keys().base();

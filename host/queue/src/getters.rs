@@ -81,6 +81,31 @@ impl Queue {
         Ok(Some(record).filter(is_job))
     }
 
+    /// Reads what of a job a flow shows, not its data; `None` where there is no such job.
+    pub(crate) async fn shown_fields(&self, id: &str) -> Result<Option<JobRecord>, QueueError> {
+        const SHOWN: [&str; 4] = ["name", "timestamp", "returnvalue", "failedReason"];
+        if self.is_foreign(id).await? {
+            return Ok(None);
+        }
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.keys.job(id)).arg(&SHOWN);
+        let fields = command
+            .query_async::<Vec<Option<Vec<u8>>>>(&mut self.redis.shared())
+            .await;
+        let fields = match fields {
+            // A key of the queue that is no hash.
+            Err(error) if error.code() == Some("WRONGTYPE") => return Ok(None),
+            fields => fields?,
+        };
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let record: JobRecord = SHOWN
+            .iter()
+            .zip(fields)
+            .filter_map(|(name, value)| Some(((*name).to_owned(), text(value?))))
+            .collect();
+        Ok(Some(record).filter(is_job))
+    }
+
     /// Finds the state of a job.
     pub async fn state(&self, id: &str) -> Result<JobState, QueueError> {
         let script = script!("state", "ids");

@@ -45,6 +45,10 @@ pub struct Job {
     pub deferred_failure: Option<String>,
     /// The stack traces so far, a JSON array.
     pub stacktrace: Option<String>,
+    /// Why its last attempt failed.
+    pub failed_reason: Option<String>,
+    /// The deduplication id that it was added with.
+    pub deduplication_id: Option<String>,
     /// When it was picked up, in ms since the epoch.
     pub processed_on: u64,
     /// The digest of the processor that it started on, where its queue pins jobs to versions.
@@ -77,6 +81,8 @@ impl Job {
             scheduler: None,
             deferred_failure: None,
             stacktrace: None,
+            failed_reason: None,
+            deduplication_id: None,
             processed_on: now_ms(),
             version: None,
             plain_fields: None,
@@ -118,6 +124,8 @@ impl Job {
                 b"rjk" => job.scheduler = Some(text(value)),
                 b"defa" => job.deferred_failure = Some(text(value)),
                 b"stacktrace" => job.stacktrace = Some(text(value)),
+                b"failedReason" => job.failed_reason = Some(text(value)),
+                b"deid" => job.deduplication_id = Some(text(value)),
                 b"processedOn" => job.processed_on = number(value),
                 b"torilVersion" => job.version = Some(text(value)),
                 b"attemptsMade" => older_count = Some(count(value)),

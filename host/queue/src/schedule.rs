@@ -1,6 +1,8 @@
 //! Job schedulers: the next job is added when the current one is picked up, so that the chain goes on
 //! whatever becomes of that one.
 
+mod first;
+
 use chrono::{DateTime, Local, NaiveDate, NaiveDateTime};
 use serde_json::{Map, Value, json};
 
@@ -11,6 +13,9 @@ use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::time::now_ms;
 use toril_options::js::{self, is_truthy};
+use toril_options::json;
+
+pub(crate) use first::{First, Schedule, Standing};
 
 /// The fields of a scheduler's hash that take precedence over what its jobs carry.
 const STORED: [&str; 2] = ["every", "offset"];
@@ -95,7 +100,7 @@ impl Queue {
         let Some(current) = self.current_time(job, scheduler).await? else {
             return Ok(None);
         };
-        let opts: Map<String, Value> = serde_json::from_str(&job.opts_json).unwrap_or_default();
+        let opts: Map<String, Value> = json::read(&job.opts_json).unwrap_or_default();
         let stored = self.stored_schedule(scheduler).await?;
         let now = now_ms();
         let next = next_scheduled_job(opts, &stored, scheduler, current, now)
@@ -277,7 +282,7 @@ fn next_every(current: u64, every: f64, offset: f64, now: u64) -> u64 {
     slot as u64
 }
 
-fn of_scheduler(scheduler: &str, error: QueueError) -> QueueError {
+pub(crate) fn of_scheduler(scheduler: &str, error: QueueError) -> QueueError {
     match error {
         QueueError::Invalid(reason) => {
             QueueError::Invalid(format!("job scheduler `{scheduler}`: {reason}"))

@@ -5,6 +5,7 @@ use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::request::Request;
 use crate::time::SAFE_INTEGER_MAX;
+use crate::writer::Writer;
 
 impl Queue {
     /// Replaces the data of a job. `token` is that of its lock, or `None` for a job that nobody works on, such as one that
@@ -44,10 +45,10 @@ impl Queue {
         value: &str,
         command: &'static str,
     ) -> Result<(), QueueError> {
-        let script = script!("update_job", "events", "ids");
+        let script = script!("update_job", "events", "ids", "writer");
         let mut call = script.call(self.keys.meta());
         call.arg(id)
-            .arg(token.unwrap_or_default())
+            .arg(Writer::attempt(token).as_argument())
             .arg(field)
             .arg(value);
         match self.redis.run(script, &call).await? {
@@ -75,9 +76,23 @@ impl Queue {
         keep: Option<u64>,
         request: &Request,
     ) -> Result<u64, QueueError> {
-        let script = script!("add_log", "ids", "request");
+        self.add_log_by(Writer::Outsider, id, line, keep, request)
+            .await
+    }
+
+    /// Appends a line to a job's log as [`Queue::add_log_once`] does, on behalf of an attempt.
+    pub async fn add_log_by(
+        &self,
+        writer: Writer<'_>,
+        id: &str,
+        line: &str,
+        keep: Option<u64>,
+        request: &Request,
+    ) -> Result<u64, QueueError> {
+        let script = script!("add_log", "ids", "request", "writer");
         let mut call = script.call(self.keys.meta());
         call.arg(id)
+            .arg(writer.as_argument())
             .arg(line)
             .arg(keep.map(|keep| keep.to_string()).unwrap_or_default());
         request.push(&mut call, self.keys.base())?;

@@ -16,6 +16,7 @@ use crate::cpu_time::metered;
 use crate::engine::Engine;
 pub use crate::guest::AttemptInput;
 use crate::guest::{AttemptState, InvalidData};
+use crate::limits::Limits;
 use crate::outcome::{MovedTo, Outcome};
 use crate::policy::Policy;
 use crate::reuse::Reusable;
@@ -53,17 +54,18 @@ pub async fn run(
         }
     };
     let mut cpu = Duration::ZERO;
-    let limits = &policy.limits;
+    let grace = Duration::from_millis(policy.limits.cancel_grace_ms);
+    let deadline = run.store.data().deadline().clone();
     let result = tokio::select! {
         biased;
         result = metered(call(processor, &mut run), &mut cpu) => result,
         // A guest that waits in a host call sees no epoch.
-        reason = cancel.must_stop(Duration::from_millis(limits.cancel_grace_ms)) => {
+        reason = cancel.must_stop(grace) => {
             Err(wasmtime::Error::new(reason))
         }
         // Made when the guest first waits, since most never do.
-        () = async { tokio::time::sleep(Duration::from_millis(limits.deadline_ms)).await } => {
-            Err(wasmtime::Error::new(Stop::Deadline(limits.deadline_ms)))
+        () = async { tokio::time::sleep(deadline.duration()).await } => {
+            Err(wasmtime::Error::new(Stop::Deadline(deadline)))
         }
     };
     let came_back = result.is_ok();
@@ -126,7 +128,7 @@ fn judge(state: &mut AttemptState, result: wasmtime::Result<Result<String, Failu
     }
     match result {
         Ok(Ok(value)) => completed(state, value),
-        Ok(Err(failure)) => redacted(state, left_with(failure)),
+        Ok(Err(failure)) => redacted(state, left_with(failure, &state.policy.limits)),
         Err(error) => {
             let outcome = trapped(state, &error);
             redacted(state, outcome)
@@ -172,7 +174,7 @@ fn completed(state: &AttemptState, value: String) -> Outcome {
     }
 }
 
-fn left_with(failure: Failure) -> Outcome {
+fn left_with(failure: Failure, limits: &Limits) -> Outcome {
     let detail = |detail: FailureDetail, unrecoverable| {
         Outcome::failure(detail.message, detail.stack, unrecoverable)
     };
@@ -187,7 +189,9 @@ fn left_with(failure: Failure) -> Outcome {
         Failure::Delayed => unmoved("delayed", "move-to-delayed"),
         Failure::WaitingChildren => unmoved("waiting-children", "move-to-waiting-children"),
         Failure::Waiting => Outcome::Wait,
-        Failure::RateLimited(duration_ms) => Outcome::RateLimited(duration_ms),
+        Failure::RateLimited(duration_ms) => {
+            Outcome::RateLimited(duration_ms.min(limits.rate_limit_ms_max))
+        }
     }
 }
 

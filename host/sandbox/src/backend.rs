@@ -3,10 +3,15 @@
 //! A backend carries out what it is asked; whether the guest may ask it is the policy's question, which was
 //! answered before. Values arrive as they were judged: a backend never parses a guest's JSON again.
 
+mod queues;
+
 use async_trait::async_trait;
 use serde::Deserialize;
 use std::sync::Arc;
 
+pub use self::queues::{
+    CustomEvent, Finished, NewScheduler, QueueBackend, SchedulerBackend, SchedulerRange,
+};
 pub use crate::bindings::toril::processor::jobs::JobError;
 use crate::names::{JobRef, QueueRef};
 pub use crate::new_jobs::{FlowNode, NewJob};
@@ -17,7 +22,7 @@ pub type CallResult<T> = Result<T, JobError>;
 
 /// The job of one attempt, and what can be done with it and from it.
 #[async_trait]
-pub trait JobBackend: Send {
+pub trait JobBackend: QueueBackend + SchedulerBackend {
     /// The job as it was when the attempt began.
     fn job(&self) -> JobView<'_>;
 
@@ -38,12 +43,19 @@ pub trait JobBackend: Send {
     /// Gives the job back, first in line.
     async fn move_to_wait(&mut self) -> CallResult<()>;
 
-    /// Child key and value, JSON, of each child that completed.
-    async fn children_values(&mut self) -> CallResult<Vec<(String, String)>>;
-    /// Child key and error of each child whose failure does not fail this job.
-    async fn failed_children_values(&mut self) -> CallResult<Vec<(String, String)>>;
-    /// The children by kind and page: BullMQ's result as JSON.
-    async fn dependencies(&mut self, query: &DependenciesQuery) -> CallResult<String>;
+    /// Child key and value, JSON, of each child that completed, if all that has at most so many bytes.
+    async fn children_values(&mut self, bytes_max: usize) -> CallResult<Vec<(String, String)>>;
+    /// Child key and error of each child whose failure does not fail this job, if all that has at most so many bytes.
+    async fn failed_children_values(
+        &mut self,
+        bytes_max: usize,
+    ) -> CallResult<Vec<(String, String)>>;
+    /// The children by kind and page, if their results have at most so many bytes: BullMQ's result as JSON.
+    async fn dependencies(
+        &mut self,
+        query: &DependenciesQuery,
+        bytes_max: usize,
+    ) -> CallResult<String>;
     /// The number of children by kind: BullMQ's result as JSON.
     async fn dependencies_count(&mut self, kinds: DependencyKinds) -> CallResult<String>;
     /// Removes the children that are neither active nor finished, and what hangs on them, if all of that lies
@@ -56,12 +68,14 @@ pub trait JobBackend: Send {
     async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>>;
     /// Adds flows, all jobs or none; returns the trees as JSON.
     async fn add_flows(&mut self, flows: Vec<FlowNode>) -> CallResult<String>;
-    /// Reads a flow from one of its jobs, as far as it lies within `access`; JSON, `null` for no such job.
+    /// Reads a flow from one of its jobs, as far as it lies within `access`, if it has at most so many bytes; JSON,
+    /// `null` for no such job.
     async fn get_flow(
         &mut self,
         job: &JobRef,
         query: FlowQuery,
         access: &QueueAccess,
+        bytes_max: usize,
     ) -> CallResult<String>;
     /// The state of a job, in BullMQ's words.
     async fn state(&mut self, job: &JobRef) -> CallResult<String>;
@@ -112,12 +126,22 @@ pub struct JobView<'a> {
     pub delay_ms: u64,
     /// 0 is none.
     pub priority: u32,
+    /// How long an attempt may take, in ms, if its producer says: the option `timeout`.
+    pub timeout_ms: Option<u64>,
     /// `prefix:queue:id` of its parent.
     pub parent_key: Option<&'a str>,
     /// The parent's record, JSON.
     pub parent: Option<&'a str>,
     /// The id of its scheduler.
     pub scheduler: Option<&'a str>,
+    /// The deduplication id that it was added with.
+    pub deduplication_id: Option<&'a str>,
+    /// Why the attempt before failed, if there was one.
+    pub failed_reason: Option<&'a str>,
+    /// A JSON array with the stacks of the attempts that failed.
+    pub stacktrace: &'a str,
+    /// When this attempt began, in ms since the epoch.
+    pub processed_on: u64,
 }
 
 /// How much of a flow to read.

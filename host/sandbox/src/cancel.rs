@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::deadline::Deadline;
+
 /// Why a guest was stopped from outside. Each is an outcome of its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
     /// Its time is up.
-    #[error("processor exceeded its time limit of {0} ms")]
-    Deadline(u64),
+    #[error("processor exceeded its time limit of {0}")]
+    Deadline(Deadline),
     /// It asked for more memory than it may have.
     #[error("processor exceeded its memory limit of {0} bytes")]
     Memory(usize),

@@ -8,6 +8,7 @@ use wasmtime::component::Component;
 
 use crate::bindings::{Processor as Bindings, ProcessorPre};
 use crate::cancel::Stop;
+use crate::deadline::Deadline;
 use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::guest::AttemptState;
@@ -100,14 +101,12 @@ impl Engine {
         let state = AttemptState::probe(policy).map_err(|error| refuse(format!("{error:#}")))?;
         let _ticking = self.ticking();
         let mut store = self.store(state);
-        let deadline = Duration::from_millis(policy.limits.deadline_ms);
+        let deadline = Deadline::of_queue(&policy.limits);
         let instance = processor.instantiate(&mut store);
-        match tokio::time::timeout(deadline, instance).await {
+        match tokio::time::timeout(deadline.duration(), instance).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(refuse(format!("{error:#}"))),
-            Err(_) => Err(refuse(
-                Stop::Deadline(policy.limits.deadline_ms).to_string(),
-            )),
+            Err(_) => Err(refuse(Stop::Deadline(deadline).to_string())),
         }
     }
 

@@ -5,26 +5,25 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use toril_options::json;
 
 use crate::backend::{CallResult, FlowNode, JobError, NewJob};
 use crate::names::{InvalidName, JobRef, QueueRef};
-
-/// Deeper flows are refused before anything recurses.
-const DEPTH_MAX: usize = 100;
 
 /// BullMQ's `FlowJob`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Node {
+    #[serde(deserialize_with = "json::text")]
     name: String,
     queue_name: String,
     #[serde(default)]
     data: Option<Box<RawValue>>,
     #[serde(default)]
     prefix: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::object")]
     opts: Option<Map<String, Value>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::children")]
     children: Option<Vec<Node>>,
 }
 
@@ -62,9 +61,8 @@ impl FlowOptions {
 }
 
 /// Reads options that came as JSON.
-pub(crate) fn options<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> CallResult<T> {
-    serde_json::from_str(json)
-        .map_err(|error| JobError::Invalid(format!("`{what}` is not valid: {error}")))
+pub(crate) fn options<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> CallResult<T> {
+    json::read(text).map_err(|error| JobError::Invalid(format!("`{what}` is not valid: {error}")))
 }
 
 /// A job from its name, its data and its options.
@@ -102,20 +100,8 @@ fn job_ref(parent: &Value) -> Result<JobRef, JobError> {
 }
 
 /// Flows as they came: a JSON array.
-pub(crate) fn parse_flows(json: &str) -> Result<Vec<Node>, JobError> {
-    let invalid =
-        |reason: serde_json::Error| JobError::Invalid(format!("flow is not valid: {reason}"));
-    // Two levels of JSON per level of the flow, and some for data.
-    if nesting(json) > 2 * DEPTH_MAX + 100 {
-        return Err(JobError::Invalid(format!(
-            "flow has more than {DEPTH_MAX} levels"
-        )));
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    deserializer.disable_recursion_limit();
-    let flows = Vec::deserialize(&mut deserializer).map_err(invalid)?;
-    deserializer.end().map_err(invalid)?;
-    Ok(flows)
+pub(crate) fn parse_flows(text: &str) -> Result<Vec<Node>, JobError> {
+    json::read_flow(text).map_err(JobError::Invalid)
 }
 
 /// Flows with the defaults of their queues. `prefix` is that of a node that names none.
@@ -157,23 +143,6 @@ impl Node {
                 .collect::<Result<_, _>>()?,
         })
     }
-}
-
-/// How deep brackets nest, outside of strings.
-fn nesting(json: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
 }
 
 pub(crate) fn invalid(error: InvalidName) -> JobError {

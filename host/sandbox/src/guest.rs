@@ -6,6 +6,8 @@ mod jobs;
 mod logging;
 mod output;
 mod producer;
+mod queues;
+mod schedulers;
 mod state;
 mod wasi;
 

@@ -1,5 +1,7 @@
 //! What one attempt may use, and the counting of it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 
@@ -27,11 +29,24 @@ pub struct Limits {
     pub jobs_added_max: u64,
     /// Calls to the host of any kind, WASI included.
     pub host_calls_max: u64,
+    /// How long it may limit the rate of a queue, in ms; a longer time is cut.
+    pub rate_limit_ms_max: u64,
     /// How long it may go on once it was cancelled or lost its lock, in ms: time for `is-cancelled` to be asked.
     pub cancel_grace_ms: u64,
     /// Size of a value returned, of data or progress written, of the options of jobs added in one call, and of a
     /// line of the job's log, in bytes. The reason of a failure and its stack are cut there.
     pub value_bytes_max: usize,
+    /// Stricter limits of jobs with these names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, NameLimits>,
+}
+
+/// What one attempt of a job of a certain name may use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NameLimits {
+    /// Wall time of the guest and its host calls, in ms. One above that of the queue changes nothing.
+    pub deadline_ms: Option<u64>,
 }
 
 impl Default for Limits {
@@ -46,9 +61,28 @@ impl Default for Limits {
             progress_updates_max: 10_000,
             jobs_added_max: 10_000,
             host_calls_max: 10_000_000,
+            rate_limit_ms_max: 86_400_000,
             cancel_grace_ms: 500,
             value_bytes_max: 8 << 20,
+            names: BTreeMap::new(),
         }
+    }
+}
+
+impl Limits {
+    /// Refuses limits under which no attempt could succeed.
+    pub fn check(&self) -> Result<(), String> {
+        let at_least_one = |name: &str, value: u64| match value {
+            0 => Err(format!("`{name}` must be 1 or more")),
+            _ => Ok(()),
+        };
+        at_least_one("limits.deadline_ms", self.deadline_ms)?;
+        at_least_one("limits.memory_bytes_max", self.memory_bytes_max as u64)?;
+        for (name, limits) in &self.names {
+            let key = format!("limits.names.{name}.deadline_ms");
+            at_least_one(&key, limits.deadline_ms.unwrap_or(u64::MAX))?;
+        }
+        Ok(())
     }
 }
 

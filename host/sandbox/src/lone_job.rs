@@ -1,5 +1,7 @@
 //! A job that is in no queue: each call is shown, and answered as a healthy queue would.
 
+mod queues;
+
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -60,9 +62,14 @@ impl JobBackend for LoneJob {
             timestamp: self.timestamp,
             delay_ms: 0,
             priority: 0,
+            timeout_ms: None,
             parent_key: None,
             parent: None,
             scheduler: None,
+            deduplication_id: None,
+            failed_reason: None,
+            stacktrace: "[]",
+            processed_on: self.timestamp,
         }
     }
 
@@ -103,17 +110,17 @@ impl JobBackend for LoneJob {
         Ok(())
     }
 
-    async fn children_values(&mut self) -> CallResult<Vec<(String, String)>> {
+    async fn children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
         (self.show)("children-values()".into());
         Ok(Vec::new())
     }
 
-    async fn failed_children_values(&mut self) -> CallResult<Vec<(String, String)>> {
+    async fn failed_children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
         (self.show)("failed-children-values()".into());
         Ok(Vec::new())
     }
 
-    async fn dependencies(&mut self, query: &DependenciesQuery) -> CallResult<String> {
+    async fn dependencies(&mut self, query: &DependenciesQuery, _: usize) -> CallResult<String> {
         (self.show)(format!("dependencies({query:?})"));
         Ok("{}".into())
     }
@@ -158,6 +165,7 @@ impl JobBackend for LoneJob {
         job: &JobRef,
         _: FlowQuery,
         _: &QueueAccess,
+        _: usize,
     ) -> CallResult<String> {
         (self.show)(format!("get-flow({job})"));
         Ok("null".into())

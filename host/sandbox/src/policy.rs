@@ -1,6 +1,7 @@
 //! What an attempt may use and do: the one place that says yes. Nothing is granted unless the operator says so.
 
 mod addresses;
+mod events;
 pub(crate) mod files;
 mod grants;
 mod http;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::limits::Limits;
+pub(crate) use events::check_event;
 pub use grants::{DirGrant, Grants, Stub};
 pub use http::{HttpGrant, Net};
 pub use queues::{QueueAccess, Refusal};

@@ -131,11 +131,12 @@ impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> Self {
         let message = error.to_string();
         match error {
-            QueueError::Invalid(_) => ApiError::invalid(message),
+            QueueError::Invalid(_) | QueueError::TooLarge { .. } => ApiError::invalid(message),
             // Another one was faster, or the job is not where the request needs it.
-            QueueError::Job { .. } | QueueError::Locked(_) | QueueError::BeyondAccess(_) => {
-                ApiError::conflict(message)
-            }
+            QueueError::Job { .. }
+            | QueueError::Locked(_)
+            | QueueError::NotInState { .. }
+            | QueueError::BeyondAccess(_) => ApiError::conflict(message),
             error if error.is_transient() => {
                 warn!(%error, "an admin request needs redis, which does not answer");
                 ApiError::new(

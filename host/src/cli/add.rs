@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use toril::queue::NewJob;
+use toril::queue::{NewJob, json};
 
 /// Adds a job to a queue, as BullMQ's `Queue.add` does, and prints its id.
 #[derive(Args)]
@@ -32,9 +32,7 @@ pub(super) struct Add {
 
 impl Add {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let Value::Object(options) =
-            serde_json::from_str(&self.opts).context("`--opts` is not JSON")?
-        else {
+        let Value::Object(options) = json::read(&self.opts).context("`--opts` is not JSON")? else {
             bail!("`--opts` is not a JSON object: {}", self.opts);
         };
         let job = NewJob::new(&self.name, &self.data, options)?;

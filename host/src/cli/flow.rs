@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use toril::queue::{FlowJob, FlowNode, FlowOptions, FlowQuery, parse_flow};
+use toril::queue::{FlowJob, FlowNode, FlowOptions, FlowQuery, json, parse_flow};
 
 /// Adds a flow, or shows one.
 #[derive(Args)]
@@ -75,8 +75,7 @@ impl Add {
             true => parse_flow(&text)?,
             false => vec![parse_flow(&text)?],
         };
-        let options: FlowOptions =
-            serde_json::from_str(&self.opts).context("`--opts` is not valid")?;
+        let options: FlowOptions = json::read(&self.opts).context("`--opts` is not valid")?;
         let queue = self.redis.queue("flow").await?;
         let added = queue.flows().add(flows, &options).await?;
         if self.json {

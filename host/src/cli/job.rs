@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use toril::queue::{JobRecord, JobState, Queue, QueueName};
+use toril::queue::{JobRecord, JobState, Queue, QueueName, json};
 use toril::served_queue::cancel::{Cancellation, Cancelled, cancel};
 use toril::served_queue::deployment::CancelRequest;
 
@@ -269,7 +269,7 @@ impl Show {
             let parsed = if is_text {
                 None
             } else {
-                serde_json::from_str(value).ok()
+                json::read(value).ok()
             };
             job[public_name(name)] = parsed.unwrap_or_else(|| Value::String(value.clone()));
         }
@@ -292,7 +292,7 @@ fn public_name(field: &str) -> &str {
 }
 
 fn stack_lines(stacktrace: &str) -> String {
-    let traces: Vec<String> = serde_json::from_str(stacktrace).unwrap_or_default();
+    let traces: Vec<String> = json::read(stacktrace).unwrap_or_default();
     traces
         .iter()
         .map(|trace| format!("\n    {}", trace.replace('\n', "\n    ")))

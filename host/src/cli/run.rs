@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
 use serde_json::json;
 use toril::component_file::read_component;
+use toril::queue::json;
 use toril::sandbox::dry_run::{DryRun, Ended, StoredJob};
 use toril::sandbox::names::JobRef;
 use toril::sandbox::{Engine, EngineOptions, Grants, Limits, Outcome, Policy};
@@ -114,7 +115,7 @@ impl Run {
 }
 
 fn added_as_json(job: &JobRef, stored: &StoredJob) -> serde_json::Value {
-    let data: serde_json::Value = serde_json::from_str(&stored.data).unwrap_or_default();
+    let data: serde_json::Value = json::read(&stored.data).unwrap_or_default();
     json!({
         "id": job.id, "queue": job.queue.name(), "name": stored.name, "data": data,
         "state": stored.state.name(), "parent": stored.parent.as_ref().map(JobRef::to_string),
@@ -149,7 +150,7 @@ fn describe(outcome: &Outcome) -> String {
 fn as_json(outcome: &Outcome) -> serde_json::Value {
     match outcome {
         Outcome::Completed(value) => {
-            let value: serde_json::Value = serde_json::from_str(value).unwrap_or_default();
+            let value: serde_json::Value = json::read(value).unwrap_or_default();
             json!({ "kind": "completed", "value": value })
         }
         Outcome::Failed {

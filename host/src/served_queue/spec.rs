@@ -53,15 +53,7 @@ impl QueueSpec {
     /// Refuses what would stop a queue, or a host.
     pub fn check(&self) -> anyhow::Result<()> {
         self.worker.check().map_err(anyhow::Error::msg)?;
-        for (name, value) in [
-            ("limits.deadline_ms", self.limits.deadline_ms),
-            (
-                "limits.memory_bytes_max",
-                self.limits.memory_bytes_max as u64,
-            ),
-        ] {
-            ensure!(value > 0, "`{name}` must be 1 or more");
-        }
+        self.limits.check().map_err(anyhow::Error::msg)?;
         ensure!(
             self.prefix.as_deref() != Some(""),
             "`prefix` must not be empty"

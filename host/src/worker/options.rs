@@ -23,8 +23,10 @@ macro_rules! with_worker_options {
         $define! {
             /// Jobs that run at once. More than BullMQ's 1: an instance costs microseconds, not a process.
             concurrency: usize = 50, "concurrency" usize;
-            /// How long a lock holds without renewal, in ms. It is renewed at half of it.
+            /// How long a lock holds without renewal, in ms.
             lock_duration_ms: u64 = 30_000, "lockDuration" u64;
+            /// How often locks are renewed, in ms (default: at half of the time for which they hold).
+            lock_renew_time_ms: Option<u64> = None, "lockRenewTime" u64;
             /// How often to look for jobs of dead workers, in ms.
             stalled_interval_ms: u64 = 30_000, "stalledInterval" u64;
             /// How often a job may be given back because its worker died.
@@ -38,6 +40,10 @@ macro_rules! with_worker_options {
             /// At most so many jobs in a time.
             #[serde(deserialize_with = "crate::worker::options::limiter")]
             limiter: Option<Limiter> = None, "limiter" LimiterOptions;
+            /// How long to wait at most while the rate of the queue is limited before looking again, in ms.
+            maximum_rate_limit_delay_ms: u64 = 30_000, "maximumRateLimitDelay" u64;
+            /// How long to wait at most before calling a Redis again that did not answer, in ms.
+            run_retry_delay_ms: u64 = 2_000, "runRetryDelay" u64;
             /// Which completed jobs to keep, where the job does not say.
             #[serde(deserialize_with = "crate::worker::options::keep_jobs")]
             remove_on_complete: KeepJobs = KeepJobs::ALL, "removeOnComplete" KeepRule;
@@ -252,6 +258,12 @@ impl WorkerOptions {
         self.max_started_attempts.filter(|max| *max > 0)
     }
 
+    /// How often locks are renewed, in ms.
+    pub(super) fn lock_renew_time_ms(&self) -> u64 {
+        let half = (self.lock_duration_ms / 2).max(1);
+        self.lock_renew_time_ms.unwrap_or(half)
+    }
+
     /// Minutes of metrics to keep; as in BullMQ, 0 collects none.
     pub(super) fn metrics_points(&self) -> Option<u32> {
         self.metrics_points.filter(|points| *points > 0)
@@ -264,10 +276,22 @@ impl WorkerOptions {
             ("lock_duration_ms", self.lock_duration_ms),
             ("stalled_interval_ms", self.stalled_interval_ms),
             ("drain_delay_ms", self.drain_delay_ms),
+            (
+                "maximum_rate_limit_delay_ms",
+                self.maximum_rate_limit_delay_ms,
+            ),
+            ("run_retry_delay_ms", self.run_retry_delay_ms),
+            ("lock_renew_time_ms", self.lock_renew_time_ms()),
         ] {
             if value == 0 {
                 return Err(format!("`{name}` must be 1 or more"));
             }
+        }
+        if self
+            .lock_renew_time_ms
+            .is_some_and(|time| time >= self.lock_duration_ms)
+        {
+            return Err("`lock_renew_time_ms` must be below `lock_duration_ms`".to_owned());
         }
         let name = self.name.as_deref().unwrap_or_default();
         if !name.chars().all(|c| c.is_ascii_graphic()) {
@@ -311,7 +335,8 @@ mod tests {
             r#"{ "concurrency": 7, "lockDuration": 1000, "drainDelay": 0.5, "name": "w1",
                  "limiter": { "max": 3, "duration": 100 }, "metrics": { "maxDataPoints": 9 },
                  "removeOnComplete": true, "removeOnFail": { "age": 60, "count": 5 },
-                 "backoff": { "slow": [1, 2] }, "autorun": false, "maxStartedAttempts": null }"#,
+                 "backoff": { "slow": [1, 2] }, "autorun": false, "lockRenewTime": 300,
+                 "maximumRateLimitDelay": 400, "runRetryDelay": 500, "maxStartedAttempts": null }"#,
         );
         let expected = WorkerOptions {
             concurrency: 7,
@@ -334,6 +359,9 @@ mod tests {
             },
             backoff: [("slow".to_owned(), vec![1, 2])].into(),
             autorun: false,
+            lock_renew_time_ms: Some(300),
+            maximum_rate_limit_delay_ms: 400,
+            run_retry_delay_ms: 500,
             ..WorkerOptions::default()
         };
         assert_eq!(options.unwrap(), expected);
@@ -361,6 +389,11 @@ mod tests {
             r#"{ "stalledInterval": 0 }"#,
             r#"{ "drainDelay": 0 }"#,
             r#"{ "drainDelay": -1 }"#,
+            r#"{ "maximumRateLimitDelay": 0 }"#,
+            r#"{ "runRetryDelay": 0 }"#,
+            r#"{ "lockRenewTime": 0 }"#,
+            r#"{ "lockRenewTime": 30000 }"#,
+            r#"{ "lockDuration": 10, "lockRenewTime": 11 }"#,
             r#"{ "name": "with space" }"#,
             r#"{ "limiter": { "max": 0, "duration": 1 } }"#,
         ] {

@@ -13,13 +13,18 @@ use toril_sandbox::Stop;
 /// How soon a call that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Renews all locks at half their time, and stops attempts whose lock is lost. Never returns.
-pub(super) async fn renew(queue: Queue, state: State, lock_ms: u64, observers: Arc<Observers>) {
-    let half = Duration::from_millis((lock_ms / 2).max(1));
-    let mut pause = half;
+/// Renews all locks, which hold for `lock_ms`, at an interval, and stops attempts whose lock is lost. Never returns.
+pub(super) async fn renew(
+    queue: Queue,
+    state: State,
+    lock_ms: u64,
+    interval: Duration,
+    observers: Arc<Observers>,
+) {
+    let mut pause = interval;
     loop {
         tokio::time::sleep(pause).await;
-        pause = half;
+        pause = interval;
         let held: Vec<_> = state.lock().jobs().to_renew().cloned().collect();
         if held.is_empty() {
             continue;
@@ -35,7 +40,7 @@ pub(super) async fn renew(queue: Queue, state: State, lock_ms: u64, observers: A
                 }
             }
             Err(error) => {
-                pause = RETRY.min(half);
+                pause = RETRY.min(interval);
                 observers.listeners.error(&error);
                 warn!(queue = queue.keys().name(), %error, "locks could not be renewed, it is tried again");
             }

@@ -38,11 +38,10 @@ const CALLS_MAX: usize = 2;
 const SECOND_CALL_MIN: usize = 4;
 /// The longest that one wait for a marker lasts, as in BullMQ: a connection that died silently is noticed.
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// The longest that a rate-limited worker sleeps, so that delayed jobs are promoted meanwhile.
-const LIMITED_MAX: Duration = Duration::from_secs(30);
-/// How soon a lost call is recovered, and how long the pause between two tries becomes.
+/// How soon a lost call is recovered. The pause between two tries grows up to `run_retry_delay_ms`.
 const RETRY_MIN: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How long nothing is taken after Redis refused a call for good.
+const REFUSED_PAUSE: Duration = Duration::from_secs(2);
 
 /// When something is decided.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 //! From an outcome to where the job goes. Pure: decides, and writes nothing.
 
 use super::WorkerOptions;
-use toril_queue::{FailedAttempt, Job, Retry, SettlementKind};
+use toril_queue::{FailedAttempt, Job, Retry, SettlementKind, json};
 use toril_sandbox::Outcome;
 
 /// How long a job rests after the host failed it. At once could be at once again, for ever.
@@ -104,7 +104,7 @@ const STACKTRACE_BYTES_MAX: usize = 1 << 20;
 /// Appends to the stored traces, keeping as many as the job wants and as there is room for.
 fn stacktrace(job: &Job, stack: String) -> String {
     let stored = job.stacktrace.as_deref().unwrap_or("[]");
-    let mut traces: Vec<serde_json::Value> = serde_json::from_str(stored).unwrap_or_default();
+    let mut traces: Vec<serde_json::Value> = json::read(stored).unwrap_or_default();
     traces.push(stack.into());
     traces.drain(..job.options.dropped_traces(traces.len()));
     let mut room = STACKTRACE_BYTES_MAX;

@@ -1,7 +1,8 @@
 //! Flows: trees of jobs.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::Error;
 use crate::queue::{Describe, NewJob, add_flows};
@@ -77,28 +78,34 @@ impl Flow {
         add_flows(&flows.into_iter().collect::<Vec<_>>())
     }
 
-    pub(crate) fn to_json(&self) -> Result<Value, Error> {
-        let json = |source| Error::Json {
-            what: "job data",
-            source,
-        };
+    pub(crate) fn node(&self) -> Result<Node<'_>, Error> {
         let data = match &self.job.data {
-            Ok(data) => serde_json::from_str::<Value>(data).map_err(json)?,
+            Ok(data) => serde_json::from_str(data).map_err(|source| Error::Json {
+                what: "job data",
+                source,
+            })?,
             Err(error) => return Err(Error::Invalid(format!("job data does not fit: {error}"))),
         };
-        let children = self
-            .children
-            .iter()
-            .map(Flow::to_json)
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(json!({
-            "name": self.job.name,
-            "queueName": self.queue,
-            "data": data,
-            "opts": self.job.options,
-            "children": children,
-        }))
+        let children = self.children.iter().map(Flow::node);
+        Ok(Node {
+            name: &self.job.name,
+            queue_name: &self.queue,
+            data,
+            opts: &self.job.options,
+            children: children.collect::<Result<_, _>>()?,
+        })
     }
+}
+
+/// BullMQ's `FlowJob`. The data stay the text that they are.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Node<'a> {
+    name: &'a str,
+    queue_name: &'a str,
+    data: &'a RawValue,
+    opts: &'a Map<String, Value>,
+    children: Vec<Node<'a>>,
 }
 
 impl Describe for Flow {

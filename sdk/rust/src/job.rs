@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use toril_options::json;
 
 use crate::__internal::bindings::toril::processor::{jobs as raw, logging};
 use crate::{Dependencies, DependenciesQuery, DependencyCounts, Error, Failure};
@@ -39,7 +41,8 @@ impl Job<'_> {
         self.raw.queue_qualified_name()
     }
 
-    /// Reads the data as `T`. An error here says which field does not fit.
+    /// Reads the data as `T`. An error here says which field does not fit. Data nested deeper than 1000 levels do not fit
+    /// any type but `Box<RawValue>`; half of a surrogate pair, which JavaScript admits, is read as U+FFFD.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
         from_json("job data", &self.raw.data())
     }
@@ -93,7 +96,7 @@ impl Job<'_> {
     pub fn parent(&self) -> Option<Value> {
         self.raw
             .parent()
-            .and_then(|parent| serde_json::from_str(&parent).ok())
+            .and_then(|parent| json::read(&parent).ok())
     }
 
     /// The id of the scheduler that made the job.
@@ -104,6 +107,26 @@ impl Job<'_> {
     /// Times that the job was given back because its worker had died.
     pub fn stalled_counter(&self) -> u32 {
         self.raw.stalled_counter()
+    }
+
+    /// Why the attempt before failed; `None` where there was none.
+    pub fn failed_reason(&self) -> Option<String> {
+        self.raw.failed_reason()
+    }
+
+    /// The stack of each attempt that failed, newest last, as far as the job keeps them.
+    pub fn stacktrace(&self) -> Vec<String> {
+        self.raw.stacktrace()
+    }
+
+    /// When this attempt began.
+    pub fn processed_on(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.raw.processed_on())
+    }
+
+    /// The deduplication id that the job was added with.
+    pub fn deduplication_id(&self) -> Option<String> {
+        self.raw.deduplication_id()
     }
 
     /// Replaces the data, at once: a retry or a resumed step sees it.
@@ -227,32 +250,25 @@ impl Job<'_> {
 
     /// The step at which to go on: `step` in the job's data, or the default where it has none.
     pub fn step<S: DeserializeOwned + Default>(&self) -> Result<S, Error> {
-        let data: Value = self.data()?;
-        match data.get("step") {
+        let fields = json::read::<Fields>(&self.raw_data()).unwrap_or_default();
+        match fields.get("step") {
             None => Ok(S::default()),
-            Some(step) => serde_json::from_value(step.clone())
-                .map_err(|_| Error::Invalid(format!("invalid step: {step}"))),
+            Some(step) => {
+                json::read(step.get()).map_err(|_| Error::Invalid(format!("invalid step: {step}")))
+            }
         }
     }
 
     /// Stores the next step in the job's data and returns it: a retry resumes there.
     pub fn next_step<S: Serialize>(&self, step: S) -> Result<S, Error> {
-        let mut data: Value = self.data()?;
-        let stored = serde_json::to_value(&step).map_err(|source| Error::Json {
+        let mut fields: Fields = json::read(&self.raw_data())
+            .map_err(|_| Error::Invalid("a job in steps needs an object as its data".into()))?;
+        let stored = to_raw_value(&step).map_err(|source| Error::Json {
             what: "step",
             source,
         })?;
-        match &mut data {
-            Value::Object(fields) => {
-                fields.insert("step".into(), stored);
-            }
-            _ => {
-                return Err(Error::Invalid(
-                    "a job in steps needs an object as its data".into(),
-                ));
-            }
-        }
-        self.update_data(&data)?;
+        fields.insert("step".into(), stored);
+        self.update_data(&fields)?;
         Ok(step)
     }
 
@@ -268,6 +284,9 @@ impl Job<'_> {
     }
 }
 
+/// The fields of a job's data. Only the step is looked into: whatever the others are, they stay as they are.
+type Fields = BTreeMap<String, Box<RawValue>>;
+
 /// Runs a processor on a job as the component's export does.
 #[doc(hidden)]
 pub fn run<'a, T: Serialize>(
@@ -280,8 +299,8 @@ pub fn run<'a, T: Serialize>(
     Ok(to_json("return value", &value).map_err(Failure::from)?)
 }
 
-fn from_json<T: DeserializeOwned>(what: &'static str, json: &str) -> Result<T, Error> {
-    serde_json::from_str(json).map_err(|source| Error::Json { what, source })
+fn from_json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
+    json::read(text).map_err(|source| Error::Json { what, source })
 }
 
 fn to_json(what: &'static str, value: &impl Serialize) -> Result<String, Error> {

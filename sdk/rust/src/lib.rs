@@ -31,20 +31,22 @@ mod flow;
 mod job;
 mod log;
 mod queue;
+mod scheduler;
 
 pub use children::{Dependencies, DependenciesQuery, DependencyCounts, Page};
 pub use failure::{Error, Failure};
 pub use flow::{Flow, FlowJob};
 pub use job::Job;
 pub use log::Level;
-pub use queue::{Describe, NewJob, Queue};
+pub use queue::{Describe, JobCounts, NewJob, Queue};
+pub use scheduler::Schedule;
 pub use toril_sdk_macros::processor;
 
 /// What a processor usually needs: `use toril_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Describe, Error, Failure, Flow, FlowJob, Job, NewJob, Queue, debug, error, info, trace,
-        warn,
+        Describe, Error, Failure, Flow, FlowJob, Job, NewJob, Queue, Schedule, debug, error, info,
+        trace, warn,
     };
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use toril_options::json;
 
 use crate::__internal::bindings::toril::processor::producer as raw;
+use crate::__internal::bindings::toril::processor::queues;
 use crate::{Error, Flow, FlowJob, Job};
 
 /// A queue, by its name without the prefix. The operator grants it in `grants.queues`.
@@ -18,6 +20,10 @@ impl Queue {
     /// Names a queue.
     pub fn new(name: impl Into<String>) -> Self {
         Queue { name: name.into() }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Adds a job and returns its id. With an [`id`](NewJob::id) that exists already nothing is added,
@@ -46,16 +52,102 @@ impl Queue {
         Ok(raw::remove(&self.name, id, true)?)
     }
 
+    /// Changes when a delayed job is due: this long from now. Any other job gets [`Error::NotInState`].
+    pub fn change_delay(&self, id: &str, delay: Duration) -> Result<(), Error> {
+        Ok(queues::change_delay(&self.name, id, millis(delay))?)
+    }
+
+    /// Changes the priority of a job; 0 is none. A job that waits is put in line again, behind its equals.
+    pub fn change_priority(&self, id: &str, priority: u32) -> Result<(), Error> {
+        Ok(queues::change_priority(&self.name, id, priority, false)?)
+    }
+
+    /// Changes the priority of a job as [`Queue::change_priority`] does, and puts it before its equals.
+    pub fn change_priority_lifo(&self, id: &str, priority: u32) -> Result<(), Error> {
+        Ok(queues::change_priority(&self.name, id, priority, true)?)
+    }
+
+    /// Makes a delayed job wait no longer. Any other job gets [`Error::NotInState`].
+    pub fn promote(&self, id: &str) -> Result<(), Error> {
+        Ok(queues::promote(&self.name, id)?)
+    }
+
+    /// Puts a failed job back in line. Its parent, if it has one, waits for it again.
+    pub fn retry(&self, id: &str) -> Result<(), Error> {
+        Ok(queues::retry(&self.name, id, queues::Finished::Failed)?)
+    }
+
+    /// Puts a completed job back in line. Its parent, if it has one, waits for it again.
+    pub fn retry_completed(&self, id: &str) -> Result<(), Error> {
+        Ok(queues::retry(&self.name, id, queues::Finished::Completed)?)
+    }
+
+    /// Counts the jobs by state.
+    pub fn counts(&self) -> Result<JobCounts, Error> {
+        let counts = queues::counts(&self.name)?;
+        json::read(&counts).map_err(|source| Error::Json {
+            what: "job counts",
+            source,
+        })
+    }
+
+    /// Lets jobs with this deduplication id be added again. False: no job held it.
+    pub fn remove_deduplication_key(&self, id: &str) -> Result<bool, Error> {
+        Ok(queues::remove_deduplication_key(&self.name, id)?)
+    }
+
+    /// Limits the queue for a time: workers take no job of it. The operator limits how long.
+    pub fn rate_limit(&self, duration: Duration) -> Result<(), Error> {
+        Ok(queues::rate_limit(&self.name, millis(duration))?)
+    }
+
+    /// Emits an event of the processor's own, for listeners of `QueueEvents`. It may have 64 KiB and 100 fields, and not
+    /// the name of an event of BullMQ.
+    pub fn publish_event<'a>(
+        &self,
+        name: &str,
+        fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(), Error> {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let fields: Vec<_> = fields.into_iter().map(owned).collect();
+        Ok(queues::publish_event(&self.name, name, &fields)?)
+    }
+
     /// Reads a flow from one of its jobs, `depth` levels deep, up to `max_children` of each kind per job,
     /// as JSON with each job's state. `None`: there is no such job.
     pub fn flow(&self, id: &str, depth: u32, max_children: u32) -> Result<Option<Value>, Error> {
         let query = json!({ "depth": depth, "maxChildren": max_children }).to_string();
         let tree = raw::get_flow(&self.name, id, &query)?;
-        serde_json::from_str(&tree).map_err(|source| Error::Json {
+        json::read(&tree).map_err(|source| Error::Json {
             what: "flow",
             source,
         })
     }
+}
+
+/// How many jobs a queue has in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct JobCounts {
+    /// A worker has them.
+    pub active: u64,
+    /// Done, with a value.
+    pub completed: u64,
+    /// Wait for their time.
+    pub delayed: u64,
+    /// Done, with a reason.
+    pub failed: u64,
+    /// Wait, ordered by priority.
+    pub prioritized: u64,
+    /// Wait for a worker.
+    pub waiting: u64,
+    /// Wait for their children.
+    pub waiting_children: u64,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A job to add: a name, data, and BullMQ's `JobsOptions`.
@@ -76,7 +168,7 @@ impl NewJob {
         }
     }
 
-    fn into_raw(self) -> Result<raw::NewJob, Error> {
+    pub(crate) fn into_raw(self) -> Result<raw::NewJob, Error> {
         let data = self.data.map_err(|source| Error::Json {
             what: "job data",
             source,
@@ -115,10 +207,7 @@ pub trait Describe: Sized {
 
     /// Delays the job.
     fn delay(self, delay: Duration) -> Self {
-        self.option(
-            "delay",
-            u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-        )
+        self.option("delay", millis(delay))
     }
 
     /// Sets how often the job may be tried.
@@ -163,14 +252,13 @@ impl Describe for NewJob {
 
 /// Adds flows, all jobs or none.
 pub(crate) fn add_flows(flows: &[Flow]) -> Result<Vec<FlowJob>, Error> {
-    let json = |source| Error::Json {
+    let in_flow = |source| Error::Json {
         what: "flow",
         source,
     };
-    let nodes = flows
-        .iter()
-        .map(Flow::to_json)
-        .collect::<Result<Vec<_>, _>>()?;
-    let added = raw::add_flows(&Value::Array(nodes).to_string(), "{}")?;
-    serde_json::from_str(&added).map_err(json)
+    let nodes = flows.iter().map(Flow::node);
+    let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+    let flows = serde_json::to_string(&nodes).map_err(in_flow)?;
+    let added = raw::add_flows(&flows, "{}")?;
+    json::read(&added).map_err(in_flow)
 }

@@ -18,6 +18,14 @@ local function admits(access, base)
     and not string.find(base, ':', #prefix + 1, true)
 end
 
+-- The base key of the queue of a job's parent that is neither admitted nor that of the own job, or nil.
+local function parent_beyond_access(access, key)
+  local fields = call('HMGET', key, 'parentKey', 'parent')
+  local base, id = parent_of(fields[1], fields[2])
+  if base and base .. ':' .. id ~= access.own_job and not admits(access, base) then return base end
+  return nil
+end
+
 -- The base key of a queue that removing this job would write to although it is not admitted, or nil.
 local function beyond_access(access, base, id, with_children, unprocessed_only, seen)
   local key = base .. ':' .. id
@@ -29,12 +37,8 @@ local function beyond_access(access, base, id, with_children, unprocessed_only, 
     return nil
   end
   if not admits(access, base) then return base end
-  local fields = call('HMGET', key, 'parentKey', 'parent')
-  local parent_base, parent_id = parent_of(fields[1], fields[2])
-  if parent_base and parent_base .. ':' .. parent_id ~= access.own_job and not admits(access, parent_base) then
-    return parent_base
-  end
-  if not with_children then return nil end
+  local parent_beyond = parent_beyond_access(access, key)
+  if parent_beyond or not with_children then return parent_beyond end
   for _, child in ipairs(children_of(key, unprocessed_only)) do
     local child_base, child_id = split_job_key(child)
     local beyond = not child_base and child

@@ -29,11 +29,11 @@ local function add_prioritized(base, id, priority)
 end
 
 -- Puts a job where workers take it from: `push` is LPUSH (last in line) or RPUSH (first in line).
-local function add_ready(base, id, priority, push)
+local function add_ready(base, settings, id, priority, push)
   if priority ~= 0 then
     add_prioritized(base, id, priority)
   else
-    call(push, base .. ':wait', id)
+    call(push, base .. settings.line, id)
   end
 end
 
@@ -49,7 +49,7 @@ local function promote_due(base, settings, now)
   local function promote(id, priority)
     call('HSET', base .. ':' .. id, 'delay', 0)
     emit(base, 'waiting', 'jobId', id, 'prev', 'delayed')
-    add_ready(base, id, priority, 'LPUSH')
+    add_ready(base, settings, id, priority, 'LPUSH')
   end
   local problem
   for _, id in ipairs(due) do

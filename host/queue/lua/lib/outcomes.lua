@@ -18,10 +18,38 @@ local function attempt(action, ...)
   if not ok then problem = problem or what end
 end
 
+-- The ids of jobs that could not go where they were to go. They are active as before: they run again once their locks
+-- have run out.
+local staying = {}
+
+-- `list` has scores and ids in turn.
+local function stay_active(list)
+  for i = 2, #list, 2 do
+    call('RPUSH', base .. ':active', list[i])
+    staying[list[i]] = true
+  end
+end
+
+local function without_those_that_stay(ids, locks)
+  if not next(staying) then return ids, locks end
+  local left_ids, left_locks = {}, {}
+  for i, id in ipairs(ids) do
+    if not staying[id] then
+      left_ids[#left_ids + 1] = id
+      left_locks[#left_locks + 1] = locks[i]
+    end
+  end
+  return left_ids, left_locks
+end
+
 local function write_ended(target)
   local list = ended[target]
   if #list == 0 then return end
-  call('ZADD', base .. ':' .. target, unpack(list))
+  local added = redis.pcall('ZADD', base .. ':' .. target, unpack(list))
+  if type(added) == 'table' then
+    problem = problem or added
+    stay_active(list)
+  end
   for i = #list, 1, -1 do list[i] = nil end
 end
 
@@ -116,7 +144,7 @@ function by_kind.retry(entry)
     promote_due(base, settings, now)
   end
   note_attempt(entry)
-  add_ready(base, entry.id, priority_of(entry), entry.option)
+  add_ready(base, settings, entry.id, priority_of(entry), entry.option)
   signal(base, settings)
   emit(base, 'waiting', 'jobId', entry.id, 'prev', 'active')
 end
@@ -134,7 +162,7 @@ function by_kind.wait(entry)
   if priority > 0 then
     call('ZADD', base .. ':prioritized', priority * PRIORITY_STEP, entry.id)
   else
-    call('RPUSH', base .. ':wait', entry.id)
+    call('RPUSH', base .. settings.line, entry.id)
     signal(base, settings)
   end
   emit(base, 'waiting', 'jobId', entry.id, 'prev', 'active')
@@ -203,9 +231,10 @@ local function collect_metrics_of(target, count, points_max)
   call('HSET', key, 'prevCount', before, 'prevTS', now)
 end
 
+-- Metrics that are damaged are not collected: no job may suffer from it.
 local function collect_metrics(points_max)
   for target, count in pairs(finished) do
-    if count > 0 then collect_metrics_of(target, count, points_max) end
+    if count > 0 then pcall(collect_metrics_of, target, count, points_max) end
   end
 end
 
@@ -215,6 +244,8 @@ return {
   promote_due = function() promote_due(base, settings, now) end,
   use_rule = use_rule,
   conclude = conclude,
+  stay_active = stay_active,
+  without_those_that_stay = without_those_that_stay,
   put_back = put_back,
   fail_taking = fail_taking,
   collect_metrics = collect_metrics,

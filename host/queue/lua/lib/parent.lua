@@ -26,14 +26,14 @@ end
 local function release_parent(base, id, now)
   local key = base .. ':' .. id
   local fields = call('HMGET', key, 'priority', 'delay')
-  local delay = tonumber(fields[2]) or 0
+  local delay, settings = tonumber(fields[2]) or 0, read_settings(base)
   if delay > 0 then
-    add_delayed(base, read_settings(base), id, now + delay)
+    add_delayed(base, settings, id, now + delay)
     signal_delayed(base)
     return
   end
-  add_ready(base, id, tonumber(fields[1]) or 0, 'RPUSH')
-  signal(base, read_settings(base))
+  add_ready(base, settings, id, tonumber(fields[1]) or 0, 'RPUSH')
+  signal(base, settings)
   emit(base, 'waiting', 'jobId', id, 'prev', 'waiting-children')
 end
 

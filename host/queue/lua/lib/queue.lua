@@ -15,11 +15,19 @@ local EVENTS_MAX_DEFAULT = '10000'
 -- The largest whole number that Lua, JavaScript and Rust write alike.
 local SAFE_INTEGER_MAX = 9007199254740991
 
--- Reads `meta` once.
+-- Reads `meta` once. `line` is the end of the key of the list where jobs wait: `wait`, but `paused` while a producer of
+-- BullMQ 5 has paused the queue, since its resume renames `paused` to `wait` and loses what is in `wait`. A producer that
+-- does not say that it is of BullMQ 6 is taken for an older one: the resume of 6 looks into `paused`, too.
 local function read_settings(base)
   local meta = call('HMGET', base .. ':meta', 'paused', 'concurrency', 'max', 'duration', 'opts.maxLenEvents')
+  local line = ':wait'
+  if meta[1] then
+    local major = string.match(call('HGET', base .. ':meta', 'version') or '', '^bullmq:(%d+)')
+    if not major or tonumber(major) < 6 then line = ':paused' end
+  end
   return {
     paused = meta[1] ~= false,
+    line = line,
     concurrency = tonumber(meta[2]),
     limiter_max = meta[3],
     limiter_ms = tonumber(meta[4]),

@@ -12,8 +12,9 @@ local function drop_dependency(child_key, parent_key, parent_json)
   local dependencies = base .. ':' .. id .. ':dependencies'
   if call('SREM', dependencies, child_key) == 1 and call('SCARD', dependencies) == 0
       and call('ZREM', base .. ':waiting-children', id) == 1 then
-    call('RPUSH', base .. ':wait', id)
-    signal(base, read_settings(base))
+    local settings = read_settings(base)
+    call('RPUSH', base .. settings.line, id)
+    signal(base, settings)
     emit(base, 'waiting', 'jobId', id, 'prev', 'waiting-children')
   end
 end

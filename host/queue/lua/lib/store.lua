@@ -27,7 +27,7 @@ local function enqueue_job(base, settings, id, job, now)
     signal_delayed(base)
     return
   end
-  add_ready(base, id, job.priority, job.lifo and 'RPUSH' or 'LPUSH')
+  add_ready(base, settings, id, job.priority, job.lifo and 'RPUSH' or 'LPUSH')
   signal(base, settings)
   emit_trimmed(base, settings, 'waiting', 'jobId', id)
 end

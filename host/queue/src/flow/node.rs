@@ -5,17 +5,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use toril_options::json;
 
 use crate::error::QueueError;
-
-/// Deeper flows are refused: each level costs a round through every queue below it.
-pub(super) const DEPTH_MAX: usize = 100;
 
 /// A node of a flow, as BullMQ's `FlowJob`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FlowNode {
     /// The job's name.
+    #[serde(deserialize_with = "json::text")]
     pub name: String,
     /// Its queue.
     pub queue_name: String,
@@ -26,10 +25,10 @@ pub struct FlowNode {
     #[serde(default)]
     pub prefix: Option<String>,
     /// BullMQ's `JobsOptions`; `parent` on the root only.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::object")]
     pub opts: Option<Map<String, Value>>,
     /// The jobs that it waits for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::children")]
     pub children: Option<Vec<FlowNode>>,
 }
 
@@ -65,39 +64,8 @@ pub struct FlowJob {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<FlowJob>,
 }
-/// Reads a flow from JSON text. Depth is checked before anything recurses.
+
+/// Reads a flow, or several, from JSON text.
 pub fn parse_flow<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, QueueError> {
-    let invalid = |reason: String| QueueError::Invalid(format!("flow is invalid: {reason}"));
-    // Two levels of JSON per level of the flow, and some for data.
-    if nesting(json) > 2 * DEPTH_MAX + 100 {
-        return Err(too_deep());
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    deserializer.disable_recursion_limit();
-    let flow = T::deserialize(&mut deserializer).map_err(|error| invalid(error.to_string()))?;
-    deserializer
-        .end()
-        .map_err(|error| invalid(error.to_string()))?;
-    Ok(flow)
-}
-
-/// How deep brackets nest, outside of strings.
-fn nesting(json: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
-}
-
-pub(super) fn too_deep() -> QueueError {
-    QueueError::Invalid(format!("flow has more than {DEPTH_MAX} levels"))
+    json::read_flow(json).map_err(QueueError::Invalid)
 }

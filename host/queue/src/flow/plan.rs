@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
+use toril_options::json;
 
-use super::node::{DEPTH_MAX, FlowJob, FlowNode, FlowOptions, too_deep};
+use super::node::{FlowJob, FlowNode, FlowOptions};
 use crate::error::QueueError;
 use crate::keys::{QueueKeys, QueueName};
 use crate::new_job::NewJob;
@@ -36,7 +37,7 @@ impl Plan {
         let mut plan = Plan { jobs: Vec::new() };
         let mut level: Vec<(FlowNode, Option<usize>)> =
             roots.into_iter().map(|root| (root, None)).collect();
-        for _ in 0..DEPTH_MAX {
+        for _ in 0..json::FLOW_LEVELS_MAX {
             let mut next = Vec::new();
             for (mut node, parent) in level {
                 let children = node.children.take().unwrap_or_default();
@@ -49,7 +50,7 @@ impl Plan {
             }
             level = next;
         }
-        Err(too_deep())
+        Err(QueueError::Invalid(json::too_many_levels()))
     }
 
     fn push(

@@ -5,8 +5,10 @@
 mod adding;
 mod cancelling;
 mod connections;
+mod damage;
 mod harness;
 mod ids;
 mod locks;
+mod pausing;
 mod settling;
 mod taking;

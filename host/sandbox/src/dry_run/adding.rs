@@ -21,6 +21,19 @@ impl Store {
         Ok(added.collect())
     }
 
+    /// Adds a job of a scheduler, whose id no producer may give.
+    pub(super) fn add_scheduled(
+        &mut self,
+        queue: &QueueRef,
+        job: NewJob,
+        id: &str,
+    ) -> CallResult<()> {
+        let mut options = read(&job)?;
+        options.id = Some(id.to_owned());
+        self.add_one(queue, job, options, false);
+        Ok(())
+    }
+
     /// Adds flows, all jobs or none; returns the trees.
     pub(super) fn add_flows(&mut self, flows: Vec<FlowNode>) -> CallResult<Vec<Value>> {
         for flow in &flows {
@@ -167,6 +180,11 @@ impl Store {
     }
 
     fn stored(&mut self, new: NewJob, options: NewOptions) -> StoredJob {
+        let deduplication_id = new
+            .options
+            .get("deduplication")
+            .and_then(|options| options.get("id")?.as_str())
+            .map(str::to_owned);
         let given = options.timestamp.map(|time| time.max(0) as u64);
         StoredJob {
             name: new.name,
@@ -182,6 +200,8 @@ impl Store {
             attempts_started: 0,
             timestamp: given.unwrap_or(self.now_ms),
             parent: new.parent,
+            processed_on: 0,
+            deduplication_id,
             delay_ms: options.delay_ms.max(0) as u64,
             priority: options.priority,
             read_options: JobOptions::parse(&options.stored),

@@ -15,8 +15,6 @@ use crate::backend::{
 use crate::names::{JobRef, QueueRef};
 use crate::policy::QueueAccess;
 
-/// Deeper flows are not shown.
-const DEPTH_MAX: usize = 100;
 /// One attempt of a job of a dry run.
 pub(super) struct DryBackend {
     store: Arc<Mutex<Store>>,
@@ -25,6 +23,8 @@ pub(super) struct DryBackend {
     queue: Arc<str>,
     /// As it was when the attempt began.
     taken: StoredJob,
+    /// The stacks of its attempts, JSON.
+    stacktrace: String,
     parent_key: Option<String>,
 }
 
@@ -36,12 +36,13 @@ impl DryBackend {
             id: job.id.as_str().into(),
             queue: job.queue.name().into(),
             parent_key,
+            stacktrace: json!(taken.stacktrace).to_string(),
             job,
             taken,
         }
     }
 
-    fn shown(&self, call: impl FnOnce() -> String) -> MutexGuard<'_, Store> {
+    pub(super) fn shown(&self, call: impl FnOnce() -> String) -> MutexGuard<'_, Store> {
         let mut store = self.store.lock();
         store.shown(call);
         store
@@ -80,9 +81,14 @@ impl JobBackend for DryBackend {
             timestamp: job.timestamp,
             delay_ms: job.delay_ms,
             priority: job.priority.max(0) as u32,
+            timeout_ms: job.read_options.timeout_ms,
             parent_key: self.parent_key.as_deref(),
             parent: job.parent_record.as_deref(),
             scheduler: None,
+            deduplication_id: job.deduplication_id.as_deref(),
+            failed_reason: job.failed_reason.as_deref(),
+            stacktrace: &self.stacktrace,
+            processed_on: job.processed_on,
         }
     }
 
@@ -150,21 +156,21 @@ impl JobBackend for DryBackend {
         Ok(())
     }
 
-    async fn children_values(&mut self) -> CallResult<Vec<(String, String)>> {
+    async fn children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
         self.with_own(
             || "children-values()".into(),
             |job| pairs(&job.children.processed),
         )
     }
 
-    async fn failed_children_values(&mut self) -> CallResult<Vec<(String, String)>> {
+    async fn failed_children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
         self.with_own(
             || "failed-children-values()".into(),
             |job| pairs(&job.children.ignored),
         )
     }
 
-    async fn dependencies(&mut self, query: &DependenciesQuery) -> CallResult<String> {
+    async fn dependencies(&mut self, query: &DependenciesQuery, _: usize) -> CallResult<String> {
         let read = |job: &mut StoredJob| dependencies(job, query).to_string();
         self.with_own(|| format!("dependencies({query:?})"), read)
     }
@@ -227,9 +233,15 @@ impl JobBackend for DryBackend {
         job: &JobRef,
         query: FlowQuery,
         access: &QueueAccess,
+        _: usize,
     ) -> CallResult<String> {
         let store = self.shown(|| format!("get-flow({job})"));
-        let tree = store.tree(job, query.depth.min(DEPTH_MAX), query.max_children, access)?;
+        let tree = store.tree(
+            job,
+            query.depth.min(toril_options::json::FLOW_LEVELS_MAX),
+            query.max_children,
+            access,
+        )?;
         Ok(tree.unwrap_or(Value::Null).to_string())
     }
 
@@ -297,8 +309,8 @@ fn pairs(children: &std::collections::BTreeMap<JobRef, String>) -> Vec<(String, 
     children.iter().map(pair).collect()
 }
 
-fn parsed(json: &str) -> Value {
-    serde_json::from_str(json).unwrap_or_else(|_| json!(json))
+pub(super) fn parsed(text: &str) -> Value {
+    toril_options::json::read(text).unwrap_or_else(|_| json!(text))
 }
 
 /// BullMQ's `getDependencies`.

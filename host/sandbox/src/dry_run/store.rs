@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::{Map, Value};
 use toril_options::{JobOptions, js};
 
+use crate::backend::NewJob;
 use crate::names::{JobRef, QueueRef};
 
 /// Where a job is.
@@ -75,6 +76,9 @@ pub struct StoredJob {
     pub timestamp: u64,
     /// The job that waits for it.
     pub parent: Option<JobRef>,
+    /// When its last attempt began, in ms since the epoch.
+    pub(super) processed_on: u64,
+    pub(super) deduplication_id: Option<String>,
     pub(super) delay_ms: u64,
     pub(super) priority: i64,
     /// The options as BullMQ stores them, JSON, and as its worker reads those.
@@ -105,6 +109,15 @@ pub(super) struct QueueState {
     pub(super) limited_until_ms: u64,
     /// Deduplication id to its holder, and until when it holds.
     pub(super) deduplicated: BTreeMap<String, (String, Option<u64>)>,
+    pub(super) schedulers: BTreeMap<String, Scheduler>,
+}
+
+/// A job scheduler.
+pub(super) struct Scheduler {
+    pub(super) schedule: Map<String, Value>,
+    pub(super) template: NewJob,
+    /// When its next job is due.
+    pub(super) next_ms: u64,
 }
 
 /// All queues of a dry run, and its clock.
@@ -234,6 +247,7 @@ impl Store {
         let job = self.jobs.get_mut(&id)?;
         job.state = State::Active;
         job.attempts_started += 1;
+        job.processed_on = now;
         Some(id)
     }
 
@@ -246,10 +260,16 @@ impl Store {
         Some(first.0.clone())
     }
 
+    /// Takes the id of a job out of the line.
+    pub(super) fn leave_line(&mut self, id: &JobRef) {
+        let wait = &mut self.queue(&id.queue).wait;
+        wait.retain(|waiting| *waiting != id.id);
+    }
+
     /// Takes a job away, and its id out of the line.
     pub(super) fn forget(&mut self, id: &JobRef) -> Option<StoredJob> {
+        self.leave_line(id);
         let queue = self.queue(&id.queue);
-        queue.wait.retain(|waiting| *waiting != id.id);
         queue.deduplicated.retain(|_, (holder, _)| *holder != id.id);
         self.jobs.remove(id)
     }

@@ -1,5 +1,6 @@
 //! `toril:processor/jobs`: the job of the attempt.
 
+use toril_options::json;
 use wasmtime::component::Resource;
 
 use super::AttemptState;
@@ -21,6 +22,11 @@ type Handle = Resource<JobHandle>;
 impl AttemptState {
     pub(super) fn check_size(&self, what: &str, value: &str) -> CallResult<()> {
         check_bytes(what, value.len(), self.policy.limits.value_bytes_max)
+    }
+
+    /// How much may be read at once: what is larger does not fit into the guest.
+    pub(super) fn read_bytes_max(&self) -> usize {
+        self.policy.limits.memory_bytes_max
     }
 
     fn check_json(&self, what: &str, value: &str) -> CallResult<()> {
@@ -95,7 +101,8 @@ impl AttemptState {
 
     async fn try_dependencies(&mut self, query: &str) -> CallResult<String> {
         let query = options("query", query)?;
-        self.backend.dependencies(&query).await
+        let max = self.read_bytes_max();
+        self.backend.dependencies(&query, max).await
     }
 
     async fn try_remove_unprocessed_children(&mut self) -> CallResult<u64> {
@@ -221,11 +228,13 @@ impl HostJob for AttemptState {
     }
 
     async fn children_values(&mut self, _: Handle) -> Answer<Vec<(String, String)>> {
-        Ok(self.backend.children_values().await)
+        let max = self.read_bytes_max();
+        Ok(self.backend.children_values(max).await)
     }
 
     async fn failed_children_values(&mut self, _: Handle) -> Answer<Vec<(String, String)>> {
-        Ok(self.backend.failed_children_values().await)
+        let max = self.read_bytes_max();
+        Ok(self.backend.failed_children_values(max).await)
     }
 
     async fn dependencies(&mut self, _: Handle, query: String) -> Answer<String> {
@@ -250,6 +259,24 @@ impl HostJob for AttemptState {
 
     fn cancel_reason(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
         Ok(AttemptState::cancel_reason(self))
+    }
+
+    fn failed_reason(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
+        Ok(self.backend.job().failed_reason.map(str::to_owned))
+    }
+
+    fn stacktrace(&mut self, _: Handle) -> wasmtime::Result<Vec<String>> {
+        let stored = self.backend.job().stacktrace;
+        // What is no list of texts was not written by a worker.
+        Ok(json::read(stored).unwrap_or_default())
+    }
+
+    fn processed_on(&mut self, _: Handle) -> wasmtime::Result<u64> {
+        Ok(self.backend.job().processed_on)
+    }
+
+    fn deduplication_id(&mut self, _: Handle) -> wasmtime::Result<Option<String>> {
+        Ok(self.backend.job().deduplication_id.map(str::to_owned))
     }
 
     fn drop(&mut self, _: Handle) -> wasmtime::Result<()> {

@@ -22,12 +22,12 @@ impl AttemptState {
     }
 
     /// A queue of the host's prefix.
-    fn queue(&self, name: &str) -> CallResult<QueueRef> {
+    pub(super) fn queue(&self, name: &str) -> CallResult<QueueRef> {
         QueueRef::new(self.backend.job().prefix, name).map_err(invalid)
     }
 
     /// A job that the attempt may reach, and what else it may.
-    fn granted_job(&self, queue: &str, id: String) -> CallResult<(JobRef, QueueAccess)> {
+    pub(super) fn granted_job(&self, queue: &str, id: String) -> CallResult<(JobRef, QueueAccess)> {
         let queue = self.queue(queue)?;
         let (job, access) = (JobRef { queue, id }, self.queue_access()?);
         access.check_job(&job)?;
@@ -50,7 +50,7 @@ impl AttemptState {
             .for_each(|child| self.continue_trace_in(child));
     }
 
-    fn new_job(&self, job: GuestJob) -> CallResult<NewJob> {
+    pub(super) fn new_job(&self, job: GuestJob) -> CallResult<NewJob> {
         self.check_size("job data", &job.data)?;
         let mut options: Map<String, Value> = options("options", &job.options)?;
         self.continue_trace(&mut options);
@@ -98,7 +98,8 @@ impl AttemptState {
     async fn try_get_flow(&mut self, queue: &str, id: String, query: &str) -> CallResult<String> {
         let query = options("query", query)?;
         let (job, access) = self.granted_job(queue, id)?;
-        self.backend.get_flow(&job, query, &access).await
+        let max = self.read_bytes_max();
+        self.backend.get_flow(&job, query, &access, max).await
     }
 
     async fn try_state(&mut self, queue: &str, id: String) -> CallResult<String> {

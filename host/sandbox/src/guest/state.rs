@@ -13,6 +13,7 @@ use super::output::LogBudget;
 use super::wasi;
 use crate::backend::JobBackend;
 use crate::cancel::{Cancel, Stop};
+use crate::deadline::Deadline;
 use crate::limits::Quota;
 use crate::lone_job::LoneJob;
 use crate::outcome::MovedTo;
@@ -42,7 +43,8 @@ pub struct AttemptState {
     pub(super) trace: Option<String>,
     pub(super) log_budget: LogBudget,
     cancel: Arc<Cancel>,
-    deadline: Instant,
+    deadline: Deadline,
+    ends: Instant,
     /// None until the guest first asks for anything of it: many never do, and the random generators in it take
     /// as long to make as a small job computes. Here from the start where directories are granted.
     wasi: Option<Box<WasiCtx>>,
@@ -56,10 +58,9 @@ impl AttemptState {
     /// The state in which an attempt runs, from now on. Fails where a granted directory cannot be opened.
     pub(crate) fn new(input: AttemptInput, policy: &Arc<Policy>) -> anyhow::Result<Self> {
         let Policy { limits, grants, .. } = &**policy;
-        let log_budget = {
-            let job = input.backend.job();
-            LogBudget::new(Arc::clone(job.queue), job.id, policy)
-        };
+        let job = input.backend.job();
+        let log_budget = LogBudget::new(Arc::clone(job.queue), job.id, policy);
+        let deadline = Deadline::of(limits, job);
         let wasi = wasi::context_with_dirs(grants, &log_budget)?.map(Box::new);
         Ok(AttemptState {
             backend: input.backend,
@@ -72,7 +73,8 @@ impl AttemptState {
             trace: input.trace,
             log_budget,
             cancel: input.cancel,
-            deadline: Instant::now() + Duration::from_millis(limits.deadline_ms),
+            ends: Instant::now() + deadline.duration(),
+            deadline,
             wasi,
             table: wasi::handles(),
             config: wasi::config_variables(grants),
@@ -83,8 +85,10 @@ impl AttemptState {
 
     /// Begins the next attempt of the same queue in the same instance.
     pub(crate) fn renew(&mut self, input: AttemptInput) {
-        self.log_budget
-            .renew(input.backend.job().id, &self.policy.limits);
+        let (job, limits) = (input.backend.job(), &self.policy.limits);
+        self.log_budget.renew(job.id, limits);
+        self.deadline = Deadline::of(limits, job);
+        self.ends = Instant::now() + self.deadline.duration();
         self.backend = input.backend;
         self.cancel = input.cancel;
         self.trace = input.trace;
@@ -92,7 +96,6 @@ impl AttemptState {
         (self.moved, self.last_words) = (None, None);
         self.quota.renew();
         self.outbound.renew();
-        self.deadline = Instant::now() + Duration::from_millis(self.policy.limits.deadline_ms);
     }
 
     /// The state in which a component is instantiated once to see that it can be.
@@ -111,17 +114,22 @@ impl AttemptState {
 
     /// Why the guest must stop now, if it must. Asked at every epoch.
     pub(crate) fn must_stop(&self) -> Option<Stop> {
-        let deadline_ms = self.policy.limits.deadline_ms;
+        let late = || Instant::now() >= self.ends;
         self.cancel
             .overdue(self.cancel_grace())
             .cloned()
-            .or_else(|| (Instant::now() >= self.deadline).then_some(Stop::Deadline(deadline_ms)))
+            .or_else(|| late().then(|| Stop::Deadline(self.deadline.clone())))
+    }
+
+    /// How long the attempt may take.
+    pub(crate) fn deadline(&self) -> &Deadline {
+        &self.deadline
     }
 
     /// True once the guest should come to an end by itself: it was asked to, or little of its time is left.
     pub(super) fn should_stop(&self) -> bool {
-        let tenth = Duration::from_millis(self.policy.limits.deadline_ms / 10);
-        let near = Instant::now() + tenth.min(self.cancel_grace()) >= self.deadline;
+        let tenth = self.deadline.duration() / 10;
+        let near = Instant::now() + tenth.min(self.cancel_grace()) >= self.ends;
         near || self.cancel.reason().is_some()
     }
 

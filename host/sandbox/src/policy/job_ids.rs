@@ -28,6 +28,14 @@ pub(super) fn refuse(id: &str) -> Option<String> {
     (!named).then(|| format!("`{id}` is not the id of a job"))
 }
 
+/// Why an id names no scheduler; none where it may. The key of a scheduler `a:17` is that of the job which the scheduler
+/// `a` adds at the time 17.
+pub(super) fn refuse_scheduler(id: &str) -> Option<String> {
+    let spells_job = |(_, last): (&str, &str)| last.bytes().all(|byte| byte.is_ascii_digit());
+    let named = !id.is_empty() && !id.rsplit_once(':').is_some_and(spells_job);
+    (!named).then(|| format!("`{id}` is not the id of a scheduler"))
+}
+
 fn is_key_of_queue(name: &str) -> bool {
     QUEUE_KEYS.contains(&name) || QUEUE_KEY_FAMILIES.contains(&name)
 }
@@ -35,6 +43,16 @@ fn is_key_of_queue(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn schedulers_that_spell_jobs_are_refused() {
+        for id in ["nightly", "a:b", "17", "a:17:b", "17a"] {
+            assert_eq!(refuse_scheduler(id), None, "{id}");
+        }
+        for id in ["", "a:17", "a:b:17", ":17", "a:"] {
+            assert!(refuse_scheduler(id).is_some(), "{id}");
+        }
+    }
 
     #[test]
     fn ids_that_spell_other_keys_are_refused() {

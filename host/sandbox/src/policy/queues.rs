@@ -73,6 +73,15 @@ impl QueueAccess {
         check_id(&job.id)
     }
 
+    /// May this scheduler be named?
+    pub fn check_scheduler(&self, queue: &QueueRef, id: &str) -> Result<(), Refusal> {
+        self.check_queue(queue)?;
+        match job_ids::refuse_scheduler(id) {
+            Some(reason) => Err(Refusal::Invalid(reason)),
+            None => Ok(()),
+        }
+    }
+
     /// May this job get children?
     pub fn check_parent(&self, parent: &JobRef) -> Result<(), Refusal> {
         if *parent == self.own_job {

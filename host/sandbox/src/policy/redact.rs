@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::Value;
+use toril_options::json;
 
 /// A secret shorter than this would make every log unreadable, were it replaced.
 const SECRET_BYTES_MIN: usize = 4;
@@ -144,46 +146,25 @@ impl Redactor {
         Cow::Owned(redacted)
     }
 
+    /// Looks at each text by itself, names of fields included: so depth and order make no difference.
     fn redact_json<'text>(&self, json: &'text str) -> Cow<'text, str> {
         let may_have_escapes = json.contains('\\');
         if !may_have_escapes && !self.finder.is_match(json) {
             return Cow::Borrowed(json);
         }
-        let Ok(mut value) = serde_json::from_str(json) else {
-            return self.redact(json);
-        };
-        if self.redact_value(&mut value) {
-            Cow::Owned(value.to_string())
-        } else {
-            Cow::Borrowed(json)
-        }
-    }
-
-    /// True where something was replaced.
-    fn redact_value(&self, value: &mut Value) -> bool {
-        match value {
-            Value::String(text) => match self.redact(text) {
-                Cow::Borrowed(_) => false,
-                Cow::Owned(redacted) => {
-                    *text = redacted;
-                    true
-                }
-            },
-            Value::Array(items) => items
-                .iter_mut()
-                .fold(false, |any, item| self.redact_value(item) | any),
-            Value::Object(fields) => {
-                let mut any = false;
-                let before = std::mem::take(fields);
-                for (name, mut value) in before {
-                    any |= self.redact_value(&mut value);
-                    let shown = self.redact(&name);
-                    any |= matches!(shown, Cow::Owned(_));
-                    fields.insert(shown.into_owned(), value);
-                }
-                any
+        let (mut shown, mut done) = (String::new(), 0);
+        for token in texts(json) {
+            let text: Cow<'_, str> = json::read::<String>(&json[token.clone()])
+                .map_or_else(|_| json[token.clone()].into(), Cow::Owned);
+            if let Cow::Owned(redacted) = self.redact(&text) {
+                shown.push_str(&json[done..token.start]);
+                shown.push_str(&Value::String(redacted).to_string());
+                done = token.end;
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+        match done {
+            0 => Cow::Borrowed(json),
+            _ => Cow::Owned(shown + &json[done..]),
         }
     }
 
@@ -224,6 +205,21 @@ impl Redactor {
         };
         (earliest..len).find(begins_one).unwrap_or(len)
     }
+}
+
+/// Where the texts in a JSON text are, quotes included.
+fn texts(json: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut bytes = json.bytes().enumerate();
+    std::iter::from_fn(move || {
+        let (start, _) = bytes.find(|(_, byte)| *byte == b'"')?;
+        let mut escaped = false;
+        let (end, _) = bytes.find(|(_, byte)| {
+            let ends = *byte == b'"' && !escaped;
+            escaped = *byte == b'\\' && !escaped;
+            ends
+        })?;
+        Some(start..end + 1)
+    })
 }
 
 /// A secret as it is, and as it looks inside JSON or Rust's debug output.
@@ -290,6 +286,17 @@ mod tests {
                 redactor.drain(&mut pending, true, &mut shown);
                 assert_eq!(String::from_utf8(shown).unwrap(), whole, "{size}");
             }
+        }
+    }
+
+    #[test]
+    fn secrets_are_found_at_any_depth_and_beside_any_text() {
+        let secrets = secrets(&["hunter22"]);
+        let escaped = r#"["\u0068unter22","\ud800hunter22","\"hunter22\\"]"#;
+        let shown = r#"["***","�***","\"***\\"]"#;
+        for levels in [0, 127, 128, 100_000] {
+            let nested = |inner: &str| "[".repeat(levels) + inner + &"]".repeat(levels);
+            assert_eq!(secrets.redact_json(&nested(escaped)), nested(shown));
         }
     }
 

@@ -9,8 +9,8 @@ use toril_queue::{ErrorCode, Job, Marker, Moved, QueueError, Settled, Settlement
 use super::super::jobs::{Held, Phase};
 use super::super::{Control, Stage, settlement};
 use super::{
-    Actions, Call, Flight, LIMITED_MAX, MarkerWait, Notice, Now, Outage, RETRY_MAX, RETRY_MIN,
-    Schedule, Start,
+    Actions, Call, Flight, MarkerWait, Notice, Now, Outage, REFUSED_PAUSE, RETRY_MIN, Schedule,
+    Start,
 };
 use toril_sandbox::Outcome;
 
@@ -87,7 +87,7 @@ impl Schedule {
         }
         if let Outcome::RateLimited(duration_ms) = outcome {
             actions.limit_ms = actions.limit_ms.max(Some(duration_ms));
-            self.limited_until = Some(now.instant + limited(duration_ms));
+            self.limited_until = Some(now.instant + self.limited(duration_ms));
         }
         self.decide(held, outcome);
     }
@@ -166,7 +166,7 @@ impl Schedule {
                 (found, _) => found,
             };
             if settled.limited_ms > 0 {
-                self.limited_until = Some(now.instant + limited(settled.limited_ms));
+                self.limited_until = Some(now.instant + self.limited(settled.limited_ms));
             }
             let drained = settled.jobs.is_empty() && !settled.more;
             if drained && !self.drained {
@@ -219,7 +219,7 @@ impl Schedule {
     fn refused(&mut self, call: Call, now: Now, actions: &mut Actions) {
         if call.held.is_empty() {
             // Such as a key of the wrong type, which needs a person.
-            self.refused_until = Some(now.instant + RETRY_MAX);
+            self.refused_until = Some(now.instant + REFUSED_PAUSE);
         }
         let was_alone = call.held.len() == 1 && call.want == 0;
         for (held, settlement) in call.held.into_iter().zip(call.settlements) {
@@ -261,8 +261,19 @@ impl Schedule {
 
     fn next_pause(&mut self) -> Duration {
         let pause = self.outage_pause;
-        self.outage_pause = (pause * 2).min(RETRY_MAX);
+        self.outage_pause = (pause * 2).min(self.retry_max());
         pause
+    }
+
+    /// The longest pause between two tries.
+    fn retry_max(&self) -> Duration {
+        Duration::from_millis(self.options.run_retry_delay_ms).max(RETRY_MIN)
+    }
+
+    /// How long to rest while the queue is limited for so long: delayed jobs are promoted meanwhile, and a limit that
+    /// was lifted is noticed.
+    fn limited(&self, duration_ms: u64) -> Duration {
+        Duration::from_millis(duration_ms.min(self.options.maximum_rate_limit_delay_ms))
     }
 
     fn recovered(&mut self, found: Result<Vec<Job>, QueueError>, now: Now, actions: &mut Actions) {
@@ -342,7 +353,7 @@ impl Schedule {
             }
             Err(_) => {
                 self.marker = MarkerWait::FailedUntil(now.instant + self.marker_pause);
-                self.marker_pause = (self.marker_pause * 2).min(RETRY_MAX);
+                self.marker_pause = (self.marker_pause * 2).min(self.retry_max());
             }
         }
     }
@@ -382,8 +393,4 @@ fn code_of(error: &QueueError) -> Option<ErrorCode> {
         QueueError::Job { code, .. } => Some(*code),
         _ => None,
     }
-}
-
-fn limited(duration_ms: u64) -> Duration {
-    Duration::from_millis(duration_ms).min(LIMITED_MAX)
 }

@@ -1,0 +1,228 @@
+//! Job schedulers as a producer sees them: adding, changing, reading and removing.
+//!
+//! The time of the first job is computed here, from where the scheduler stood when it was read; the script that writes
+//! looks whether it still stands there.
+
+use redis::Value as Reply;
+use serde_json::{Map, Value, json};
+use toril_options::{js, json};
+
+use crate::error::QueueError;
+use crate::getters::JobState;
+use crate::new_job::NewJob;
+use crate::queue::Queue;
+use crate::redis::script::script;
+use crate::schedule::{First, Schedule, Standing, of_scheduler};
+use crate::time::now_ms;
+
+/// How often to read again where others change the same scheduler.
+const TRIES_MAX: usize = 20;
+/// How many slots of an interval may have a job already, as in BullMQ.
+const SLOTS_MAX: u32 = 32;
+
+/// What the script answers.
+enum Upserted {
+    Job(String),
+    StandsElsewhere,
+    TimeIsTaken,
+}
+
+impl Queue {
+    /// Adds a job scheduler, or changes the one of this id; returns the id of its next job. None: the schedule has come
+    /// to its end. `schedule` is BullMQ's `RepeatOptions`, `template` what its jobs are like.
+    pub async fn upsert_scheduler(
+        &self,
+        id: &str,
+        schedule: Map<String, Value>,
+        template: &NewJob,
+    ) -> Result<Option<String>, QueueError> {
+        let now = now_ms();
+        let in_scheduler = |error| of_scheduler(id, error);
+        let Some(schedule) = Schedule::read(schedule, now).map_err(in_scheduler)? else {
+            return Ok(None);
+        };
+        let mut slots = 0;
+        for _ in 0..TRIES_MAX + SLOTS_MAX as usize {
+            let standing = self.standing(id).await?;
+            let Some(first) = schedule.first(&standing, now, slots) else {
+                return Ok(None);
+            };
+            let upserted = self.try_upsert(id, &schedule, template, &standing, &first, now);
+            match upserted.await? {
+                Upserted::Job(job) => return Ok(Some(job)),
+                Upserted::StandsElsewhere => {}
+                Upserted::TimeIsTaken if schedule.has_slots() && slots < SLOTS_MAX => slots += 1,
+                Upserted::TimeIsTaken => {
+                    let reason = "there is a job of its next time already".to_owned();
+                    return Err(in_scheduler(QueueError::Invalid(reason)));
+                }
+            }
+        }
+        let reason = "others change it at the same time: try again".to_owned();
+        Err(in_scheduler(QueueError::Invalid(reason)))
+    }
+
+    /// Where a scheduler stands now.
+    async fn standing(&self, id: &str) -> Result<Standing, QueueError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZSCORE").arg(self.keys.of("repeat")).arg(id);
+        let hash = self.keys.of(&format!("repeat:{id}"));
+        pipeline.cmd("HGET").arg(hash).arg("every");
+        let (current, every): (Option<String>, Option<String>) =
+            pipeline.query_async(&mut self.redis.shared()).await?;
+        let waits = match &current {
+            None => false,
+            Some(time) => {
+                let job = format!("repeat:{id}:{time}");
+                let state = self.state(&job).await?;
+                let waits = matches!(
+                    state,
+                    JobState::Delayed | JobState::Prioritized | JobState::Waiting
+                );
+                waits && self.job(&job).await?.is_some()
+            }
+        };
+        Ok(Standing {
+            every: every.and_then(|every| every.parse().ok()),
+            current,
+            waits,
+        })
+    }
+
+    async fn try_upsert(
+        &self,
+        id: &str,
+        schedule: &Schedule,
+        template: &NewJob,
+        standing: &Standing,
+        first: &First,
+        now: u64,
+    ) -> Result<Upserted, QueueError> {
+        let mut given: Map<String, Value> = json::read(template.opts_json()).unwrap_or_default();
+        // The default, which belongs to jobs.
+        if given.get("attempts") == Some(&json!(0)) {
+            given.remove("attempts");
+        }
+        let deduplication = given.get("de").and_then(|options| options.get("id"));
+        let deduplication = deduplication.and_then(Value::as_str).unwrap_or_default();
+        let deduplication = deduplication.to_owned();
+        let opts = schedule.job_options(given.clone(), id, first, now);
+        let script = script!(
+            "upsert_scheduler",
+            "chunks",
+            "events",
+            "ids",
+            "line",
+            "parent",
+            "remove",
+            "store"
+        );
+        let mut call = script.call(self.keys.meta());
+        call.arg(now)
+            .arg(id)
+            .arg(standing.current.as_deref().unwrap_or_default())
+            .arg(if standing.waits { "1" } else { "" })
+            .arg(first.at_ms)
+            .arg(Value::Object(opts).to_string())
+            .arg(template.options.priority)
+            .arg(u8::from(template.options.lifo))
+            .arg(deduplication)
+            .arg(&template.name)
+            .arg(&template.data);
+        for (name, value) in schedule.stored_fields(first) {
+            call.arg(name).arg(value);
+        }
+        if !given.is_empty() {
+            call.arg("opts").arg(Value::Object(given).to_string());
+        }
+        if template.data != "{}" {
+            call.arg("data").arg(&template.data);
+        }
+        match self.redis.run(script, &call).await? {
+            Reply::Int(0) => Ok(Upserted::StandsElsewhere),
+            Reply::Int(1) => Ok(Upserted::TimeIsTaken),
+            Reply::BulkString(job) => Ok(Upserted::Job(String::from_utf8_lossy(&job).into_owned())),
+            _ => Err(QueueError::Reply("upsert_scheduler")),
+        }
+    }
+
+    /// Removes a scheduler and its next job, if that is delayed. False: there is no such scheduler.
+    pub async fn remove_scheduler(&self, id: &str) -> Result<bool, QueueError> {
+        let script = script!(
+            "remove_scheduler",
+            "chunks",
+            "events",
+            "ids",
+            "line",
+            "parent",
+            "remove"
+        );
+        let mut call = script.call(self.keys.meta());
+        call.arg(id);
+        self.redis.run(script, &call).await
+    }
+
+    /// Reads a scheduler as BullMQ's `JobSchedulerJson`; `None` where there is none.
+    pub async fn scheduler(&self, id: &str) -> Result<Option<Value>, QueueError> {
+        let mut command = redis::cmd("ZSCORE");
+        command.arg(self.keys.of("repeat")).arg(id);
+        let next: Option<f64> = command.query_async(&mut self.redis.shared()).await?;
+        match next {
+            None => Ok(None),
+            Some(next) => self.described(id, next).await,
+        }
+    }
+
+    /// Reads schedulers in the order of their next jobs: from the `start`th to the `end`th, counted from the first or,
+    /// below zero, from the last one.
+    pub async fn schedulers(
+        &self,
+        start: i64,
+        end: i64,
+        asc: bool,
+    ) -> Result<Vec<Value>, QueueError> {
+        let mut command = redis::cmd(if asc { "ZRANGE" } else { "ZREVRANGE" });
+        command.arg(self.keys.of("repeat")).arg(start).arg(end);
+        command.arg("WITHSCORES");
+        let found: Vec<(String, f64)> = command.query_async(&mut self.redis.shared()).await?;
+        let mut schedulers = Vec::new();
+        for (id, next) in found {
+            schedulers.extend(self.described(&id, next).await?);
+        }
+        Ok(schedulers)
+    }
+
+    async fn described(&self, id: &str, next: f64) -> Result<Option<Value>, QueueError> {
+        let mut command = redis::cmd("HGETALL");
+        command.arg(self.keys.of(&format!("repeat:{id}")));
+        let fields: Vec<(String, String)> = command.query_async(&mut self.redis.shared()).await?;
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(described(id, next, fields)))
+    }
+}
+
+fn described(id: &str, next: f64, fields: Vec<(String, String)>) -> Value {
+    let mut json = json!({ "key": id, "next": next as u64 });
+    let mut template = Map::new();
+    for (name, value) in fields {
+        match name.as_str() {
+            "name" | "tz" | "pattern" => json[name] = json!(value),
+            "ic" => json["iterationCount"] = json!(js::parse_int(value.as_bytes()) as u64),
+            "limit" | "startDate" | "endDate" | "every" | "offset" => {
+                json[name] = json!(js::parse_int(value.as_bytes()) as i64);
+            }
+            "data" => drop(template.insert(name, json::read(&value).unwrap_or_default())),
+            "opts" => {
+                let opts = json::read(&value).unwrap_or_default();
+                template.insert(name, Value::Object(toril_options::long_names(opts)));
+            }
+            _ => {}
+        }
+    }
+    if !template.is_empty() {
+        json["template"] = Value::Object(template);
+    }
+    json
+}

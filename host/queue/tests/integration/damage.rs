@@ -1,0 +1,303 @@
+//! Keys that are not what they should be, and calls that are too large: what they cost, and what they do not.
+
+use serde_json::{Map, json};
+use toril_queue::{
+    Caller, FlowNode, FlowOptions, FlowQuery, Job, JobState, KeepJobs, NewJob, Queue, QueueError,
+    Settlement, SettlementKind, Writer, parse_flow,
+};
+
+use crate::harness::{TestRedis, add, attempt, completed, failed, fetch, new_job, take};
+
+const IDS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+
+/// One job of each way to end, taken together.
+async fn different_ends(queue: &Queue) -> Vec<Settlement> {
+    add(queue, &IDS).await;
+    let jobs = take(queue, IDS.len(), "worker:1").await;
+    let retry = SettlementKind::Retry {
+        attempt: attempt(),
+        lifo: false,
+    };
+    let delayed = SettlementKind::Delayed {
+        delay_ms: 3_600_000,
+        attempt: None,
+    };
+    let keep_two = KeepJobs {
+        count: Some(2),
+        ..KeepJobs::ALL
+    };
+    let kinds = [
+        completed(KeepJobs::ALL),
+        failed(KeepJobs::ALL),
+        retry,
+        delayed,
+        SettlementKind::Wait,
+        completed(keep_two),
+    ];
+    let pairs = jobs.iter().zip(kinds);
+    pairs
+        .map(|(job, kind)| Settlement::new(job, kind))
+        .collect()
+}
+
+#[tokio::test]
+async fn set_of_the_wrong_type_loses_no_job_of_the_call() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    for (key, stays) in [
+        ("completed", ["a", "f"].as_slice()),
+        ("failed", &["b"]),
+        ("stalled", &[]),
+        ("metrics:completed", &[]),
+        ("metrics:failed", &[]),
+    ] {
+        for plain_only in [false, true] {
+            let () = redis.run("FLUSHALL").await;
+            let mut settlements = different_ends(&queue).await;
+            if plain_only {
+                settlements.truncate(1);
+            }
+            let () = redis.run(&format!("SET bull:paint:{key} text")).await;
+            let fetch = toril_queue::Fetch {
+                metrics_points: Some(5),
+                ..fetch(0, "worker:1")
+            };
+            let settled = queue.settle_and_fetch(&settlements, &fetch).await;
+            let stays = |id: &str| stays.contains(&id);
+            let any_stays = settlements
+                .iter()
+                .any(|settlement| stays(&settlement.job_id));
+            assert_eq!(settled.is_err(), any_stays, "{key} {plain_only}");
+            for settlement in &settlements {
+                let id = &*settlement.job_id;
+                let active: Option<u64> = redis.run(&format!("LPOS bull:paint:active {id}")).await;
+                let locked: bool = redis.run(&format!("EXISTS bull:paint:{id}:lock")).await;
+                let expected = (stays(id), stays(id));
+                assert_eq!(
+                    (active.is_some(), locked),
+                    expected,
+                    "{key} {plain_only} {id}"
+                );
+            }
+            let () = redis.run(&format!("DEL bull:paint:{key}")).await;
+            for settlement in &settlements {
+                let id = &*settlement.job_id;
+                let state = queue.state(id).await.unwrap();
+                assert_ne!(state, JobState::Unknown, "{key} {plain_only} {id}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn stalled_jobs_are_found_and_locks_renewed_in_spite_of_a_damaged_set() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    add(&queue, &["a"]).await;
+    let job = take(&queue, 1, "worker:1").await.pop().unwrap();
+    let () = redis.run("SET bull:paint:stalled text").await;
+    let lock = toril_queue::LockedAttempt::of(&job);
+    assert!(
+        queue
+            .extend_locks(&[lock], 30_000)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let () = redis.run("DEL bull:paint:a:lock").await;
+    for found in [0, 1] {
+        let () = redis.run("DEL bull:paint:stalled-check").await;
+        let stalled = queue.recover_stalled(3_600_000, 1).await.unwrap();
+        assert_eq!(stalled.len(), found);
+    }
+}
+
+#[tokio::test]
+async fn damaged_metrics_fail_no_call() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    for damage in [
+        "HSET bull:paint:metrics:completed count many",
+        "HSET bull:paint:metrics:completed count 1 prevTS never prevCount 0",
+        "HSET bull:paint:metrics:completed count 1 prevTS 0 prevCount x",
+        "SET bull:paint:metrics:completed:data text",
+    ] {
+        let () = redis.run("FLUSHALL").await;
+        add(&queue, &["a", "b"]).await;
+        let job = take(&queue, 1, "worker:1").await.pop().unwrap();
+        let () = redis
+            .run("HSET bull:paint:metrics:completed count 1 prevTS 0 prevCount 0")
+            .await;
+        let () = redis.run(damage).await;
+        let settlement = Settlement::new(&job, completed(KeepJobs::ALL));
+        let fetch = toril_queue::Fetch {
+            metrics_points: Some(5),
+            ..fetch(1, "worker:2")
+        };
+        let settled = queue.settle_and_fetch(&[settlement], &fetch).await.unwrap();
+        assert_eq!(settled.jobs.len(), 1, "{damage}");
+        assert_eq!(
+            queue.state("a").await.unwrap(),
+            JobState::Completed,
+            "{damage}"
+        );
+    }
+}
+
+/// A child with a parent and a child of its own, which one worker had and another one has now.
+async fn lost_job(redis: &TestRedis, queue: &Queue) -> Job {
+    let node = |id: &str, children: serde_json::Value| json!({ "name": "n", "queueName": "paint", "opts": { "jobId": id }, "children": children });
+    let flow = node("parent", json!([node("job", json!([]))]));
+    let flow: FlowNode = parse_flow(&flow.to_string()).unwrap();
+    let flows = queue.flows();
+    flows
+        .add(vec![flow], &FlowOptions::default())
+        .await
+        .unwrap();
+    let job = take(queue, 1, "worker:1").await.pop().unwrap();
+    let parent = json!({ "queue": "bull:paint", "id": "job" });
+    let child = new_job(
+        "n",
+        json!({ "jobId": "below", "parent": parent, "delay": 3_600_000 }),
+    );
+    queue.add(&child).await.unwrap();
+    let () = redis.run("SET bull:paint:job:lock worker:2").await;
+    job
+}
+
+/// The hash of the job may be rehashed between two dumps; its log and its children are keys of their own.
+async fn dump_but_the_job(redis: &TestRedis) -> Vec<(String, Vec<u8>)> {
+    let mut dump = redis.dump().await;
+    dump.retain(|(key, _)| key != "bull:paint:job");
+    dump
+}
+
+#[tokio::test]
+async fn attempt_that_lost_its_job_writes_nothing_beside_it() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    let job = lost_job(&redis, &queue).await;
+    let before = dump_but_the_job(&redis).await;
+    let mut caller = Caller::new(toril_queue::Redis::connect(redis.url()).await.unwrap(), "c");
+    for writer in [Writer::Holder(&job.token), Writer::Mover] {
+        let request = caller.request();
+        let logged = queue
+            .add_log_by(writer, "job", "line", None, &request)
+            .await;
+        assert!(logged.unwrap_err().to_string().contains("Lock mismatch"));
+        let left = queue.remove_child_dependency_by(writer, "job").await;
+        assert!(left.unwrap_err().to_string().contains("Lock mismatch"));
+        let removed = queue
+            .remove_unprocessed_children_by(writer, "job", None)
+            .await;
+        assert!(removed.unwrap_err().to_string().contains("Lock mismatch"));
+    }
+    assert_eq!(dump_but_the_job(&redis).await, before);
+    // Its new holder, and callers from outside, may.
+    let holder = Writer::Holder("worker:2");
+    queue
+        .add_log_by(holder, "job", "line", None, &caller.request())
+        .await
+        .unwrap();
+    queue.add_log("job", "line", None).await.unwrap();
+    assert_eq!(
+        queue
+            .remove_unprocessed_children_by(holder, "job", None)
+            .await
+            .unwrap(),
+        1
+    );
+    assert!(
+        queue
+            .remove_child_dependency_by(holder, "job")
+            .await
+            .unwrap()
+    );
+}
+
+#[tokio::test]
+async fn results_that_are_too_large_are_refused_before_they_are_read() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    add(&queue, &["p"]).await;
+    for kind in ["processed", "failed"] {
+        for child in 0..200 {
+            let value = "1".repeat(1000);
+            let set = format!("HSET bull:paint:p:{kind} bull:paint:{child} {value}");
+            let () = redis.run(&set).await;
+        }
+    }
+    let small = 100_000;
+    let refused = |error: QueueError| matches!(error, QueueError::TooLarge { bytes_max, .. } if bytes_max == small);
+    assert!(refused(
+        queue.children_values_within("p", small).await.unwrap_err()
+    ));
+    assert!(refused(
+        queue
+            .ignored_children_failures_within("p", small)
+            .await
+            .unwrap_err()
+    ));
+    let all = toril_queue::DependenciesQuery::default();
+    assert!(refused(
+        queue
+            .dependencies_within("p", &all, small)
+            .await
+            .unwrap_err()
+    ));
+    let page = |count| toril_queue::DependenciesQuery {
+        processed: Some(toril_queue::Page { cursor: 0, count }),
+        ..all
+    };
+    assert!(refused(
+        queue
+            .dependencies_within("p", &page(5000), small)
+            .await
+            .unwrap_err()
+    ));
+    assert!(
+        queue
+            .dependencies_within("p", &page(10), small)
+            .await
+            .is_ok()
+    );
+    assert_eq!(queue.children_values("p").await.unwrap().len(), 200);
+
+    let () = redis
+        .run(&format!(
+            "HSET bull:paint:p returnvalue {}",
+            "1".repeat(small)
+        ))
+        .await;
+    let (flows, query) = (queue.flows(), FlowQuery::default());
+    let name = queue.keys().queue_name();
+    assert!(refused(
+        flows
+            .get_within(name, "p", query, None, small)
+            .await
+            .unwrap_err()
+    ));
+    assert!(
+        flows
+            .get_within(name, "p", query, None, 10 * small)
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn more_jobs_than_a_call_takes_are_refused_and_none_is_added() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    let jobs = vec![NewJob::new("n", "{}", Map::new()).unwrap(); 80_001];
+    let error = queue.add_bulk(&jobs).await.unwrap_err().to_string();
+    assert!(
+        error.contains("80001 jobs") && error.contains("hint: "),
+        "{error}"
+    );
+    let added = queue.add_bulk(&jobs[..80_000]).await.unwrap();
+    assert_eq!(added.len(), 80_000);
+    let waiting: u64 = redis.run("LLEN bull:paint:wait").await;
+    assert_eq!(waiting, 80_000);
+}

@@ -1,0 +1,92 @@
+//! `toril:processor/schedulers`: job schedulers, in the queues that were granted.
+
+use serde_json::{Map, Value};
+
+use super::AttemptState;
+use super::jobs::{Answer, check_bytes};
+use crate::backend::{CallResult, NewScheduler, SchedulerRange};
+use crate::bindings::toril::processor::producer::NewJob as GuestJob;
+use crate::bindings::toril::processor::schedulers::{Host, JobError};
+use crate::flow_json::options;
+use crate::names::QueueRef;
+
+/// Options that a scheduler sets for each of its jobs.
+const SET_FOR_EACH: [&str; 4] = ["jobId", "delay", "repeat", "parent"];
+
+impl AttemptState {
+    /// The queue of a scheduler that the attempt may reach.
+    fn granted_scheduler(&self, queue: &str, id: &str) -> CallResult<QueueRef> {
+        let queue = self.queue(queue)?;
+        self.queue_access()?.check_scheduler(&queue, id)?;
+        Ok(queue)
+    }
+
+    async fn try_upsert(
+        &mut self,
+        queue: &str,
+        id: String,
+        schedule: &str,
+        template: GuestJob,
+    ) -> CallResult<Option<String>> {
+        let queue = self.granted_scheduler(queue, &id)?;
+        self.quota.room_for_jobs(1).map_err(JobError::Limit)?;
+        let bytes = schedule.len() + template.options.len();
+        check_bytes("options", bytes, self.policy.limits.value_bytes_max)?;
+        let schedule: Map<String, Value> = options("schedule", schedule)?;
+        let template = self.new_job(template)?;
+        let set = |name: &&&str| template.options.contains_key(**name);
+        if let Some(name) = SET_FOR_EACH.iter().find(set) {
+            return Err(JobError::Invalid(format!(
+                "`{name}` is no option of a scheduler's template"
+            )));
+        }
+        if template.parent.is_some() {
+            return Err(JobError::Invalid(
+                "`parent` is no option of a scheduler's template".into(),
+            ));
+        }
+        self.quota.add_jobs(1).map_err(JobError::Limit)?;
+        let scheduler = NewScheduler {
+            id,
+            schedule,
+            template,
+        };
+        self.backend.upsert_scheduler(&queue, scheduler).await
+    }
+
+    async fn try_list(&mut self, queue: &str, query: &str) -> CallResult<String> {
+        let queue = self.granted_queue(queue)?;
+        let range: SchedulerRange = options("query", query)?;
+        self.backend.schedulers(&queue, range).await
+    }
+}
+
+impl Host for AttemptState {
+    async fn upsert(
+        &mut self,
+        queue: String,
+        id: String,
+        schedule: String,
+        template: GuestJob,
+    ) -> Answer<Option<String>> {
+        Ok(self.try_upsert(&queue, id, &schedule, template).await)
+    }
+
+    async fn remove(&mut self, queue: String, id: String) -> Answer<bool> {
+        Ok(match self.granted_scheduler(&queue, &id) {
+            Ok(queue) => self.backend.remove_scheduler(&queue, &id).await,
+            Err(refused) => Err(refused),
+        })
+    }
+
+    async fn get(&mut self, queue: String, id: String) -> Answer<String> {
+        Ok(match self.granted_scheduler(&queue, &id) {
+            Ok(queue) => self.backend.scheduler(&queue, &id).await,
+            Err(refused) => Err(refused),
+        })
+    }
+
+    async fn list(&mut self, queue: String, query: String) -> Answer<String> {
+        Ok(self.try_list(&queue, &query).await)
+    }
+}
