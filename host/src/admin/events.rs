@@ -14,10 +14,12 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Admin;
 use super::error::ApiError;
 use super::extract::Path;
-use crate::worker::EventReader;
+use crate::worker::{EventReader, WorkerEvent};
 
 /// How long the stream is silent at most: proxies close connections on which nothing comes.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Arguments up to this size are copied.
+const WHOLE_MAX: usize = 16 << 10;
 
 /// Streams what BullMQ's `worker.on` tells: active, completed, failed, progress, stalled, drained, error and lockLost, as
 /// server-sent events. In `completed` and `failed` the job is as it is then: `attemptsMade`, `finishedOn`, `returnvalue`,
@@ -38,16 +40,11 @@ pub(super) async fn events(
     Ok((headers, Body::from_stream(frames(reader))).into_response())
 }
 
-/// The arguments of an event go out as they are: they are shared by all readers, and counted until they are sent.
 fn frames(reader: EventReader) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let parts = stream::unfold(reader, |mut reader| async move {
         let heard = tokio::time::timeout(SILENCE_MAX, reader.recv()).await;
         let parts = match heard {
-            Ok(Ok(event)) => vec![
-                format!("event: {}\ndata: ", event.name).into(),
-                event.arguments,
-                Bytes::from_static(b"\n\n"),
-            ],
+            Ok(Ok(event)) => parts_of(event),
             Ok(Err(RecvError::Lagged(count))) => {
                 vec![format!("event: missed\ndata: {count}\n\n").into()]
             }
@@ -57,4 +54,15 @@ fn frames(reader: EventReader) -> impl Stream<Item = Result<Bytes, Infallible>> 
         Some((stream::iter(parts), reader))
     });
     parts.flatten().map(Ok)
+}
+
+/// A small event goes out whole. The arguments of a large one go out as they are: they are shared by all readers, and
+/// counted until they are sent.
+fn parts_of(event: WorkerEvent) -> Vec<Bytes> {
+    let (begin, end) = (format!("event: {}\ndata: ", event.name), "\n\n");
+    if event.arguments.len() <= WHOLE_MAX {
+        let whole = [begin.as_bytes(), &event.arguments, end.as_bytes()];
+        return vec![whole.concat().into()];
+    }
+    vec![begin.into(), event.arguments, end.into()]
 }

@@ -53,8 +53,9 @@ impl Stage {
     }
 
     async fn dropped(&self, queue: &str) {
+        let what = format!("the outcome of `{queue}` is counted");
         let counted = format!("toril_outcomes_dropped_total{{queue=\"{queue}\"}} 1\n");
-        eventually("the outcome is counted", async || {
+        eventually(&what, async || {
             self.host.metrics().contains(&counted).then_some(())
         })
         .await;
@@ -102,7 +103,10 @@ async fn refused_outcomes_are_errors_in_bullmqs_words_and_are_counted() {
         ),
         (
             "damaged",
-            &[&["SET", "bull:damaged:completed", "no sorted set"]],
+            &[
+                &["DEL", "bull:damaged:meta"],
+                &["SET", "bull:damaged:meta", "no hash"],
+            ],
             "WRONGTYPE",
         ),
     ];

@@ -1,10 +1,10 @@
 -- What is deployed on one queue: `use` says on which. All keys of a queue share its hash tag, so that a cluster keeps them
 -- together.
 --
--- K:deployment  hash: revision, active, previous (what was active before it, or ''), and while there is a canary:
---               candidate, canary (the revision at which it
---               began), rule (JSON), and its counts a0 a1 c0 c1 (active and candidate, jobs that completed and that
---               failed); seen (when the last host that left, or fell silent, was there), aborted (JSON: id, digest and reason of the last canary that was aborted)
+-- K:deployment  hash: revision, active, previous (what was active before it, or ''), seen (when the last host that left,
+--               or fell silent, was there), aborted (JSON: id, digest and reason of the last canary that was aborted), and
+--               while there is a canary: candidate, canary (the revision at which it began), rule (JSON), and its counts
+--               a0 a1 c0 c1 (active and candidate, jobs that completed and that failed)
 -- K:history     list: digests that were active, newest first; the first one is
 -- K:changes     list of JSON: what was changed, newest first
 -- K:versions    zset: digest, scored by when it was stored or became active
