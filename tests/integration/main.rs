@@ -17,6 +17,7 @@ mod guests;
 mod harness;
 mod host;
 mod lifecycle;
+mod memory;
 mod policy;
 mod queue;
 mod rights;
