@@ -16,14 +16,18 @@ pub async fn read_component(file: &Path, bytes_max: usize) -> anyhow::Result<Vec
 }
 
 async fn read(file: &Path, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
-    let metadata = tokio::fs::metadata(file).await?;
+    // A pipe without a writer would hold the thread that opens it.
+    let without_waiting = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut options = tokio::fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(without_waiting).open(file);
+    let file = file.await?;
+    let metadata = file.metadata().await?;
     ensure!(metadata.is_file(), "it is not a regular file");
     let bytes = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
     check_size(bytes, bytes_max)?;
     let mut component = Vec::with_capacity(bytes);
     // It may grow while it is read.
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
-    let file = tokio::fs::File::open(file).await?;
     file.take(limit.saturating_add(1))
         .read_to_end(&mut component)
         .await?;
@@ -48,10 +52,14 @@ mod tests {
         let sparse = dir.path().join("sparse.wasm");
         let made = std::fs::File::create(&sparse).unwrap();
         made.set_len(1 << 42).unwrap();
+        let pipe = dir.path().join("pipe.wasm");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
         for (file, reason) in [
             (sparse.as_path(), "more than the limit of 1000"),
             (Path::new("/dev/zero"), "not a regular file"),
             (dir.path(), "not a regular file"),
+            (pipe.as_path(), "not a regular file"),
             (&dir.path().join("missing"), "No such file"),
         ] {
             let error = format!("{:#}", read_component(file, 1000).await.unwrap_err());

@@ -2,6 +2,8 @@
 //!
 //! The file is the only place that names everything; an unknown key in it is an error.
 
+mod runtime;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use tokio::sync::Semaphore;
 use crate::served_queue::spec::{QueueFile, QueueSpec};
 use crate::telemetry::{OtlpConfig, OtlpProtocol};
 use crate::unknown_key;
+use runtime::RuntimeFile;
 use toril_queue::QueueName;
 use toril_sandbox::EngineOptions;
 
@@ -54,6 +57,7 @@ pub struct Config {
     pub processors_dir: Option<PathBuf>,
     /// The engine.
     pub runtime: EngineOptions,
+    runtime_file: RuntimeFile,
     /// By queue name.
     pub queues: BTreeMap<String, QueueSpec>,
 }
@@ -119,7 +123,7 @@ pub struct Overrides {
 
 impl Config {
     /// The keys that differ from a new config and that only a new start takes up.
-    pub(crate) fn fixed_keys_changed(&self, new: &Config) -> Vec<&'static str> {
+    pub(crate) fn fixed_keys_changed(&self, new: &Config) -> Vec<String> {
         let listen = |config: &Config| config.admin.as_ref().map(|admin| admin.listen);
         let token = |config: &Config| config.admin.as_ref().and_then(|admin| admin.token.clone());
         let endpoint = |config: &Config| config.otlp.as_ref().map(|otlp| otlp.endpoint.clone());
@@ -146,33 +150,9 @@ impl Config {
             ("watch", self.watch != new.watch),
         ];
         let changed = changed.into_iter().filter(|(_, changed)| *changed);
-        let names = changed.map(|(name, _)| name);
-        names.chain(self.runtime_keys_changed(new)).collect()
-    }
-
-    fn runtime_keys_changed(&self, new: &Config) -> Vec<&'static str> {
-        let (old, new) = (&self.runtime, &new.runtime);
-        let changed = [
-            (
-                "runtime.executions_max",
-                old.executions_max != new.executions_max,
-            ),
-            (
-                "runtime.component_bytes_max",
-                old.component_bytes_max != new.component_bytes_max,
-            ),
-            (
-                "runtime.compile_ms_max",
-                old.compile_ms_max != new.compile_ms_max,
-            ),
-            (
-                "runtime.stack_bytes_max",
-                old.stack_bytes_max != new.stack_bytes_max,
-            ),
-            ("runtime.cache_dir", old.cache_dir != new.cache_dir),
-        ];
-        let changed = changed.into_iter().filter(|(_, changed)| *changed);
-        changed.map(|(name, _)| name).collect()
+        let names = changed.map(|(name, _)| name.to_owned());
+        let runtime = self.runtime_file.keys_changed(&new.runtime_file);
+        names.chain(runtime).collect()
     }
 
     /// Reads the file, if there is one, and lays the overrides over it.
@@ -219,18 +199,6 @@ fn default_admin_listen() -> SocketAddr {
     DEFAULT_ADMIN
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RuntimeFile {
-    executions_max: Option<u32>,
-    component_bytes_max: Option<usize>,
-    compile_ms_max: Option<u64>,
-    stack_bytes_max: Option<usize>,
-    cache_dir: Option<PathBuf>,
-    /// `false` compiles at each start.
-    cache: Option<bool>,
-}
-
 fn read_file(path: &Path) -> anyhow::Result<File> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("failed to read config `{}`", path.display()))?;
@@ -242,34 +210,6 @@ fn read_file(path: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("config `{}` is invalid", path.display()))?;
     file.dir = path.parent().unwrap_or(Path::new("")).to_owned();
     Ok(file)
-}
-
-impl RuntimeFile {
-    fn into_options(
-        self,
-        dir: &Path,
-        queues: &BTreeMap<String, QueueSpec>,
-    ) -> anyhow::Result<EngineOptions> {
-        let defaults = EngineOptions::default();
-        let cache_dir = self.cache_dir.map(|cache| dir.join(cache));
-        let cache_dir = cache_dir.or_else(default_cache_dir);
-        let options = EngineOptions {
-            executions_max: self.executions_max.unwrap_or(defaults.executions_max),
-            component_bytes_max: self
-                .component_bytes_max
-                .unwrap_or(defaults.component_bytes_max),
-            compile_ms_max: self.compile_ms_max.unwrap_or(defaults.compile_ms_max),
-            stack_bytes_max: self.stack_bytes_max.unwrap_or(defaults.stack_bytes_max),
-            idle_max: idle_max(queues),
-            memory_bytes_max: memory_bytes_max(queues).unwrap_or(defaults.memory_bytes_max),
-            cache_dir: cache_dir.filter(|_| self.cache != Some(false)),
-        };
-        ensure!(
-            options.executions_max > 0,
-            "`runtime.executions_max` must be 1 or more"
-        );
-        Ok(options)
-    }
 }
 
 impl File {
@@ -313,7 +253,7 @@ impl File {
             .or(self.prefix)
             .unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
         ensure!(!prefix.is_empty(), "prefix is empty");
-        let runtime = self.runtime.into_options(&self.dir, &queues)?;
+        let runtime = self.runtime.options(&self.dir, &queues)?;
         Ok(Config {
             redis_url: overrides.redis_url.or(self.redis),
             redis_ca_file: overrides
@@ -330,6 +270,7 @@ impl File {
             watch: overrides.watch || self.watch,
             processors_dir,
             runtime,
+            runtime_file: self.runtime,
             queues,
         })
     }
@@ -407,22 +348,6 @@ pub fn read_authority(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
     let pem = std::fs::read(file)
         .with_context(|| format!("failed to read certificate authority `{}`", file.display()))?;
     Ok(Some(pem))
-}
-
-/// The engine must have room for the largest of all limits.
-fn memory_bytes_max(queues: &BTreeMap<String, QueueSpec>) -> Option<usize> {
-    queues
-        .values()
-        .map(|queue| queue.limits.memory_bytes_max)
-        .max()
-}
-
-/// Instances that may rest between jobs: one per slot of a queue that reuses them, twice for the time of a
-/// canary.
-fn idle_max(queues: &BTreeMap<String, QueueSpec>) -> u32 {
-    let reusing = queues.values().filter(|queue| queue.reuse.is_some());
-    let slots: usize = reusing.map(|queue| queue.worker.concurrency).sum();
-    u32::try_from(slots.saturating_mul(2)).unwrap_or(u32::MAX)
 }
 
 /// Where compiled code is kept, by the XDG base directory rules.

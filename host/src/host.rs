@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::listeners::EventRoom;
-use crate::metrics::Metrics;
+use crate::metrics::{GuestMemory, Metrics};
 use crate::served_queue::cancel::{Cancelled, cancel};
 use crate::served_queue::deployment::{CancelRequest, Deployments};
 use crate::served_queue::{Answer, Context, Order, ServedQueue, Serving, Stage, follow};
@@ -256,9 +256,13 @@ impl Host {
     /// What is counted, in Prometheus' text format.
     pub fn metrics(&self) -> String {
         let status = self.status();
+        let memory = GuestMemory {
+            held: self.engine().memory_bytes(),
+            max: self.engine().memory_bytes_max(),
+        };
         self.context
             .metrics
-            .text(status.iter().map(QueueStatus::gauges))
+            .text(status.iter().map(QueueStatus::gauges), &memory)
     }
 
     /// Reads each queue's file again, and swaps the processors that changed.

@@ -94,6 +94,7 @@ trait Labels {
 
 labels! {
     OfHost { version: &'static str }
+    OfMemory { kind: &'static str }
     OfQueue { queue: Text }
     OfOutcome { queue: Text, outcome: Ended }
     OfVersion { queue: Text, digest: Text }
@@ -218,6 +219,15 @@ pub struct Metrics {
     outcomes_dropped: Many<OfQueue, Counter>,
     stalled: Many<OfQueue, Counter>,
     scheduler_errors: Many<OfQueue, Counter>,
+    memory: Many<OfMemory, Gauge>,
+}
+
+/// The memory of all guests together, in bytes.
+pub struct GuestMemory {
+    /// What they hold, idle instances included.
+    pub held: usize,
+    /// What they may hold.
+    pub max: usize,
 }
 
 /// What is counted of one queue. Clones count together.
@@ -363,6 +373,11 @@ impl Metrics {
                 "times a scheduler's job was put off because its next time could not be computed",
                 Counter::default,
             ),
+            memory: metrics.define(
+                "toril_guest_memory_bytes",
+                "memory that all guests hold together, and may hold at most; kind is held or max",
+                Gauge::default,
+            ),
             registry: metrics.registry,
             descriptions: metrics.descriptions,
         }
@@ -399,8 +414,16 @@ impl Metrics {
     }
 
     /// All metrics, in the text format of OpenMetrics, which Prometheus reads.
-    pub fn text<'a>(&self, queues: impl IntoIterator<Item = QueueGauges<'a>>) -> String {
+    pub fn text<'a>(
+        &self,
+        queues: impl IntoIterator<Item = QueueGauges<'a>>,
+        memory: &GuestMemory,
+    ) -> String {
         self.clear_gauges();
+        for (kind, bytes) in [("held", memory.held), ("max", memory.max)] {
+            let gauge = self.memory.get_or_create(&OfMemory { kind });
+            gauge.set(number(bytes));
+        }
         for gauges in queues {
             self.set_gauges(&gauges);
         }
@@ -423,7 +446,6 @@ impl Metrics {
 
     fn set_gauges(&self, gauges: &QueueGauges<'_>) {
         let of = OfQueue::new(gauges.queue);
-        let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         self.running.get_or_create(&of).set(number(gauges.running));
         self.concurrency
             .get_or_create(&of)
@@ -449,6 +471,10 @@ impl Metrics {
                 .set(number(*running));
         }
     }
+}
+
+fn number(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -216,9 +216,26 @@ impl TestHost {
 
     /// Starts a host that sees more environment variables.
     pub(crate) fn spawn_with(config: &str, arguments: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::spawn_command(Command::new(TORIL), config, arguments, env)
+    }
+
+    /// Starts a host with an address space of so many KiB.
+    pub(crate) fn spawn_within(address_space_kib: u64, config: &str) -> Self {
+        let mut shell = Command::new("sh");
+        let kib = address_space_kib.to_string();
+        shell.args(["-c", "ulimit -v \"$0\" && exec \"$@\"", &kib, TORIL]);
+        Self::spawn_command(shell, config, &[], &[])
+    }
+
+    fn spawn_command(
+        mut command: Command,
+        config: &str,
+        arguments: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("toril.toml"), config).unwrap();
-        let mut child = Command::new(TORIL)
+        let mut child = command
             .arg("serve")
             .args(arguments)
             .current_dir(dir.path())

@@ -21,6 +21,7 @@ mod harness;
 mod host;
 mod json;
 mod lifecycle;
+mod memory;
 mod policy;
 mod queue;
 mod rights;

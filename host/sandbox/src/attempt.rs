@@ -69,6 +69,7 @@ pub async fn run(
         }
     };
     let came_back = result.is_ok();
+    processor.note_memory(run.store.data().quota.memory_bytes());
     let outcome = judge(run.store.data_mut(), result);
     let outcome = in_spite_of(&cancel, outcome);
     if came_back && policy.reuse.is_some() {
@@ -200,8 +201,13 @@ fn trapped(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
         return match stop {
             Stop::LockLost => Outcome::Lost,
             Stop::Shutdown => Outcome::GivenBack,
+            Stop::MemoryStuck => Outcome::HostFailed(stop.to_string()),
             Stop::Cancelled(_) => Outcome::unrecoverable(stop.to_string()),
-            Stop::Deadline(_) | Stop::Memory(_) | Stop::Tables(_) | Stop::HostCalls(_) => {
+            Stop::Deadline(_)
+            | Stop::Memory(_)
+            | Stop::SharedMemory(_)
+            | Stop::Tables(_)
+            | Stop::HostCalls(_) => {
                 Outcome::failure(stop.to_string(), stack_of(stop, error), false)
             }
         };

@@ -16,6 +16,16 @@ pub enum Stop {
     /// It asked for more memory than it may have.
     #[error("processor exceeded its memory limit of {0} bytes")]
     Memory(usize),
+    /// It asked for more memory than all guests of the host may have together.
+    #[error(
+        "processor needs more than the {0} bytes of memory that all guests of this host share (`runtime.memory_bytes_max`)"
+    )]
+    SharedMemory(usize),
+    /// It asked for memory, as all other guests that hold some do, so that none of them would ever get it.
+    #[error(
+        "all guests wait for memory, and this one gave up what it held (`runtime.memory_bytes_max`)"
+    )]
+    MemoryStuck,
     /// It asked for more table elements than it may have.
     #[error("processor exceeded its limit of {0} table elements")]
     Tables(usize),

@@ -1,6 +1,7 @@
 //! From bytes to a processor: inspected, judged by the policy, compiled, and once instantiated.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use wasmtime::Store;
@@ -8,13 +9,14 @@ use wasmtime::component::Component;
 
 use crate::bindings::{Processor as Bindings, ProcessorPre};
 use crate::cancel::Stop;
+use crate::component_sizes;
 use crate::deadline::Deadline;
 use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::guest::AttemptState;
 use crate::inspect::{Inspection, NotAProcessor, WORLD, inspect};
 use crate::policy::Policy;
-use crate::reuse::{IdleInstances, Reusable};
+use crate::reuse::{IdleOfProcessor, Reusable};
 
 /// A component that is ready to run jobs.
 pub struct Processor {
@@ -25,7 +27,11 @@ pub struct Processor {
     /// How long compiling took; zero where the cache had it.
     pub compile_time: Duration,
     pre: ProcessorPre<AttemptState>,
-    idle: IdleInstances,
+    /// What an instance holds when it is made, in bytes.
+    bytes_at_start: usize,
+    /// What is expected of its instances at most, by those before, in bytes.
+    bytes_expected: AtomicUsize,
+    idle: IdleOfProcessor,
 }
 
 /// Why a component was refused.
@@ -47,6 +53,16 @@ pub enum LoadError {
     /// It imports what was not granted.
     #[error("{0}")]
     NotGranted(String),
+    /// It is made of more core instances than an attempt may have.
+    #[error(
+        "component has {count} core instances, more than the limit of {max}\nhint: set `instances_max = {count}` in `[queues.NAME.limits]`"
+    )]
+    CoreInstances {
+        /// What it is made of.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
     /// The compiler refused it.
     #[error("failed to compile component: {0}")]
     Compile(String),
@@ -83,29 +99,35 @@ impl Engine {
             .grants
             .check_imports(&inspection.imports)
             .map_err(LoadError::NotGranted)?;
+        let (count, max) = (inspection.core_instances, policy.limits.instances_max);
+        if count > max {
+            return Err(LoadError::CoreInstances { count, max });
+        }
         let (pre, compile_time) = self.compile_bounded(bytes, digest.clone()).await?;
-        let processor = Processor {
+        let mut processor = Processor {
             digest,
             inspection,
             compile_time,
             pre,
-            idle: IdleInstances::default(),
+            bytes_at_start: 0,
+            bytes_expected: AtomicUsize::new(0),
+            idle: IdleOfProcessor::new(&self.budget),
         };
-        self.probe(&processor, policy).await?;
+        processor.bytes_at_start = self.probe(&processor, policy).await?;
         Ok(processor)
     }
 
-    /// Instantiates once, within the limits of an attempt.
-    async fn probe(&self, processor: &Processor, policy: &Arc<Policy>) -> Result<(), LoadError> {
+    /// Instantiates once, within the limits of an attempt. Returns the memory that it took, in bytes.
+    async fn probe(&self, processor: &Processor, policy: &Arc<Policy>) -> Result<usize, LoadError> {
         let refuse = |error: String| LoadError::Instantiate(error);
         let state = AttemptState::probe(policy).map_err(|error| refuse(format!("{error:#}")))?;
         let _ticking = self.ticking();
-        let mut store = self.store(state);
+        let mut run = Reusable::fresh(self.store(state), policy);
         let deadline = Deadline::of_queue(&policy.limits);
-        let instance = processor.instantiate(&mut store);
+        let instance = processor.instantiate(&mut run.store);
         match tokio::time::timeout(deadline.duration(), instance).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(refuse(format!("{error:#}"))),
+            Ok(Ok(_)) => Ok(run.store.data().quota.memory_bytes()),
+            Ok(Err(error)) => Err(refuse(run.store.data().quota.explain(&error))),
             Err(_) => Err(refuse(Stop::Deadline(deadline).to_string())),
         }
     }
@@ -144,7 +166,7 @@ impl Engine {
         }
         let start = Instant::now();
         let component = Component::new(&self.wasm, bytes)
-            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+            .map_err(|error| LoadError::Compile(with_hint(format!("{error:#}"))))?;
         let compile_time = start.elapsed();
         if let Some(cache) = &self.cache {
             cache.put(&component, digest);
@@ -154,14 +176,34 @@ impl Engine {
 }
 
 impl Processor {
-    /// Makes a fresh instance.
+    /// Makes a fresh instance, once there is room for it.
     pub async fn instantiate(&self, store: &mut Store<AttemptState>) -> wasmtime::Result<Bindings> {
+        let room = &mut store.data_mut().quota;
+        let room = room.start(self.bytes_at_start, self.bytes_expected()).await;
+        room.map_err(wasmtime::Error::new)?;
         self.pre.instantiate_async(store).await
     }
 
     /// Takes an instance that rests, if there is one with these policy that may run another job.
     pub fn take_idle(&self, policy: &Arc<Policy>) -> Option<Reusable> {
-        self.idle.take(policy)
+        self.idle.take(policy, self.bytes_expected())
+    }
+
+    /// Notes how much memory an attempt had, or asked for.
+    pub(crate) fn note_memory(&self, bytes: usize) {
+        // Others may have a little more.
+        let expected = bytes.saturating_add(bytes / 4);
+        if expected > self.bytes_expected.load(Ordering::Relaxed) {
+            self.bytes_expected.fetch_max(expected, Ordering::Relaxed);
+        }
+    }
+
+    /// Of the first attempt nothing is known but its limit.
+    fn bytes_expected(&self) -> usize {
+        match self.bytes_expected.load(Ordering::Relaxed) {
+            0 => usize::MAX,
+            expected => expected,
+        }
     }
 
     /// Lets an instance rest until the next job, unless its time is over.
@@ -177,6 +219,13 @@ impl Processor {
     /// Drops the instances that rest, and keeps none from now on: this version was replaced.
     pub fn keep_no_instances(&self) {
         self.idle.close();
+    }
+}
+
+fn with_hint(error: String) -> String {
+    match component_sizes::hint(&error) {
+        Some(hint) => format!("{error}\n{hint}"),
+        None => error,
     }
 }
 

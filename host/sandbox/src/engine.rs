@@ -12,7 +12,9 @@ use crate::cache::Cache;
 use crate::guest::{self, AttemptState};
 use crate::guest_threads::GuestThreads;
 use crate::limits::Limits;
-use crate::pool::{KIB, MIB, Room, TABLE_ELEMENTS, engine_config};
+use crate::machine_memory;
+use crate::memory_budget::{MemoryBudget, Share};
+use crate::pool::{self, KIB, MIB};
 use crate::ticker::{Ticker, Ticking};
 
 /// What the engine is built with.
@@ -20,25 +22,48 @@ use crate::ticker::{Ticker, Ticking};
 pub struct EngineOptions {
     /// How many jobs may run at once, over all queues.
     pub executions_max: u32,
-    /// The largest memory that any processor may have, in bytes.
-    pub memory_bytes_max: usize,
+    /// The memory of all guests together, in bytes; none takes three quarters of what the machine has, or of what the
+    /// process's control groups allow.
+    pub memory_bytes_max: Option<usize>,
+    /// The largest memory that one processor may have, in bytes.
+    pub guest_memory_bytes_max: usize,
+    /// Core instances that one component may be made of.
+    pub core_instances_max: u32,
+    /// Memories that one component may have.
+    pub memories_max: u32,
+    /// Tables that one component may have.
+    pub tables_max: u32,
+    /// Elements that one table may have.
+    pub table_elements_max: usize,
+    /// What the host may keep about the instances of one component, in bytes.
+    pub instance_bytes_max: usize,
     /// The largest component that is accepted, in bytes.
     pub component_bytes_max: usize,
     /// How long compiling a component may take, in ms.
     pub compile_ms_max: u64,
     /// How deep the stack of a guest may be, in bytes.
     pub stack_bytes_max: usize,
-    /// Instances that may rest between jobs, over all queues that reuse them.
+    /// Instances that may rest between jobs, over all queues that reuse them, besides those that use the places of
+    /// running jobs.
     pub idle_max: u32,
     /// Where compiled code is kept; none compiles at each start.
     pub cache_dir: Option<PathBuf>,
 }
 
 impl Default for EngineOptions {
+    /// The sizes of a component admit what the toolchains for C, Go, Python and JavaScript make: up to 38 core instances
+    /// and 3 memories.
     fn default() -> Self {
+        let limits = Limits::default();
         EngineOptions {
             executions_max: 1000,
-            memory_bytes_max: Limits::default().memory_bytes_max,
+            memory_bytes_max: None,
+            guest_memory_bytes_max: limits.memory_bytes_max,
+            core_instances_max: u32::try_from(limits.instances_max).unwrap_or(u32::MAX),
+            memories_max: 3,
+            tables_max: 40,
+            table_elements_max: limits.table_elements_max,
+            instance_bytes_max: MIB,
             component_bytes_max: 64 * MIB,
             compile_ms_max: 60_000,
             stack_bytes_max: 512 * KIB,
@@ -49,11 +74,15 @@ impl Default for EngineOptions {
 }
 
 impl EngineOptions {
-    fn room(&self) -> Room {
-        Room {
-            places: self.executions_max.saturating_add(self.idle_max),
-            memory_bytes_max: self.memory_bytes_max,
-            stack_bytes_max: self.stack_bytes_max,
+    /// To look at one component that is for the hosts to judge: larger than most are built.
+    pub fn for_one_component() -> Self {
+        EngineOptions {
+            executions_max: 1,
+            core_instances_max: 1000,
+            memories_max: 4,
+            tables_max: 100,
+            table_elements_max: 100_000,
+            ..EngineOptions::default()
         }
     }
 }
@@ -64,9 +93,12 @@ pub struct Engine {
     pub(crate) linker: Linker<AttemptState>,
     pub(crate) cache: Option<Cache>,
     component_bytes_max: usize,
-    memory_bytes_max: usize,
+    guest_memory_bytes_max: usize,
+    table_elements_max: usize,
+    core_instances_max: u32,
     /// As many as the pool has places: waiting here is cheaper than failing there.
     room: Semaphore,
+    pub(crate) budget: Arc<MemoryBudget>,
     /// Compiling takes every core it gets; one at a time leaves the others to jobs.
     pub(crate) compiling: Arc<Semaphore>,
     pub(crate) compile_time_max: Duration,
@@ -75,12 +107,19 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Builds the engine. Fails where the machine cannot give what the options ask for.
+    /// Builds the engine, with less room than the options ask for where the process may have less address space. Fails
+    /// where it cannot have any.
     pub fn new(options: &EngineOptions) -> anyhow::Result<Self> {
-        let wasm =
-            wasmtime::Engine::new(&engine_config(&options.room())).map_err(anyhow::Error::from)?;
+        let memory_bytes_max = options
+            .memory_bytes_max
+            .unwrap_or_else(machine_memory::for_guests);
+        let (wasm, room) = pool::build(options, memory_bytes_max)?;
         let mut linker = Linker::new(&wasm);
         guest::add_to_linker(&mut linker)?;
+        let budget = MemoryBudget::new(memory_bytes_max, room.places() as usize);
+        let guests = GuestThreads::start()?;
+        let idle = Arc::clone(&budget);
+        guests.spawn(async move { idle.idle.drop_each_at_its_age().await });
         Ok(Engine {
             cache: options
                 .cache_dir
@@ -88,13 +127,16 @@ impl Engine {
                 .and_then(|dir| Cache::open(dir, &wasm)),
             linker,
             component_bytes_max: options.component_bytes_max,
-            memory_bytes_max: options.memory_bytes_max,
-            room: Semaphore::new(options.executions_max as usize),
+            guest_memory_bytes_max: options.guest_memory_bytes_max,
+            table_elements_max: options.table_elements_max,
+            core_instances_max: options.core_instances_max,
+            room: Semaphore::new(room.executions_max as usize),
+            budget,
             compiling: Arc::new(Semaphore::new(1)),
             compile_time_max: Duration::from_millis(options.compile_ms_max),
             ticker: Ticker::start(&wasm)?,
             wasm,
-            guests: GuestThreads::start()?,
+            guests,
         })
     }
 
@@ -105,25 +147,38 @@ impl Engine {
 
     /// Refuses limits that the engine, as it was started, has no room for.
     pub fn check_limits(&self, limits: &Limits) -> anyhow::Result<()> {
-        for (name, wanted, room) in [
+        let sizes = [
             (
-                "memory_bytes_max",
-                limits.memory_bytes_max,
-                self.memory_bytes_max,
+                ("memory_bytes_max", limits.memory_bytes_max),
+                ("guest_memory_bytes_max", self.guest_memory_bytes_max),
             ),
             (
-                "table_elements_max",
-                limits.table_elements_max,
-                TABLE_ELEMENTS,
+                ("table_elements_max", limits.table_elements_max),
+                ("table_elements_max", self.table_elements_max),
             ),
-        ] {
+            (
+                ("instances_max", limits.instances_max),
+                ("core_instances_max", self.core_instances_max as usize),
+            ),
+        ];
+        for ((limit, wanted), (key, room)) in sizes {
             anyhow::ensure!(
                 wanted <= room,
-                "`limits.{name}` is {wanted}, and this host was started with room for {room}\n\
-                 hint: restart it with the larger limit in its config"
+                "`limits.{limit}` is {wanted}, and this host was started with room for {room}\n\
+                 hint: set `{key} = {wanted}` in `[runtime]` and restart the host"
             );
         }
         Ok(())
+    }
+
+    /// What guests hold of the memory that all of them share, idle instances included, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.budget.bytes_held()
+    }
+
+    /// The memory that all guests may have together, in bytes.
+    pub fn memory_bytes_max(&self) -> usize {
+        self.budget.bytes_max()
     }
 
     /// The threads to run jobs on.
@@ -142,9 +197,10 @@ impl Engine {
     }
 
     /// Makes the store of one job: its limits hold from here on, instantiation included.
-    pub fn store(&self, state: AttemptState) -> Store<AttemptState> {
+    pub fn store(&self, mut state: AttemptState) -> Store<AttemptState> {
+        state.quota.share = Some(Share::new(&self.budget));
         let mut store = Store::new(&self.wasm, state);
-        store.limiter(|state| &mut state.quota);
+        store.limiter_async(|state| &mut state.quota);
         store.set_epoch_deadline(1);
         store.call_hook(|mut context, call| match call {
             CallHook::CallingHost => {
@@ -158,5 +214,12 @@ impl Engine {
             None => Ok(UpdateDeadline::Yield(1)),
         });
         store
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Idle instances hold the budget, and the budget holds them.
+        self.budget.idle.clear();
     }
 }

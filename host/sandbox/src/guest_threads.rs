@@ -64,12 +64,24 @@ impl GuestThreads {
     /// on the threads of guests.
     pub async fn begin_here(&self, runs: impl Iterator<Item = AttemptFuture>) {
         let mut row = InARow::default();
+        let Some(tokio) = &self.tokio else { return };
         for mut run in runs {
-            if first_poll(&mut run, &mut row).await.is_pending()
-                && let Some(tokio) = &self.tokio
-            {
+            // What it waits for, it waits for on the threads of guests: calls to files, timers, connections.
+            let mut run_here = poll_fn(|context| {
+                let _guests = tokio.enter();
+                run.as_mut().poll(context)
+            });
+            let pending = first_poll(&mut run_here, &mut row).await.is_pending();
+            if pending {
                 tokio.spawn(run);
             }
+        }
+    }
+
+    /// Does something beside the jobs, until these threads end.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(tokio) = &self.tokio {
+            tokio.spawn(work);
         }
     }
 
@@ -113,10 +125,10 @@ impl Line {
     }
 }
 
-async fn first_poll(run: &mut AttemptFuture, row: &mut InARow) -> Poll<()> {
+async fn first_poll(run: &mut (impl Future<Output = ()> + Unpin), row: &mut InARow) -> Poll<()> {
     // Each job has a thread's budget of its own, not a share of the task's that begins it.
     poll_fn(|context| {
-        let run = std::pin::pin!(coop::unconstrained(run.as_mut()));
+        let run = std::pin::pin!(coop::unconstrained(&mut *run));
         Poll::Ready(row.poll(|| run.poll(context)))
     })
     .await

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
 
+use crate::component_sizes::core_instances;
+
 /// The world that processors implement.
 pub const WORLD: &str = "toril:processor/processor@1.1.0";
 /// The interface by which a component's version of the world is known.
@@ -16,6 +18,8 @@ const SDK_BYTES_MAX: usize = 64 * 1024;
 pub struct Inspection {
     /// Its size in bytes.
     pub bytes: usize,
+    /// Core instances that it is made of.
+    pub core_instances: usize,
     /// The version of `toril:processor` that it was built for; none where it imports nothing of it.
     pub world_version: Option<String>,
     /// The interfaces and functions that it imports.
@@ -41,10 +45,9 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, NotAProcessor> {
     if !Parser::is_component(bytes) {
         return Err(refuse("file is not a WebAssembly component".into()));
     }
+    let damaged = |error| refuse(format!("component is damaged: {error}"));
     let mut names = Names::default();
-    names
-        .read(bytes)
-        .map_err(|error| refuse(format!("component is damaged: {error}")))?;
+    names.read(bytes).map_err(damaged)?;
     let world_version = names
         .imports
         .iter()
@@ -74,6 +77,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, NotAProcessor> {
     }
     Ok(Inspection {
         bytes: bytes.len(),
+        core_instances: core_instances(bytes).map_err(damaged)?,
         world_version,
         imports: names.imports,
         sdk: names.sdk,

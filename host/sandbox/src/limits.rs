@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wasmtime::ResourceLimiter;
+use wasmtime::ResourceLimiterAsync;
 
 use crate::cancel::Stop;
+use crate::memory_budget::{Claim, Share};
 
 /// What one attempt of a job may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +56,7 @@ impl Default for Limits {
             deadline_ms: 300_000,
             memory_bytes_max: 128 << 20,
             table_elements_max: 20_000,
-            instances_max: 20,
+            instances_max: 50,
             log_lines_max: 1_000,
             log_bytes_max: 1 << 20,
             progress_updates_max: 10_000,
@@ -86,9 +87,10 @@ impl Limits {
     }
 }
 
-/// Counts what one store uses against its limits.
-#[derive(Debug)]
+/// Counts what one store uses against its limits, and takes its memory from what all guests share.
 pub(crate) struct Quota {
+    /// Filled in when the store is made.
+    pub(crate) share: Option<Share>,
     memory_bytes_max: usize,
     memory_bytes: usize,
     table_elements_max: usize,
@@ -121,6 +123,7 @@ impl Count {
 impl Quota {
     pub(crate) fn new(limits: &Limits) -> Self {
         Quota {
+            share: None,
             memory_bytes_max: limits.memory_bytes_max,
             memory_bytes: 0,
             table_elements_max: limits.table_elements_max,
@@ -141,6 +144,55 @@ impl Quota {
         ] {
             count.left = count.max;
         }
+    }
+
+    /// The sum of its memories, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// Says why an instance could not be made, and what to set.
+    pub(crate) fn explain(&self, error: &wasmtime::Error) -> String {
+        let (key, least) = match error.downcast_ref::<Stop>() {
+            Some(Stop::Memory(_)) => ("memory_bytes_max", self.memory_bytes),
+            Some(Stop::Tables(_)) => ("table_elements_max", self.table_elements),
+            Some(Stop::SharedMemory(_)) => {
+                let bytes = self.memory_bytes;
+                return format!(
+                    "{error:#}\nhint: set `memory_bytes_max = {bytes}` or more in `[runtime]` and restart the host"
+                );
+            }
+            _ => return format!("{error:#}"),
+        };
+        format!("{error:#}\nhint: set `{key} = {least}` or more in `[queues.NAME.limits]`")
+    }
+
+    /// Waits until there is room for an instance that begins with so many bytes, and is expected to have so many at most.
+    pub(crate) async fn start(&mut self, bytes: usize, expected: usize) -> Result<(), Stop> {
+        let (claim, bytes) = (self.claim(expected), bytes.min(self.memory_bytes_max));
+        match &mut self.share {
+            Some(share) => share.start(claim, bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    fn claim(&self, expected: usize) -> Claim {
+        let limit = self.memory_bytes_max;
+        Claim { expected, limit }
+    }
+
+    /// Its instance becomes idle.
+    pub(crate) fn rest(&mut self) {
+        if let Some(share) = &mut self.share {
+            share.rest();
+        }
+    }
+
+    /// Its instance runs again; false if there is no room for it to.
+    pub(crate) fn resume(&mut self, expected: usize) -> bool {
+        let claim = self.claim(expected);
+        let share = self.share.as_mut();
+        share.is_none_or(|share| share.resume(claim))
     }
 
     /// Counts a call to the host.
@@ -170,32 +222,43 @@ impl Quota {
 }
 
 // An error, not a refusal: a refused guest aborts with a message of its own making.
-impl ResourceLimiter for Quota {
+#[async_trait::async_trait]
+impl ResourceLimiterAsync for Quota {
     fn instances(&self) -> usize {
         self.instances_max
     }
 
-    fn memory_growing(
+    async fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
-        _: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        if is_beyond(desired, maximum) {
+            return Ok(false);
+        }
         self.memory_bytes = self
             .memory_bytes
             .saturating_add(desired.saturating_sub(current));
         if self.memory_bytes > self.memory_bytes_max {
             return Err(wasmtime::Error::new(Stop::Memory(self.memory_bytes_max)));
         }
+        if let Some(share) = &mut self.share {
+            let held = share.hold(self.memory_bytes).await;
+            held.map_err(wasmtime::Error::new)?;
+        }
         Ok(true)
     }
 
-    fn table_growing(
+    async fn table_growing(
         &mut self,
         current: usize,
         desired: usize,
-        _: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        if is_beyond(desired, maximum) {
+            return Ok(false);
+        }
         self.table_elements = self
             .table_elements
             .saturating_add(desired.saturating_sub(current));
@@ -206,30 +269,43 @@ impl ResourceLimiter for Quota {
     }
 }
 
+/// A guest that asks for more than its own module allows gets nothing, which must not be counted.
+fn is_beyond(desired: usize, maximum: Option<usize>) -> bool {
+    maximum.is_some_and(|maximum| desired > maximum)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn memories_of_one_store_are_summed() {
+    #[tokio::test]
+    async fn memories_of_one_store_are_summed() {
         let mut quota = Quota::new(&Limits {
             memory_bytes_max: 100,
             ..Limits::default()
         });
-        assert!(quota.memory_growing(0, 60, None).unwrap());
-        let error = quota.memory_growing(0, 60, None).unwrap_err();
+        assert!(quota.memory_growing(0, 60, None).await.unwrap());
+        let error = quota.memory_growing(0, 60, None).await.unwrap_err();
         assert_eq!(error.downcast_ref::<Stop>(), Some(&Stop::Memory(100)));
     }
 
-    #[test]
-    fn counts_begin_anew_with_the_next_attempt_and_memory_does_not() {
+    #[tokio::test]
+    async fn growth_that_the_module_forbids_is_not_counted() {
+        let mut quota = Quota::new(&Limits::default());
+        assert!(!quota.memory_growing(10, 60, Some(50)).await.unwrap());
+        assert!(!quota.table_growing(10, 60, Some(50)).await.unwrap());
+        assert_eq!((quota.memory_bytes, quota.table_elements), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn counts_begin_anew_with_the_next_attempt_and_memory_does_not() {
         let mut quota = Quota::new(&Limits {
             memory_bytes_max: 100,
             jobs_added_max: 3,
             host_calls_max: 1,
             ..Limits::default()
         });
-        quota.memory_growing(0, 60, None).unwrap();
+        quota.memory_growing(0, 60, None).await.unwrap();
         quota.add_jobs(2).unwrap();
         let error = quota.add_jobs(2).unwrap_err();
         assert_eq!(error, "processor exceeded its limit of 3 added jobs");
@@ -238,6 +314,6 @@ mod tests {
         quota.renew();
         quota.add_jobs(3).unwrap();
         quota.host_call().unwrap();
-        assert!(quota.memory_growing(60, 110, None).is_err());
+        assert!(quota.memory_growing(60, 110, None).await.is_err());
     }
 }

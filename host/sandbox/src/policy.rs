@@ -33,15 +33,22 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A policy that refuses no import: to look at a component that is not for a queue of this host.
+    /// A policy that refuses no import and no number of parts: to look at a component that is not for a queue of this
+    /// host.
     pub fn unjudged() -> Arc<Self> {
+        let limits = Limits {
+            table_elements_max: usize::MAX,
+            instances_max: usize::MAX,
+            ..Limits::default()
+        };
         let grants = Grants {
             stub: vec![Stub::Http, Stub::Sockets, Stub::Config],
             ..Grants::default()
         };
         Arc::new(Policy {
+            limits,
             grants: Arc::new(grants),
-            ..Policy::default()
+            reuse: None,
         })
     }
 }

@@ -2,15 +2,22 @@
 //!
 //! What a guest keeps in its memory, in its WASI handles and in its statics is there for the next job of the
 //! same queue; nothing else is. After a trap an instance is never used again.
+//!
+//! The idle instances of all processors are kept in one place, because all of them hold memory that others may need:
+//! the one that has been idle for the longest is dropped first. Each is dropped at its age, whether or not a job comes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use slab::Slab;
+use tokio::sync::Notify;
 use wasmtime::Store;
 
 use crate::bindings::Processor as Bindings;
 use crate::guest::AttemptState;
+use crate::memory_budget::{MemoryBudget, Share};
 use crate::policy::{Policy, Reuse};
 
 /// An instance with its store, between two jobs or in one.
@@ -22,6 +29,8 @@ pub struct Reusable {
     policy: Arc<Policy>,
     jobs: u32,
     born: Instant,
+    /// Filled in when this is dropped. Below the store: its memory is free before others get it.
+    share: Option<Share>,
 }
 
 impl Reusable {
@@ -33,6 +42,7 @@ impl Reusable {
             policy: Arc::clone(policy),
             jobs: 0,
             born: Instant::now(),
+            share: None,
         }
     }
 
@@ -41,26 +51,137 @@ impl Reusable {
             self.jobs < jobs && self.born.elapsed() < Duration::from_millis(age_ms)
         })
     }
+
+    /// When it is too old; never, where that is too far away to say.
+    fn end(&self) -> Option<Instant> {
+        let Reuse { age_ms, .. } = self.policy.reuse?;
+        self.born.checked_add(Duration::from_millis(age_ms))
+    }
 }
 
-/// Instances that wait for a job. None are kept once it is closed.
+impl Drop for Reusable {
+    fn drop(&mut self) {
+        self.share = self.store.data_mut().quota.share.take();
+    }
+}
+
+/// Instances that wait for a job, of all processors of an engine.
 #[derive(Default)]
-pub(crate) struct IdleInstances(Mutex<Idle>);
+pub(crate) struct IdleInstances {
+    inner: Mutex<Inner>,
+    /// One must be dropped sooner than those that were known.
+    sooner: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    processors: Slab<Idle>,
+    /// How many were put here so far.
+    count: u64,
+    /// When those that are too old are dropped next.
+    looks_at: Option<Instant>,
+}
 
 #[derive(Default)]
 struct Idle {
     closed: bool,
-    instances: Vec<Reusable>,
+    /// The newest comes last, and is taken first.
+    instances: VecDeque<(u64, Reusable)>,
 }
 
 impl IdleInstances {
-    pub(crate) fn take(&self, policy: &Arc<Policy>) -> Option<Reusable> {
+    /// Drops the one that has been idle for the longest. False if there is none.
+    pub(crate) fn drop_longest_idle(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let idle = inner.processors.iter_mut().map(|(_, idle)| idle);
+        let longest = idle
+            .filter(|idle| !idle.instances.is_empty())
+            .min_by_key(|idle| idle.instances.front().map(|(number, _)| *number));
+        let dropped = longest.and_then(|idle| idle.instances.pop_front());
+        drop(inner);
+        dropped.is_some()
+    }
+
+    /// Drops all of them.
+    pub(crate) fn clear(&self) {
+        while self.drop_longest_idle() {}
+    }
+
+    /// Drops those that are too old. Returns when the next one will be.
+    fn drop_old(&self) -> Option<Instant> {
+        let mut old = Vec::new();
+        let mut inner = self.inner.lock();
+        for (_, idle) in &mut inner.processors {
+            old.extend(idle.take_all_but(Reusable::may_go_on));
+        }
+        let left = inner
+            .processors
+            .iter()
+            .flat_map(|(_, idle)| &idle.instances);
+        let next = left.filter_map(|(_, instance)| instance.end()).min();
+        inner.looks_at = next;
+        next
+    }
+
+    /// Drops each at its age. Never returns.
+    pub(crate) async fn drop_each_at_its_age(&self) {
+        loop {
+            let next = self.drop_old();
+            let end = async {
+                match next {
+                    Some(end) => tokio::time::sleep_until(end.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.sooner.notified() => {}
+                () = end => {}
+            }
+        }
+    }
+}
+
+impl Idle {
+    fn take_all_but(&mut self, keep: impl Fn(&Reusable) -> bool) -> Vec<(u64, Reusable)> {
+        if self.instances.iter().all(|(_, instance)| keep(instance)) {
+            return Vec::new();
+        }
+        let all = std::mem::take(&mut self.instances);
+        let (kept, taken) = all.into_iter().partition(|(_, instance)| keep(instance));
+        self.instances = kept;
+        taken.into()
+    }
+}
+
+/// The idle instances of one processor. None are kept once it is closed.
+pub(crate) struct IdleOfProcessor {
+    budget: Arc<MemoryBudget>,
+    key: usize,
+}
+
+impl IdleOfProcessor {
+    pub(crate) fn new(budget: &Arc<MemoryBudget>) -> Self {
+        let key = budget.idle.inner.lock().processors.insert(Idle::default());
+        IdleOfProcessor {
+            budget: Arc::clone(budget),
+            key,
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Idle) -> T) -> T {
+        act(&mut self.budget.idle.inner.lock().processors[self.key])
+    }
+
+    pub(crate) fn take(&self, policy: &Arc<Policy>, bytes_expected: usize) -> Option<Reusable> {
         policy.reuse?;
-        let mut idle = self.0.lock();
-        // Those with other policy were made before the config changed.
-        idle.instances
-            .retain(|instance| Arc::ptr_eq(&instance.policy, policy) && instance.may_go_on());
-        idle.instances.pop()
+        // Those with another policy were made before the config changed.
+        let keep =
+            |instance: &Reusable| Arc::ptr_eq(&instance.policy, policy) && instance.may_go_on();
+        let (_dropped, newest) =
+            self.with(|idle| (idle.take_all_but(keep), idle.instances.pop_back()));
+        let (_, mut instance) = newest?;
+        let resumed = instance.store.data_mut().quota.resume(bytes_expected);
+        resumed.then_some(instance)
     }
 
     pub(crate) fn put(&self, mut instance: Reusable) {
@@ -68,19 +189,43 @@ impl IdleInstances {
         if !instance.may_go_on() {
             return;
         }
-        let mut idle = self.0.lock();
-        if !idle.closed {
-            idle.instances.push(instance);
+        let end = instance.end();
+        instance.store.data_mut().quota.rest();
+        let idle = &self.budget.idle;
+        let mut inner = idle.inner.lock();
+        inner.count += 1;
+        let (number, looks_at) = (inner.count, inner.looks_at);
+        let own = &mut inner.processors[self.key];
+        if own.closed {
+            drop(inner);
+            return;
         }
+        own.instances.push_back((number, instance));
+        let sooner = end.is_some_and(|end| looks_at.is_none_or(|at| end < at));
+        if sooner {
+            inner.looks_at = end;
+        }
+        drop(inner);
+        if sooner {
+            idle.sooner.notify_one();
+        }
+        self.budget.drop_idle_in_the_way();
     }
 
     pub(crate) fn open(&self) {
-        self.0.lock().closed = false;
+        self.with(|idle| idle.closed = false);
     }
 
     pub(crate) fn close(&self) {
-        let mut idle = self.0.lock();
-        idle.closed = true;
-        idle.instances.clear();
+        let _dropped = self.with(|idle| {
+            idle.closed = true;
+            std::mem::take(&mut idle.instances)
+        });
+    }
+}
+
+impl Drop for IdleOfProcessor {
+    fn drop(&mut self) {
+        let _dropped = self.budget.idle.inner.lock().processors.remove(self.key);
     }
 }

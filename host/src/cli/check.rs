@@ -32,15 +32,12 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let engine = Arc::new(Engine::new(&EngineOptions {
-            executions_max: 1,
-            ..EngineOptions::default()
-        })?);
-        let bytes = read_component(&self.file, engine.component_bytes_max()).await?;
-        let policy = match &self.queue {
-            Some(queue) => self.policy_of(queue)?,
-            None => Policy::unjudged(),
+        let (options, policy) = match &self.queue {
+            Some(queue) => self.judges_of(queue)?,
+            None => (EngineOptions::for_one_component(), Policy::unjudged()),
         };
+        let engine = Arc::new(Engine::new(&options)?);
+        let bytes = read_component(&self.file, engine.component_bytes_max()).await?;
         let processor = engine
             .load(bytes, &policy)
             .await
@@ -57,7 +54,8 @@ impl Check {
         })
     }
 
-    fn policy_of(&self, queue: &str) -> anyhow::Result<Arc<Policy>> {
+    /// The engine and the policy that the config gives a queue.
+    fn judges_of(&self, queue: &str) -> anyhow::Result<(EngineOptions, Arc<Policy>)> {
         let source = Source {
             file: self.config.clone(),
             overrides: Overrides {
@@ -66,11 +64,18 @@ impl Check {
             },
         };
         let config = source.load()?;
-        let config = config
+        let spec = config
             .queues
             .get(queue)
             .with_context(|| format!("queue `{queue}` is not in the config"))?;
-        Ok(Arc::new(config.policy()))
+        let policy = Arc::new(spec.policy());
+        let options = EngineOptions {
+            executions_max: 1,
+            idle_max: 0,
+            cache_dir: None,
+            ..config.runtime
+        };
+        Ok((options, policy))
     }
 
     fn describe_policy(&self, processor: &Processor, policy: &Policy) {

@@ -112,10 +112,7 @@ struct Wait {
 
 impl Deploy {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let engine = Arc::new(Engine::new(&EngineOptions {
-            executions_max: 1,
-            ..EngineOptions::default()
-        })?);
+        let engine = Arc::new(Engine::new(&EngineOptions::for_one_component())?);
         let bytes = read_component(&self.file, engine.component_bytes_max()).await?;
         let processor = engine
             .load(bytes.clone(), &Policy::unjudged())

@@ -44,6 +44,8 @@ fn parse_sample(line: &str) -> Sample {
     (name.to_owned(), labels, value)
 }
 
+const MEMORY: GuestMemory = GuestMemory { held: 3, max: 4 };
+
 fn gauges(queue: &str) -> QueueGauges<'_> {
     QueueGauges {
         queue,
@@ -71,7 +73,7 @@ fn labels_are_escaped_whatever_a_queue_is_called() {
         queue.taken.inc();
         queue.attempt(&Outcome::Wait, Duration::ZERO, Duration::ZERO);
     }
-    let text = metrics.text(names.map(gauges));
+    let text = metrics.text(names.map(gauges), &MEMORY);
     assert_eq!(text.matches("\n# EOF\n").count(), 1);
     let samples = parse(&text);
     for family in [
@@ -92,7 +94,7 @@ fn labels_are_escaped_whatever_a_queue_is_called() {
 fn metrics_are_described_as_they_are_written() {
     let metrics = Metrics::new();
     metrics.queue("any");
-    let text = metrics.text([gauges("any")]);
+    let text = metrics.text([gauges("any")], &MEMORY);
     for description in metrics.descriptions() {
         let name = description.name.trim_end_matches("_total");
         let Description { kind, meaning, .. } = description;

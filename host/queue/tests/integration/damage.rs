@@ -166,7 +166,7 @@ async fn lost_job(redis: &TestRedis, queue: &Queue) -> Job {
 }
 
 /// The hash of the job may be rehashed between two dumps; its log and its children are keys of their own.
-async fn dump_but_the_job(redis: &TestRedis) -> Vec<(String, Vec<u8>)> {
+async fn dump_but_the_job(redis: &TestRedis) -> Vec<(String, Vec<Vec<u8>>)> {
     let mut dump = redis.dump().await;
     dump.retain(|(key, _)| key != "bull:paint:job");
     dump

@@ -1,0 +1,189 @@
+//! `[runtime]`: what the engine is built with, for all queues of the host.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use serde::{Deserialize, Serialize};
+
+use crate::served_queue::spec::QueueSpec;
+use toril_sandbox::{EngineOptions, Limits};
+
+/// The section as it is written; what is not named gets a default.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RuntimeFile {
+    executions_max: Option<u32>,
+    memory_bytes_max: Option<usize>,
+    guest_memory_bytes_max: Option<usize>,
+    core_instances_max: Option<u32>,
+    memories_max: Option<u32>,
+    tables_max: Option<u32>,
+    table_elements_max: Option<usize>,
+    instance_bytes_max: Option<usize>,
+    component_bytes_max: Option<usize>,
+    compile_ms_max: Option<u64>,
+    stack_bytes_max: Option<usize>,
+    cache_dir: Option<PathBuf>,
+    /// `false` compiles at each start.
+    cache: Option<bool>,
+}
+
+impl RuntimeFile {
+    pub(super) fn options(
+        &self,
+        dir: &Path,
+        queues: &BTreeMap<String, QueueSpec>,
+    ) -> anyhow::Result<EngineOptions> {
+        self.check()?;
+        let defaults = with_room_for(queues);
+        let cache_dir = self.cache_dir.as_ref().map(|cache| dir.join(cache));
+        let cache_dir = cache_dir.or_else(super::default_cache_dir);
+        Ok(EngineOptions {
+            executions_max: self.executions_max.unwrap_or(defaults.executions_max),
+            memory_bytes_max: self.memory_bytes_max,
+            guest_memory_bytes_max: self
+                .guest_memory_bytes_max
+                .unwrap_or(defaults.guest_memory_bytes_max),
+            core_instances_max: self
+                .core_instances_max
+                .unwrap_or(defaults.core_instances_max),
+            memories_max: self.memories_max.unwrap_or(defaults.memories_max),
+            tables_max: self.tables_max.unwrap_or(defaults.tables_max),
+            table_elements_max: self
+                .table_elements_max
+                .unwrap_or(defaults.table_elements_max),
+            instance_bytes_max: self
+                .instance_bytes_max
+                .unwrap_or(defaults.instance_bytes_max),
+            component_bytes_max: self
+                .component_bytes_max
+                .unwrap_or(defaults.component_bytes_max),
+            compile_ms_max: self.compile_ms_max.unwrap_or(defaults.compile_ms_max),
+            stack_bytes_max: self.stack_bytes_max.unwrap_or(defaults.stack_bytes_max),
+            idle_max: defaults.idle_max,
+            cache_dir: cache_dir.filter(|_| self.cache != Some(false)),
+        })
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let as_usize = |number: Option<u32>| number.map(|number| number as usize);
+        for (key, value) in [
+            ("executions_max", as_usize(self.executions_max)),
+            ("memory_bytes_max", self.memory_bytes_max),
+            ("guest_memory_bytes_max", self.guest_memory_bytes_max),
+            ("core_instances_max", as_usize(self.core_instances_max)),
+            ("memories_max", as_usize(self.memories_max)),
+            ("tables_max", as_usize(self.tables_max)),
+            ("table_elements_max", self.table_elements_max),
+            ("instance_bytes_max", self.instance_bytes_max),
+        ] {
+            ensure!(value != Some(0), "`runtime.{key}` must be 1 or more");
+        }
+        Ok(())
+    }
+
+    /// The keys that are written differently.
+    pub(super) fn keys_changed(&self, new: &RuntimeFile) -> Vec<String> {
+        let keys = |file: &RuntimeFile| match serde_json::to_value(file) {
+            Ok(serde_json::Value::Object(keys)) => keys,
+            _ => serde_json::Map::new(),
+        };
+        let old = keys(self);
+        let new = keys(new).into_iter();
+        let changed = new.filter(|(key, value)| old.get(key) != Some(value));
+        changed.map(|(key, _)| format!("runtime.{key}")).collect()
+    }
+}
+
+/// The defaults, and more where the limits of a queue ask for more.
+fn with_room_for(queues: &BTreeMap<String, QueueSpec>) -> EngineOptions {
+    let defaults = EngineOptions::default();
+    let largest = |limit: fn(&Limits) -> usize, default: usize| {
+        let limits = queues.values().map(|queue| limit(&queue.limits));
+        limits.fold(default, usize::max)
+    };
+    let core_instances = largest(
+        |limits| limits.instances_max,
+        defaults.core_instances_max as usize,
+    );
+    EngineOptions {
+        guest_memory_bytes_max: largest(
+            |limits| limits.memory_bytes_max,
+            defaults.guest_memory_bytes_max,
+        ),
+        table_elements_max: largest(
+            |limits| limits.table_elements_max,
+            defaults.table_elements_max,
+        ),
+        core_instances_max: u32::try_from(core_instances).unwrap_or(u32::MAX),
+        idle_max: idle_max(queues),
+        ..defaults
+    }
+}
+
+/// Instances that may rest between jobs: one per slot of a queue that reuses them, twice for the time of a
+/// canary.
+fn idle_max(queues: &BTreeMap<String, QueueSpec>) -> u32 {
+    let reusing = queues.values().filter(|queue| queue.reuse.is_some());
+    let slots = reusing.fold(0, |slots: usize, queue| {
+        slots.saturating_add(queue.worker.concurrency)
+    });
+    u32::try_from(slots.saturating_mul(2)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(section: &str, limits: Limits) -> anyhow::Result<EngineOptions> {
+        let file: RuntimeFile = toml::from_str(section)?;
+        let queue = QueueSpec {
+            limits,
+            ..QueueSpec::new(None)
+        };
+        file.options(
+            Path::new(""),
+            &BTreeMap::from([("paint".to_owned(), queue)]),
+        )
+    }
+
+    #[test]
+    fn engine_has_room_for_the_largest_limits_and_never_less_than_the_defaults() {
+        let defaults = EngineOptions::default();
+        let small = Limits {
+            memory_bytes_max: 1,
+            table_elements_max: 1,
+            instances_max: 1,
+            ..Limits::default()
+        };
+        let built = options("", small).unwrap();
+        let sizes = |options: &EngineOptions| {
+            (
+                options.guest_memory_bytes_max,
+                options.table_elements_max,
+                options.core_instances_max,
+            )
+        };
+        assert_eq!(sizes(&built), sizes(&defaults));
+        let large = Limits {
+            memory_bytes_max: 1 << 30,
+            table_elements_max: 50_000,
+            instances_max: 70,
+            ..Limits::default()
+        };
+        let built = options("", large.clone()).unwrap();
+        assert_eq!(sizes(&built), (1 << 30, 50_000, 70));
+        let built = options("table_elements_max = 60000", large).unwrap();
+        assert_eq!(built.table_elements_max, 60_000);
+    }
+
+    #[test]
+    fn zeros_are_refused_with_their_key() {
+        let error = options("memory_bytes_max = 0", Limits::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`runtime.memory_bytes_max` must be 1 or more"
+        );
+    }
+}
