@@ -142,6 +142,30 @@ impl IdleInstances {
 }
 
 impl Idle {
+    /// The newest one to keep, and those that it found at either end and that are not: it does not look at all others, which
+    /// may be hundreds.
+    fn take_newest(
+        &mut self,
+        keep: impl Fn(&Reusable) -> bool,
+    ) -> (Vec<Reusable>, Option<Reusable>) {
+        let mut dropped = Vec::new();
+        while let Some((_, newest)) = self.instances.pop_back() {
+            if !keep(&newest) {
+                dropped.push(newest);
+                continue;
+            }
+            while self
+                .instances
+                .front()
+                .is_some_and(|(_, oldest)| !keep(oldest))
+            {
+                dropped.extend(self.instances.pop_front().map(|(_, oldest)| oldest));
+            }
+            return (dropped, Some(newest));
+        }
+        (dropped, None)
+    }
+
     fn take_all_but(&mut self, keep: impl Fn(&Reusable) -> bool) -> Vec<(u64, Reusable)> {
         if self.instances.iter().all(|(_, instance)| keep(instance)) {
             return Vec::new();
@@ -174,12 +198,11 @@ impl IdleOfProcessor {
 
     pub(crate) fn take(&self, policy: &Arc<Policy>, bytes_expected: usize) -> Option<Reusable> {
         policy.reuse?;
-        // Those with another policy were made before the config changed.
+        // Those with another policy were made before the config changed, and have been idle for the longest.
         let keep =
             |instance: &Reusable| Arc::ptr_eq(&instance.policy, policy) && instance.may_go_on();
-        let (_dropped, newest) =
-            self.with(|idle| (idle.take_all_but(keep), idle.instances.pop_back()));
-        let (_, mut instance) = newest?;
+        let (_dropped, newest) = self.with(|idle| idle.take_newest(keep));
+        let mut instance = newest?;
         let resumed = instance.store.data_mut().quota.resume(bytes_expected);
         resumed.then_some(instance)
     }
