@@ -429,6 +429,8 @@ impl Host {
             install(example, &processor_file(dir, queue))?;
             config.push_str(&format!("[queues.{queue}]\nprocessor = \"{queue}.wasm\"\n"));
         }
+        // The batch cancels uploads, which wait in another queue.
+        config.push_str("[queues.uploads.grants]\nqueues = [\"file-uploads\"]\n");
         std::fs::write(dir.join("toril.toml"), config)?;
         let log = std::fs::File::create(dir.join("host.log"))?;
         let toril = release_dir()?.join("toril");
