@@ -216,7 +216,7 @@ export const scenarios = [
   { name: 'gives itself back with a priority', add: addAll(['wait-once', { priority: 2 }], ['return', { priority: 2 }]) },
   { name: 'does not wait for children it has not', add: add('wait-for-children') },
   { name: 'promotes a delayed job', add: add('return', { delay: 40 }) },
-  { name: 'orders delayed jobs by time', add: addAll(['return', { delay: 60 }], ['return', { delay: 30 }]) },
+  { name: 'orders delayed jobs by time', add: addAll(['return', { delay: 600 }], ['return', { delay: 300 }]) },
   {
     name: 'orders by priority, then by time',
     add: addAll(...[5, 1, 3, 1, 2].map((priority, n) => ['return', { priority }, { n }]), ['return', {}, { n: 'first' }]),
