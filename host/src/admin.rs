@@ -6,7 +6,7 @@
 //! | `GET /healthz`, `GET /readyz` | alive; takes jobs and Redis answers |
 //! | `GET /metrics` | [metrics](crate::metrics) |
 //! | `/v1/queues…` | attach, detach, pause, resume, concurrency, events, jobs |
-//! | `/v1/queues/{queue}/versions`, `/deployment`, `/canary` | upload, deploy, roll back |
+//! | `/v1/queues/{queue}/versions`, `/deployment`, `/canary`, `/forget` | upload, deploy, roll back, forget |
 //! | `GET /v1/hosts` | what each host of the fleet runs |
 //!
 //! Nothing here instantiates a processor for a job or touches one that runs, and no path of a request reaches

@@ -368,7 +368,7 @@ fn note_reloaded(queue: &str, reloaded: Reloaded, by_signal: bool) {
         Reloaded::Swapped | Reloaded::Refused => {}
         Reloaded::Hidden => info!(
             queue,
-            "file changed, but a deployment goes before it; `toril undeploy {queue}` ends that"
+            "file changed, but a deployment takes precedence; `toril undeploy {queue}` removes it"
         ),
         Reloaded::Unchanged if by_signal => info!(queue, "processor is unchanged"),
         Reloaded::Unchanged => {}

@@ -51,7 +51,7 @@ pub struct Observers {
     pub listeners: Listeners,
     /// What is counted.
     pub metrics: QueueMetrics,
-    /// Spans of attempts, where they are recorded.
+    /// Spans of attempts and metrics of jobs, if a collector is configured.
     pub telemetry: Option<Arc<Telemetry>>,
 }
 

@@ -230,7 +230,7 @@ async fn deployment_goes_before_the_file_until_it_is_taken_away() {
     assert_eq!(returned(&queue).await, "\"good-00002\"");
     std::fs::write(&own, version("good-00003")).unwrap();
     host.signal("HUP");
-    host.logs("a deployment goes before it").await;
+    host.logs("a deployment takes precedence").await;
     assert_eq!(returned(&queue).await, "\"good-00002\"");
     does(&redis, &["undeploy", "ring"]).await;
     assert_eq!(returned(&queue).await, "\"good-00003\"");

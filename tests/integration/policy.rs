@@ -205,18 +205,21 @@ fn refused_parents() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// Queues that `World` does not grant, and texts that name none.
+const NOT_GRANTED: [(&str, &str); 7] = [
+    ("denied", "ring"),
+    ("denied", "vault"),
+    ("denied", "shared"),
+    ("denied", "*"),
+    ("invalid", "open:a"),
+    ("invalid", "bull:open"),
+    ("invalid", ""),
+];
+
 #[tokio::test]
 async fn jobs_are_added_only_to_granted_queues_and_parents() {
     let world = World::new(&["open", "other:shared"]).await;
-    for (kind, queue) in [
-        ("denied", "ring"),
-        ("denied", "vault"),
-        ("denied", "shared"),
-        ("denied", "*"),
-        ("invalid", "open:a"),
-        ("invalid", "bull:open"),
-        ("invalid", ""),
-    ] {
+    for (kind, queue) in NOT_GRANTED {
         world.refuses(kind, json!(["add", queue, "{}"])).await;
         world
             .refuses(kind, json!(["add-bulk", queue, "{}", "{}"]))

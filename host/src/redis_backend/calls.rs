@@ -8,7 +8,7 @@ use toril_sandbox::backend::{CallResult, JobError};
 use toril_sandbox::names::QueueRef;
 use toril_sandbox::policy::QueueAccess;
 
-/// Repeats a call while Redis is away. The job's deadline ends it.
+/// Repeats a call while Redis is unreachable, until the job's deadline.
 pub(super) async fn until_answered<T, F: Future<Output = Result<T, QueueError>>>(
     call: impl FnMut() -> F,
 ) -> CallResult<T> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::World;
+use super::{NOT_GRANTED, World};
 
 /// Calls that name a job: a queue, an id, and what else they are given.
 fn calls_on_jobs(queue: &str, id: &str) -> Vec<Value> {
@@ -39,15 +39,7 @@ fn calls_on_queues(queue: &str) -> Vec<Value> {
 #[tokio::test]
 async fn queues_and_schedulers_are_looked_after_only_where_that_was_granted() {
     let world = World::new(&["open", "other:shared"]).await;
-    for (kind, queue) in [
-        ("denied", "ring"),
-        ("denied", "vault"),
-        ("denied", "shared"),
-        ("denied", "*"),
-        ("invalid", "open:a"),
-        ("invalid", "bull:open"),
-        ("invalid", ""),
-    ] {
+    for (kind, queue) in NOT_GRANTED {
         for call in calls_on_queues(queue) {
             world.refuses(kind, call).await;
         }

@@ -84,7 +84,7 @@ impl Schedule {
     fn first_every(&self, standing: &Standing, every: f64, offset: f64, now: u64) -> First {
         let given = (offset > 0.0).then_some(offset as u64);
         let current = standing.current.as_ref();
-        // Another interval begins anew.
+        // Where the interval is another one, the old time says nothing.
         let current = current.filter(|_| standing.every == Some(every));
         let current = current.and_then(|time| time.parse::<f64>().ok());
         if let Some(current) = current.filter(|_| standing.waits) {
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(first(offset(9), new(), now, 0), (10 * HOUR + 9, Some(9)));
         let later = json!({ "every": HOUR, "startDate": now + 3 });
         assert_eq!(first(later, new(), now, 0).0, now + 3);
-        // The job that waits keeps its time, one that runs is followed, and another interval begins anew.
+        // A job that waits keeps its time, one that runs is followed, and a changed interval starts from now.
         let current = Some(11 * HOUR);
         let waits = standing(current, Some(every), true);
         assert_eq!(first(hourly(), waits, now, 0), (11 * HOUR, None));

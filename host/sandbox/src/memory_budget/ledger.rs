@@ -189,7 +189,7 @@ impl<W> Ledger<W> {
         self.idle_instances -= 1;
     }
 
-    /// An idle instance asks to run again. It never waits: without room it is of no use.
+    /// An idle instance asks to run again. It never waits: if there is no room, a fresh instance is made instead.
     pub(super) fn resume(&mut self, claim: Claim, held: usize) -> Option<usize> {
         let started = self.started();
         let guest = self.insert(claim, held);

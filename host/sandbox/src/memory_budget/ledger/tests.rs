@@ -109,7 +109,7 @@ impl Model {
             Answer::Waits => self.waiting.push(at),
             Answer::TooLarge => panic!("it fits alone"),
             Answer::Stuck => {
-                // It begins anew, and more is expected of it.
+                // It starts over, with a larger claim.
                 self.stuck += 1;
                 self.plans[at].expected = self.asked_for(at);
                 let answered = self.guests[at]
