@@ -5,7 +5,7 @@ use toril_options::JobOptions;
 
 use crate::access::QueueAccess;
 use crate::error::{ErrorCode, QueueError};
-use crate::getters::JobState;
+use crate::job_state::JobState;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::request::Request;

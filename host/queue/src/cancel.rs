@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::error::QueueError;
-use crate::getters::JobState;
 use crate::job::Job;
+use crate::job_state::JobState;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::settle::{FailedAttempt, Fetch, Settlement, SettlementKind};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::QueueError;
-use crate::getters::JobState;
+use crate::job_state::JobState;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::request::Request;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use redis::{ErrorKind, RedisError};
 
-use crate::getters::JobState;
+use crate::job_state::JobState;
 
 /// A script's answer that is not success, numbered as BullMQ numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

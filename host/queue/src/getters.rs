@@ -2,48 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::QueueError;
+use crate::job_state::JobState;
 use crate::queue::Queue;
 use crate::redis::script::script;
 
 /// A stored job, field by field, as BullMQ wrote it.
 pub type JobRecord = BTreeMap<String, String>;
-
-/// The state of a job, in BullMQ's words.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    strum::Display,
-    strum::EnumString,
-)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum JobState {
-    /// Done, with a value.
-    Completed,
-    /// Done, with a reason.
-    Failed,
-    /// Waits for its time.
-    Delayed,
-    /// Waits, ordered by priority.
-    Prioritized,
-    /// A worker has it.
-    Active,
-    /// Waits for a worker.
-    Waiting,
-    /// Waits for its children.
-    WaitingChildren,
-    /// In none of the queue's lists.
-    Unknown,
-}
 
 /// Only a job's hash has both.
 fn is_job(record: &JobRecord) -> bool {

@@ -23,6 +23,7 @@ mod getters;
 mod job;
 mod job_json;
 mod job_locks;
+mod job_state;
 mod keys;
 mod marker;
 mod new_job;
@@ -48,10 +49,11 @@ pub use flow::{
     FlowJob, FlowNode, FlowOptions, FlowPlan, FlowQuery, FlowQueueOptions, FlowTree, Flows,
     parse_flow,
 };
-pub use getters::{JobRecord, JobState};
+pub use getters::JobRecord;
 pub use job::Job;
 pub use job_json::{JobJson, raw_json};
 pub use job_locks::LockedAttempt;
+pub use job_state::JobState;
 pub use keys::{QueueKeys, QueueName};
 pub use marker::{Marker, MarkerWait};
 pub use new_job::NewJob;

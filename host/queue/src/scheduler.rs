@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use toril_options::{js, json};
 
 use crate::error::QueueError;
-use crate::getters::JobState;
+use crate::job_state::JobState;
 use crate::new_job::NewJob;
 use crate::queue::Queue;
 use crate::redis::script::script;

@@ -10,7 +10,6 @@ use wasmtime::component::Component;
 use crate::bindings::{Processor as Bindings, ProcessorPre};
 use crate::cancel::Stop;
 use crate::component_sizes;
-use crate::deadline::Deadline;
 use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::guest::AttemptState;
@@ -111,7 +110,7 @@ impl Engine {
             pre,
             bytes_at_start: 0,
             bytes_expected: AtomicUsize::new(0),
-            idle: IdleOfProcessor::new(&self.budget),
+            idle: IdleOfProcessor::new(&self.budget, &self.idle),
         };
         processor.bytes_at_start = self.probe(&processor, policy).await?;
         Ok(processor)
@@ -123,7 +122,7 @@ impl Engine {
         let state = AttemptState::probe(policy).map_err(|error| refuse(format!("{error:#}")))?;
         let _ticking = self.ticking();
         let mut run = Reusable::fresh(self.store(state), policy);
-        let deadline = Deadline::of_queue(&policy.limits);
+        let deadline = policy.limits.deadline();
         let instance = processor.instantiate(&mut run.store);
         match tokio::time::timeout(deadline.duration(), instance).await {
             Ok(Ok(_)) => Ok(run.store.data().quota.memory_bytes()),

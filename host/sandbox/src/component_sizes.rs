@@ -180,7 +180,8 @@ pub(crate) fn hint(error: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Engine, EngineOptions};
+    use crate::engine::Engine;
+    use crate::engine_options::EngineOptions;
     use wasmtime::component::Component;
 
     fn component(parts: &str) -> Vec<u8> {

@@ -1,6 +1,5 @@
 //! The wasm engine: its linker, the room for running attempts, and the threads that they run on. One per host.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,83 +8,15 @@ use wasmtime::component::Linker;
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use crate::cache::Cache;
+use crate::engine_options::EngineOptions;
 use crate::guest::{self, AttemptState};
 use crate::guest_threads::GuestThreads;
 use crate::limits::Limits;
 use crate::machine_memory;
 use crate::memory_budget::{MemoryBudget, Share};
-use crate::pool::{self, KIB, MIB};
+use crate::pool;
+use crate::reuse::IdleInstances;
 use crate::ticker::{Ticker, Ticking};
-
-/// What the engine is built with.
-#[derive(Debug, Clone)]
-pub struct EngineOptions {
-    /// How many jobs may run at once, over all queues.
-    pub executions_max: u32,
-    /// The memory of all guests together, in bytes; none takes three quarters of what the machine has, or of what the
-    /// process's control groups allow.
-    pub memory_bytes_max: Option<usize>,
-    /// The largest memory that one processor may have, in bytes.
-    pub guest_memory_bytes_max: usize,
-    /// Core instances that one component may be made of.
-    pub core_instances_max: u32,
-    /// Memories that one component may have.
-    pub memories_max: u32,
-    /// Tables that one component may have.
-    pub tables_max: u32,
-    /// Elements that one table may have.
-    pub table_elements_max: usize,
-    /// What the host may keep about the instances of one component, in bytes.
-    pub instance_bytes_max: usize,
-    /// The largest component that is accepted, in bytes.
-    pub component_bytes_max: usize,
-    /// How long compiling a component may take, in ms.
-    pub compile_ms_max: u64,
-    /// How deep the stack of a guest may be, in bytes.
-    pub stack_bytes_max: usize,
-    /// Instances that may rest between jobs, over all queues that reuse them, besides those that use the places of
-    /// running jobs.
-    pub idle_max: u32,
-    /// Where compiled code is kept; none compiles at each start.
-    pub cache_dir: Option<PathBuf>,
-}
-
-impl Default for EngineOptions {
-    /// The sizes of a component admit what the toolchains for C, Go, Python and JavaScript make: up to 38 core instances
-    /// and 3 memories.
-    fn default() -> Self {
-        let limits = Limits::default();
-        EngineOptions {
-            executions_max: 1000,
-            memory_bytes_max: None,
-            guest_memory_bytes_max: limits.memory_bytes_max,
-            core_instances_max: u32::try_from(limits.instances_max).unwrap_or(u32::MAX),
-            memories_max: 3,
-            tables_max: 40,
-            table_elements_max: limits.table_elements_max,
-            instance_bytes_max: MIB,
-            component_bytes_max: 64 * MIB,
-            compile_ms_max: 60_000,
-            stack_bytes_max: 512 * KIB,
-            idle_max: 0,
-            cache_dir: None,
-        }
-    }
-}
-
-impl EngineOptions {
-    /// To look at one component that is for the hosts to judge: larger than most are built.
-    pub fn for_one_component() -> Self {
-        EngineOptions {
-            executions_max: 1,
-            core_instances_max: 1000,
-            memories_max: 4,
-            tables_max: 100,
-            table_elements_max: 100_000,
-            ..EngineOptions::default()
-        }
-    }
-}
 
 /// The engine, its linker, and the room for running jobs. One per host.
 pub struct Engine {
@@ -99,6 +30,8 @@ pub struct Engine {
     /// As many as the pool has places: waiting here is cheaper than failing there.
     room: Semaphore,
     pub(crate) budget: Arc<MemoryBudget>,
+    /// Its instances have shares of the budget, which knows it: emptied when the engine is dropped.
+    pub(crate) idle: Arc<IdleInstances>,
     /// Compiling takes every core it gets; one at a time leaves the others to jobs.
     pub(crate) compiling: Arc<Semaphore>,
     pub(crate) compile_time_max: Duration,
@@ -116,10 +49,11 @@ impl Engine {
         let (wasm, room) = pool::build(options, memory_bytes_max)?;
         let mut linker = Linker::new(&wasm);
         guest::add_to_linker(&mut linker)?;
-        let budget = MemoryBudget::new(memory_bytes_max, room.places() as usize);
+        let idle = Arc::<IdleInstances>::default();
+        let budget = MemoryBudget::new(memory_bytes_max, room.places() as usize, idle.clone());
         let guests = GuestThreads::start()?;
-        let idle = Arc::clone(&budget);
-        guests.spawn(async move { idle.idle.drop_each_at_its_age().await });
+        let aging = Arc::clone(&idle);
+        guests.spawn(async move { aging.drop_each_at_its_age().await });
         Ok(Engine {
             cache: options
                 .cache_dir
@@ -132,6 +66,7 @@ impl Engine {
             core_instances_max: options.core_instances_max,
             room: Semaphore::new(room.executions_max as usize),
             budget,
+            idle,
             compiling: Arc::new(Semaphore::new(1)),
             compile_time_max: Duration::from_millis(options.compile_ms_max),
             ticker: Ticker::start(&wasm)?,
@@ -220,6 +155,6 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         // Idle instances hold the budget, and the budget holds them.
-        self.budget.idle.clear();
+        self.idle.clear();
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiterAsync;
 
 use crate::cancel::Stop;
+use crate::deadline::{Deadline, DeadlineSource};
 use crate::memory_budget::{Claim, Share};
 
 /// What one attempt of a job may use.
@@ -71,6 +72,29 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The time limit of the queue.
+    pub fn deadline(&self) -> Deadline {
+        Deadline {
+            ms: self.deadline_ms,
+            set_by: DeadlineSource::Queue,
+        }
+    }
+
+    /// The time limit that counts for a job: the smallest. What is said first counts where two are the same.
+    pub(crate) fn deadline_of(&self, name: &str, timeout_ms: Option<u64>) -> Deadline {
+        let of_name = self.names.get(name).and_then(|limits| limits.deadline_ms);
+        let mut deadline = self.deadline();
+        if let Some(ms) = of_name.filter(|ms| *ms < deadline.ms) {
+            let set_by = DeadlineSource::Name(name.into());
+            deadline = Deadline { ms, set_by };
+        }
+        if let Some(ms) = timeout_ms.filter(|ms| *ms < deadline.ms) {
+            let set_by = DeadlineSource::Job;
+            deadline = Deadline { ms, set_by };
+        }
+        deadline
+    }
+
     /// Refuses limits under which no attempt could succeed.
     pub fn check(&self) -> Result<(), String> {
         let at_least_one = |name: &str, value: u64| match value {
@@ -277,6 +301,31 @@ fn is_beyond(desired: usize, maximum: Option<usize>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn smallest_time_limit_counts_and_is_named() {
+        let names = [("slow", Some(500)), ("quick", Some(50)), ("any", None)];
+        let names = names.map(|(name, deadline_ms)| (name.to_owned(), NameLimits { deadline_ms }));
+        let limits = Limits {
+            deadline_ms: 300,
+            names: names.into(),
+            ..Limits::default()
+        };
+        for (name, timeout_ms, expected) in [
+            ("other", None, "300 ms"),
+            ("other", Some(300), "300 ms"),
+            ("other", Some(u64::MAX), "300 ms"),
+            ("other", Some(10), "10 ms from the job's option `timeout`"),
+            ("slow", None, "300 ms"),
+            ("any", None, "300 ms"),
+            ("quick", None, "50 ms for jobs named `quick`"),
+            ("quick", Some(60), "50 ms for jobs named `quick`"),
+            ("quick", Some(10), "10 ms from the job's option `timeout`"),
+        ] {
+            let deadline = limits.deadline_of(name, timeout_ms).to_string();
+            assert_eq!(deadline, expected, "{name} {timeout_ms:?}");
+        }
+    }
 
     #[tokio::test]
     async fn memories_of_one_store_are_summed() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::pool::MIB;
+use crate::engine_options::MIB;
 
 /// Used if the system does not say how much there is.
 const UNKNOWN: usize = 2048 * MIB;

@@ -11,15 +11,20 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::cancel::Stop;
-use crate::reuse::IdleInstances;
 pub(crate) use ledger::Claim;
 use ledger::{Answer, Answered, Ledger};
+
+/// Holds memory that it can give up: the idle instances.
+pub(crate) trait GivesWay: Send + Sync {
+    /// Gives up some of it. False if there is none.
+    fn give_way(&self) -> bool;
+}
 
 /// What all guests of an engine share.
 pub(crate) struct MemoryBudget {
     ledger: Mutex<Ledger<oneshot::Sender<Answer>>>,
     /// They hold shares, too: the engine empties it when it is dropped.
-    pub(crate) idle: IdleInstances,
+    idle: Arc<dyn GivesWay>,
 }
 
 /// What one guest holds of the budget; given back when it is dropped.
@@ -37,10 +42,10 @@ enum Stage {
 }
 
 impl MemoryBudget {
-    pub(crate) fn new(bytes_max: usize, places: usize) -> Arc<Self> {
+    pub(crate) fn new(bytes_max: usize, places: usize, idle: Arc<dyn GivesWay>) -> Arc<Self> {
         Arc::new(MemoryBudget {
             ledger: Mutex::new(Ledger::new(bytes_max, places)),
-            idle: IdleInstances::default(),
+            idle,
         })
     }
 
@@ -60,7 +65,7 @@ impl MemoryBudget {
 
     /// Drops idle instances until there is room for what was handed out.
     pub(crate) fn drop_idle_in_the_way(&self) {
-        while self.is_overfull() && self.idle.drop_longest_idle() {}
+        while self.is_overfull() && self.idle.give_way() {}
     }
 }
 
@@ -116,7 +121,7 @@ impl Share {
         self.held += bytes;
         while self.budget.is_overfull() {
             // If there is none, one is on its way: it is put down, or dropped, in a moment.
-            if !self.budget.idle.drop_longest_idle() {
+            if !self.budget.idle.give_way() {
                 tokio::task::yield_now().await;
             }
         }

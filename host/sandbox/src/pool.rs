@@ -4,11 +4,8 @@ use anyhow::Context as _;
 use tracing::warn;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::engine::EngineOptions;
+use crate::engine_options::{EngineOptions, KIB, MIB};
 
-/// One KiB, one MiB.
-pub(crate) const KIB: usize = 1024;
-pub(crate) const MIB: usize = 1024 * KIB;
 /// What the host's functions may use of a guest's stack.
 const HOST_STACK: usize = 3 * MIB / 2;
 /// Address space for all else: threads, the compiler, the data of jobs.

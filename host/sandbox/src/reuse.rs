@@ -17,7 +17,7 @@ use wasmtime::Store;
 
 use crate::bindings::Processor as Bindings;
 use crate::guest::AttemptState;
-use crate::memory_budget::{MemoryBudget, Share};
+use crate::memory_budget::{GivesWay, MemoryBudget, Share};
 use crate::policy::{Policy, Reuse};
 
 /// An instance with its store, between two jobs or in one.
@@ -89,9 +89,9 @@ struct Idle {
     instances: VecDeque<(u64, Reusable)>,
 }
 
-impl IdleInstances {
-    /// Drops the one that has been idle for the longest. False if there is none.
-    pub(crate) fn drop_longest_idle(&self) -> bool {
+impl GivesWay for IdleInstances {
+    /// Drops the one that has been idle for the longest.
+    fn give_way(&self) -> bool {
         let mut inner = self.inner.lock();
         let idle = inner.processors.iter_mut().map(|(_, idle)| idle);
         let longest = idle
@@ -101,10 +101,12 @@ impl IdleInstances {
         drop(inner);
         dropped.is_some()
     }
+}
 
+impl IdleInstances {
     /// Drops all of them.
     pub(crate) fn clear(&self) {
-        while self.drop_longest_idle() {}
+        while self.give_way() {}
     }
 
     /// Drops those that are too old. Returns when the next one will be.
@@ -180,20 +182,22 @@ impl Idle {
 /// The idle instances of one processor. None are kept once it is closed.
 pub(crate) struct IdleOfProcessor {
     budget: Arc<MemoryBudget>,
+    all: Arc<IdleInstances>,
     key: usize,
 }
 
 impl IdleOfProcessor {
-    pub(crate) fn new(budget: &Arc<MemoryBudget>) -> Self {
-        let key = budget.idle.inner.lock().processors.insert(Idle::default());
+    pub(crate) fn new(budget: &Arc<MemoryBudget>, all: &Arc<IdleInstances>) -> Self {
+        let key = all.inner.lock().processors.insert(Idle::default());
         IdleOfProcessor {
             budget: Arc::clone(budget),
+            all: Arc::clone(all),
             key,
         }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Idle) -> T) -> T {
-        act(&mut self.budget.idle.inner.lock().processors[self.key])
+        act(&mut self.all.inner.lock().processors[self.key])
     }
 
     pub(crate) fn take(&self, policy: &Arc<Policy>, bytes_expected: usize) -> Option<Reusable> {
@@ -214,7 +218,7 @@ impl IdleOfProcessor {
         }
         let end = instance.end();
         instance.store.data_mut().quota.rest();
-        let idle = &self.budget.idle;
+        let idle = &self.all;
         let mut inner = idle.inner.lock();
         inner.count += 1;
         let (number, looks_at) = (inner.count, inner.looks_at);
@@ -249,6 +253,6 @@ impl IdleOfProcessor {
 
 impl Drop for IdleOfProcessor {
     fn drop(&mut self) {
-        let _dropped = self.budget.idle.inner.lock().processors.remove(self.key);
+        let _dropped = self.all.inner.lock().processors.remove(self.key);
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::getters::JobState;
+use crate::job_state::JobState;
 
 /// A job of a stored flow.
 #[derive(Debug, Clone, Serialize)]

@@ -60,7 +60,7 @@ impl AttemptState {
         let Policy { limits, grants, .. } = &**policy;
         let job = input.backend.job();
         let log_budget = LogBudget::new(Arc::clone(job.queue), job.id, policy);
-        let deadline = Deadline::of(limits, job);
+        let deadline = limits.deadline_of(job.name, job.timeout_ms);
         let wasi = wasi::context_with_dirs(grants, &log_budget)?.map(Box::new);
         Ok(AttemptState {
             backend: input.backend,
@@ -87,7 +87,7 @@ impl AttemptState {
     pub(crate) fn renew(&mut self, input: AttemptInput) {
         let (job, limits) = (input.backend.job(), &self.policy.limits);
         self.log_budget.renew(job.id, limits);
-        self.deadline = Deadline::of(limits, job);
+        self.deadline = limits.deadline_of(job.name, job.timeout_ms);
         self.ends = Instant::now() + self.deadline.duration();
         self.backend = input.backend;
         self.cancel = input.cancel;
