@@ -10,6 +10,7 @@ mod closing_servers;
 mod crashes;
 mod deadlines;
 mod dry_run;
+mod endurance;
 mod fault_proxy;
 mod faults;
 mod fleet;

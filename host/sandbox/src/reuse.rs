@@ -109,8 +109,8 @@ impl IdleInstances {
         while self.give_way() {}
     }
 
-    /// Drops those that are too old. Returns when the next one will be.
-    fn drop_old(&self) -> Option<Instant> {
+    /// Drops those that are too old.
+    fn drop_old(&self) {
         let mut old = Vec::new();
         let mut inner = self.inner.lock();
         for (_, idle) in &mut inner.processors {
@@ -120,24 +120,24 @@ impl IdleInstances {
             .processors
             .iter()
             .flat_map(|(_, idle)| &idle.instances);
-        let next = left.filter_map(|(_, instance)| instance.end()).min();
-        inner.looks_at = next;
-        next
+        inner.looks_at = left.filter_map(|(_, instance)| instance.end()).min();
+        drop(inner);
     }
 
     /// Drops each at its age. Never returns.
     pub(crate) async fn drop_each_at_its_age(&self) {
         loop {
-            let next = self.drop_old();
+            let looks_at = self.inner.lock().looks_at;
             let end = async {
-                match next {
+                match looks_at {
                     Some(end) => tokio::time::sleep_until(end.into()).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
+                // Looks at none of them now: under load older ones come back all the time.
                 () = self.sooner.notified() => {}
-                () = end => {}
+                () = end => self.drop_old(),
             }
         }
     }
