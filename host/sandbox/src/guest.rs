@@ -4,6 +4,7 @@ mod current_job;
 mod files;
 mod http;
 mod jobs;
+mod last_lines;
 mod logging;
 mod output;
 mod producer;
