@@ -51,6 +51,63 @@ async fn panic_fails_the_job_with_its_message_and_a_stack() {
     host.stop().await;
 }
 
+/// A failed job's reason and its one stack.
+fn reason_and_stack(job: &serde_json::Map<String, Value>) -> (String, String) {
+    let stacks: Vec<String> = serde_json::from_str(job["stacktrace"].as_str().unwrap()).unwrap();
+    let [stack] = <[String; 1]>::try_from(stacks).unwrap();
+    (job["failedReason"].as_str().unwrap().to_owned(), stack)
+}
+
+#[tokio::test]
+async fn what_a_guest_said_on_stderr_is_the_reason_for_which_it_aborts() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "hunter2hunter2").unwrap();
+    let options = format!(
+        "concurrency = 1\nreuse = {{ jobs = 100 }}\n[queues.ring.grants]\nsecrets = {{ KEY = {{ file = {secret:?} }} }}"
+    );
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", &options).await;
+    let said = async |words: &str, then: &str| {
+        let id = add(
+            &queue,
+            "last-words",
+            json!({ "words": words, "then": then }),
+        )
+        .await;
+        reason_and_stack(&reaches(&queue, &id, JobState::Failed).await)
+    };
+    let trap = "wasm trap: wasm `unreachable` instruction executed";
+
+    let traceback =
+        "Traceback (most recent call last):\n  File \"app.py\", line 3\nValueError: bad\n";
+    let (reason, stack) = said(traceback, "abort").await;
+    assert_eq!(reason, "ValueError: bad");
+    let beginning = format!("Error: ValueError: bad\n{traceback}{trap}\n    at ");
+    assert!(stack.starts_with(&beginning), "{stack}");
+
+    let (reason, stack) = said("panic: \u{1b}[31mbad\ngoroutine 1:\n", "exit").await;
+    assert_eq!(reason, "panic: \u{fffd}[31mbad");
+    let text = "\ngoroutine 1:\nprocessor exited with code 1\n    at ";
+    assert!(stack.contains(text), "{stack}");
+
+    // No end of a line, and what may be the beginning of a secret.
+    let (reason, _) = said("no hunter2hunter2 but hunter2", "abort").await;
+    assert_eq!(reason, "no *** but hunter2");
+
+    // A trap that is no choice of the guest's has its own reason.
+    let (reason, stack) = said("step 7\n", "recurse").await;
+    assert!(reason.starts_with("wasm trap: "), "{reason}");
+    assert!(stack.contains("\nstep 7\nwasm trap: "), "{stack}");
+
+    // Nothing is left of the job before in a reused instance.
+    let id = add(&queue, "last-words", json!({ "words": "a warning\n" })).await;
+    reaches(&queue, &id, JobState::Completed).await;
+    assert_eq!(said("", "abort").await.0, trap);
+    host.stop().await;
+}
+
 #[tokio::test]
 async fn endless_loop_is_stopped_at_its_deadline() {
     assert_eq!(

@@ -43,8 +43,13 @@ pub(crate) fn processor(crate_name: &str) -> PathBuf {
     dir.join(format!("{}.wasm", crate_name.replace('-', "_")))
 }
 
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
 fn build_guests() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = root();
     let target = Path::new(TORIL).ancestors().nth(2).unwrap();
     let mut cargo = std::process::Command::new(env!("CARGO"));
     cargo.current_dir(root).args([

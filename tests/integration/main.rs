@@ -23,6 +23,7 @@ mod host;
 mod json;
 mod lifecycle;
 mod memory;
+mod old_components;
 mod policy;
 mod queue;
 mod rights;

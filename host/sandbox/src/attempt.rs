@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
-use wasmtime::component::Resource;
-use wasmtime::{PoolConcurrencyLimitError, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::bindings::JobHandle;
 use crate::bindings::toril::processor::jobs::{Failure, FailureDetail};
 use crate::cancel::{Cancel, Stop};
 use crate::compile::Processor;
@@ -103,9 +101,7 @@ async fn call(
             .instance
             .insert(processor.instantiate(&mut run.store).await?),
     };
-    instance
-        .call_process(&mut run.store, Resource::<JobHandle>::new_borrow(0))
-        .await
+    instance.process(&mut run.store).await
 }
 
 /// A guest that was asked to stop may come to an end by itself, which counts as ever: a failure of its own is tried
@@ -215,24 +211,48 @@ fn trapped(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
     if error.is::<PoolConcurrencyLimitError>() {
         return Outcome::HostFailed(error.to_string());
     }
-    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
-        return Outcome::failed(format!("processor exited with code {code}"));
-    }
     if let Some(invalid) = error.downcast_ref::<InvalidData>() {
         return Outcome::unrecoverable(invalid.to_string());
     }
-    let reason = match state.last_words.take() {
-        Some(words) => words,
+    aborted(state, error)
+}
+
+/// A guest that ended itself, or did what wasm forbids. Only the first has said why.
+fn aborted(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
+    let exit = error.downcast_ref::<I32Exit>();
+    let how = match exit {
+        Some(I32Exit(code)) => format!("processor exited with code {code}"),
         None => error.root_cause().to_string(),
     };
-    let stack = stack_of(&reason, error);
-    Outcome::failure(reason, stack, false)
+    if let Some(words) = state.last_words.take() {
+        let stack = stack_of(&words, error);
+        return Outcome::failure(words, stack, false);
+    }
+    let said = state.last_lines();
+    let by_itself =
+        exit.is_some() || error.downcast_ref::<Trap>() == Some(&Trap::UnreachableCodeReached);
+    let reason = said.reason().filter(|_| by_itself).unwrap_or(&how);
+    let stack = match said.text() {
+        text if text.is_empty() => stack_of(&how, error),
+        text => Some(format!(
+            "Error: {reason}\n{text}\n{how}{}",
+            frames_of(error)
+        )),
+    };
+    Outcome::failure(reason.to_owned(), stack, false)
 }
 
 /// The wasm frames of a trap, under the reason, the way a stack reads in BullMQ's dashboards.
 fn stack_of(reason: &impl std::fmt::Display, error: &wasmtime::Error) -> Option<String> {
-    let backtrace = error.downcast_ref::<WasmBacktrace>()?;
-    let mut stack = format!("Error: {reason}");
+    let frames = frames_of(error);
+    (!frames.is_empty()).then(|| format!("Error: {reason}{frames}"))
+}
+
+fn frames_of(error: &wasmtime::Error) -> String {
+    let mut frames = String::new();
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return frames;
+    };
     // What Rust does to panic says nothing about why.
     let is_panic = |frame: &wasmtime::FrameInfo| {
         frame
@@ -251,9 +271,9 @@ fn stack_of(reason: &impl std::fmt::Display, error: &wasmtime::Error) -> Option<
             .map(demangled)
             .unwrap_or_else(|| "<unknown>".into());
         let offset = frame.module_offset().unwrap_or_default();
-        stack.push_str(&format!("\n    at {name} (wasm offset {offset:#x})"));
+        frames.push_str(&format!("\n    at {name} (wasm offset {offset:#x})"));
     }
-    Some(stack)
+    frames
 }
 
 fn demangled(name: &str) -> String {

@@ -1,4 +1,5 @@
-//! What a guest prints: lines in the host's log, counted and stripped of control characters.
+//! What a guest prints: lines in the host's log, counted and stripped of control characters. The last ones on stderr are
+//! kept until the attempt ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use tracing::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::last_lines::LastLines;
 use crate::limits::Limits;
 use crate::policy::{Grants, Policy};
 
@@ -25,6 +27,7 @@ struct Budget {
     lines_left: AtomicU32,
     bytes_left: AtomicU64,
     grants: Arc<Grants>,
+    on_stderr: Mutex<LastLines>,
 }
 
 impl LogBudget {
@@ -35,12 +38,14 @@ impl LogBudget {
             lines_left: AtomicU32::new(policy.limits.log_lines_max),
             bytes_left: AtomicU64::new(policy.limits.log_bytes_max),
             grants: Arc::clone(&policy.grants),
+            on_stderr: Mutex::default(),
         }))
     }
 
     /// Begins the log of the next job.
     pub(super) fn renew(&self, job_id: &Arc<str>, limits: &Limits) {
         *self.job_id() = Arc::clone(job_id);
+        self.take_last_lines();
         let Budget {
             lines_left,
             bytes_left,
@@ -48,6 +53,11 @@ impl LogBudget {
         } = &*self.0;
         lines_left.store(limits.log_lines_max, Ordering::Relaxed);
         bytes_left.store(limits.log_bytes_max, Ordering::Relaxed);
+    }
+
+    /// What came on stderr last.
+    pub(super) fn take_last_lines(&self) -> LastLines {
+        std::mem::take(&mut self.0.on_stderr.lock())
     }
 
     fn job_id(&self) -> MutexGuard<'_, Arc<str>> {
@@ -81,7 +91,10 @@ impl LogBudget {
 
     /// Writes a line that has no secrets in it.
     pub(super) fn redacted_line(&self, level: Level, source: &str, line: &str) {
-        let line = clean(line);
+        self.clean_line(level, source, &clean(line));
+    }
+
+    fn clean_line(&self, level: Level, source: &str, line: &str) {
         if !self.take_line(line.len()) {
             return;
         }
@@ -111,10 +124,26 @@ fn clean(line: &str) -> String {
         .collect()
 }
 
+/// What a guest prints to.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Printed {
+    Stdout,
+    Stderr,
+}
+
+impl Printed {
+    fn name(self) -> &'static str {
+        match self {
+            Printed::Stdout => "stdout",
+            Printed::Stderr => "stderr",
+        }
+    }
+}
+
 /// Stdout or stderr of one guest.
 #[derive(Clone)]
 pub(crate) struct GuestOutput {
-    name: &'static str,
+    to: Printed,
     log: LogBudget,
     /// What may be the beginning of a secret.
     held: Vec<u8>,
@@ -123,9 +152,9 @@ pub(crate) struct GuestOutput {
 }
 
 impl GuestOutput {
-    pub(crate) fn new(name: &'static str, log: LogBudget) -> Self {
+    pub(crate) fn new(to: Printed, log: LogBudget) -> Self {
         GuestOutput {
-            name,
+            to,
             log,
             held: Vec::new(),
             line: Vec::new(),
@@ -160,8 +189,11 @@ impl GuestOutput {
 
     fn end_line(&mut self) {
         if !self.line.is_empty() {
-            let line = String::from_utf8_lossy(&self.line);
-            self.log.redacted_line(Level::INFO, self.name, &line);
+            let line = clean(&String::from_utf8_lossy(&self.line));
+            if self.to == Printed::Stderr {
+                self.log.0.on_stderr.lock().push(&line);
+            }
+            self.log.clean_line(Level::INFO, self.to.name(), &line);
             self.line.clear();
         }
     }

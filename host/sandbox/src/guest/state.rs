@@ -9,6 +9,7 @@ use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::http::Outbound;
+use super::last_lines::LastLines;
 use super::output::LogBudget;
 use super::wasi;
 use crate::backend::JobBackend;
@@ -106,6 +107,12 @@ impl AttemptState {
             trace: None,
         };
         Self::new(input, policy)
+    }
+
+    /// What the guest wrote to stderr last. It is over, and with it the streams in which part of a line may be left.
+    pub(crate) fn last_lines(&mut self) -> LastLines {
+        self.table = wasi::handles();
+        self.log_budget.take_last_lines()
     }
 
     fn cancel_grace(&self) -> Duration {

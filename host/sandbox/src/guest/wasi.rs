@@ -5,7 +5,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::WasiConfigVariables;
 
-use super::output::{GuestOutput, LogBudget};
+use super::output::{GuestOutput, LogBudget, Printed};
 use crate::policy::Grants;
 
 /// Handles that a guest may hold at once: open files, streams, requests.
@@ -16,8 +16,8 @@ const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 /// The WASI context of an instance, but the directories.
 pub(super) fn context(grants: &Grants, log: &LogBudget) -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
-    wasi.stdout(GuestOutput::new("stdout", log.clone()))
-        .stderr(GuestOutput::new("stderr", log.clone()));
+    wasi.stdout(GuestOutput::new(Printed::Stdout, log.clone()))
+        .stderr(GuestOutput::new(Printed::Stderr, log.clone()));
     wasi.max_random_size(RANDOM_BYTES_MAX);
     for (name, value) in &grants.env {
         wasi.env(name, value);
