@@ -65,6 +65,7 @@ fn check_tells_what_a_processor_is() {
     let output = toril(&["check", &path("fixture-noop"), "--json"]);
     assert!(output.status.success());
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["world"], "toril:processor/processor");
     assert_eq!(report["worldVersion"], "1.1.0");
     assert_eq!(report["sdk"]["sdk"], "rust");
     assert!(report["digest"].as_str().unwrap().starts_with("sha256:"));
@@ -73,6 +74,18 @@ fn check_tells_what_a_processor_is() {
         imports.contains(&json!("toril:processor/jobs@1.1.0")),
         "{imports:?}"
     );
+}
+
+#[test]
+fn check_names_the_world() {
+    for (fixture, world) in [
+        ("fixture-calls", "processor"),
+        ("fixture-plain-calls", "plain-processor"),
+    ] {
+        let output = toril(&["check", &path(fixture)]);
+        let line = format!("  world    toril:processor/{world} 1.1.0\n");
+        assert!(stdout(&output).contains(&line), "{}", stdout(&output));
+    }
 }
 
 #[test]
@@ -89,6 +102,10 @@ fn files_that_are_no_processor_are_refused_with_the_reason() {
         b"toril:processor/jobs@1.1.0",
         b"toril:processor/jobs@2.0.0",
     );
+    let neither = wat::parse_str(
+        r#"(component (import "f" (func $f (param "data" string))) (export "process" (func $f)))"#,
+    );
+    let neither = neither.unwrap();
     for (file, reason) in [
         (file("text.wasm", b"hello"), "not a WebAssembly component"),
         (
@@ -101,6 +118,10 @@ fn files_that_are_no_processor_are_refused_with_the_reason() {
         ),
         (file("newer.wasm", &newer), "built for version 2.0.0"),
         (path("fixture-another-world"), "exports `wasi:cli/run"),
+        (
+            file("neither.wasm", &neither),
+            "component fits no world of processors: `process` is `func(data: string)`\nhint: it is ",
+        ),
         ("missing.wasm".into(), "No such file"),
     ] {
         let error = refused(&["check", &file]);

@@ -6,13 +6,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use toril::queue::{Fetch, FlowNode, FlowOptions, Job, Queue, parse_flow};
+use toril::queue::{Fetch, FlowNode, FlowOptions, Job, JobState, Queue, parse_flow};
 use toril::redis_backend::RedisBackend;
 use toril::sandbox::attempt::{self, AttemptInput};
 use toril::sandbox::{Engine, EngineOptions, Grants, Outcome, Policy, Processor};
 use toril::worker::Listeners;
 
 use crate::harness::{TestRedis, processor};
+
+/// Runs each test with a guest of either world.
+macro_rules! in_either_world {
+    ($($test:ident)*) => {
+        mod processor {
+            $(#[tokio::test] async fn $test() { super::$test("fixture-calls").await })*
+        }
+        mod plain_processor {
+            $(#[tokio::test] async fn $test() { super::$test("fixture-plain-calls").await })*
+        }
+    };
+}
+use in_either_world;
 
 /// An active job of queue `ring` that may use `open` and `other:shared`, and jobs of these and other queues.
 struct World {
@@ -29,7 +42,7 @@ fn node(queue: &str, id: &str, children: Vec<Value>) -> Value {
 }
 
 impl World {
-    async fn new(granted: &[&str]) -> Self {
+    async fn new(guest: &str, granted: &[&str]) -> Self {
         let redis = TestRedis::start(false).await;
         let queue = redis.queue("ring").await;
         let flow = |prefix: &str, node: Value| {
@@ -98,8 +111,7 @@ impl World {
             grants: Arc::new(grants),
             ..Policy::default()
         });
-        let component = std::fs::read(processor("fixture-calls")).unwrap();
-        let processor = engine.load(component, &policy).await.unwrap();
+        let processor = load(&engine, &policy, guest).await;
         World {
             redis,
             queue,
@@ -108,6 +120,12 @@ impl World {
             processor,
             policy,
         }
+    }
+
+    /// The same with another guest.
+    async fn with(self, guest: &str) -> Self {
+        let processor = load(&self.engine, &self.policy, guest).await;
+        World { processor, ..self }
     }
 
     /// Every key of Redis and what is in it.
@@ -133,9 +151,9 @@ impl World {
         read
     }
 
-    async fn make(&self, call: &Value) -> Value {
+    async fn attempt(&self, calls: &Value) -> Outcome {
         let job = Job {
-            data: json!([call]).to_string().into_bytes(),
+            data: calls.to_string().into_bytes(),
             ..self.job.clone()
         };
         let backend = RedisBackend::new(self.queue.clone(), Arc::new(job), Listeners::default());
@@ -144,9 +162,15 @@ impl World {
             cancel: Arc::default(),
             trace: None,
         };
-        let result = attempt::run(&self.engine, &self.processor, &self.policy, input).await;
-        let Outcome::Completed(answers) = result.outcome else {
-            panic!("{call}: {:?}", result.outcome)
+        attempt::run(&self.engine, &self.processor, &self.policy, input)
+            .await
+            .outcome
+    }
+
+    async fn make(&self, call: &Value) -> Value {
+        let outcome = self.attempt(&json!([call])).await;
+        let Outcome::Completed(answers) = outcome else {
+            panic!("{call}: {outcome:?}")
         };
         let answers: Vec<Value> = serde_json::from_str(&answers).unwrap();
         answers.into_iter().next().unwrap()
@@ -179,6 +203,20 @@ impl World {
         assert!(answer.get("ok").is_some(), "{call} was answered {answer}");
         answer["ok"].take()
     }
+}
+
+async fn load(engine: &Arc<Engine>, policy: &Arc<Policy>, guest: &str) -> Processor {
+    let component = std::fs::read(processor(guest)).unwrap();
+    engine.load(component, policy).await.unwrap()
+}
+
+in_either_world! {
+    jobs_are_added_only_to_granted_queues_and_parents
+    flows_are_judged_at_each_node_and_each_parent
+    readings_stay_within_granted_queues
+    removals_take_nothing_along_that_is_not_granted
+    granted_children_are_removed_with_their_own
+    options_have_a_size_and_defaults_count_for_each_job
 }
 
 /// `opts.parent` values that are refused, and how.
@@ -216,9 +254,8 @@ const NOT_GRANTED: [(&str, &str); 7] = [
     ("invalid", ""),
 ];
 
-#[tokio::test]
-async fn jobs_are_added_only_to_granted_queues_and_parents() {
-    let world = World::new(&["open", "other:shared"]).await;
+async fn jobs_are_added_only_to_granted_queues_and_parents(guest: &str) {
+    let world = World::new(guest, &["open", "other:shared"]).await;
     for (kind, queue) in NOT_GRANTED {
         world.refuses(kind, json!(["add", queue, "{}"])).await;
         world
@@ -262,9 +299,8 @@ async fn jobs_are_added_only_to_granted_queues_and_parents() {
         .await;
 }
 
-#[tokio::test]
-async fn flows_are_judged_at_each_node_and_each_parent() {
-    let world = World::new(&["open", "other:shared"]).await;
+async fn flows_are_judged_at_each_node_and_each_parent(guest: &str) {
+    let world = World::new(guest, &["open", "other:shared"]).await;
     let at_each_level = |bad: &Value| {
         let wrap = |child: Value| node("open", "w", vec![child]);
         [bad.clone(), wrap(bad.clone()), wrap(wrap(bad.clone()))]
@@ -309,9 +345,8 @@ async fn flows_are_judged_at_each_node_and_each_parent() {
         .await;
 }
 
-#[tokio::test]
-async fn readings_stay_within_granted_queues() {
-    let world = World::new(&["open", "other:shared"]).await;
+async fn readings_stay_within_granted_queues(guest: &str) {
+    let world = World::new(guest, &["open", "other:shared"]).await;
     for (kind, queue, id) in [
         ("denied", "vault", "v1"),
         ("denied", "ring", "own"),
@@ -347,9 +382,8 @@ async fn readings_stay_within_granted_queues() {
     world.allows(json!(["dependencies-count", "{}"])).await;
 }
 
-#[tokio::test]
-async fn removals_take_nothing_along_that_is_not_granted() {
-    let world = World::new(&["open", "other:shared"]).await;
+async fn removals_take_nothing_along_that_is_not_granted(guest: &str) {
+    let world = World::new(guest, &["open", "other:shared"]).await;
     for with_children in [true, false] {
         for (kind, queue, id) in [
             ("denied", "vault", "v1"),
@@ -383,9 +417,8 @@ async fn removals_take_nothing_along_that_is_not_granted() {
     assert_eq!(left, 0);
 }
 
-#[tokio::test]
-async fn granted_children_are_removed_with_their_own() {
-    let world = World::new(&["*"]).await;
+async fn granted_children_are_removed_with_their_own(guest: &str) {
+    let world = World::new(guest, &["*"]).await;
     let removed = world.allows(json!(["remove-unprocessed-children"])).await;
     assert_eq!(removed, 2);
     world.allows(json!(["remove", "open", "g0", true])).await;
@@ -398,9 +431,8 @@ async fn granted_children_are_removed_with_their_own() {
 }
 
 /// Refused before they are read: as values they would take many times the memory that the guest may have.
-#[tokio::test]
-async fn options_have_a_size_and_defaults_count_for_each_job() {
-    let world = World::new(&["open"]).await;
+async fn options_have_a_size_and_defaults_count_for_each_job(guest: &str) {
+    let world = World::new(guest, &["open"]).await;
     let pad = |bytes: usize| json!({ "pad": "x".repeat(bytes) });
     let large = pad(9 << 20).to_string();
     world.refuses("limit", json!(["add", "open", large])).await;
@@ -427,4 +459,64 @@ async fn options_have_a_size_and_defaults_count_for_each_job() {
     world
         .allows(json!(["add-flows", flows, defaults(1_000)]))
         .await;
+}
+
+/// What every call on the job is answered, and what it leaves in Redis.
+#[tokio::test]
+async fn job_is_the_same_in_either_world() {
+    let mut seen = Vec::new();
+    let mut world = World::new("fixture-calls", &["*"]).await;
+    for guest in ["fixture-calls", "fixture-plain-calls"] {
+        world = world.with(guest).await;
+        let mut answers = Vec::new();
+        for call in [
+            json!(["update-data", r#"{"wall":1}"#]),
+            json!(["update-data", "no JSON"]),
+            json!(["update-progress", "50"]),
+            json!(["update-progress", "{"]),
+            json!(["children-values"]),
+            json!(["failed-children-values"]),
+            json!(["dependencies", "{}"]),
+            json!(["dependencies", "[]"]),
+            json!(["dependencies-count", "{}"]),
+            json!(["remove-child-dependency"]),
+            json!(["move-to-waiting-children", "bull:open:k9"]),
+        ] {
+            // In one attempt: the fields show what it changed.
+            let calls = json!([call, ["fields"]]);
+            answers.push(world.attempt(&calls).await);
+        }
+        seen.push((answers, world.queue.job("own").await.unwrap()));
+    }
+    let Outcome::Completed(first) = &seen[0].0[0] else {
+        panic!("{:?}", seen[0].0[0])
+    };
+    let fields = &serde_json::from_str::<Value>(first).unwrap()[1]["ok"];
+    assert_eq!(fields["id"], "own");
+    assert_eq!(fields["queueQualifiedName"], "bull:ring");
+    assert_eq!(fields["data"], r#"{"wall":1}"#);
+    assert!(seen[0] == seen[1], "{seen:#?}");
+    for (call, state) in [
+        (json!(["log", "a line"]), JobState::Delayed),
+        (
+            json!(["move-to-delayed", 4_000_000_000_000_u64]),
+            JobState::Delayed,
+        ),
+        (
+            json!(["move-to-waiting-children", null]),
+            JobState::WaitingChildren,
+        ),
+        (json!(["move-to-wait"]), JobState::Waiting),
+        (json!(["remove-unprocessed-children"]), JobState::Delayed),
+    ] {
+        let mut outcomes = Vec::new();
+        for guest in ["fixture-calls", "fixture-plain-calls"] {
+            let world = World::new(guest, &["*"]).await;
+            // Of two moves the first one counts.
+            outcomes.push(world.attempt(&json!([call, ["move-to-delayed", 1]])).await);
+            let reached = world.queue.state("own").await.unwrap();
+            assert_eq!(reached, state, "{call} of {guest}");
+        }
+        assert_eq!(outcomes[0], outcomes[1], "{call}");
+    }
 }

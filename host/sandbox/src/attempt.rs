@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
-use wasmtime::component::Resource;
 use wasmtime::{PoolConcurrencyLimitError, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::bindings::JobHandle;
 use crate::bindings::toril::processor::jobs::{Failure, FailureDetail};
 use crate::cancel::{Cancel, Stop};
 use crate::compile::Processor;
@@ -103,9 +101,7 @@ async fn call(
             .instance
             .insert(processor.instantiate(&mut run.store).await?),
     };
-    instance
-        .call_process(&mut run.store, Resource::<JobHandle>::new_borrow(0))
-        .await
+    instance.process(&mut run.store).await
 }
 
 /// A guest that was asked to stop may come to an end by itself, which counts as ever: a failure of its own is tried

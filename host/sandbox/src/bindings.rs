@@ -47,3 +47,34 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     with: { "toril:processor/jobs.job": crate::bindings::JobHandle },
 });
+
+/// The world whose job stands free. Only `current-job` is its own: all else it has in common with the other one.
+pub mod plain {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "plain-processor",
+        imports: {
+            "toril:processor/current-job.update-data": async | trappable,
+            "toril:processor/current-job.update-progress": async | trappable,
+            "toril:processor/current-job.log": async | trappable,
+            "toril:processor/current-job.move-to-delayed": async | trappable,
+            "toril:processor/current-job.move-to-waiting-children": async | trappable,
+            "toril:processor/current-job.move-to-wait": async | trappable,
+            "toril:processor/current-job.children-values": async | trappable,
+            "toril:processor/current-job.failed-children-values": async | trappable,
+            "toril:processor/current-job.dependencies": async | trappable,
+            "toril:processor/current-job.dependencies-count": async | trappable,
+            "toril:processor/current-job.remove-unprocessed-children": async | trappable,
+            "toril:processor/current-job.remove-child-dependency": async | trappable,
+            default: trappable,
+        },
+        exports: { default: async },
+        with: {
+            "toril:processor/jobs": crate::bindings::toril::processor::jobs,
+            "toril:processor/producer": crate::bindings::toril::processor::producer,
+            "toril:processor/queues": crate::bindings::toril::processor::queues,
+            "toril:processor/schedulers": crate::bindings::toril::processor::schedulers,
+            "toril:processor/logging": crate::bindings::toril::processor::logging,
+        },
+    });
+}

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::Component;
 
-use crate::bindings::{Processor as Bindings, ProcessorPre};
 use crate::cancel::Stop;
 use crate::component_sizes;
 use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::guest::AttemptState;
-use crate::inspect::{Inspection, NotAProcessor, WORLD, inspect};
+use crate::inspect::{Inspection, NotAProcessor, inspect};
 use crate::policy::Policy;
+use crate::prepared::{Instance, Prepared};
 use crate::reuse::{IdleOfProcessor, Reusable};
+use crate::world::World;
 
 /// A component that is ready to run jobs.
 pub struct Processor {
@@ -25,7 +26,7 @@ pub struct Processor {
     pub inspection: Inspection,
     /// How long compiling took; zero where the cache had it.
     pub compile_time: Duration,
-    pre: ProcessorPre<AttemptState>,
+    prepared: Prepared,
     /// What an instance holds when it is made, in bytes.
     bytes_at_start: usize,
     /// What is expected of its instances at most, by those before, in bytes.
@@ -69,8 +70,13 @@ pub enum LoadError {
     #[error("compiling took more than the limit of {0} ms\nhint: raise `runtime.compile_ms_max`")]
     CompileTime(u128),
     /// Its imports or exports do not fit the world.
-    #[error("component does not fit world `{WORLD}`: {0}")]
-    Mismatch(String),
+    #[error("component does not fit world `{world}`: {differs}")]
+    Mismatch {
+        /// The world that its `process` is of.
+        world: World,
+        /// What differs.
+        differs: String,
+    },
     /// It trapped, or ran out of a limit, while it was instantiated.
     #[error("failed to instantiate component: {0}")]
     Instantiate(String),
@@ -102,12 +108,13 @@ impl Engine {
         if count > max {
             return Err(LoadError::CoreInstances { count, max });
         }
-        let (pre, compile_time) = self.compile_bounded(bytes, digest.clone()).await?;
+        let world = inspection.world;
+        let (prepared, compile_time) = self.compile_bounded(bytes, digest.clone(), world).await?;
         let mut processor = Processor {
             digest,
             inspection,
             compile_time,
-            pre,
+            prepared,
             bytes_at_start: 0,
             bytes_expected: AtomicUsize::new(0),
             idle: IdleOfProcessor::new(&self.budget, &self.idle),
@@ -136,7 +143,8 @@ impl Engine {
         self: &Arc<Self>,
         bytes: Vec<u8>,
         digest: Digest,
-    ) -> Result<(ProcessorPre<AttemptState>, Duration), LoadError> {
+        world: World,
+    ) -> Result<(Prepared, Duration), LoadError> {
         let turn = Arc::clone(&self.compiling).acquire_owned().await;
         let engine = Arc::clone(self);
         let compile = beside_jobs(move || {
@@ -144,10 +152,12 @@ impl Engine {
             let _turn = turn;
             let (component, compile_time) = engine.compile(&bytes, &digest)?;
             let pre = engine.linker.instantiate_pre(&component);
-            let pre = pre
-                .and_then(ProcessorPre::new)
-                .map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
-            Ok((pre, compile_time))
+            let prepared = pre.and_then(|pre| Prepared::new(world, pre));
+            let prepared = prepared.map_err(|error| LoadError::Mismatch {
+                world,
+                differs: format!("{error:#}"),
+            })?;
+            Ok((prepared, compile_time))
         });
         match tokio::time::timeout(self.compile_time_max, compile).await {
             Ok(compiled) => compiled,
@@ -176,11 +186,11 @@ impl Engine {
 
 impl Processor {
     /// Makes a fresh instance, once there is room for it.
-    pub async fn instantiate(&self, store: &mut Store<AttemptState>) -> wasmtime::Result<Bindings> {
+    pub async fn instantiate(&self, store: &mut Store<AttemptState>) -> wasmtime::Result<Instance> {
         let room = &mut store.data_mut().quota;
         let room = room.start(self.bytes_at_start, self.bytes_expected()).await;
         room.map_err(wasmtime::Error::new)?;
-        self.pre.instantiate_async(store).await
+        self.prepared.instantiate(store).await
     }
 
     /// Takes an instance that rests, if there is one with these policy that may run another job.
@@ -234,4 +244,51 @@ async fn beside_jobs<T: Send + 'static>(
 ) -> Result<T, LoadError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|panic| Err(LoadError::Compile(panic.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine_options::EngineOptions;
+
+    const CASES: &str = r#"(case "unrecoverable" $detail) (case "delayed") (case "waiting-children") (case "waiting")
+        (case "rate-limited" u64)"#;
+
+    /// A component of the plain world that asks for nothing, not even for its job.
+    fn plain(cases: &str) -> Vec<u8> {
+        let component = format!(
+            r#"(component
+              (import "toril:processor/jobs@1.1.0" (instance $jobs
+                (type $detail' (record (field "message" string) (field "stack" (option string))))
+                (export "failure-detail" (type $detail (eq $detail')))
+                (type $failure' (variant (case "failed" $detail) {cases}))
+                (export "failure" (type (eq $failure')))))
+              (alias export $jobs "failure" (type $failure))
+              (core module $core
+                (memory (export "memory") 1)
+                (func (export "process") (result i32) i32.const 0)
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable))
+              (core instance $core (instantiate $core))
+              (func (export "process") (result (result string (error $failure)))
+                (canon lift (core func $core "process") (memory (core memory $core "memory"))
+                  (realloc (core func $core "realloc")))))"#
+        );
+        wat::parse_str(component).unwrap()
+    }
+
+    #[tokio::test]
+    async fn world_is_known_without_imports_and_its_types_are_compared() {
+        let options = EngineOptions::for_one_component();
+        let engine = Arc::new(Engine::new(&options).unwrap());
+        let load = async |cases: &str| engine.load(plain(cases), &Arc::default()).await;
+        let processor = load(CASES).await.unwrap();
+        assert_eq!(processor.inspection.world, World::PlainProcessor);
+        assert_eq!(processor.inspection.world_version.as_deref(), Some("1.1.0"));
+        let error = load("").await.err().unwrap().to_string();
+        assert!(
+            error.starts_with("component does not fit world `toril:processor/plain-processor`: "),
+            "{error}"
+        );
+        assert!(error.contains("variant"), "{error}");
+    }
 }

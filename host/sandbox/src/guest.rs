@@ -1,5 +1,6 @@
 //! What a guest can call: one file for each WIT interface, the data of its store, and the linker.
 
+mod current_job;
 mod files;
 mod http;
 mod jobs;
@@ -14,7 +15,8 @@ mod wasi;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::Processor;
-pub(crate) use jobs::InvalidData;
+use crate::bindings::plain::toril::processor::current_job as plain_job;
+pub(crate) use current_job::InvalidData;
 pub use state::AttemptInput;
 pub(crate) use state::AttemptState;
 
@@ -25,5 +27,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
     files::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |state| state.wasi_config())?;
-    Processor::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)
+    Processor::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)?;
+    // All that the other world imports besides.
+    plain_job::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)
 }

@@ -1,13 +1,15 @@
 //! Reading a component without compiling or running it.
 
 use serde::Serialize;
-use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
+use wasmparser::types::Types;
+use wasmparser::{
+    ComponentTypeRef, Encoding, Parser, Payload, ValidPayload, Validator, WasmFeatures,
+};
 
 use crate::component_sizes::core_instances;
+use crate::world::{PROCESS, World};
 
-/// The world that processors implement.
-pub const WORLD: &str = "toril:processor/processor@1.1.0";
-/// The interface by which a component's version of the world is known.
+/// The interface by which a component's version of the world is known: failures are of it, so that each world imports it.
 const JOBS: &str = "toril:processor/jobs@";
 const WORLD_MAJOR: u64 = 1;
 /// What an SDK says of itself is short. Read, it takes many times the room that it takes in the component.
@@ -20,6 +22,8 @@ pub struct Inspection {
     pub bytes: usize,
     /// Core instances that it is made of.
     pub core_instances: usize,
+    /// The world that it implements.
+    pub world: World,
     /// The version of `toril:processor` that it was built for; none where it imports nothing of it.
     pub world_version: Option<String>,
     /// The interfaces and functions that it imports.
@@ -47,20 +51,23 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, NotAProcessor> {
     }
     let damaged = |error| refuse(format!("component is damaged: {error}"));
     let mut names = Names::default();
-    names.read(bytes).map_err(damaged)?;
+    let Some(types) = names.read(bytes).map_err(damaged)? else {
+        return Err(refuse("component is damaged: it has no end".into()));
+    };
     let world_version = names
         .imports
         .iter()
         .find_map(|import| import.strip_prefix(JOBS))
         .map(str::to_owned);
-    if !names.exports.iter().any(|export| export == "process") {
+    if !names.exports.iter().any(|export| export == PROCESS) {
         let exports = if names.exports.is_empty() {
             "nothing".into()
         } else {
             names.exports.join("`, `")
         };
         return Err(refuse(format!(
-            "component is no job processor: it exports `{exports}`, not `process`\nhint: world `{WORLD}` is in `wit/`"
+            "component is no job processor: it exports `{exports}`, not `{PROCESS}`\nhint: the world `{}` is in `wit/`",
+            World::Processor
         )));
     }
     if let Some(version) = &world_version {
@@ -75,7 +82,10 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, NotAProcessor> {
             )));
         }
     }
+    let world = World::of(types.as_ref())
+        .map_err(|differs| refuse(format!("component fits no world of processors: {differs}")))?;
     Ok(Inspection {
+        world,
         bytes: bytes.len(),
         core_instances: core_instances(bytes).map_err(damaged)?,
         world_version,
@@ -92,11 +102,20 @@ struct Names {
 }
 
 impl Names {
-    fn read(&mut self, bytes: &[u8]) -> Result<(), wasmparser::BinaryReaderError> {
+    /// Reads all but the bodies of functions, which the compiler validates. The types are none where the component has no
+    /// end.
+    fn read(&mut self, bytes: &[u8]) -> Result<Option<Types>, wasmparser::BinaryReaderError> {
+        // What the engine admits of these, it says itself.
+        let mut validator = Validator::new_with_features(WasmFeatures::all());
+        let mut types = None;
         // Modules and components inside are entered, too: the SDK's section sits in a core module.
         let mut depth = 0;
         for payload in Parser::new(0).parse_all(bytes) {
-            match payload? {
+            let payload = payload?;
+            if let ValidPayload::End(of_this) = validator.payload(&payload)? {
+                types = Some(of_this);
+            }
+            match payload {
                 Payload::Version {
                     encoding: Encoding::Component | Encoding::Module,
                     ..
@@ -124,7 +143,7 @@ impl Names {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(types)
     }
 }
 

@@ -15,17 +15,17 @@ use slab::Slab;
 use tokio::sync::Notify;
 use wasmtime::Store;
 
-use crate::bindings::Processor as Bindings;
 use crate::guest::AttemptState;
 use crate::memory_budget::{GivesWay, MemoryBudget, Share};
 use crate::policy::{Policy, Reuse};
+use crate::prepared::Instance;
 
 /// An instance with its store, between two jobs or in one.
 pub struct Reusable {
     /// The store.
     pub store: Store<AttemptState>,
     /// The instance in it; none before the first job began.
-    pub instance: Option<Bindings>,
+    pub instance: Option<Instance>,
     policy: Arc<Policy>,
     jobs: u32,
     born: Instant,

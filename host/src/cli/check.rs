@@ -111,7 +111,7 @@ impl Check {
             ))
         });
         super::print_line(format_args!("{} is a processor", self.file.display()));
-        super::print_line(format_args!("  world    toril:processor {version}"));
+        super::print_line(format_args!("  world    {} {version}", inspection.world));
         super::print_line(format_args!(
             "  sdk      {}",
             sdk.as_deref().unwrap_or("unknown")
@@ -150,6 +150,7 @@ impl Check {
     fn as_json(&self, processor: &Processor, policy: &Policy) -> serde_json::Value {
         let mut report = json!({
             "processor": true,
+            "world": processor.inspection.world,
             "worldVersion": processor.inspection.world_version,
             "sdk": processor.inspection.sdk,
             "digest": &*processor.digest,

@@ -2,7 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{NOT_GRANTED, World};
+use super::{NOT_GRANTED, World, in_either_world};
+
+in_either_world! {
+    queues_and_schedulers_are_looked_after_only_where_that_was_granted
+    retry_reaches_no_parent_that_is_not_granted
+    what_a_scheduler_or_an_event_may_not_say_is_refused
+    rate_limit_of_a_guest_has_an_end
+}
 
 /// Calls that name a job: a queue, an id, and what else they are given.
 fn calls_on_jobs(queue: &str, id: &str) -> Vec<Value> {
@@ -36,9 +43,8 @@ fn calls_on_queues(queue: &str) -> Vec<Value> {
     calls
 }
 
-#[tokio::test]
-async fn queues_and_schedulers_are_looked_after_only_where_that_was_granted() {
-    let world = World::new(&["open", "other:shared"]).await;
+async fn queues_and_schedulers_are_looked_after_only_where_that_was_granted(guest: &str) {
+    let world = World::new(guest, &["open", "other:shared"]).await;
     for (kind, queue) in NOT_GRANTED {
         for call in calls_on_queues(queue) {
             world.refuses(kind, call).await;
@@ -68,9 +74,8 @@ async fn queues_and_schedulers_are_looked_after_only_where_that_was_granted() {
     }
 }
 
-#[tokio::test]
-async fn retry_reaches_no_parent_that_is_not_granted() {
-    let world = World::new(&["open"]).await;
+async fn retry_reaches_no_parent_that_is_not_granted(guest: &str) {
+    let world = World::new(guest, &["open"]).await;
     for (id, state) in [("rc1", "failed"), ("q2", "failed"), ("k1", "completed")] {
         let key = format!("bull:open:{state}");
         let _: u64 = world
@@ -89,9 +94,8 @@ async fn retry_reaches_no_parent_that_is_not_granted() {
         .await;
 }
 
-#[tokio::test]
-async fn what_a_scheduler_or_an_event_may_not_say_is_refused() {
-    let world = World::new(&["open"]).await;
+async fn what_a_scheduler_or_an_event_may_not_say_is_refused(guest: &str) {
+    let world = World::new(guest, &["open"]).await;
     let event = |name: &str, fields: Value| json!(["publish-event", "open", name, fields]);
     for name in ["completed", "failed", "drained", ""] {
         world.refuses("invalid", event(name, json!({}))).await;
@@ -161,9 +165,8 @@ async fn what_a_scheduler_or_an_event_may_not_say_is_refused() {
     );
 }
 
-#[tokio::test]
-async fn rate_limit_of_a_guest_has_an_end() {
-    let world = World::new(&["open"]).await;
+async fn rate_limit_of_a_guest_has_an_end(guest: &str) {
+    let world = World::new(guest, &["open"]).await;
     world.allows(json!(["rate-limit", "open", u64::MAX])).await;
     let ttl: i64 = world.redis.command(&["PTTL", "bull:open:limiter"]).await;
     assert!((1..=86_400_000).contains(&ttl), "{ttl}");

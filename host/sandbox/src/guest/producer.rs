@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::AttemptState;
-use super::jobs::{Answer, check_bytes};
+use super::current_job::{Answer, check_bytes};
 use crate::backend::{CallResult, FlowNode, NewJob};
 use crate::bindings::toril::processor::producer::{Host, JobError, NewJob as GuestJob};
 use crate::flow_json::{self, FlowOptions, invalid, options};

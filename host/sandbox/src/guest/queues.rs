@@ -1,7 +1,7 @@
 //! `toril:processor/queues`: looking after jobs and queues, as far as they were granted.
 
 use super::AttemptState;
-use super::jobs::{Answer, check_bytes};
+use super::current_job::{Answer, check_bytes};
 use crate::backend::{CallResult, CustomEvent, Finished};
 use crate::bindings::toril::processor::queues::{Host, JobError};
 use crate::names::QueueRef;

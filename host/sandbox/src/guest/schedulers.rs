@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::AttemptState;
-use super::jobs::{Answer, check_bytes};
+use super::current_job::{Answer, check_bytes};
 use crate::backend::{CallResult, NewScheduler, SchedulerRange};
 use crate::bindings::toril::processor::producer::NewJob as GuestJob;
 use crate::bindings::toril::processor::schedulers::{Host, JobError};
