@@ -16,14 +16,15 @@ const DIGEST_BYTES: usize = 32;
 /// How much is kept. What was used least recently goes first.
 const BYTES_MAX: u64 = 1 << 30;
 
-pub(crate) struct Cache {
+/// A directory of compiled code.
+pub struct Cache {
     dir: PathBuf,
     compiled_for: String,
 }
 
 impl Cache {
     /// Opens the directory, or says why it cannot be trusted and goes on without.
-    pub(crate) fn open(dir: &Path, engine: &Engine) -> Option<Self> {
+    pub fn open(dir: &Path, engine: &Engine) -> Option<Self> {
         if let Err(reason) = private_dir(dir) {
             tracing::warn!(dir = %dir.display(), %reason, "compiled code is not cached");
             return None;
@@ -36,7 +37,8 @@ impl Cache {
         })
     }
 
-    pub(crate) fn get(&self, engine: &Engine, digest: &str) -> Option<Component> {
+    /// The compiled code of a component, if it is there and whole.
+    pub fn get(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let path = self.path(digest);
         let file = std::fs::read(&path).ok()?;
         note_use(&path);
@@ -56,7 +58,8 @@ impl Cache {
             .ok()
     }
 
-    pub(crate) fn put(&self, component: &Component, digest: &str) {
+    /// Keeps the compiled code of a component. One that cannot be kept is compiled each time.
+    pub fn put(&self, component: &Component, digest: &str) {
         if let Err(error) = self.write(component, digest) {
             tracing::warn!(%digest, %error, "compiled code could not be cached");
         }

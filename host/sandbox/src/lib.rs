@@ -43,6 +43,7 @@ mod world;
 
 pub use attempt::{AttemptInput, AttemptResult};
 pub use backend::{JobBackend, JobError, JobView};
+pub use cache::Cache;
 pub use cancel::{Cancel, Stop, cancellation};
 pub use compile::{LoadError, Processor};
 pub use deadline::{Deadline, DeadlineSource};

@@ -1,0 +1,130 @@
+//! The body of an answer, which the script reads piece by piece.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rquickjs::{ArrayBuffer, Ctx, Function, IntoJs, Object, Result as JsResult, Value};
+use wasip2::http::types::{IncomingBody, IncomingResponse, http_error_code};
+use wasip2::io::poll::Pollable;
+use wasip2::io::streams::{InputStream, StreamError};
+
+use super::EventLoop;
+use super::http::Problem;
+use super::tasks::ready;
+
+/// How much is read at once.
+const PIECE_BYTES: u64 = 64 << 10;
+
+/// Open until it was read to its end, or given up.
+pub(super) struct Body(RefCell<Option<Open>>);
+
+/// Dropped in this order: the host insists that what belongs to another thing goes first.
+struct Open {
+    pollable: Rc<Pollable>,
+    stream: InputStream,
+    _body: IncomingBody,
+    _response: IncomingResponse,
+}
+
+/// A piece of it; none at its end.
+pub(super) struct Piece(Option<Vec<u8>>);
+
+impl<'js> IntoJs<'js> for Piece {
+    fn into_js(self, ctx: &Ctx<'js>) -> JsResult<Value<'js>> {
+        match self.0 {
+            Some(bytes) => Ok(ArrayBuffer::new(ctx.clone(), bytes)?.into_value()),
+            None => Ok(Value::new_undefined(ctx.clone())),
+        }
+    }
+}
+
+impl Body {
+    pub(super) fn of(response: IncomingResponse) -> Result<Self, Problem> {
+        let gone = |()| Problem::new("internal-error", "the body of the answer is gone");
+        let body = response.consume().map_err(gone)?;
+        let stream = body.stream().map_err(gone)?;
+        Ok(Body(RefCell::new(Some(Open {
+            pollable: Rc::new(stream.subscribe()),
+            stream,
+            _body: body,
+            _response: response,
+        }))))
+    }
+
+    /// `{ read, cancel }`.
+    pub(super) fn object<'js>(
+        body: &Rc<Body>,
+        ctx: &Ctx<'js>,
+        events: &Rc<EventLoop>,
+    ) -> JsResult<Object<'js>> {
+        let object = Object::new(ctx.clone())?;
+        let (own, loop_) = (Rc::clone(body), Rc::clone(events));
+        let read = move |ctx: Ctx<'js>| {
+            let body = Rc::clone(&own);
+            let piece = async move { body.read().await };
+            loop_.tasks.start(&ctx, piece).map(|(promise, _)| promise)
+        };
+        object.set("read", Function::new(ctx.clone(), read)?)?;
+        let (own, loop_) = (Rc::clone(body), Rc::clone(events));
+        let cancel = move |ctx: Ctx<'js>| own.cancel(&ctx, &loop_);
+        object.set("cancel", Function::new(ctx.clone(), cancel)?)?;
+        Ok(object)
+    }
+
+    fn pollable(&self) -> Option<Rc<Pollable>> {
+        self.0
+            .borrow()
+            .as_ref()
+            .map(|open| Rc::clone(&open.pollable))
+    }
+
+    async fn read(&self) -> Result<Piece, Problem> {
+        while let Some(pollable) = self.pollable() {
+            ready(&pollable).await;
+            drop(pollable);
+            if let Some(piece) = self.read_now()? {
+                return Ok(piece);
+            }
+        }
+        Ok(Piece(None))
+    }
+
+    /// What is there; none where nothing is yet.
+    fn read_now(&self) -> Result<Option<Piece>, Problem> {
+        let result = match &*self.0.borrow() {
+            Some(open) => open.stream.read(PIECE_BYTES),
+            None => return Ok(Some(Piece(None))),
+        };
+        match result {
+            Ok(bytes) if bytes.is_empty() => Ok(None),
+            Ok(bytes) => Ok(Some(Piece(Some(bytes)))),
+            Err(StreamError::Closed) => {
+                self.close();
+                Ok(Some(Piece(None)))
+            }
+            Err(StreamError::LastOperationFailed(error)) => {
+                let known = http_error_code(&error).map(Problem::from);
+                let problem = known
+                    .unwrap_or_else(|| Problem::new("internal-error", error.to_debug_string()));
+                drop(error);
+                self.close();
+                Err(problem)
+            }
+        }
+    }
+
+    /// Gives it up, also where the script waits for a piece.
+    fn cancel(&self, ctx: &Ctx<'_>, events: &EventLoop) -> JsResult<()> {
+        if let Some(pollable) = self.pollable() {
+            let cancelled = Problem::new("aborted", "the body of the answer was given up");
+            events.tasks.cancel_waiting(ctx, &pollable, &cancelled)?;
+        }
+        self.close();
+        Ok(())
+    }
+
+    /// Nobody may wait for it any more.
+    pub(super) fn close(&self) {
+        self.0.take();
+    }
+}

@@ -1,0 +1,178 @@
+//! Work of the engine that waits for the host: each task is a future that settles a promise of the script.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use rquickjs::{Ctx, Function, IntoJs, Persistent, Promise};
+use wasip2::io::poll::{Pollable, poll};
+
+use super::http::Problem;
+
+type Resolver = Persistent<Function<'static>>;
+/// Settles the promise.
+type Settle = Box<dyn for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<()>>;
+
+#[derive(Default)]
+pub(super) struct Tasks {
+    last_id: Cell<u32>,
+    running: RefCell<Vec<Task>>,
+}
+
+/// The handle that is waited for is dropped before what it belongs to: the host insists on it.
+struct Task {
+    waits_for: Option<Rc<Pollable>>,
+    work: Pin<Box<dyn Future<Output = Settle>>>,
+    reject: Resolver,
+    id: u32,
+}
+
+thread_local! {
+    /// What the future that is polled waits for.
+    static WAITS_FOR: RefCell<Option<Rc<Pollable>>> = const { RefCell::new(None) };
+}
+
+/// Waits until the host says that something is ready. A future waits for one thing at a time.
+pub(super) async fn ready(pollable: &Rc<Pollable>) {
+    if pollable.ready() {
+        return;
+    }
+    let mut asked = false;
+    std::future::poll_fn(|_| {
+        // Polled again once the host said so.
+        if std::mem::replace(&mut asked, true) {
+            return Poll::Ready(());
+        }
+        WAITS_FOR.set(Some(Rc::clone(pollable)));
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Tasks {
+    /// Starts a task, and returns its promise and its id.
+    pub(super) fn start<'js, T>(
+        &self,
+        ctx: &Ctx<'js>,
+        work: impl Future<Output = Result<T, Problem>> + 'static,
+    ) -> rquickjs::Result<(Promise<'js>, u32)>
+    where
+        T: for<'a> IntoJs<'a> + 'static,
+    {
+        let (promise, resolve, reject) = ctx.promise()?;
+        let resolve = Persistent::save(ctx, resolve);
+        let reject = Persistent::save(ctx, reject);
+        let own = reject.clone();
+        let work = async move {
+            let result = work.await;
+            let settle: Settle = Box::new(move |ctx| match result {
+                Ok(value) => resolve.restore(ctx)?.call((value,)),
+                Err(problem) => own.restore(ctx)?.call((problem,)),
+            });
+            settle
+        };
+        let id = self.last_id.get().wrapping_add(1);
+        self.last_id.set(id);
+        self.running.borrow_mut().push(Task {
+            waits_for: None,
+            work: Box::pin(work),
+            reject,
+            id,
+        });
+        Ok((promise, id))
+    }
+
+    /// Lets tasks go on that wait for nothing any more, and settles their promises; false where none could.
+    pub(super) fn run(&self, ctx: &Ctx<'_>) -> rquickjs::Result<bool> {
+        let mut settles = Vec::new();
+        let mut went_on = false;
+        self.running.borrow_mut().retain_mut(|task| {
+            if task.waits_for.is_some() {
+                return true;
+            }
+            went_on = true;
+            match task
+                .work
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+            {
+                Poll::Ready(settle) => {
+                    settles.push(settle);
+                    false
+                }
+                Poll::Pending => {
+                    task.waits_for = WAITS_FOR.take();
+                    true
+                }
+            }
+        });
+        for settle in settles {
+            settle(ctx)?;
+        }
+        Ok(went_on)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.borrow().is_empty()
+    }
+
+    /// Waits for all of them, and for the alarm, until one is ready.
+    pub(super) fn wait(&self, alarm: Option<&Pollable>) {
+        let mut running = self.running.borrow_mut();
+        let waiting: Vec<Rc<Pollable>> = running
+            .iter()
+            .filter_map(|task| task.waits_for.clone())
+            .collect();
+        let all: Vec<&Pollable> = waiting.iter().map(Rc::as_ref).chain(alarm).collect();
+        let ready = poll(&all);
+        let mut index = 0;
+        for task in running.iter_mut().filter(|task| task.waits_for.is_some()) {
+            if ready.contains(&index) {
+                task.waits_for = None;
+            }
+            index += 1;
+        }
+    }
+
+    /// Gives a task up and rejects its promise. Nothing happens where it has ended.
+    pub(super) fn cancel(&self, ctx: &Ctx<'_>, id: u32, problem: &Problem) -> rquickjs::Result<()> {
+        self.cancel_all(ctx, problem, |task| task.id == id)
+    }
+
+    /// Gives up the tasks that wait for this.
+    pub(super) fn cancel_waiting(
+        &self,
+        ctx: &Ctx<'_>,
+        pollable: &Rc<Pollable>,
+        problem: &Problem,
+    ) -> rquickjs::Result<()> {
+        self.cancel_all(ctx, problem, |task| {
+            let waits_for = task.waits_for.as_ref();
+            waits_for.is_some_and(|own| Rc::ptr_eq(own, pollable))
+        })
+    }
+
+    fn cancel_all(
+        &self,
+        ctx: &Ctx<'_>,
+        problem: &Problem,
+        is_meant: impl Fn(&Task) -> bool,
+    ) -> rquickjs::Result<()> {
+        let cancelled: Vec<Resolver> = self
+            .running
+            .borrow_mut()
+            .extract_if(.., |task| is_meant(task))
+            .map(|task| task.reject)
+            .collect();
+        for reject in cancelled {
+            reject.restore(ctx)?.call::<_, ()>((problem.clone(),))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn clear(&self) {
+        self.running.take();
+    }
+}

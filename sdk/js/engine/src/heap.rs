@@ -1,0 +1,243 @@
+//! The memory of the script: QuickJS's allocator on top of the C library's, and how the memory of the instance grows.
+//!
+//! A job that asks for more than its queue allows gets JavaScript's `out of memory`, with the line at which it did: the
+//! allocator refuses before the host does, who would end the instance.
+#![allow(unsafe_code, reason = "an allocator")]
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr;
+
+use rquickjs::allocator::Allocator;
+use wasip2::cli::environment;
+
+/// Where the host says how much memory an attempt may have, in bytes.
+pub(crate) const LIMIT_VARIABLE: &str = "TORIL_MEMORY_BYTES_MAX";
+/// What hosts allow where they say nothing.
+const LIMIT_DEFAULT: usize = 128 << 20;
+/// For the strings that pass between script and host, which are not the script's.
+const RESERVE: usize = 1 << 20;
+/// For the error that the script gets: it has to be made when there is no memory left.
+const LAST_WORDS: usize = RESERVE / 2;
+/// How much a job takes before the host is asked how much it may.
+const UNASKED: usize = 4 << 20;
+const PAGE: usize = 64 << 10;
+
+thread_local! {
+    static STATE: Heap = const { Heap {
+        clean: Cell::new(true),
+        for_script: Cell::new(false),
+        limit: Cell::new(usize::MAX),
+        limit_known: Cell::new(true),
+        refused: Cell::new(false),
+        requests: Cell::new(0),
+    } };
+}
+
+struct Heap {
+    /// True while the script is loaded: memory that is given back is overwritten, to be no part of the snapshot.
+    clean: Cell<bool>,
+    /// True while memory is asked for that is the script's.
+    for_script: Cell<bool>,
+    /// How large the instance's memory may become for the script, in bytes.
+    limit: Cell<usize>,
+    limit_known: Cell<bool>,
+    refused: Cell<bool>,
+    /// Counts what QuickJS asks for beyond its own blocks.
+    requests: Cell<u32>,
+}
+
+/// Ends the time of loading.
+pub(crate) fn seal() {
+    STATE.with(|heap| {
+        heap.clean.set(false);
+        heap.limit.set(memory_bytes() + UNASKED);
+        heap.limit_known.set(false);
+    });
+}
+
+/// Begins the next attempt: what was kept back for the error of the one before is kept back again.
+pub(crate) fn renew() {
+    STATE.with(|heap| {
+        if heap.refused.take() {
+            heap.limit.update(|limit| limit - LAST_WORDS);
+        }
+    });
+}
+
+/// How often QuickJS asked for memory so far.
+pub(crate) fn requests() -> u32 {
+    STATE.with(|heap| heap.requests.get())
+}
+
+impl Heap {
+    /// Asks for memory on behalf of the script. Null where there is none left.
+    fn request(&self, take: impl Fn() -> *mut c_void) -> *mut u8 {
+        let attempt = || {
+            self.for_script.set(true);
+            let memory = take();
+            self.for_script.set(false);
+            memory
+        };
+        self.requests.update(|count| count.wrapping_add(1));
+        let mut memory = attempt();
+        if memory.is_null() && !self.limit_known.replace(true) {
+            self.limit.set(limit_of_host().saturating_sub(RESERVE));
+            memory = attempt();
+        }
+        if memory.is_null() && !self.refused.replace(true) {
+            self.limit.update(|limit| limit + LAST_WORDS);
+        }
+        memory.cast()
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        !self.for_script.get() || memory_bytes() + bytes <= self.limit.get()
+    }
+}
+
+fn limit_of_host() -> usize {
+    let variables = environment::get_environment();
+    let value = variables.iter().find(|(name, _)| name == LIMIT_VARIABLE);
+    value
+        .and_then(|(_, value)| value.parse().ok())
+        .unwrap_or(LIMIT_DEFAULT)
+}
+
+fn memory_bytes() -> usize {
+    core::arch::wasm32::memory_size(0) * PAGE
+}
+
+/// In place of the C library's: where its `malloc` gets pages.
+#[unsafe(no_mangle)]
+extern "C" fn sbrk(increment: isize) -> *mut c_void {
+    const FAILED: *mut c_void = ptr::without_provenance_mut(usize::MAX);
+    let bytes = increment.max(0) as usize;
+    if bytes == 0 {
+        return ptr::with_exposed_provenance_mut(memory_bytes());
+    }
+    if !STATE.with(|heap| heap.has_room(bytes)) {
+        return FAILED;
+    }
+    match core::arch::wasm32::memory_grow(0, bytes.div_ceil(PAGE)) {
+        usize::MAX => FAILED,
+        pages => ptr::with_exposed_provenance_mut(pages * PAGE),
+    }
+}
+
+unsafe extern "C" {
+    fn malloc(size: usize) -> *mut c_void;
+    fn calloc(count: usize, size: usize) -> *mut c_void;
+    fn realloc(memory: *mut c_void, size: usize) -> *mut c_void;
+    fn free(memory: *mut c_void);
+    fn malloc_usable_size(memory: *mut c_void) -> usize;
+}
+
+/// The allocator of the script's objects.
+pub(crate) struct ScriptAllocator;
+
+unsafe impl Allocator for ScriptAllocator {
+    fn alloc(&mut self, size: usize) -> *mut u8 {
+        STATE.with(|heap| heap.request(|| unsafe { malloc(size) }))
+    }
+
+    fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
+        STATE.with(|heap| heap.request(|| unsafe { calloc(count, size) }))
+    }
+
+    unsafe fn dealloc(&mut self, memory: *mut u8) {
+        if STATE.with(|heap| heap.clean.get()) {
+            unsafe { overwrite(memory) };
+        }
+        unsafe { free(memory.cast()) };
+    }
+
+    unsafe fn realloc(&mut self, memory: *mut u8, size: usize) -> *mut u8 {
+        if !STATE.with(|heap| heap.clean.get()) || memory.is_null() {
+            return STATE.with(|heap| heap.request(|| unsafe { realloc(memory.cast(), size) }));
+        }
+        let moved = self.alloc(size);
+        if !moved.is_null() {
+            unsafe {
+                ptr::copy_nonoverlapping(memory, moved, size.min(Self::usable_size(memory)));
+                self.dealloc(memory);
+            }
+        }
+        moved
+    }
+
+    unsafe fn usable_size(memory: *mut u8) -> usize {
+        unsafe { malloc_usable_size(memory.cast()) }
+    }
+}
+
+unsafe fn overwrite(memory: *mut u8) {
+    unsafe { memory.write_bytes(0, malloc_usable_size(memory.cast())) };
+}
+
+/// Takes what is free among the script's objects, for good: what a job allocates then lies together, and not in the gaps
+/// between objects of the snapshot. The host resets the pages that a job wrote to, run by run.
+pub(crate) mod gaps {
+    use super::{PAGE, free, malloc, memory_bytes, overwrite, requests};
+    use crate::raw;
+    use rquickjs::Ctx;
+
+    /// What a job may allocate before its memory has to grow.
+    const ROOM: usize = 512 << 10;
+    /// Gaps of this size and more are left: what lies in them lies together.
+    const LARGE: usize = 16 << 10;
+    /// The sizes of QuickJS's small blocks, without their header.
+    const BLOCKS: &[usize] = &[
+        8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 136, 152, 168, 184, 200, 216,
+        232, 248, 280, 312, 344, 376, 408, 440, 472, 504,
+    ];
+
+    /// Fills the gaps of the C library's heap, and then those of QuickJS's blocks.
+    pub(crate) fn fill(ctx: &Ctx<'_>) {
+        fill_heap();
+        for bytes in BLOCKS {
+            fill_blocks(ctx, *bytes);
+        }
+    }
+
+    fn fill_heap() {
+        let end = make_room();
+        let mut size = LARGE;
+        while size >= 8 {
+            let memory = unsafe { malloc(size) };
+            if memory.is_null() {
+                return;
+            }
+            if memory.addr() < end {
+                unsafe { overwrite(memory.cast()) };
+            } else {
+                unsafe { free(memory) };
+                size = size * 3 / 4;
+            }
+        }
+    }
+
+    /// Has room at the end of the heap, and returns where it begins.
+    fn make_room() -> usize {
+        loop {
+            let memory = unsafe { malloc(ROOM) };
+            let at_the_end = memory.addr() + ROOM + 2 * PAGE > memory_bytes();
+            if memory.is_null() || at_the_end {
+                unsafe { free(memory) };
+                return memory.addr();
+            }
+        }
+    }
+
+    /// Ends with the first block of new ones, which stay for the job.
+    fn fill_blocks(ctx: &Ctx<'_>, bytes: usize) {
+        let before = requests();
+        while requests() == before {
+            let block = raw::allocate(ctx, bytes);
+            if block.is_null() {
+                return;
+            }
+            unsafe { block.write_bytes(0, bytes) };
+        }
+    }
+}

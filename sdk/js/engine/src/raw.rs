@@ -1,0 +1,69 @@
+//! What rquickjs has no safe function for.
+#![allow(unsafe_code, reason = "calls of QuickJS's functions in C")]
+
+use std::ptr;
+
+use rquickjs::{Ctx, Value, qjs};
+
+/// The name of the script in stacks, before the source map is applied.
+pub(crate) const SCRIPT: &str = "processor.js";
+
+/// Evaluates a script in the global scope. `Err` is what it threw.
+pub(crate) fn evaluate<'js>(
+    ctx: &Ctx<'js>,
+    source: String,
+    name: &std::ffi::CStr,
+) -> Result<Value<'js>, Value<'js>> {
+    let length = source.len();
+    let mut source = source.into_bytes();
+    // QuickJS reads up to a NUL.
+    source.push(0);
+    let value = unsafe {
+        qjs::JS_Eval(
+            ctx.as_raw().as_ptr(),
+            source.as_ptr().cast(),
+            length as qjs::size_t,
+            name.as_ptr(),
+            qjs::JS_EVAL_TYPE_GLOBAL as i32,
+        )
+    };
+    // The text would be a part of the snapshot.
+    source.fill(0);
+    std::hint::black_box(&source);
+    match unsafe { qjs::JS_IsException(value) } {
+        true => Err(ctx.catch()),
+        false => Ok(unsafe { Value::from_raw(ctx.clone(), value) }),
+    }
+}
+
+/// Runs what is next in the job queue; false where it is empty. `Err` is what that threw: rquickjs would drop it.
+pub(crate) fn run_job<'js>(ctx: &Ctx<'js>) -> Result<bool, Value<'js>> {
+    let mut ran_in = ptr::null_mut();
+    let runtime = runtime(ctx);
+    match unsafe { qjs::JS_ExecutePendingJob(runtime, &mut ran_in) } {
+        0 => Ok(false),
+        1.. => Ok(true),
+        _ => Err(ctx.catch()),
+    }
+}
+
+/// Collects now, and then not before so many bytes more are in use.
+pub(crate) fn collect_garbage(ctx: &Ctx<'_>, bytes_until_next: usize) {
+    let runtime = runtime(ctx);
+    unsafe {
+        qjs::JS_RunGC(runtime);
+        let mut usage = std::mem::MaybeUninit::uninit();
+        qjs::JS_ComputeMemoryUsage(runtime, usage.as_mut_ptr());
+        let used = usage.assume_init().malloc_size as usize;
+        qjs::JS_SetGCThreshold(runtime, (used + bytes_until_next) as qjs::size_t);
+    }
+}
+
+/// Allocates as QuickJS does for its own objects.
+pub(crate) fn allocate(ctx: &Ctx<'_>, bytes: usize) -> *mut u8 {
+    unsafe { qjs::js_malloc_rt(runtime(ctx), bytes as qjs::size_t).cast() }
+}
+
+fn runtime(ctx: &Ctx<'_>) -> *mut qjs::JSRuntime {
+    unsafe { qjs::JS_GetRuntime(ctx.as_raw().as_ptr()) }
+}
