@@ -1,5 +1,5 @@
 // Node's `Buffer`: the package `buffer`, and the encoding `base64url` that it lacks.
-import { Buffer, constants, kMaxLength, SlowBuffer } from 'buffer/';
+import { Buffer, kMaxLength, SlowBuffer } from 'buffer/';
 
 const isUrlForm = (encoding) => typeof encoding === 'string' && encoding.toLowerCase() === 'base64url';
 const toUrlForm = (text) => text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
@@ -33,4 +33,5 @@ for (const [name, search] of Object.entries({ indexOf, includes, lastIndexOf }))
 }
 
 globalThis.Buffer = Buffer;
+const constants = { MAX_LENGTH: kMaxLength, MAX_STRING_LENGTH: 2 ** 29 - 24 };
 export { Buffer, constants, kMaxLength, SlowBuffer };
