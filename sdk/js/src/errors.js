@@ -1,5 +1,6 @@
 // BullMQ's errors with a special meaning, and what an attempt that threw ends as.
 import { throwAs } from './host.js';
+import { headOf } from './stacks.js';
 
 export const DELAYED_ERROR = 'bullmq:movedToDelayed';
 export const WAITING_ERROR = 'bullmq:movedToWait';
@@ -69,13 +70,21 @@ function messageOf(thrown) {
   return String(thrown);
 }
 
+/** A stack without its first line has it added: that of an error which was made before the runtime, or by hand. */
+function stackOf(thrown) {
+  if (!(thrown instanceof Error) && typeof thrown?.stack !== 'string') return undefined;
+  const head = headOf(thrown);
+  // The engine gives no stack to an error for which there is no room on it.
+  const stack = typeof thrown.stack === 'string' ? thrown.stack : '';
+  return stack.startsWith('    at ') || stack === '' ? `${head}\n${stack}`.trimEnd() : stack;
+}
+
 /** The failure that an attempt ends as. A getter of what was thrown may throw in turn: that is the reason then. */
 export function failureOf(thrown, limitMs) {
   try {
     const kind = kindInChain(thrown);
     if (kind === 'rate-limited') return { kind, durationMs: limitMs };
-    const stack = thrown?.stack;
-    return { kind, message: messageOf(thrown), stack: typeof stack === 'string' ? stack : undefined };
+    return { kind, message: messageOf(thrown), stack: stackOf(thrown) };
   } catch (error) {
     return { kind: 'failed', message: messageOf(error), stack: undefined };
   }

@@ -1,4 +1,5 @@
 // The first and the last word of an attempt: finds the processor of a file, calls it, and says how it ended.
+import './stacks.js';
 import { host, phase } from './host.js';
 import { CurrentJob, TOKEN } from './current-job.js';
 import { setCurrent } from './current.js';

@@ -60,6 +60,15 @@ function fakeHost(answers, calls) {
     environment: () => Object.entries(answers.environment ?? {}),
     randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)).buffer,
     monotonicMs: () => performance.now(),
+    mapStack: (stack) => stack,
+    encodeUtf8: (text) => new TextEncoder().encode(text).buffer,
+    decodeUtf8(buffer, start, end, fatal) {
+      try {
+        return new TextDecoder('utf-8', { fatal, ignoreBOM: true }).decode(new Uint8Array(buffer, start, end - start));
+      } catch {
+        return undefined;
+      }
+    },
     http: answers.http,
   };
 }

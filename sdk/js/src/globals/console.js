@@ -1,6 +1,7 @@
 // `console`: each call is a line of the host's log.
 import { host } from '../host.js';
 import { format, inspect } from '../inspect.js';
+import { withSources } from '../stacks.js';
 
 let indent = '';
 const counts = new Map();
@@ -12,7 +13,7 @@ function text(args) {
   return indent ? line.replace(/^/gm, indent) : line;
 }
 
-const write = (level, args) => host.logging.log(level, text(args));
+const write = (level, args) => host.logging.log(level, withSources(text(args)));
 const at =
   (level) =>
   (...args) =>

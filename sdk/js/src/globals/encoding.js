@@ -1,32 +1,20 @@
-// `TextEncoder` and `TextDecoder`, where the engine has none: UTF-8, and of the others those that packages ask for.
+// `TextEncoder` and `TextDecoder`: the engine does the work for UTF-8; of other encodings there are those that packages ask
+// for.
+import { host } from '../host.js';
 
-const toUtf8 = (text) => {
-  const bytes = [];
-  for (const character of text) {
-    let code = character.codePointAt(0);
-    // Half of a surrogate pair.
-    if (code >= 0xd800 && code <= 0xdfff) code = 0xfffd;
-    if (code < 0x80) bytes.push(code);
-    else if (code < 0x800) bytes.push(0xc0 | (code >> 6), 0x80 | (code & 63));
-    else if (code < 0x10000) bytes.push(0xe0 | (code >> 12), 0x80 | ((code >> 6) & 63), 0x80 | (code & 63));
-    else bytes.push(0xf0 | (code >> 18), 0x80 | ((code >> 12) & 63), 0x80 | ((code >> 6) & 63), 0x80 | (code & 63));
-  }
-  return Uint8Array.from(bytes);
-};
-
-class Encoder {
+class TextEncoder {
   get encoding() {
     return 'utf-8';
   }
 
   encode(text = '') {
-    return toUtf8(String(text));
+    return new Uint8Array(host.encodeUtf8(String(text)));
   }
 
   encodeInto(text, target) {
     let [read, written] = [0, 0];
     for (const character of String(text)) {
-      const bytes = toUtf8(character);
+      const bytes = this.encode(character);
       if (written + bytes.length > target.length) break;
       target.set(bytes, written);
       read += character.length;
@@ -44,62 +32,24 @@ const NAMES = {
 };
 /** What windows-1252 has in place of the control characters from 0x80 on. */
 const WINDOWS_1252 = '€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ';
-const LONGEST = [0, 0, 0x80, 0x800, 0x10000];
 const CHUNK = 8192;
 
-const text = (codes) => {
+function fromCodes(codes) {
   let made = '';
-  for (let at = 0; at < codes.length; at += CHUNK) made += String.fromCodePoint(...codes.slice(at, at + CHUNK));
+  for (let at = 0; at < codes.length; at += CHUNK) made += String.fromCharCode(...codes.slice(at, at + CHUNK));
   return made;
-};
-
-/** The length that the first byte of a character announces; 0 where none begins with it. */
-function lengthOf(byte) {
-  if (byte < 0x80) return 1;
-  if (byte >= 0xc2 && byte <= 0xdf) return 2;
-  if (byte >= 0xe0 && byte <= 0xef) return 3;
-  return byte >= 0xf0 && byte <= 0xf4 ? 4 : 0;
 }
 
-/** How many of the bytes after `at` continue a character as they must. */
-function continued(bytes, at, length) {
-  let found = 1;
-  for (; found < length && at + found < bytes.length; found += 1) {
-    const byte = bytes[at + found];
-    let [least, most] = [0x80, 0xbf];
-    if (found === 1) {
-      const first = bytes[at];
-      if (first === 0xe0) least = 0xa0;
-      if (first === 0xed) most = 0x9f;
-      if (first === 0xf0) least = 0x90;
-      if (first === 0xf4) most = 0x8f;
-    }
-    if (byte < least || byte > most) break;
+/** How many bytes at the end begin a character that may go on. */
+function unfinished(bytes) {
+  for (let back = 1; back <= Math.min(3, bytes.length); back += 1) {
+    const byte = bytes[bytes.length - back];
+    if (byte < 0x80) return 0;
+    if (byte < 0xc0) continue;
+    const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2;
+    return length > back ? back : 0;
   }
-  return found;
-}
-
-/** The code points of UTF-8, and the bytes at the end that may be continued. */
-function fromUtf8(bytes, fatal, stream) {
-  const codes = [];
-  let at = 0;
-  while (at < bytes.length) {
-    const length = lengthOf(bytes[at]);
-    const found = length ? continued(bytes, at, length) : 1;
-    if (length && found === length) {
-      let code = length === 1 ? bytes[at] : bytes[at] & (0x7f >> length);
-      for (let next = 1; next < length; next += 1) code = (code << 6) | (bytes[at + next] & 63);
-      codes.push(code >= LONGEST[length] ? code : 0xfffd);
-    } else if (length && stream && at + found === bytes.length) {
-      return [codes, bytes.slice(at)];
-    } else if (fatal) {
-      throw new TypeError('The encoded data was not valid for encoding utf-8');
-    } else {
-      codes.push(0xfffd);
-    }
-    at += found;
-  }
-  return [codes, new Uint8Array()];
+  return 0;
 }
 
 const bytesOf = (input) => {
@@ -116,7 +66,7 @@ function joined(first, second) {
   return all;
 }
 
-class Decoder {
+class TextDecoder {
   #rest = new Uint8Array();
   #begun = false;
 
@@ -128,27 +78,31 @@ class Decoder {
 
   decode(input, { stream = false } = {}) {
     const bytes = joined(this.#rest, bytesOf(input));
-    const [codes, rest] = this.#codes(bytes, stream);
-    this.#rest = rest;
-    if (!this.#begun && codes[0] === 0xfeff && !this.ignoreBOM) codes.shift();
-    this.#begun = stream && (this.#begun || codes.length > 0);
-    return text(codes);
+    const kept = stream ? this.#unfinished(bytes) : 0;
+    this.#rest = kept ? bytes.slice(bytes.length - kept) : new Uint8Array();
+    const text = this.#text(kept ? bytes.subarray(0, bytes.length - kept) : bytes);
+    const marked = !this.#begun && !this.ignoreBOM && text.charCodeAt(0) === 0xfeff;
+    this.#begun = stream && (this.#begun || text !== '');
+    return marked ? text.slice(1) : text;
   }
 
-  #codes(bytes, stream) {
-    if (this.encoding === 'utf-8') return fromUtf8(bytes, this.fatal, stream);
-    if (this.encoding === 'utf-16le') {
-      const even = bytes.length - (bytes.length % 2);
-      const codes = [];
-      for (let at = 0; at < even; at += 2) codes.push(bytes[at] | (bytes[at + 1] << 8));
-      return [codes, bytes.slice(even)];
+  #unfinished(bytes) {
+    if (this.encoding === 'utf-8') return unfinished(bytes);
+    return this.encoding === 'utf-16le' ? bytes.length % 2 : 0;
+  }
+
+  #text(bytes) {
+    if (this.encoding === 'utf-8') {
+      const text = host.decodeUtf8(bytes.buffer, bytes.byteOffset, bytes.byteOffset + bytes.byteLength, this.fatal);
+      if (text === undefined) throw new TypeError('The encoded data was not valid for encoding utf-8');
+      return text;
     }
-    const code = (byte) => (byte >= 0x80 && byte < 0xa0 ? WINDOWS_1252.codePointAt(byte - 0x80) : byte);
-    return [Array.from(bytes, code), new Uint8Array()];
+    if (this.encoding === 'utf-16le') {
+      return fromCodes(Array.from({ length: bytes.length >> 1 }, (_, at) => bytes[2 * at] | (bytes[2 * at + 1] << 8)));
+    }
+    const code = (byte) => (byte >= 0x80 && byte < 0xa0 ? WINDOWS_1252.charCodeAt(byte - 0x80) : byte);
+    return fromCodes(Array.from(bytes, code));
   }
 }
-Object.defineProperty(Encoder, 'name', { value: 'TextEncoder' });
-Object.defineProperty(Decoder, 'name', { value: 'TextDecoder' });
 
-globalThis.TextEncoder ??= Encoder;
-globalThis.TextDecoder ??= Decoder;
+Object.assign(globalThis, { TextDecoder, TextEncoder });
