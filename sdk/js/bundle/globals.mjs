@@ -20,6 +20,7 @@ const MODULES = {
   performance: ['performance'],
   fetch: ['fetch', 'Headers', 'Request', 'Response'],
   immediate: ['clearImmediate', 'setImmediate'],
+  intl: ['Intl'],
   console: ['console'],
 };
 const MODULE_OF = new Map(Object.entries(MODULES).flatMap(([module, names]) => names.map((name) => [name, module])));
@@ -32,13 +33,16 @@ const ALIAS = /\b(?:globalThis|self|window|global)\b|Function\(\s*["']return thi
 /** A module that esbuild injects: each global that is mentioned freely leaves a mark in the output. */
 export const probe = (names) => names.map((name) => `export let ${name} = '${MARK}${name}';`).join('\n');
 
+/** Packages that the SDK's polyfills are made of, wherever npm put them. */
+const POLYFILLS = /(?:^|\/)node_modules\/(?:@noble\/hashes|@ungap\/structured-clone|base64-js|buffer|core-js-pure|dequal|events|ieee754|node-inspect-extracted|path-browserify|punycode|querystring-es3|readable-stream|string_decoder|url|web-streams-polyfill)\//;
+
 /** The part of an output that is not the SDK's: modules stand below a comment with their paths. */
 function foreignCode(code, inputs, isSdk) {
   let foreign = true;
   const kept = [];
   for (const line of code.split('\n')) {
     const path = /^\s*\/\/ (.+)$/.exec(line)?.[1];
-    if (path !== undefined && inputs.has(path)) foreign = !isSdk(path);
+    if (path !== undefined && inputs.has(path)) foreign = !isSdk(path) && !POLYFILLS.test(path);
     else if (foreign) kept.push(line);
   }
   return kept.join('\n');
@@ -61,6 +65,7 @@ export function modulesOf({ names, foreign }, dir) {
   // The body of an answer is a stream, if somebody asks for it.
   if (wanted.has('fetch') && /\.body\b|\{[^{}]*\bbody\b[^{}:]*\}\s*=/.test(foreign)) wanted.add('streams');
   if (wanted.has('blob') && /\.stream\(/.test(foreign)) wanted.add('streams');
+  if (/\.toLocale(?:Date|Time)?String\b/.test(foreign)) wanted.add('intl');
   const light = wanted.has('crypto') && !/\bsubtle\b|\b(?:CryptoKey|SubtleCrypto)\b/.test(foreign);
   const file = (module) => join(dir, `${light && module === 'crypto' ? 'crypto-random' : module}.js`);
   return Object.keys(MODULES).filter((module) => wanted.has(module)).map(file);

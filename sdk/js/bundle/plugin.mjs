@@ -17,7 +17,9 @@ export function sdkPlugin({ src, globals, refused }) {
   const node = (name) => join(src, 'node', `${name}.js`);
   const refuse = (name, why, { importer, path, kind }) => {
     refused.push({ name, why, importer, path, kind });
-    return { path: name, namespace: 'toril-refused', sideEffects: false, pluginData: { why } };
+    // `import 'dotenv/config'` is there for its effect alone.
+    const sideEffects = PACKAGES.has(packageOf(name));
+    return { path: name, namespace: 'toril-refused', sideEffects, pluginData: { why } };
   };
 
   function resolveNode(args) {
@@ -44,7 +46,7 @@ export function sdkPlugin({ src, globals, refused }) {
         resolveDir: src,
       }));
       build.onLoad({ filter: /.*/, namespace: 'toril-node' }, ({ path }) => ({ ...asCommonJs(node(path)), resolveDir: src }));
-      build.onResolve({ filter: exactly([...PACKAGES.keys()].flatMap((name) => [name])) }, (args) =>
+      build.onResolve({ filter: exactly([...PACKAGES.keys()]) }, (args) =>
         refuse(args.path, PACKAGES.get(args.path), args),
       );
       build.onResolve({ filter: new RegExp(`^(?:${[...PACKAGES.keys()].map(escaped).join('|')})/`) }, (args) =>
@@ -68,6 +70,10 @@ function substitutes(build, node) {
   build.onResolve({ filter: /^safe-buffer$/ }, () => ({ path: 'buffer', namespace: 'toril-node' }));
   build.onResolve({ filter: /^qs$/ }, ({ importer }) =>
     /[/\\]node_modules[/\\]url[/\\]url\.js$/.test(importer) ? { path: 'querystring', namespace: 'toril-node' } : undefined,
+  );
+  // For browsers it has a parser of theirs; the other one is JavaScript alone.
+  build.onResolve({ filter: /^\.\/xml-parser$/ }, ({ importer, resolveDir }) =>
+    /[/\\]@aws-sdk[/\\]xml-builder[/\\]/.test(importer) ? { path: join(resolveDir, 'xml-parser.js') } : undefined,
   );
   build.onResolve({ filter: /^abort-controller$/ }, () => ({ path: join(node('x'), '../../events/abort.js') }));
 }

@@ -1,5 +1,4 @@
 // `fetch` and what belongs to it.
-import './base64.js';
 import { Blob, File } from '../fetch/blob.js';
 import { fetch } from '../fetch/fetch.js';
 import { FormData } from '../fetch/form-data.js';
