@@ -8,7 +8,7 @@ class TextEncoder {
   }
 
   encode(text = '') {
-    return new Uint8Array(host.encodeUtf8(String(text)));
+    return new Uint8Array(host.encodeUtf8(String(text).toWellFormed()));
   }
 
   encodeInto(text, target) {
