@@ -26,19 +26,33 @@ function returned(value) {
   return { ok: text === undefined ? 'null' : text };
 }
 
+/** Processors that may look at a third argument. The signal costs the others a tenth of a small job. */
+const takers = new WeakMap();
+
+function takesSignal(processor) {
+  if (!takers.has(processor)) {
+    const text = Function.prototype.toString.call(processor);
+    const [parameters] = text.split(/=>|\)\s*\{/, 1);
+    const three = processor.length > 2 || parameters.split(',').length > 2;
+    takers.set(processor, three || /\barguments\b|\.\.\.|\[native code\]/.test(text));
+  }
+  return takers.get(processor);
+}
+
 async function attempt(exported) {
   phase.loading = false;
   forgetLimit();
   const job = new CurrentJob();
-  const signal = new JobSignal();
+  let signal;
   setCurrent(job);
   try {
     const processor = workers.size ? processorFor(job.queueName, exported) : exported;
+    signal = takesSignal(processor) ? new JobSignal() : undefined;
     return returned(await processor(job, TOKEN, signal));
   } catch (error) {
     return { failure: failureOf(error, ownLimit()) };
   } finally {
-    signal.end();
+    signal?.end();
     setCurrent(undefined);
   }
 }
@@ -51,6 +65,7 @@ export function start(module) {
       'No function is exported in processor file: `export default async function (job) { … }`, or make a `Worker` for each queue',
     );
   }
+  for (const processor of [exported, ...workers.values()]) if (typeof processor === 'function') takesSignal(processor);
   host.process = () => attempt(typeof exported === 'function' ? exported : undefined);
   const warmup = module.warmup ?? module.default?.warmup;
   if (typeof warmup === 'function') host.warmup = async () => void (await warmup());

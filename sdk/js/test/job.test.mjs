@@ -163,6 +163,11 @@ test('the signal asks the host when somebody looks, and while somebody listens',
   assert.equal(asked, 0, 'nobody looked');
   const waits = 'return new Promise((done) => signal.addEventListener("abort", () => done(signal.reason), { once: true }))';
   assert.deepEqual(await outcome(waits, cancelled(3)), { ok: '"stop it"' });
+  const forms = ['async (...all) => all[2].aborted', 'async function () { return arguments[2].aborted; }', '(async (_j, _t, s) => s.aborted).bind(null)', 'async (_j, _t = "", { aborted } = {}) => aborted'];
+  for (const form of forms) {
+    const { run } = await loaded({ 'processor.js': `export default ${form};` });
+    assert.match((await run()).ok, /false/, form);
+  }
   const near = { 'job.isCancelled': true };
   assert.deepEqual(await outcome('try { signal.throwIfAborted() } catch (e) { return e.name }', near), { ok: '"TimeoutError"' });
 });
