@@ -2,9 +2,6 @@
 // and names that modules do not have.
 import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
-import { parse } from 'acorn';
-import { ancestor } from 'acorn-walk';
-import { originalPositionFor, TraceMap } from '@jridgewell/trace-mapping';
 import { transform } from 'esbuild';
 import { bareName, CRYPTO_ADVICE, CRYPTO_REFUSED } from './node-modules.mjs';
 import { BULLMQ_REFUSED } from './bullmq-names.mjs';
@@ -34,7 +31,15 @@ const isEnv = (node) =>
 const required = (node) =>
   node?.type === 'CallExpression' && node.callee.name === 'require' ? node.arguments[0]?.value : undefined;
 
-function lookThrough(tree, found) {
+/** Loaded when there is something to look at: most bundles wait for nothing then. */
+async function tools() {
+  const [{ parse }, { ancestor }, { originalPositionFor, TraceMap }] = await Promise.all([
+    import('acorn'), import('acorn-walk'), import('@jridgewell/trace-mapping'),
+  ]);
+  return { parse, ancestor, originalPositionFor, TraceMap };
+}
+
+function lookThrough(tree, found, ancestor) {
   /** Local names of whole modules whose members are looked at. */
   const modules = new Map();
   const refuse = (module, name, node) => {
@@ -73,8 +78,8 @@ const nameOfVariable = ({ node, parent }) =>
   parent?.type === 'MemberExpression' && parent.object === node && !parent.computed ? `process.env.${parent.property.name}` : 'process.env';
 
 /** An error or a warning in a file, where esbuild would show it. */
-function message(text, node, { file, source, map }) {
-  const { line, column } = originalPositionFor(map, { line: node.loc.start.line, column: node.loc.start.column });
+function message(text, node, { file, source, original }) {
+  const { line, column } = original({ line: node.loc.start.line, column: node.loc.start.column });
   const lineText = source.split('\n')[line - 1] ?? '';
   return { text, location: { file, line, column, lineText } };
 }
@@ -83,14 +88,16 @@ async function check(absolute, file) {
   const loader = LOADERS[extname(absolute)];
   const source = loader ? await readFile(absolute, 'utf8') : '';
   if (!WORTH_A_LOOK.test(source)) return { errors: [], warnings: [] };
+  const { parse, ancestor, originalPositionFor, TraceMap } = await tools();
   const { code, map } = await transform(source, {
     loader, sourcemap: 'external', sourcesContent: false, target: 'esnext', logLevel: 'silent', jsx: 'transform',
     tsconfigRaw: { compilerOptions: { experimentalDecorators: true } },
   });
   const found = { errors: [], environment: [] };
   const options = { ecmaVersion: 'latest', locations: true, allowReturnOutsideFunction: true, allowHashBang: true };
-  lookThrough(parse(code, { ...options, sourceType: /\.c[jt]s$/.test(absolute) ? 'script' : 'module' }), found);
-  const at = { file, source, map: new TraceMap(map) };
+  lookThrough(parse(code, { ...options, sourceType: /\.c[jt]s$/.test(absolute) ? 'script' : 'module' }), found, ancestor);
+  const traced = new TraceMap(map);
+  const at = { file, source, original: (place) => originalPositionFor(traced, place) };
   const environment = (place) =>
     message(
       `\`${nameOfVariable(place)}\` is undefined here: a module's top level runs once, when the processor is built; read it inside the processor`,
