@@ -93,6 +93,8 @@ export class Queue extends Connected {
       return 1;
     } catch (error) {
       if (NOT_REMOVED.includes(error.code)) return 0;
+      // In BullMQ, too, a job that is not there is as good as removed.
+      if (error.code === 'not-found') return 1;
       throw error;
     }
   }

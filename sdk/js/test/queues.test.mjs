@@ -82,9 +82,9 @@ test('counts have the states that were asked for', async () => {
 });
 
 test('removing says whether it was possible', async () => {
-  const answers = { 'producer.remove': (_queue, id) => (id === '1' ? undefined : refusal('not-in-state', 'locked')()) };
-  const { value } = await calling('return [await queue.remove("1"), await queue.remove("2")]', answers);
-  assert.deepEqual(value, [1, 0]);
+  const answers = { 'producer.remove': (_queue, id) => ({ 1: () => undefined, 2: refusal('not-in-state', 'locked'), 3: refusal('not-found', 'none') })[id]() };
+  const { value } = await calling('return [await queue.remove("1"), await queue.remove("2"), await queue.remove("3")]', answers);
+  assert.deepEqual(value, [1, 0, 1]);
 });
 
 test('schedulers are kept', async () => {
