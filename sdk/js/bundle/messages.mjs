@@ -1,0 +1,51 @@
+// Messages of esbuild in the words of somebody who writes processors.
+import { formatMessages } from 'esbuild';
+import { BULLMQ_REFUSED } from './bullmq-names.mjs';
+
+const MISSING_EXPORT = /^No matching export in "([^"]+)" for import "([^"]+)"$/;
+const ALWAYS_UNDEFINED = /^Import "([^"]+)" will always be undefined because there is no matching export in "([^"]+)"$/;
+
+/** The module that a file of the SDK stands in for. */
+function standsFor(file, isSdk) {
+  if (!isSdk(file)) return undefined;
+  const node = /src[/\\]node[/\\](.+)\.js$/.exec(file)?.[1];
+  if (node) return node;
+  return /src[/\\]index\.js$/.test(file) ? 'bullmq' : undefined;
+}
+
+function missingName(module, name) {
+  const why = module === 'bullmq' ? BULLMQ_REFUSED[name] : undefined;
+  return `\`${name}\` of \`${module}\` cannot be had in a processor${why ? `: ${why}` : ''}`;
+}
+
+function rewritten(message, isSdk) {
+  const [, file, name] = MISSING_EXPORT.exec(message.text) ?? [];
+  const module = file && standsFor(file, isSdk);
+  if (module) return { ...message, text: missingName(module, name), notes: [] };
+  if (message.text.startsWith('Top-level await')) {
+    const text =
+      '`await` at the top level cannot be had in a processor: that runs once, when the processor is built; await inside the processor';
+    return { ...message, text };
+  }
+  return message;
+}
+
+/** Errors of esbuild, in other words where there are better ones. */
+export const rewriteErrors = (errors, isSdk) => errors.map((error) => rewritten(error, isSdk));
+
+/** Warnings that concern the processor's own files; some of them are errors here. */
+export function sortWarnings(warnings, isSdk, isOwn) {
+  const [errors, rest] = [[], []];
+  for (const warning of warnings) {
+    const [, name, file] = ALWAYS_UNDEFINED.exec(warning.text) ?? [];
+    const module = file && standsFor(file, isSdk);
+    if (module && isOwn(warning.location?.file)) errors.push({ ...warning, text: missingName(module, name), notes: [] });
+    else if (isOwn(warning.location?.file)) rest.push(warning);
+  }
+  return { errors, warnings: rest };
+}
+
+/** As esbuild prints them. */
+export async function shown(messages, kind, color = false) {
+  return (await formatMessages(messages, { kind, color })).map((text) => text.trimEnd());
+}

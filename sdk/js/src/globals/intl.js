@@ -1,0 +1,152 @@
+// `Intl` for American English and UTC: the engine has no data of languages and time zones.
+import { DateTimeFormat } from '../intl/dates.js';
+import { NumberFormat } from '../intl/numbers.js';
+
+const LOCALE = 'en-US';
+const supportedLocalesOf = NumberFormat.supportedLocalesOf;
+
+/** Texts are compared by letters first, then by accents, then by case. */
+class Collator {
+  static supportedLocalesOf = supportedLocalesOf;
+
+  constructor(_locales, { numeric = false, sensitivity = 'variant', caseFirst = 'false' } = {}) {
+    this.compare = (first, second) => compare(`${first}`, `${second}`, { numeric, sensitivity });
+    this.resolvedOptions = () => ({ locale: LOCALE, usage: 'sort', numeric, sensitivity, caseFirst, collation: 'default' });
+  }
+}
+const bare = (text) => text.normalize('NFD').replace(/\p{M}/gu, '');
+const order = (first, second) => (first < second ? -1 : first > second ? 1 : 0);
+
+function compare(first, second, { numeric, sensitivity }) {
+  const letters = numeric ? byNumbers(bare(first).toLowerCase(), bare(second).toLowerCase()) : order(bare(first).toLowerCase(), bare(second).toLowerCase());
+  if (letters || sensitivity === 'base') return letters;
+  const accents = order(first.normalize('NFD').toLowerCase(), second.normalize('NFD').toLowerCase());
+  if (accents || sensitivity === 'accent') return accents;
+  // Small letters come first.
+  return -order(first, second);
+}
+
+function byNumbers(first, second) {
+  const [a, b] = [first, second].map((text) => text.match(/\d+|\D+/g) ?? []);
+  for (let at = 0; at < Math.min(a.length, b.length); at += 1) {
+    const different = /^\d/.test(a[at]) && /^\d/.test(b[at]) ? Number(a[at]) - Number(b[at]) : order(a[at], b[at]);
+    if (different) return Math.sign(different);
+  }
+  return Math.sign(a.length - b.length);
+}
+
+class PluralRules {
+  static supportedLocalesOf = supportedLocalesOf;
+
+  constructor(_locales, { type = 'cardinal' } = {}) {
+    this.select = (number) => (type === 'ordinal' ? ordinal(number) : number === 1 ? 'one' : 'other');
+    this.resolvedOptions = () => ({ locale: LOCALE, type, pluralCategories: type === 'ordinal' ? ['few', 'one', 'two', 'other'] : ['one', 'other'] });
+  }
+}
+function ordinal(number) {
+  const [ones, tens] = [number % 10, number % 100];
+  if (ones === 1 && tens !== 11) return 'one';
+  if (ones === 2 && tens !== 12) return 'two';
+  return ones === 3 && tens !== 13 ? 'few' : 'other';
+}
+
+class ListFormat {
+  static supportedLocalesOf = supportedLocalesOf;
+
+  constructor(_locales, { type = 'conjunction', style = 'long' } = {}) {
+    const word = type === 'disjunction' ? 'or' : style === 'long' ? 'and' : '&';
+    this.format = (list) => {
+      const items = [...list];
+      if (type === 'unit' || items.length < 2) return items.join(', ');
+      if (items.length === 2) return items.join(` ${word} `);
+      return `${items.slice(0, -1).join(', ')}, ${word} ${items.at(-1)}`;
+    };
+    this.resolvedOptions = () => ({ locale: LOCALE, type, style });
+  }
+}
+
+const NEAR = { day: { '-1': 'yesterday', 0: 'today', 1: 'tomorrow' } };
+class RelativeTimeFormat {
+  static supportedLocalesOf = supportedLocalesOf;
+
+  constructor(_locales, { numeric = 'always', style = 'long' } = {}) {
+    this.format = (value, unit) => {
+      const name = String(unit).replace(/s$/, '');
+      if (numeric === 'auto') {
+        const word = NEAR[name]?.[value] ?? { '-1': `last ${name}`, 0: `this ${name}`, 1: `next ${name}` }[value];
+        if (word) return word;
+      }
+      const size = Math.abs(value);
+      const shown = `${new NumberFormat().format(size)} ${name}${size === 1 ? '' : 's'}`;
+      return value < 0 || Object.is(value, -0) ? `${shown} ago` : `in ${shown}`;
+    };
+    this.resolvedOptions = () => ({ locale: LOCALE, numeric, style, numberingSystem: 'latn' });
+  }
+}
+
+/** A language by its name: its parts, and nothing that is known of it. */
+class Locale {
+  constructor(tag) {
+    const [language, ...rest] = String(tag).split('-');
+    this.baseName = String(tag);
+    this.language = language;
+    this.script = rest.find((part) => /^[A-Z][a-z]{3}$/.test(part));
+    this.region = rest.find((part) => /^(?:[A-Z]{2}|\d{3})$/.test(part));
+  }
+
+  toString() {
+    return this.baseName;
+  }
+
+  maximize() {
+    return this;
+  }
+}
+
+/** Texts in characters, as far as code points say it. */
+class Segmenter {
+  constructor(_locales, { granularity = 'grapheme' } = {}) {
+    this.segment = (text) => {
+      const found = granularity === 'word' ? (text.match(/[\p{L}\p{N}_']+|[^\p{L}\p{N}_']/gu) ?? []) : [...text];
+      let index = 0;
+      return found.map((segment) => {
+        const at = index;
+        index += segment.length;
+        return { segment, index: at, input: text, ...(granularity === 'word' ? { isWordLike: /[\p{L}\p{N}]/u.test(segment) } : {}) };
+      });
+    };
+    this.resolvedOptions = () => ({ locale: LOCALE, granularity });
+  }
+}
+
+/** In the standard these can be called without `new`. */
+const callable = (type) => new Proxy(type, { apply: (_, __, args) => new type(...args) });
+
+const Intl = {
+  Collator: callable(Collator),
+  DateTimeFormat: callable(DateTimeFormat),
+  ListFormat,
+  Locale,
+  NumberFormat: callable(NumberFormat),
+  PluralRules,
+  RelativeTimeFormat,
+  Segmenter,
+  getCanonicalLocales: (locales = []) => [locales].flat().map(String),
+  supportedValuesOf: (key) => (key === 'timeZone' ? ['UTC'] : key === 'calendar' ? ['gregory'] : []),
+  [Symbol.toStringTag]: 'Intl',
+};
+Object.defineProperty(globalThis, 'Intl', { value: Intl, writable: true, configurable: true });
+
+const method = (prototype, name, value) => Object.defineProperty(prototype, name, { value, writable: true, configurable: true });
+method(Number.prototype, 'toLocaleString', function toLocaleString(locales, options) {
+  return new NumberFormat(locales, options).format(this);
+});
+method(BigInt.prototype, 'toLocaleString', function toLocaleString(locales, options) {
+  return new NumberFormat(locales, options).format(BigInt(this));
+});
+for (const [name, what] of Object.entries({ toLocaleString: 'all', toLocaleDateString: 'date', toLocaleTimeString: 'time' })) {
+  method(Date.prototype, name, function toLocale(locales, options) {
+    if (Number.isNaN(this.getTime())) return 'Invalid Date';
+    return new DateTimeFormat(locales, options, what).format(this);
+  });
+}

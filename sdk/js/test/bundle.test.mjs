@@ -1,0 +1,170 @@
+// What the bundler refuses, what it warns of, and what comes into a bundle.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { bundled } from './stand-in.mjs';
+
+const PROCESSOR = 'export default async function () { return 1; }';
+
+/** The message with which files are refused. */
+async function refusal(files) {
+  const error = await bundled(files).then(() => undefined, (caught) => caught);
+  assert.ok(error, 'it was not refused');
+  return error.message;
+}
+
+test('what cannot be had is refused with file, line and advice', async () => {
+  const refused = [
+    ["import fs from 'fs'; fs.readFileSync('x');", /`fs` cannot be had.*import template from/],
+    ["import { readFile } from 'node:fs/promises'; readFile('x');", /`node:fs\/promises` cannot be had/],
+    ["import net from 'node:net'; net.connect(1);", /`node:net` cannot be had.*use `fetch`/],
+    ["import { exec } from 'child_process'; exec('x');", /starts neither processes nor threads/],
+    ["import { Worker } from 'worker_threads'; new Worker('x');", /starts neither processes nor threads/],
+    ["import { gzipSync } from 'zlib'; gzipSync('x');", /`fflate` or `pako`/],
+    ["import https from 'https'; https.get('x');", /makes requests with `fetch`/],
+    ["const fs = require('fs'); fs.readFileSync('x');", /`fs` cannot be had/],
+    ["import { AsyncLocalStorage } from 'async_hooks'; new AsyncLocalStorage();", /hand values on as arguments/],
+    ["import x from 'node:nothing'; x();", /Toril has no such module of Node/],
+    ["import Redis from 'ioredis'; new Redis();", /the host holds the connection to Redis/],
+    ["import { Pool } from 'pg'; new Pool();", /`pg` cannot be had.*a driver or a service that speaks HTTP/],
+    ["import { drizzle } from 'mysql2/promise'; drizzle();", /`mysql2\/promise` cannot be had/],
+    ["import sharp from 'sharp'; sharp();", /a processor in Rust/],
+    ["import 'dotenv/config';", /`dotenv\/config` cannot be had.*toril\.toml/],
+    ["import { createSign } from 'crypto'; createSign('x');", /`createSign` of `crypto` cannot be had.*RSA/],
+    ["import crypto from 'node:crypto'; crypto.createCipheriv('x');", /`createCipheriv` of `crypto` cannot be had/],
+    ["const { publicEncrypt } = require('crypto'); publicEncrypt();", /`publicEncrypt` of `crypto` cannot be had/],
+    ["import { isArray, nothing } from 'util'; nothing(isArray);", /`nothing` of `util` cannot be had/],
+    ["import { QueueEvents } from 'bullmq'; new QueueEvents('q');", /`QueueEvents` of `bullmq` cannot be had.*QueueEventsProducer/],
+    ["import * as bullmq from 'bullmq'; new (bullmq as any).QueueEvents('q');", /`QueueEvents` of `bullmq` cannot be had/],
+    ["const { QueueEvents } = require('bullmq'); new QueueEvents('q');", /`QueueEvents` of `bullmq` cannot be had/],
+    ["const x = await fetch('http://x'); console.log(x);", /`await` at the top level cannot be had/],
+  ];
+  for (const [line, hint] of refused) {
+    const message = await refusal(`// first\n${line}\n${PROCESSOR}`);
+    assert.match(message, hint, line);
+    assert.match(message, /processor\.ts:2:\d+:/, line);
+  }
+});
+
+test('types of what cannot be had are no use of it', async () => {
+  const { script } = await bundled(`
+    import { QueueEvents, type Job } from 'bullmq'; import fs from 'fs'; import type Redis from 'ioredis';
+    export default async function (job: Job) { const a: fs.Stats | QueueEvents | Redis | undefined = undefined; return a ?? 1; }`);
+  assert.doesNotMatch(script, /refused/);
+});
+
+test('errors of syntax are esbuild\'s', async () => {
+  assert.match(await refusal('export default async () => {'), /Unexpected end of file[^]*processor\.ts:1/);
+  assert.match(await refusal("import x from './nowhere'; export default () => x;"), /Could not resolve "\.\/nowhere"/);
+});
+
+test('the environment at the top level is warned of', async () => {
+  const { warnings } = await bundled({
+    'processor.ts': `
+import { url } from './config';
+interface Long { a: number }
+const key = process.env.API_KEY;
+const { HOME } = process.env;
+const now = (() => process.env.NOW)();
+class C { static s = process.env.STATIC; field = process.env.FIELD; }
+const later = () => process.env.LATER;
+export default async () => [key, HOME, now, later(), C, url, process.env.INSIDE];`,
+    'config.ts': 'export const url = process.env["URL"]!;',
+  });
+  const places = warnings.map((warning) => /`([^`]+)`[^]*?(\w+\.ts:\d+):\d+/.exec(warning)?.slice(1).join(' '));
+  assert.deepEqual(places.sort(), [
+    'process.env config.ts:1', 'process.env processor.ts:5', 'process.env.API_KEY processor.ts:4',
+    'process.env.NOW processor.ts:6', 'process.env.STATIC processor.ts:7',
+  ]);
+});
+
+/** A project with packages; its bundle, or the message with which it is refused. */
+const withPackage = (name, files, settings = {}) => bundled({
+  'processor.ts': `import { run } from '${name}'; export default async () => run();`,
+  ...Object.fromEntries(Object.entries(files).map(([file, text]) => [`node_modules/${name}/${file}`, text])),
+  'package.json': JSON.stringify(settings),
+});
+
+test('a package that needs a connection is refused, unless the project says otherwise', async () => {
+  const files = { 'index.js': "const net = require('net');\nexports.run = () => net.connect(5);" };
+  const refused = await withPackage('driver', files).catch((error) => error.message);
+  assert.match(refused, /the package `driver` needs `net`[^]*node_modules\/driver\/index\.js:1[^]*"stubs": \["net"\]/);
+  const { warnings } = await withPackage('driver', files, { toril: { stubs: ['net'] } });
+  assert.match(warnings[0], /the package `driver` imports `net`: what it calls of it throws/);
+});
+
+test('a package may import what it does not need', async () => {
+  const files = {
+    'package.json': '{ "type": "module", "sideEffects": false, "main": "index.js" }',
+    'index.js': "import fs from 'fs'; import { connect } from 'net'; import { gzip, nothing } from 'zlib'; import { alsoNothing } from 'util';\nexport const run = () => 5;\nexport const unused = () => [fs, connect, gzip, nothing, alsoNothing];",
+  };
+  assert.deepEqual((await withPackage('modest', files)).warnings, []);
+  const files2 = { 'index.js': "const fs = require('fs'); const { Agent } = require('https'); class Mine extends Agent {}\nexports.run = () => { try { fs.readFileSync('x'); } catch (error) { return [error.message, typeof Mine]; } };" };
+  const result = await withPackage('usual', files2);
+  assert.equal(result.warnings.length, 2);
+  const { load } = await import('./stand-in.mjs');
+  const [message, type] = JSON.parse((await load(result.script).run()).ok);
+  assert.match(message, /`readFileSync of `fs`` cannot be had|readFileSync/);
+  assert.equal(type, 'function');
+});
+
+test('only what is mentioned comes in', async () => {
+  const size = async (body) => (await bundled(`export default async function (job: any) { ${body} }`, { minify: true })).script.length;
+  const trivial = await size('return job.data');
+  assert.ok(trivial < 20_000, `trivial: ${trivial}`);
+  assert.ok((await size('console.log(job.data)')) - trivial < 60_000, 'console');
+  assert.ok((await size('return crypto.randomUUID()')) - trivial < 2_500, 'randomUUID');
+  assert.ok((await size('return (await fetch(job.data.url)).json()')) - trivial < 20_000, 'fetch');
+  assert.ok((await size('return process.env.KEY')) - trivial < 5_000, 'process.env');
+});
+
+test('a global is found by whatever way it is reached', async () => {
+  const ways = [
+    'return typeof Buffer', 'return typeof globalThis.Buffer', 'const g: any = globalThis; return typeof g.Buffer', 'return typeof (global as any).Buffer',
+    'const root: any = Function("return this")(); return typeof root.Buffer', 'const { Buffer: B } = globalThis as any; Buffer; return typeof B', 'return typeof (self as any).Buffer',
+  ];
+  const { load } = await import('./stand-in.mjs');
+  for (const way of ways) {
+    const { script } = await bundled(`export default async function () { ${way} }`);
+    assert.deepEqual(await load(script).run(), { ok: '"function"' }, way);
+  }
+  const { script } = await bundled('(globalThis as any).fetch = async () => "mine"; (crypto as any) = { randomUUID: () => "own" }; export default async () => [await fetch("x"), crypto.randomUUID()];');
+  assert.deepEqual(await load(script).run(), { ok: '["mine","own"]' });
+});
+
+test('names of files are those of the project, whatever machine builds it', async () => {
+  const { script, sourceMap, inputs, dir } = await bundled({
+    'src/processor.ts': "import { EventEmitter } from 'events'; import { other } from './other'; console.log(EventEmitter); export default async () => other;",
+    'src/other.ts': 'export const other = 1;',
+  });
+  const { sources, sourcesContent } = JSON.parse(sourceMap);
+  assert.ok(sources.includes('src/processor.ts') && sources.includes('src/other.ts') && sources.includes('@toril/sdk/src/start.js'));
+  assert.ok(sources.every((source) => !source.includes('..') && !source.startsWith('/')), sources.join(' '));
+  assert.equal(sourcesContent, undefined);
+  for (const text of [script, sourceMap]) assert.ok(!text.includes(tmpdir()) && !text.includes(process.cwd()) && !/(?:^|[^.])\.\.\//.test(text), 'a path of the machine');
+  assert.deepEqual(inputs.sort(), [join(dir, 'package.json'), join(dir, 'src/other.ts'), join(dir, 'src/processor.ts')]);
+});
+
+test('the command prints one line of JSON, or why there is none', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'toril-sdk-'));
+  const command = new URL('../bundle.mjs', import.meta.url).pathname;
+  const run = (...args) => promisify(execFile)(process.execPath, [command, ...args]);
+  try {
+    await mkdir(join(dir, 'a'));
+    await writeFile(join(dir, 'a/good.ts'), PROCESSOR);
+    await writeFile(join(dir, 'a/bad.ts'), "import 'fs';\nexport default 1 +;");
+    const { stdout, stderr } = await run(join(dir, 'a/good.ts'));
+    assert.deepEqual([Object.keys(JSON.parse(stdout)), stdout.trimEnd().includes('\n'), stderr], [['script', 'sourceMap', 'warnings', 'inputs'], false, '']);
+    for (const [args, message] of [[[join(dir, 'a/bad.ts')], /\[ERROR\] Unexpected ";"[^]*bad\.ts:2/], [[join(dir, 'none.ts')], /there is no file/], [[], /usage:/]]) {
+      const error = await run(...args).then(() => assert.fail('it ended well'), (caught) => caught);
+      assert.deepEqual([error.code, error.stdout], [1, '']);
+      assert.match(error.stderr, message);
+    }
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});

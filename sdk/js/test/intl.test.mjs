@@ -1,0 +1,42 @@
+// `Intl` for American English and UTC, beside Node's.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { result } from './stand-in.mjs';
+
+/** Runs the same code here and in a processor. */
+async function same(code) {
+  const body = `const utc = { timeZone: 'UTC' }; return ${code}`;
+  const here = new Function(body)();
+  assert.deepEqual(await result(body), JSON.parse(JSON.stringify(here)), code);
+}
+
+test('dates are written as Node writes them', async () => {
+  const formats = [
+    {}, { dateStyle: 'full', timeStyle: 'long' }, { dateStyle: 'medium' }, { dateStyle: 'short', timeStyle: 'short' },
+    { weekday: 'short', month: 'long', day: 'numeric' }, { year: 'numeric', month: '2-digit', day: '2-digit' }, { month: 'short', year: 'numeric' },
+    { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' }, { hour: 'numeric', minute: 'numeric', second: 'numeric', timeZoneName: 'short' },
+    { year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric', minute: '2-digit' }, { weekday: 'long' },
+  ];
+  const times = [0, 1_767_225_599_999, 1_700_000_000_123];
+  await same(`${JSON.stringify(formats)}.map((options) => ${JSON.stringify(times)}.map((time) => new Intl.DateTimeFormat('en-US', { ...options, ...utc }).format(time)))`);
+  await same("[new Date(5e12).toLocaleString('en-US', utc), new Date(5e12).toLocaleDateString('en-US', utc), new Date(5e12).toLocaleTimeString('en-US', utc)]");
+  await same("new Intl.DateTimeFormat('en-US', { dateStyle: 'medium', timeStyle: 'short', ...utc }).formatToParts(0)");
+  assert.equal(await result('try { new Intl.DateTimeFormat("en", { timeZone: "Europe/Berlin" }) } catch (e) { return e.name }'), 'RangeError');
+});
+
+test('numbers are written as Node writes them', async () => {
+  const formats = [
+    {}, { style: 'currency', currency: 'usd' }, { style: 'currency', currency: 'JPY' }, { style: 'currency', currency: 'CHF' }, { style: 'percent', maximumFractionDigits: 1 },
+    { minimumFractionDigits: 2, maximumFractionDigits: 2 }, { maximumFractionDigits: 0 }, { useGrouping: false }, { notation: 'compact' }, { minimumIntegerDigits: 3 },
+  ];
+  const numbers = [0, 1, -1234.5, 1234567.891, 0.005, 2.345, 150.75];
+  await same(`${JSON.stringify(formats)}.map((options) => ${JSON.stringify(numbers)}.map((number) => new Intl.NumberFormat('en-US', options).format(number)))`);
+  await same("[(1234.5).toLocaleString('en-US'), 12345678901234567890n.toLocaleString('en-US'), NaN.toLocaleString('en-US')]");
+});
+
+test('lists, plurals, distances and order are English', async () => {
+  await same("[[], ['a'], ['a', 'b'], ['a', 'b', 'c']].map((list) => new Intl.ListFormat('en').format(list))");
+  await same("[1, 2, 3, 11, 21].map((n) => [new Intl.PluralRules('en').select(n), new Intl.PluralRules('en', { type: 'ordinal' }).select(n)])");
+  await same("[[-1, 'day'], [2, 'weeks'], [0, 'day']].map(([n, unit]) => [new Intl.RelativeTimeFormat('en', { numeric: 'auto' }).format(n, unit), new Intl.RelativeTimeFormat('en').format(n, unit)])");
+  await same("['b', 'a', 'B', 'á', 'A', 'item 10', 'item 9'].sort(new Intl.Collator('en', { numeric: true }).compare)");
+});

@@ -1,0 +1,362 @@
+// The types of `@toril/sdk`, which stands in for `bullmq` in processors that Toril runs. Names are BullMQ's; what a
+// processor cannot have is not here.
+
+/** What a job reports of its progress. */
+export type JobProgress = string | number | boolean | object;
+
+export type JobState =
+  | 'active' | 'completed' | 'delayed' | 'failed' | 'prioritized' | 'waiting' | 'waiting-children';
+
+/** `prefix:queue` and id of a job. */
+export interface ParentOptions {
+  id: string | undefined;
+  /** `prefix:queue`, as in `job.queueQualifiedName`. */
+  queue: string;
+}
+
+/** Which finished jobs are kept. */
+export interface KeepJobs {
+  /** In seconds. */
+  age?: number;
+  count?: number;
+  limit?: number;
+}
+
+export interface BackoffOptions {
+  type: 'fixed' | 'exponential' | (string & {});
+  /** In milliseconds. */
+  delay?: number;
+  /** Between 0 and 1. */
+  jitter?: number;
+}
+
+export interface DeduplicationOptions {
+  id: string;
+  /** In milliseconds. */
+  ttl?: number;
+  extend?: boolean;
+  replace?: boolean;
+  reschedule?: boolean;
+  keepLastIfActive?: boolean;
+}
+
+/** The options of a job. */
+export interface JobsOptions {
+  jobId?: string;
+  /** In milliseconds. */
+  delay?: number;
+  /** 0 is none; 1 runs first among prioritized jobs. */
+  priority?: number;
+  attempts?: number;
+  backoff?: number | BackoffOptions;
+  lifo?: boolean;
+  timestamp?: number;
+  removeOnComplete?: boolean | number | KeepJobs;
+  removeOnFail?: boolean | number | KeepJobs;
+  keepLogs?: number;
+  stackTraceLimit?: number;
+  /** In bytes. */
+  sizeLimit?: number;
+  parent?: ParentOptions;
+  failParentOnFailure?: boolean;
+  continueParentOnFailure?: boolean;
+  ignoreDependencyOnFailure?: boolean;
+  removeDependencyOnFailure?: boolean;
+  deduplication?: DeduplicationOptions;
+  telemetry?: { metadata?: string; omitContext?: boolean };
+}
+
+export type BulkJobOptions = JobsOptions;
+export type DefaultJobOptions = JobsOptions;
+
+export interface DependencyPage {
+  cursor?: number;
+  count?: number;
+}
+
+export interface DependenciesOpts {
+  processed?: DependencyPage;
+  unprocessed?: DependencyPage;
+  ignored?: DependencyPage;
+  failed?: DependencyPage;
+}
+
+/** What a job is: the one that the processor was called for, or one of a queue. */
+export class Job<DataType = any, ReturnType = any, NameType extends string = string, ProgressType = JobProgress> {
+  private constructor();
+  name: NameType;
+  /** Of jobs that were found by their id it cannot be read. */
+  data: DataType;
+  opts: JobsOptions;
+  id: string | undefined;
+  readonly queueName: string;
+  /** `prefix:queue`. */
+  readonly queueQualifiedName: string;
+  readonly prefix: string;
+  progress: ProgressType;
+  returnvalue: ReturnType;
+  stacktrace: string[] | null;
+  delay: number;
+  priority: number;
+  timestamp: number;
+  attemptsStarted: number;
+  attemptsMade: number;
+  stalledCounter: number;
+  failedReason: string;
+  deferredFailure: string;
+  finishedOn?: number;
+  processedOn?: number;
+  parentKey?: string;
+  parent?: { id: string; queueKey: string; fpof?: boolean; cpof?: boolean; idof?: boolean; rdof?: boolean };
+  deduplicationId?: string;
+  repeatJobKey?: string;
+  /** Stands for the lock's token, which the host keeps. */
+  token?: string;
+  processedBy?: string;
+
+  /** Replaces the data, at once: a retry or a resumed step sees it. */
+  updateData(data: DataType): Promise<void>;
+  updateProgress(progress: ProgressType): Promise<void>;
+  /** Appends a line to the job's log, and says how many are kept. */
+  log(row: string): Promise<number>;
+  /** Delays the job until a time; leave with `DelayedError`. */
+  moveToDelayed(timestamp: number, token?: string): Promise<void>;
+  /** Lets the job wait for its children, or for one. True: leave with `WaitingChildrenError`. */
+  moveToWaitingChildren(token?: string, options?: { child?: ParentOptions }): Promise<boolean>;
+  /** Gives the job back, first in line; leave with `WaitingError`. */
+  moveToWait(token?: string): Promise<number>;
+
+  getChildrenValues<Child = any>(): Promise<Record<string, Child>>;
+  getFailedChildrenValues(): Promise<Record<string, string>>;
+  getIgnoredChildrenFailures(): Promise<Record<string, string>>;
+  getDependencies(query?: DependenciesOpts): Promise<{
+    processed?: Record<string, any>;
+    nextProcessedCursor?: number;
+    unprocessed?: string[];
+    nextUnprocessedCursor?: number;
+    ignored?: Record<string, any>;
+    nextIgnoredCursor?: number;
+    failed?: string[];
+    nextFailedCursor?: number;
+  }>;
+  getDependenciesCount(kinds?: {
+    processed?: boolean;
+    unprocessed?: boolean;
+    ignored?: boolean;
+    failed?: boolean;
+  }): Promise<{ processed?: number; unprocessed?: number; ignored?: number; failed?: number }>;
+  /** Removes the children that wait, and says how many. Those that are active stay. */
+  removeUnprocessedChildren(): Promise<number>;
+  removeChildDependency(): Promise<boolean>;
+  /** The host renews the lock by itself. */
+  extendLock(token?: string, duration?: number): Promise<number>;
+
+  getState(): Promise<JobState | 'unknown'>;
+  isCompleted(): Promise<boolean>;
+  isFailed(): Promise<boolean>;
+  isDelayed(): Promise<boolean>;
+  isWaitingChildren(): Promise<boolean>;
+  isActive(): Promise<boolean>;
+  isWaiting(): Promise<boolean>;
+  remove(options?: { removeChildren?: boolean }): Promise<void>;
+  changeDelay(delay: number): Promise<void>;
+  changePriority(options: { priority?: number; lifo?: boolean }): Promise<void>;
+  promote(): Promise<void>;
+  retry(state?: 'completed' | 'failed'): Promise<void>;
+  removeDeduplicationKey(): Promise<boolean>;
+
+  toJSON(): Record<string, any>;
+  asJSON(): Record<string, any>;
+  asJSONSandbox(): Record<string, any>;
+}
+
+/** A job as BullMQ's sandboxed processors know it. */
+export type SandboxedJob<DataType = any, ReturnType = any> = Job<DataType, ReturnType>;
+
+/** What a file of a processor exports. */
+export type Processor<DataType = any, ReturnType = any, NameType extends string = string> = (
+  job: Job<DataType, ReturnType, NameType>,
+  token?: string,
+  signal?: AbortSignal,
+) => ReturnType | PromiseLike<ReturnType>;
+
+/** Options that concern the connection are the host's; they may be there. */
+export interface QueueBaseOptions {
+  connection?: unknown;
+  prefix?: string;
+  [option: string]: unknown;
+}
+
+export interface QueueOptions extends QueueBaseOptions {
+  defaultJobOptions?: JobsOptions;
+}
+
+declare class Connected {
+  /** Events of a connection, which never happen; others are refused. */
+  on(event: 'error' | 'ready' | 'closing' | 'closed' | 'ioredis:close', listener: (...args: any[]) => void): this;
+  once(event: 'error' | 'ready' | 'closing' | 'closed' | 'ioredis:close', listener: (...args: any[]) => void): this;
+  off(event: string, listener: (...args: any[]) => void): this;
+  waitUntilReady(): Promise<void>;
+  close(): Promise<void>;
+  disconnect(): Promise<void>;
+}
+
+export interface RepeatOptions {
+  pattern?: string;
+  /** In milliseconds. */
+  every?: number;
+  tz?: string;
+  limit?: number;
+  offset?: number;
+  immediately?: boolean;
+  startDate?: Date | string | number;
+  endDate?: Date | string | number;
+}
+
+export interface JobSchedulerTemplate<DataType = any, NameType extends string = string> {
+  name?: NameType;
+  data?: DataType;
+  opts?: Omit<JobsOptions, 'jobId' | 'delay' | 'deduplication' | 'parent'>;
+}
+
+export interface JobSchedulerJson<DataType = any> extends RepeatOptions {
+  key: string;
+  name: string;
+  id?: string | null;
+  iterationCount?: number;
+  next?: number;
+  template?: { data?: DataType; opts?: JobsOptions };
+}
+
+/** A queue that the operator granted in `grants.queues`. */
+export class Queue<DataType = any, ReturnType = any, NameType extends string = string> extends Connected {
+  constructor(name: string, options?: QueueOptions);
+  readonly name: string;
+  readonly opts: QueueOptions;
+  readonly defaultJobOptions: JobsOptions;
+  /** `prefix:queue`; known inside processors. */
+  readonly qualifiedName: string;
+
+  add(name: NameType, data: DataType, options?: JobsOptions): Promise<Job<DataType, ReturnType, NameType>>;
+  /** Adds jobs, all or none. */
+  addBulk(
+    jobs: { name: NameType; data: DataType; opts?: JobsOptions }[],
+  ): Promise<Job<DataType, ReturnType, NameType>[]>;
+  /** Of another job its id, name, state, value and reason can be read. */
+  getJob(id: string): Promise<Job<DataType, ReturnType, NameType> | undefined>;
+  getJobState(id: string): Promise<JobState | 'unknown'>;
+  getJobCounts(...states: (JobState | 'wait')[]): Promise<Record<string, number>>;
+  getJobCountByTypes(...states: (JobState | 'wait')[]): Promise<number>;
+  getActiveCount(): Promise<number>;
+  getCompletedCount(): Promise<number>;
+  getDelayedCount(): Promise<number>;
+  getFailedCount(): Promise<number>;
+  getPrioritizedCount(): Promise<number>;
+  getWaitingCount(): Promise<number>;
+  getWaitingChildrenCount(): Promise<number>;
+  /** The jobs that wait, in whatever state. */
+  count(): Promise<number>;
+  /** 0 where the job, or one of its children, is worked on. */
+  remove(id: string, options?: { removeChildren?: boolean }): Promise<number>;
+  /** Workers take no job of the queue for this many milliseconds. */
+  rateLimit(durationMs: number): Promise<void>;
+
+  /** Undefined where the schedule has come to its end. */
+  upsertJobScheduler(
+    id: string,
+    repeat: RepeatOptions,
+    template?: JobSchedulerTemplate<DataType, NameType>,
+  ): Promise<Job<DataType, ReturnType, NameType> | undefined>;
+  removeJobScheduler(id: string): Promise<boolean>;
+  getJobScheduler(id: string): Promise<JobSchedulerJson<DataType> | undefined>;
+  getJobSchedulers(start?: number, end?: number, ascending?: boolean): Promise<JobSchedulerJson<DataType>[]>;
+  getJobSchedulersCount(): Promise<number>;
+  removeDeduplicationKey(id: string): Promise<number>;
+  removeDebounceKey(id: string): Promise<number>;
+}
+
+/** Emits events of a processor's own, for listeners of `QueueEvents`. */
+export class QueueEventsProducer extends Connected {
+  constructor(name: string, options?: QueueBaseOptions);
+  readonly name: string;
+  publishEvent<Event extends { eventName: string }>(event: Event): Promise<void>;
+}
+
+export interface FlowJob {
+  name: string;
+  queueName: string;
+  data?: any;
+  prefix?: string;
+  opts?: JobsOptions;
+  children?: FlowJob[];
+}
+export type FlowChildJob = FlowJob;
+
+export interface FlowOpts {
+  queuesOptions: Record<string, { defaultJobOptions?: JobsOptions }>;
+}
+
+/** A job of a flow, and its children. */
+export interface JobNode {
+  job: Job;
+  children?: JobNode[];
+}
+
+export class FlowProducer extends Connected {
+  constructor(options?: QueueBaseOptions);
+  /** Adds a tree of jobs, all or none. */
+  add(flow: FlowJob, options?: FlowOpts): Promise<JobNode>;
+  addBulk(flows: FlowJob[], options?: FlowOpts): Promise<JobNode[]>;
+  getFlow(query: {
+    queueName: string;
+    id: string;
+    depth?: number;
+    maxChildren?: number;
+    prefix?: string;
+  }): Promise<JobNode | undefined>;
+}
+
+export interface WorkerOptions extends QueueBaseOptions {
+  name?: string;
+  concurrency?: number;
+}
+
+/** Says which function processes the jobs of a queue. The host fetches them: its config has what options say elsewhere. */
+export class Worker<DataType = any, ReturnType = any, NameType extends string = string> extends Connected {
+  constructor(name: string, processor: Processor<DataType, ReturnType, NameType>, options?: WorkerOptions);
+  readonly name: string;
+  static RateLimitError(): RateLimitError;
+  /** Limits the queue of the job; leave with `RateLimitError`. */
+  rateLimit(durationMs: number): Promise<void>;
+  run(): Promise<void>;
+  isRunning(): boolean;
+  isPaused(): boolean;
+}
+
+/** The job was moved by `moveToDelayed`. */
+export class DelayedError extends Error {}
+/** The job was moved by `moveToWait`. */
+export class WaitingError extends Error {}
+/** The job was moved by `moveToWaitingChildren`. */
+export class WaitingChildrenError extends Error {}
+/** The queue was limited; no attempt is spent. */
+export class RateLimitError extends Error {}
+/** The job fails now, whatever attempts it has left. */
+export class UnrecoverableError extends Error {}
+
+export const DELAYED_ERROR: string;
+export const WAITING_ERROR: string;
+export const WAITING_CHILDREN_ERROR: string;
+export const RATE_LIMIT_ERROR: string;
+export const UNRECOVERABLE_ERROR: string;
+export const PRIORITY_LIMIT: number;
+export enum MetricsTime {
+  ONE_MINUTE = 1,
+  FIVE_MINUTES = 5,
+  FIFTEEN_MINUTES = 15,
+  THIRTY_MINUTES = 30,
+  ONE_HOUR = 60,
+  ONE_WEEK = 10080,
+  TWO_WEEKS = 20160,
+  ONE_MONTH = 80640,
+}
