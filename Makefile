@@ -2,17 +2,20 @@
 CARGO ?= cargo
 GUESTS := $(patsubst examples/rust/%/Cargo.toml,-p %,$(wildcard examples/rust/*/Cargo.toml))
 FIXTURES := $(patsubst tests/fixtures/%/Cargo.toml,-p fixture-%,$(wildcard tests/fixtures/*/Cargo.toml))
+# What is installed for Node: the package first, since others link to it.
+NODE_DIRS := sdk/js examples/typescript tests/packages tests/interop
 # Guests are programs.
 NOT_DOCUMENTED := $(subst -p ,--exclude ,$(GUESTS) $(FIXTURES))
 BUILD_GUESTS := $(CARGO) build --profile processor --target wasm32-wasip2
 
-.PHONY: demo test bench lint help
+.PHONY: demo engine test bench lint help
 
 help:
 	@echo "make demo   real jobs through a real host, with a private Redis"
 	@echo "make test   all tests: host, SDK, and Node's BullMQ as producer, inspector and oracle"
 	@echo "make bench  all figures of the README, beside BullMQ's own workers; writes bench/results.json"
 	@echo "            BEFORE=/path/to/toril make bench: beside an older build, in the same rounds"
+	@echo "make engine the JavaScript engine, sdk/js/engine.wasm"
 	@echo "make lint   formatting, which crate may know which, Lua, clippy, documentation"
 
 demo:
@@ -21,28 +24,38 @@ demo:
 	$(CARGO) build --release --bin toril --example demo
 	@"$${CARGO_TARGET_DIR:-target}/release/examples/demo"
 
-test:
+# Cargo looks for its config from the folder in which it runs.
+engine:
+	@scripts/setup.sh wasm engine
+	cd sdk/js/engine && $(CARGO) build --release --target-dir "$${CARGO_TARGET_DIR:-target}"
+	cp "$$(cd sdk/js/engine && realpath "$${CARGO_TARGET_DIR:-target}")/wasm32-wasip2/release/engine.wasm" sdk/js/engine.wasm
+
+test: engine
 	@scripts/setup.sh wasm redis node
 	$(BUILD_GUESTS) $(GUESTS) $(FIXTURES)
-	cd tests/interop && npm ci --no-audit --no-fund
+	for dir in $(NODE_DIRS); do (cd $$dir && npm ci --no-audit --no-fund) || exit 1; done
 	$(CARGO) build --release --bin toril
 	$(CARGO) test --release
+	cd sdk/js && npm test
+	cd examples/typescript && npm run check
 	cd tests/interop && npm test
 
 # Incremental builds are up to a fifth slower when they run.
 bench: export CARGO_INCREMENTAL = 0
-bench:
+bench: engine
 	@scripts/setup.sh wasm redis node
 	$(BUILD_GUESTS) -p fixture-noop -p fixture-version
 	$(CARGO) build --release --bin toril
 	$(CARGO) build --release --manifest-path bench/official/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
-	cd tests/interop && npm ci --no-audit --no-fund
+	for dir in sdk/js bench/typescript tests/interop; do (cd $$dir && npm ci --no-audit --no-fund) || exit 1; done
 	node bench/bench.mjs
 
 lint:
-	@scripts/setup.sh wasm lua
+	@scripts/setup.sh wasm lua engine
 	$(CARGO) fmt --all --check
+	cd sdk/js/engine && $(CARGO) fmt --check
 	scripts/walls.sh
 	luacheck --quiet $$(find host -name '*.lua' -not -path '*/target/*')
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	cd sdk/js/engine && $(CARGO) clippy --release -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --workspace $(NOT_DOCUMENTED)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing for the parts named: wasm, redis, node, lua. Says what to do where it cannot.
+# Installs what is missing for the parts named: wasm, redis, node, lua, engine. Says what to do where it cannot.
 set -euo pipefail
 
 NODE_MIN=20
@@ -45,6 +45,14 @@ setup_redis() {
 
 setup_lua() {
   if ! has luacheck; then install luacheck lua-check luacheck luacheck; fi
+}
+
+# Debian's names; they are in the engine's cargo config.
+setup_engine() {
+  if has clang-19 && has llvm-ar-19 && [ -e /usr/include/wasm32-wasi/stdio.h ]; then return; fi
+  has apt-get || fail "the JavaScript engine is built with Debian's packages clang-19, llvm-19 and wasi-libc" \
+    "install a clang for wasm32 and the headers of wasi-libc, and set CC_wasm32_wasip2, AR_wasm32_wasip2 and CFLAGS_wasm32_wasip2"
+  install "a C compiler for WebAssembly" "clang-19 llvm-19 wasi-libc" "" ""
 }
 
 node_is_new_enough() {

@@ -17,3 +17,4 @@ wall() {
 wall toril-options 'redis|tokio|wasmtime.*|toril|toril-queue|toril-sandbox'
 wall toril-queue 'wasmtime.*|wasmparser|cranelift.*|toril|toril-sandbox'
 wall toril-sandbox 'redis|toril|toril-queue'
+wall toril-snapshot 'redis|toril|toril-queue'

@@ -1,6 +1,7 @@
 //! The command line: one type per verb; its doc comments are the help text.
 
 mod add;
+mod build;
 mod check;
 mod deploy;
 mod events;
@@ -49,6 +50,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Build(build::Build),
     Serve(serve::Serve),
     Check(check::Check),
     Run(run::Run),
@@ -88,6 +90,7 @@ impl Cli {
 
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
+            Verb::Build(build) => build.run().await,
             Verb::Serve(serve) => serve.run().await,
             Verb::Check(check) => check.run().await,
             Verb::Run(run) => run.run().await,

@@ -19,6 +19,7 @@ use crate::admin;
 use crate::config::{Config, Source, read_authority};
 use crate::host::{self, ApplyError, Detach, Host, Reloaded};
 use crate::private_redis::{self, PrivateRedis};
+use crate::script;
 use crate::served_queue::QueueSpec;
 use crate::telemetry::Telemetry;
 use crate::versions::Version;
@@ -300,9 +301,18 @@ fn directories(config: &Config) -> BTreeSet<PathBuf> {
     let queues = config.queues.values();
     let files = queues.filter_map(|queue| queue.processor.as_deref());
     files
-        .flat_map(watch::dirs_of)
+        .flat_map(dirs_of)
         .chain(config.processors_dir.clone())
         .collect()
+}
+
+/// The directories whose changes can change what a processor's file becomes.
+fn dirs_of(file: &Path) -> BTreeSet<PathBuf> {
+    let mut dirs = watch::dirs_of(file);
+    if script::is_script(file) {
+        dirs.extend(script::project_dirs(file));
+    }
+    dirs
 }
 
 async fn changed(watch: &mut Option<Watch>) {

@@ -62,7 +62,7 @@ fn number(variable: &str) -> Option<u64> {
 async fn each_job_is_accounted_for_while_everything_fails() {
     let seconds = number("TORIL_ENDURANCE_SECONDS").unwrap_or(ROUND.as_secs());
     let seed = number("TORIL_ENDURANCE_SEED").unwrap_or_else(|| fastrand::u64(..));
-    println!("TORIL_ENDURANCE_SEED={seed}");
+    eprintln!("TORIL_ENDURANCE_SEED={seed}");
     let mut stage = Stage::start(Rng::with_seed(seed)).await;
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut total = Account::default();
@@ -70,7 +70,7 @@ async fn each_job_is_accounted_for_while_everything_fails() {
         let expected = stage.round().await;
         let account = stage.account(&expected).await;
         total.add(&account);
-        println!("{} | in all {total}", stage.struck());
+        eprintln!("{} | in all {total}", stage.struck());
         let _: String = stage.redis.command(&["FLUSHALL"]).await;
     }
     assert!(total.jobs > 0);

@@ -102,7 +102,7 @@ impl Engine {
         .await?;
         policy
             .grants
-            .check_imports(&inspection.imports)
+            .check_imports(inspection.used_imports())
             .map_err(LoadError::NotGranted)?;
         let (count, max) = (inspection.core_instances, policy.limits.instances_max);
         if count > max {

@@ -32,6 +32,22 @@ pub struct Inspection {
     pub sdk: Option<serde_json::Value>,
 }
 
+impl Inspection {
+    /// What it imports and may use. An SDK whose engine imports more than a processor needs says what that one does not use;
+    /// if it is wrong, calls are refused for want of a grant.
+    pub fn used_imports(&self) -> impl Iterator<Item = &str> {
+        let unused = |package: &str| {
+            let unused = self
+                .sdk
+                .as_ref()
+                .and_then(|sdk| sdk.get("unused")?.as_array());
+            unused.is_some_and(|names| names.iter().any(|name| name == package))
+        };
+        let imports = self.imports.iter().map(String::as_str);
+        imports.filter(move |import| !import.split('/').next().is_some_and(unused))
+    }
+}
+
 /// Why a component is no processor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

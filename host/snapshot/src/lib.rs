@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use toril_sandbox::{Cache, Digest};
+use wasm_encoder::{ComponentSection as _, CustomSection};
 use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap};
 use wasmtime_wizer::{ComponentContext, ComponentInstanceState, Wizer};
@@ -18,6 +19,8 @@ use watchdog::Watchdog;
 
 /// The instance that the engine exports for loading, which snapshots have no more.
 const BOOT: &str = "boot";
+/// The custom section that hosts read.
+const SDK_SECTION: &str = "toril:sdk";
 /// What a script may take while it is loaded.
 const MEMORY_BYTES_MAX: usize = 512 << 20;
 /// How long loading a script may take.
@@ -30,6 +33,8 @@ pub struct Script<'a> {
     pub source: &'a str,
     /// Its source map, of version 3; empty where there is none.
     pub source_map: &'a str,
+    /// What its SDK says of the component, for whoever inspects it; JSON.
+    pub sdk: &'a str,
 }
 
 /// Why there is no snapshot.
@@ -39,8 +44,8 @@ pub enum Error {
     #[error("{0}")]
     Script(String),
     /// It took too long.
-    #[error("loading the processor took more than {} s", LOAD_TIME_MAX.as_secs())]
-    Time,
+    #[error("loading the processor took more than {} s", .0.as_secs_f64())]
+    Time(Duration),
     /// The file that was given as the engine is none.
     #[error("failed to prepare the JavaScript engine: {0:#}")]
     Engine(wasmtime::Error),
@@ -55,11 +60,21 @@ pub struct Snapshots<'a> {
     context: ComponentContext<'a>,
     component: Component,
     linker: Linker<State>,
+    load_time_max: Duration,
 }
 
 struct State {
     building: Building,
     limits: StoreLimits,
+}
+
+/// Appends a custom section, which may stand anywhere.
+fn append_section(component: &mut Vec<u8>, name: &str, data: &[u8]) {
+    let section = CustomSection {
+        name: name.into(),
+        data: data.into(),
+    };
+    section.append_to_component(component);
 }
 
 impl<'a> Snapshots<'a> {
@@ -80,7 +95,13 @@ impl<'a> Snapshots<'a> {
             context,
             component,
             linker,
+            load_time_max: LOAD_TIME_MAX,
         })
+    }
+
+    /// Sets how long loading a script may take; 30 s where nothing is said.
+    pub fn set_load_time_max(&mut self, max: Duration) {
+        self.load_time_max = max;
     }
 
     /// Loads a script, and returns the component that it became.
@@ -89,9 +110,11 @@ impl<'a> Snapshots<'a> {
         let snapshot = self.wizer.snapshot_component(&self.context, &mut loaded);
         // Nothing of it waits for anything.
         let snapshot = snapshot.now_or_never();
-        snapshot
+        let mut component = snapshot
             .unwrap_or_else(|| Err(wasmtime::Error::msg("the snapshot waits for something")))
-            .map_err(Error::Failed)
+            .map_err(Error::Failed)?;
+        append_section(&mut component, SDK_SECTION, script.sdk.as_bytes());
+        Ok(component)
     }
 
     fn load(&self, script: &Script<'_>) -> Result<Loaded, Error> {
@@ -99,7 +122,7 @@ impl<'a> Snapshots<'a> {
         let mut store = Store::new(engine, State::default());
         store.limiter(|state| &mut state.limits);
         store.set_epoch_deadline(1);
-        let _watchdog = Watchdog::start(engine, LOAD_TIME_MAX);
+        let _watchdog = Watchdog::start(engine, self.load_time_max);
         let instance = self.linker.instantiate(&mut store, &self.component);
         let instance = instance.map_err(Error::Failed)?;
         let result = call_load(&mut store, &instance, script);
@@ -110,7 +133,7 @@ impl<'a> Snapshots<'a> {
                 Ok(Loaded { store, instance })
             }
             Ok(Err(reason)) => Err(Error::Script(reason)),
-            Err(error) if is_late(&error) => Err(Error::Time),
+            Err(error) if is_late(&error) => Err(Error::Time(self.load_time_max)),
             Err(error) => match store.data().building.last_words() {
                 Some(reason) => Err(Error::Script(reason)),
                 None => Err(Error::Failed(error)),
@@ -163,8 +186,7 @@ fn call_load(
     let boot = instance.get_export_index(&mut *store, None, BOOT);
     let load = instance.get_export_index(&mut *store, boot.as_ref(), "load");
     let load = load.ok_or_else(|| wasmtime::Error::msg("it has no function `boot.load`"))?;
-    let load =
-        instance.get_typed_func::<(&str, &str), (Result<(), String>,)>(&mut *store, load)?;
+    let load = instance.get_typed_func::<(&str, &str), (Result<(), String>,)>(&mut *store, load)?;
     let (result,) = load.call(&mut *store, (script.source, script.source_map))?;
     Ok(result)
 }

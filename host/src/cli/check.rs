@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use toril::component_file::read_component;
 use toril::config::{Overrides, Source};
+use toril::processor_file::read_processor;
 use toril::sandbox::{Engine, EngineOptions, Grants, Policy, Processor};
 
 /// Checks that a file is a processor, and shows what it imports.
@@ -37,7 +37,7 @@ impl Check {
             None => (EngineOptions::for_one_component(), Policy::unjudged()),
         };
         let engine = Arc::new(Engine::new(&options)?);
-        let bytes = read_component(&self.file, engine.component_bytes_max()).await?;
+        let bytes = read_processor(&self.file, engine.component_bytes_max()).await?;
         let processor = engine
             .load(bytes, &policy)
             .await
@@ -133,7 +133,7 @@ impl Check {
 fn needed_grants(queue: Option<&String>, processor: &Processor) -> Result<(), String> {
     match queue {
         Some(_) => Ok(()),
-        None => Grants::default().check_imports(&processor.inspection.imports),
+        None => Grants::default().check_imports(processor.inspection.used_imports()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use tokio::time::Instant;
-use toril::component_file::read_component;
+use toril::processor_file::read_processor;
 use toril::sandbox::{Engine, EngineOptions, Policy};
 use toril::served_queue::QueueStatus;
 use toril::served_queue::deployment::{Deployment, Deployments, Note, Upload};
@@ -113,7 +113,7 @@ struct Wait {
 impl Deploy {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let engine = Arc::new(Engine::new(&EngineOptions::for_one_component())?);
-        let bytes = read_component(&self.file, engine.component_bytes_max()).await?;
+        let bytes = read_processor(&self.file, engine.component_bytes_max()).await?;
         let processor = engine
             .load(bytes.clone(), &Policy::unjudged())
             .await

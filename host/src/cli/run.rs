@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
 use serde_json::json;
-use toril::component_file::read_component;
+use toril::config::default_cache_dir;
+use toril::processor_file::read_processor;
 use toril::queue::json;
 use toril::sandbox::dry_run::{DryRun, Ended, StoredJob};
 use toril::sandbox::names::JobRef;
@@ -44,9 +45,10 @@ impl Run {
         ensure!(valid.is_ok(), "`--data` is not JSON: {}", self.data);
         let engine = Arc::new(Engine::new(&EngineOptions {
             executions_max: 1,
+            cache_dir: default_cache_dir(),
             ..EngineOptions::default()
         })?);
-        let bytes = read_component(&self.file, engine.component_bytes_max()).await?;
+        let bytes = read_processor(&self.file, engine.component_bytes_max()).await?;
         let limits = Limits {
             deadline_ms: self.deadline_ms,
             ..Limits::default()

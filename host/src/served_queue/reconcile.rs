@@ -22,7 +22,7 @@ use super::loader::NotLoaded;
 use super::{
     ApplyError, Context, Detach, Order, QueueSpec, Reloaded, Serving, Shared, Source, Stage,
 };
-use crate::component_file::read_component;
+use crate::processor_file::read_processor;
 use crate::versions::{Canary, Version};
 use crate::worker::{Worker, WorkerOptions};
 use prepare::Prepared;
@@ -429,7 +429,7 @@ impl Reconciler {
         let source = self.next.clone();
         let versions = source.unwrap_or_else(|| serving.source.clone()).versions;
         let engine = Arc::clone(&self.context.engine);
-        let component = match read_component(&file, engine.component_bytes_max()).await {
+        let component = match read_processor(&file, engine.component_bytes_max()).await {
             Ok(component) => component,
             Err(error) => {
                 self.refusals.refuse(Part::File, None, format!("{error:#}"));

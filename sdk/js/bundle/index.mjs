@@ -114,7 +114,7 @@ async function made(settings, isSdk) {
   return run({ ...settings, globals, inject: [] });
 }
 
-/** Bundles the processor of a file: `{ script, sourceMap, warnings, inputs }`. */
+/** Bundles the processor of a file: `{ script, sourceMap, warnings, inputs, sdk }`. */
 export async function bundle(file, { minify = false, color = false } = {}) {
   const entry = resolve(file);
   if (!existsSync(entry)) throw new BundleError(`there is no file \`${file}\``);
@@ -147,7 +147,16 @@ export async function bundle(file, { minify = false, color = false } = {}) {
     sourceMap: cleanSources(result.map, names),
     warnings: await shown(warnings, 'warning'),
     inputs: [...new Set([...own.map(absolute), ...settingsFiles(root)])],
+    sdk: about(result.metafile, absolute),
   };
+}
+
+/** What the component says of itself. The engine imports `wasi:http`; only a bundle with `fetch` in it uses that. */
+function about(metafile, absolute) {
+  const { name, version } = JSON.parse(readFileSync(join(SDK, 'package.json'), 'utf8'));
+  const parts = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs));
+  const requests = parts.some((part) => absolute(part) === join(SRC, 'fetch', 'fetch.js'));
+  return { sdk: name, version, unused: requests ? [] : ['wasi:http'] };
 }
 
 /** Files that change the bundle though nothing imports them. */

@@ -126,7 +126,7 @@ export class CurrentJob extends Job {
   }
 
   async removeChildDependency() {
-    if (this.parentKey === undefined || !ask(() => host.job.removeChildDependency())) return false;
+    if (!ask(() => host.job.removeChildDependency())) return false;
     this.parent = undefined;
     this.parentKey = undefined;
     return true;

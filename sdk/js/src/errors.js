@@ -38,6 +38,7 @@ const KINDS = [
 ];
 /** As deep as a chain of causes is followed. */
 const CAUSES_MAX = 100;
+const CAUSES_SHOWN = 5;
 
 /** BullMQ knows its errors by their names, too: a package may bring a second copy of their classes. */
 function kindOf(error) {
@@ -76,7 +77,21 @@ function stackOf(thrown) {
   const head = headOf(thrown);
   // The engine gives no stack to an error for which there is no room on it.
   const stack = typeof thrown.stack === 'string' ? thrown.stack : '';
-  return stack.startsWith('    at ') || stack === '' ? `${head}\n${stack}`.trimEnd() : stack;
+  if (stack.startsWith('    at ') || stack === '') return `${head}\n${stack}`.trimEnd();
+  // The host's errors get their message once they have a stack.
+  const [first, ...places] = stack.split('\n');
+  return first === thrown.name ? [head, ...places].join('\n') : stack;
+}
+
+/** The stacks of an error and of its causes, as far as there are any: `fetch failed` says nothing by itself. */
+function stacksOf(thrown) {
+  const stacks = [stackOf(thrown)];
+  let cause = thrown?.cause;
+  for (let depth = 0; depth < CAUSES_SHOWN && cause !== undefined; depth += 1) {
+    stacks.push(`Caused by: ${stackOf(cause) ?? messageOf(cause)}`);
+    cause = cause?.cause;
+  }
+  return stacks[0] === undefined ? undefined : stacks.join('\n');
 }
 
 /** The failure that an attempt ends as. A getter of what was thrown may throw in turn: that is the reason then. */
@@ -84,7 +99,7 @@ export function failureOf(thrown, limitMs) {
   try {
     const kind = kindInChain(thrown);
     if (kind === 'rate-limited') return { kind, durationMs: limitMs };
-    return { kind, message: messageOf(thrown), stack: stackOf(thrown) };
+    return { kind, message: messageOf(thrown), stack: stacksOf(thrown) };
   } catch (error) {
     return { kind: 'failed', message: messageOf(error), stack: undefined };
   }

@@ -23,8 +23,21 @@ function frame(site) {
   return [name ? `    at ${name} (${place})` : `    at ${place}`];
 }
 
+/** The names of an error's own classes. Their constructors run, too, but nobody looks for an error in them. */
+function classesOf(error) {
+  const names = new Set();
+  try {
+    for (let of = Object.getPrototypeOf(error); of && of !== Error.prototype; of = Object.getPrototypeOf(of)) names.add(of.constructor.name);
+  } catch {
+    // A processor's getters may throw.
+  }
+  return names;
+}
+
 function prepare(error, sites) {
-  return [headOf(error), ...sites.flatMap(frame)].join('\n');
+  const classes = classesOf(error);
+  const thrown = sites.findIndex((site) => !classes.has(site.getFunctionName()));
+  return [headOf(error), ...sites.slice(Math.max(thrown, 0)).flatMap(frame)].join('\n');
 }
 
 Error.prepareStackTrace = host.prepareStackTrace ?? prepare;

@@ -158,7 +158,7 @@ test('the command prints one line of JSON, or why there is none', async () => {
     await writeFile(join(dir, 'a/good.ts'), PROCESSOR);
     await writeFile(join(dir, 'a/bad.ts'), "import 'fs';\nexport default 1 +;");
     const { stdout, stderr } = await run(join(dir, 'a/good.ts'));
-    assert.deepEqual([Object.keys(JSON.parse(stdout)), stdout.trimEnd().includes('\n'), stderr], [['script', 'sourceMap', 'warnings', 'inputs'], false, '']);
+    assert.deepEqual([Object.keys(JSON.parse(stdout)), stdout.trimEnd().includes('\n'), stderr], [['script', 'sourceMap', 'warnings', 'inputs', 'sdk'], false, '']);
     for (const [args, message] of [[[join(dir, 'a/bad.ts')], /\[ERROR\] Unexpected ";"[^]*bad\.ts:2/], [[join(dir, 'none.ts')], /there is no file/], [[], /usage:/]]) {
       const error = await run(...args).then(() => assert.fail('it ended well'), (caught) => caught);
       assert.deepEqual([error.code, error.stdout], [1, '']);

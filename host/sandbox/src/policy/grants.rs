@@ -60,7 +60,10 @@ pub enum Stub {
 
 impl Grants {
     /// Refuses a component that imports what only a grant can serve, and names the grant.
-    pub fn check_imports(&self, imports: &[String]) -> Result<(), String> {
+    pub fn check_imports<'a>(
+        &self,
+        imports: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), String> {
         let has = |stub| self.stub.contains(&stub);
         for import in imports {
             let package = import.split('/').next().unwrap_or_default();
@@ -127,20 +130,20 @@ mod tests {
 
     #[test]
     fn imports_that_need_a_grant_are_refused_with_it() {
-        let import = |name: &str| vec!["wasi:io/poll@0.2.6".to_owned(), name.to_owned()];
+        let import = |name| ["wasi:io/poll@0.2.6", name];
         for (name, hint) in [
             ("wasi:http/outgoing-handler@0.2.4", "http = { hosts ="),
             ("wasi:config/store@0.2.0-rc.1", "config = {"),
             ("wasi:sockets/tcp@0.2.6", "stub = [\"wasi:sockets\"]"),
         ] {
-            let error = Grants::default().check_imports(&import(name)).unwrap_err();
+            let error = Grants::default().check_imports(import(name)).unwrap_err();
             assert!(error.contains(name) && error.contains(hint), "{error}");
         }
         let granted: Grants =
             toml::from_str("http = { hosts = [\"a.example\"] }\nstub = [\"wasi:sockets\"]")
                 .unwrap();
         for name in ["wasi:http/types@0.2.4", "wasi:sockets/tcp@0.2.6"] {
-            assert!(granted.check_imports(&import(name)).is_ok());
+            assert!(granted.check_imports(import(name)).is_ok());
         }
     }
 }

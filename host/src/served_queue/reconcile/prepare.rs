@@ -8,7 +8,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use tracing::{info, warn};
 
 use super::{RETRY_MIN, Reconciler};
-use crate::component_file::read_component;
+use crate::processor_file::read_processor;
 use crate::served_queue::deployment::{Deployment, Deployments};
 use crate::served_queue::loader::Loader;
 use crate::served_queue::{QueueSpec, Source, Stage};
@@ -155,7 +155,7 @@ pub(crate) async fn load_file(
     file: &Path,
     policy: &Arc<Policy>,
 ) -> anyhow::Result<Arc<Version>> {
-    let component = read_component(file, engine.component_bytes_max()).await?;
+    let component = read_processor(file, engine.component_bytes_max()).await?;
     let processor = engine
         .load(component, policy)
         .await

@@ -127,12 +127,11 @@ impl Tasks {
             .collect();
         let all: Vec<&Pollable> = waiting.iter().map(Rc::as_ref).chain(alarm).collect();
         let ready = poll(&all);
-        let mut index = 0;
-        for task in running.iter_mut().filter(|task| task.waits_for.is_some()) {
+        let waiting = running.iter_mut().filter(|task| task.waits_for.is_some());
+        for (index, task) in (0..).zip(waiting) {
             if ready.contains(&index) {
                 task.waits_for = None;
             }
-            index += 1;
         }
     }
 

@@ -1,0 +1,83 @@
+//! `toril build`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use toril::config::default_cache_dir;
+use toril::sandbox::{Engine, EngineOptions, Policy};
+use toril::script;
+
+/// Builds the component of a processor in TypeScript or JavaScript.
+///
+/// The file exports its processor, or hands it to `new Worker`, as with BullMQ. Its npm package `@toril/sdk` bundles it with
+/// all that it imports; the component needs no Node.js. `serve`, `run`, `check` and `deploy` take the file itself, too,
+/// and build it first.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  toril build paint.ts\n  toril build src/paint.ts --out paint.wasm"
+)]
+pub(super) struct Build {
+    /// The file.
+    file: PathBuf,
+    /// Where the component goes [default: `dist/NAME.wasm` beside the file].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Build {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let file = &self.file;
+        ensure!(
+            script::is_script(file),
+            "`{}` is neither TypeScript nor JavaScript\nhint: the README says how processors in other languages are built",
+            file.display()
+        );
+        let built = script::build(file).await;
+        let built = built.with_context(|| format!("failed to build `{}`", file.display()))?;
+        for warning in &built.warnings {
+            super::output::say(format_args!("warning: {warning}"));
+        }
+        // What a host would refuse is not written.
+        let imports = imports(&built.component).await?;
+        let out = self.out.unwrap_or_else(|| default_out(file));
+        write(&out, &built.component)
+            .with_context(|| format!("failed to write `{}`", out.display()))?;
+        super::print_line(format_args!("{}", out.display()));
+        super::print_line(format_args!("  size     {} bytes", built.component.len()));
+        super::print_line("  imports");
+        for import in imports {
+            super::print_line(format_args!("    {import}"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn imports(component: &[u8]) -> anyhow::Result<Vec<String>> {
+    let engine = Arc::new(Engine::new(&EngineOptions {
+        cache_dir: default_cache_dir(),
+        ..EngineOptions::for_one_component()
+    })?);
+    let processor = engine.load(component.to_vec(), &Policy::unjudged()).await?;
+    Ok(processor.inspection.imports.clone())
+}
+
+fn default_out(file: &Path) -> PathBuf {
+    let dir = file.parent().unwrap_or(Path::new("")).join("dist");
+    let name = file.file_stem().unwrap_or(file.as_os_str());
+    dir.join(name).with_extension("wasm")
+}
+
+/// Puts the file in its place whole, so that a host that watches it never reads half of it.
+fn write(out: &Path, component: &[u8]) -> std::io::Result<()> {
+    let dir = match out.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(dir)?;
+    let partial = out.with_extension(format!("{}.partial", std::process::id()));
+    std::fs::write(&partial, component)?;
+    std::fs::rename(&partial, out)
+}
