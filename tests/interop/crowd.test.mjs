@@ -5,7 +5,8 @@ import assert from 'node:assert/strict';
 import { FlowProducer, Queue, Worker } from 'bullmq';
 import { byOrigin, keptByRules, states, withoutOrder } from './compare.mjs';
 import { eventually, processor, snapshot, startRedis, startToril } from './harness.mjs';
-import { QUEUE, idle, scenarios, twin } from './scenarios.mjs';
+import { QUEUE, idle, scenarios } from './scenarios.mjs';
+import { twin } from './twin.mjs';
 
 const COPIES = 20;
 const CONCURRENCY = 50;

@@ -7,7 +7,7 @@ import { FlowProducer, Queue, Worker } from 'bullmq';
 import { inOrder, withoutOrder } from './compare.mjs';
 import { eventually, processor, snapshot, startRedis, startToril } from './harness.mjs';
 import { randomRound } from './random.mjs';
-import { twin } from './scenarios.mjs';
+import { twin } from './twin.mjs';
 
 const seed = Number(process.env.SEED ?? 1);
 const cases = Number(process.env.CASES ?? 600);

@@ -12,6 +12,8 @@ import { Redis } from 'ioredis';
 export const target = resolve(process.env.CARGO_TARGET_DIR ?? join(import.meta.dirname, '../../target'));
 /** TORIL runs another build. */
 const toril = process.env.TORIL ?? join(target, 'release/toril');
+/** Files of the tests are bundled with the npm package as it stands here. */
+const scriptSdk = { TORIL_JS_SDK: resolve(import.meta.dirname, '../../sdk/js') };
 
 /** The component of a guest crate. */
 export const processor = (crate) =>
@@ -39,7 +41,7 @@ async function freePort() {
 
 /** Runs a `toril` command; returns what it printed. Fails where it fails. */
 export async function run(...args) {
-  const { stdout } = await promisify(execFile)(toril, ['--log', 'warn', ...args]);
+  const { stdout } = await promisify(execFile)(toril, ['--log', 'warn', ...args], { env: { ...scriptSdk, ...process.env } });
   return stdout.trim();
 }
 
@@ -68,13 +70,13 @@ export async function startRedis() {
 
 /**
  * `toril serve`, ready. `queues` maps a name to { processor, ...keys of its section in toril.toml }, `settings`
- * are other keys of the file.
+ * are other keys of the file, `env` what else the host sees of its environment.
  */
-export async function startToril(redis, queues, settings = {}) {
+export async function startToril(redis, queues, settings = {}, env = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'toril-interop-'));
   const config = join(dir, 'toril.toml');
   await writeFile(config, toToml({ redis: redis.url, ...settings, queues }));
-  const child = spawn(toril, ['serve', '--config', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(toril, ['serve', '--config', config], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...scriptSdk, ...process.env, ...env } });
   let log = '';
   child.stderr.on('data', (chunk) => (log += chunk));
   const exited = once(child, 'exit');

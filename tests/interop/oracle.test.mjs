@@ -1,13 +1,16 @@
 // The oracle: the same scenario through Node's Worker and through ours leaves the same keys.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { FlowProducer, Queue, Worker } from 'bullmq';
-import { eventually, processor, snapshot, startRedis, startToril } from './harness.mjs';
-import { QUEUE, idle, scenarios, twin } from './scenarios.mjs';
+import { eventually, processor, run, snapshot, startRedis, startToril, target } from './harness.mjs';
+import { QUEUE, idle, scenarios } from './scenarios.mjs';
+import { twin } from './twin.mjs';
 
 let redis;
 before(async () => {
   redis = await startRedis();
+  await run('build', join(import.meta.dirname, 'processors/twin.ts'), '--out', guests.TypeScript);
 });
 after(() => redis.stop());
 
@@ -36,16 +39,20 @@ function startNode(scenario, producers) {
   return { stop: () => worker.close() };
 }
 
-function startOurs(scenario) {
+/** The components by language; the twin is built once. */
+const guests = { Rust: processor('fixture-scenarios'), TypeScript: join(target, 'interop/twin.wasm') };
+
+function startOurs(scenario, file) {
   const grants = { queues: [QUEUE] };
-  const queue = { processor: processor('fixture-scenarios'), concurrency: 1, grants, ...scenario.toril };
+  const queue = { processor: file, concurrency: 1, grants, ...scenario.toril };
   return startToril(redis, { [QUEUE]: queue });
 }
 
 for (const scenario of scenarios) {
   test(scenario.name, async () => {
     const expected = await play(scenario, (producers) => startNode(scenario, producers));
-    const actual = await play(scenario, () => startOurs(scenario));
-    assert.deepEqual(actual, expected);
+    for (const [language, file] of Object.entries(guests)) {
+      assert.deepEqual(await play(scenario, () => startOurs(scenario, file)), expected, language);
+    }
   });
 }

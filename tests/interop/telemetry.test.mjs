@@ -86,7 +86,14 @@ test('spans continue the trace of the producer, through jobs that processors add
   assert.deepEqual(timed, expected.map(([, point]) => point.join()).sort());
 });
 
-test('spans and metrics leave over gRPC', async () => {
+const byKeys = (url) => [{ otlp_endpoint: url, otlp_protocol: 'grpc' }, {}];
+const byEnvironment = (url) => [{}, { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }];
+
+test('spans and metrics leave over gRPC', () => leaveOverGrpc('dialled', byKeys));
+test('the environment names the collector and how it is spoken to', () => leaveOverGrpc('surrounded', byEnvironment));
+
+/** `asked` makes the settings and the environment of a host from the collector's URL. */
+async function leaveOverGrpc(name, asked) {
   const seen = {};
   const server = createHttp2Server().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -99,19 +106,19 @@ test('spans and metrics leave over gRPC', async () => {
     // An empty message, not compressed.
     stream.end(Buffer.alloc(5));
   });
-  const queue = new Queue('dialled', { connection: redis.connection });
+  const queue = new Queue(name, { connection: redis.connection });
   await queue.add('painted', {});
   const host = await startToril(
     redis,
-    { dialled: { processor: processor('fixture-noop') } },
-    { otlp_endpoint: `http://127.0.0.1:${server.address().port}`, otlp_protocol: 'grpc' },
+    { [name]: { processor: processor('fixture-noop') } },
+    ...asked(`http://127.0.0.1:${server.address().port}`),
   );
   await eventually('the job completes', async () => (await queue.getJobCountByTypes('completed')) === 1);
   await host.stop();
   await queue.close();
   server.close();
   const sent = (signal) => seen[`/opentelemetry.proto.collector.${signal}Service/Export`].join();
-  assert.match(sent('trace.v1.Trace'), /process dialled/);
+  assert.match(sent('trace.v1.Trace'), new RegExp(`process ${name}`));
   assert.match(sent('metrics.v1.Metrics'), /bullmq\.jobs\.completed/);
   assert.doesNotMatch(host.log(), /could not be sent/);
-});
+}

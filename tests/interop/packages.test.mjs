@@ -1,0 +1,37 @@
+// Popular packages of npm in real jobs: each is built without a warning, and returns what it returns in Node itself.
+import { after, before, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { Queue, QueueEvents } from 'bullmq';
+import { inNode } from '../packages/in-node.mjs';
+import { startServer } from '../packages/server.mjs';
+import { startRedis, startToril } from './harness.mjs';
+
+const dir = resolve(import.meta.dirname, '../packages/processors');
+let redis;
+let server;
+before(async () => {
+  [redis, server] = await Promise.all([startRedis(), startServer()]);
+});
+after(() => Promise.all([redis.stop(), server.stop()]));
+
+for (const file of (await readdir(dir)).sort()) {
+  const name = file.replace(/\.ts$/, '');
+  test(`${name} works`, async () => {
+    const grants = { http: { hosts: [new URL(server.url).host], private: ['127.0.0.0/8'] } };
+    const host = await startToril(redis, { [name]: { processor: join(dir, file), grants } });
+    const queue = new Queue(name, { connection: redis.connection });
+    // From the first event on: a listener that starts now may miss what happens before it listens.
+    const events = new QueueEvents(name, { connection: redis.connection, lastEventId: '0' });
+    try {
+      await events.waitUntilReady();
+      const data = { url: server.url };
+      const job = await queue.add('job', data);
+      assert.deepEqual(await job.waitUntilFinished(events, 20_000), await inNode(join(dir, file), data));
+      assert.doesNotMatch(host.log(), /WARN/);
+    } finally {
+      await Promise.all([host.stop(), queue.close(), events.close()]);
+    }
+  });
+}

@@ -1,0 +1,224 @@
+// Processors in TypeScript: built, swapped while the host runs, their errors beside Node's, and what they must not do.
+import { after, before, beforeEach, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { tmpdir } from 'node:os';
+import { Queue, QueueEvents, Worker } from 'bullmq';
+import { eventually, run, startRedis, startToril } from './harness.mjs';
+
+const SDK = resolve(import.meta.dirname, '../../sdk/js');
+const source = (name) => join(import.meta.dirname, 'processors', name);
+
+let redis;
+before(async () => {
+  redis = await startRedis();
+});
+after(() => redis.stop());
+beforeEach(() => redis.client.flushall());
+
+/** A project of a user's, with these files. */
+async function project(t, files = {}) {
+  const dir = await mkdtemp(join(tmpdir(), 'toril-typescript-'));
+  t.after(() => rm(dir, { recursive: true }));
+  await writeFile(join(dir, 'package.json'), '{}');
+  for (const [name, text] of Object.entries(files)) await writeFile(join(dir, name), text);
+  return dir;
+}
+
+/** Serves a file on the queue `ring` while `body` runs. */
+async function served(file, options, body) {
+  const host = await startToril(redis, { ring: { processor: file, concurrency: 1, ...options } });
+  const queue = new Queue('ring', { connection: redis.connection });
+  const events = new QueueEvents('ring', { connection: redis.connection, lastEventId: '0' });
+  try {
+    await events.waitUntilReady();
+    return await body({ queue, host, finished: (job, ms = 20_000) => job.waitUntilFinished(events, ms) });
+  } catch (error) {
+    error.message += `\nlog of the host:\n${host.log()}`;
+    throw error;
+  } finally {
+    await Promise.all([host.stop(), events.close(), queue.close()]);
+  }
+}
+
+/** Adds a job that fails, and returns what is stored of it. */
+async function failure({ queue, finished }, name, data = {}, opts = {}) {
+  const job = await queue.add(name, data, opts);
+  await assert.rejects(finished(job), undefined, name);
+  return queue.getJob(job.id);
+}
+
+test('a file is built, checked, run and deployed', async (t) => {
+  const dir = await project(t, { 'paint.ts': 'export default async (job: { data: { walls: number } }) => ({ cost: job.data.walls * 100 });\n' });
+  const file = join(dir, 'paint.ts');
+  const built = await run('build', file);
+  assert.match(built, /dist\/paint\.wasm\n {2}size {5}\d+ bytes\n {2}imports\n/);
+  assert.match(await run('check', join(dir, 'dist/paint.wasm')), /is a processor/);
+  assert.match(await run('run', file, '--data', '{"walls":4}'), /completed: {"cost":400}/);
+  const host = await startToril(redis, { ring: { concurrency: 1 } });
+  try {
+    assert.match(await run('deploy', 'ring', file, '--redis', redis.url), /: ok/);
+  } finally {
+    await host.stop();
+  }
+});
+
+test('the same file is the same component', async (t) => {
+  const dir = await project(t);
+  const digest = async (name) => {
+    await cp(source('errors.ts'), join(dir, name));
+    return (await run('check', join(dir, name))).match(/digest\s+(\S+)/)[1];
+  };
+  assert.equal(await digest('a.ts'), await digest('a.ts'));
+});
+
+test('a file that is saved is swapped while jobs run', async (t) => {
+  const dir = await project(t, {
+    'paint.ts': "import { color } from './color';\nexport default async () => color;\n",
+    'color.ts': "export const color = 'red';\n",
+  });
+  await served(join(dir, 'paint.ts'), { concurrency: 5 }, async ({ queue, host, finished }) => {
+    assert.equal(await finished(await queue.add('wall', {})), 'red');
+    // A broken file changes nothing.
+    await writeFile(join(dir, 'color.ts'), 'export const color = ;\n');
+    host.child.kill('SIGHUP');
+    await eventually('the broken file is refused', () => /color\.ts:1:\d+/.test(host.log()));
+    assert.equal(await finished(await queue.add('wall', {})), 'red');
+    await writeFile(join(dir, 'color.ts'), "export const color = 'green';\n");
+    host.child.kill('SIGHUP');
+    await eventually('the new file runs', async () => (await finished(await queue.add('wall', {}))) === 'green');
+  });
+});
+
+test('errors read as in Node: reason, and line of the source', async (t) => {
+  const dir = await project(t);
+  await cp(source('errors.ts'), join(dir, 'errors.ts'));
+  const kinds = await theKinds();
+  const ours = await served(join(dir, 'errors.ts'), {}, async (stage) => {
+    const failed = {};
+    for (const kind of kinds) failed[kind] = shown(await failure(stage, kind));
+    return failed;
+  });
+  await redis.client.flushall();
+  const theirs = await inNode(kinds);
+  for (const kind of inWordsOfTheEngine) {
+    assert.ok(ours[kind].failedReason, kind);
+    theirs[kind].failedReason = ours[kind].failedReason;
+  }
+  for (const [kind, reason] of Object.entries(noErrors)) theirs[kind] = { ...theirs[kind], failedReason: reason };
+  assert.deepEqual(ours, theirs);
+});
+
+/** What V8 and QuickJS say in words of their own. */
+const inWordsOfTheEngine = ['property of undefined', 'not a function', 'unknown variable', 'broken JSON', 'cyclic value', 'bigint', 'none of several'];
+/** What is thrown and is no error has no reason in Node. */
+const noErrors = { text: 'just a text', number: '42', undefined: 'undefined', 'rejected text': 'rejected with a text' };
+
+/** Reason, whether it is final, and the first line of the source in the stack. */
+const shown = ({ failedReason, stacktrace }) => {
+  const [, line] = (stacktrace?.[0] ?? '').match(/errors\.ts:(\d+):\d+/) ?? [];
+  return { failedReason, line };
+};
+
+async function theKinds() {
+  const { kinds } = await compiled();
+  return kinds;
+}
+
+/** The file as Node runs it: without types, with a source map. */
+async function compiled() {
+  const { build } = createRequire(join(SDK, 'package.json'))('esbuild');
+  const out = join(import.meta.dirname, 'processors', `.errors-${process.pid}.mjs`);
+  try {
+    await build({ entryPoints: [source('errors.ts')], outfile: out, bundle: true, format: 'esm', platform: 'node', external: ['bullmq'], sourcemap: 'inline', logLevel: 'error',
+      footer: { js: 'export { kinds };' } });
+    process.setSourceMapsEnabled(true);
+    const { default: process_, kinds } = await import(pathToFileURL(out));
+    return { process: process_, kinds: Object.keys(kinds) };
+  } finally {
+    await rm(out, { force: true });
+  }
+}
+
+async function inNode(kinds) {
+  const { process: processor } = await compiled();
+  const queue = new Queue('ring', { connection: redis.connection });
+  const events = new QueueEvents('ring', { connection: redis.connection, lastEventId: '0' });
+  await events.waitUntilReady();
+  const worker = new Worker('ring', processor, { connection: redis.connection });
+  worker.on('error', () => {});
+  try {
+    const failed = {};
+    const stage = { queue, finished: (job) => job.waitUntilFinished(events, 10_000) };
+    for (const kind of kinds) failed[kind] = shown(await failure(stage, kind));
+    return failed;
+  } finally {
+    await Promise.all([worker.close(), events.close()]);
+    await queue.close();
+  }
+}
+
+/** The file mentions `fetch`. */
+const grants = { http: { hosts: ['paint.example'] } };
+
+test('each way to misbehave has its own reason', async (t) => {
+  const dir = await project(t);
+  await cp(source('hostile.ts'), join(dir, 'hostile.ts'));
+  const limits = { deadline_ms: 1000, memory_bytes_max: 64 << 20 };
+  const reasons = {
+    'loop': /time limit of 1000 ms/,
+    'loop after a pause': /time limit of 1000 ms/,
+    'regular expression': /time limit of 1000 ms|interrupted/,
+    'microtasks for ever': /time limit of 1000 ms/,
+    'recursion': /[Ss]tack/,
+    'memory': /memory/,
+    'buffers': /memory/,
+    'never settles': /can never settle/,
+    'rejection that nobody handles': /nobody looked/,
+    'error in a timer': /in a timer/,
+    'huge value': /return value has \d+ bytes, more than the limit/,
+    'other queue': /vault/,
+    'request': /fetch failed[^]*Caused by: [^]*did not grant/,
+    'ends the process': /exit/,
+  };
+  await served(join(dir, 'hostile.ts'), { limits, grants }, async (stage) => {
+    for (const [kind, reason] of Object.entries(reasons)) {
+      const { failedReason, stacktrace } = await failure(stage, kind);
+      assert.match(`${failedReason}\n${stacktrace}`, reason, kind);
+    }
+    const fine = async (name) => stage.finished(await stage.queue.add(name, 1));
+    assert.deepEqual(await fine('environment'), {}, 'nothing of the machine is seen');
+    assert.equal(await fine('leaves its mark'), 1);
+    assert.equal(await fine('leaves its mark'), 1, 'no job sees what another left');
+    const { failedReason } = await failure(stage, 'sleeps', 5000);
+    assert.match(failedReason, /time limit of 1000 ms/);
+  });
+});
+
+test('no two jobs share random numbers or ids', async (t) => {
+  const dir = await project(t);
+  await cp(source('hostile.ts'), join(dir, 'hostile.ts'));
+  const count = Number(process.env.RANDOM_JOBS ?? 10_000);
+  await served(join(dir, 'hostile.ts'), { concurrency: 50, grants }, async ({ queue }) => {
+    for (let n = 0; n < count; n += 1000) await queue.addBulk(Array.from({ length: 1000 }, () => ({ name: 'identity', data: {} })));
+    await eventually('all jobs complete', async () => (await queue.getCompletedCount()) === count, 60_000);
+    const seen = [new Set(), new Set(), new Set()];
+    for (const job of await queue.getCompleted(0, -1)) job.returnvalue.forEach((value, n) => seen[n].add(value));
+    assert.deepEqual(seen.map((values) => values.size), [count, count, count]);
+  });
+});
+
+test('a cancelled job hears of it and of the reason', async (t) => {
+  const dir = await project(t);
+  await cp(source('hostile.ts'), join(dir, 'hostile.ts'));
+  await served(join(dir, 'hostile.ts'), { grants }, async ({ queue, finished }) => {
+    const job = await queue.add('wait until cancelled', {});
+    await eventually('the job runs', async () => (await job.getState()) === 'active');
+    const ended = assert.rejects(finished(job), /wrong address/);
+    await run('job', 'cancel', 'ring', job.id, '--reason', 'wrong address', '--redis', redis.url);
+    await ended;
+  });
+});
