@@ -4,7 +4,7 @@
 // BEFORE=/path/to/toril compares with an older build instead: it runs beside this one, in the same rounds; the ratios are
 // printed and nothing is written. In either case what falls short of `expected.mjs` fails the run.
 //
-// Environment: SECTIONS [throughput,latency,execution,memory,startup,growth,flows,scaling], ROUNDS [5],
+// Environment: SECTIONS [throughput,typescript,latency,execution,memory,startup,growth,flows,scaling], ROUNDS [5],
 // CONCURRENCIES [1,10,50,200], PEERS [all], JOBS [20000], WAITING [10000,100000,1000000],
 // CHILDREN [1000,10000,100000], IDLE_SECONDS [30]. With BEFORE, SECTIONS are [throughput,memory,startup]; throughput
 // alone takes some six minutes with ROUNDS=3 JOBS=10000. Sections that are left out keep their figures in results.json.
@@ -24,7 +24,7 @@ import * as sections from './sections.mjs';
 const here = dirname(fileURLToPath(import.meta.url));
 const list = (name, otherwise) => process.env[name]?.split(',') ?? otherwise;
 const beside = hosts.before !== undefined;
-const order = beside ? ['throughput', 'memory', 'startup'] : ['throughput', 'latency', 'execution', 'memory', 'startup', 'growth', 'flows', 'scaling'];
+const order = beside ? ['throughput', 'memory', 'startup'] : ['throughput', 'typescript', 'latency', 'execution', 'memory', 'startup', 'growth', 'flows', 'scaling'];
 const settings = {
   rounds: Number(process.env.ROUNDS ?? 5),
   jobs: Number(process.env.JOBS ?? 20000),
@@ -79,12 +79,13 @@ function ratios({ throughput = {}, latency = {}, flows }) {
   return found;
 }
 
+const byConcurrency = (figures) => Object.fromEntries(Object.entries(figures).flatMap(([name, by]) => (
+  Object.entries(by).map(([c, figure]) => [`${name} c${c}`, figure]))));
+
 function show(results) {
-  const { throughput, latency, execution, memory, startup, growth, flows, scaling } = results;
-  if (throughput) {
-    table('throughput', Object.fromEntries(Object.entries(throughput).flatMap(([name, by]) => (
-      Object.entries(by).map(([c, figure]) => [`${name} c${c}`, figure])))));
-  }
+  const { throughput, typescript, latency, execution, memory, startup, growth, flows, scaling } = results;
+  if (throughput) table('throughput', byConcurrency(throughput));
+  if (typescript) table('TypeScript and JavaScript', byConcurrency(typescript));
   if (latency) lines('added to completed on an idle queue', latency);
   if (execution) lines('one execution inside the host', execution);
   if (memory) lines('memory and an idle host', memory);

@@ -4,10 +4,16 @@
 const ratio = (ours, theirs, figure) => (ours && theirs ? ours[figure] / theirs[figure] : undefined);
 
 /** Figure, what it must do, and the figure that was measured; undefined where it was not. */
-function expectations({ throughput = {}, latency = {}, flows = {}, before = {} }) {
+function expectations({ throughput = {}, typescript = {}, latency = {}, flows = {}, before = {} }) {
   const [fresh, reuse, node] = ['toril', 'toril-reuse', 'node-inline'].map((name) => throughput[name]?.[50]);
   const [family, nodeFamily] = [flows.families?.toril, flows.families?.['node-inline']];
+  const script = (name, c) => typescript[name]?.[c];
   return [
+    ['TypeScript, jobs per second, fresh, to BullMQ\'s own worker', 'above', 1.5, ratio(script('script', 50), script('node-inline', 50), 'jobsPerSecond')],
+    ['TypeScript, jobs per second, reuse, to BullMQ\'s own worker', 'above', 2.5, ratio(script('script-reuse', 50), script('node-inline', 50), 'jobsPerSecond')],
+    ['TypeScript, jobs per second, fresh, to BullMQ\'s processes', 'above', 4, ratio(script('script', 10), script('node-sandbox-process', 10), 'jobsPerSecond')],
+    ['TypeScript, µs of a bundle of libraries, fresh', 'below', 500, script('script-bundle', 10)?.workerCpuMicros],
+    ['TypeScript, µs of a bundle of libraries, reuse', 'below', 70, script('script-bundle-reuse', 10)?.workerCpuMicros],
     ['jobs per second, fresh, to BullMQ\'s own worker', 'above', 2, ratio(fresh, node, 'jobsPerSecond')],
     ['jobs per second, reuse, to BullMQ\'s own worker', 'above', 2.2, ratio(reuse, node, 'jobsPerSecond')],
     ['processor time per job, to BullMQ\'s own worker', 'below', 0.5, ratio(fresh, node, 'workerCpuMicros')],

@@ -1,7 +1,8 @@
 // The workers that are compared. Each is a process that works the queue `bench` until it is told to end.
 
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { launch } from './measure.mjs';
 
@@ -15,9 +16,10 @@ export const hosts = { toril: join(target, 'release/toril'), ...(process.env.BEF
 
 let configs = 0;
 
+const component = (fixture) => join(target, `wasm32-wasip2/processor/${fixture}.wasm`);
+
 /** Starts `toril serve`; `options` are further lines of the queue's section. */
-export function toril({ port, dir }, concurrency, { host = 'toril', options = '', fixture = 'fixture_noop' } = {}) {
-  const processor = join(target, `wasm32-wasip2/processor/${fixture}.wasm`);
+export function toril({ port, dir }, concurrency, { host = 'toril', options = '', fixture = 'fixture_noop', processor = component(fixture) } = {}) {
   const config = join(dir, `toril-${configs++}.toml`);
   writeFileSync(config, `redis = "redis://127.0.0.1:${port}"\n[runtime]\ncache_dir = "${dir}/cache-${host}"\n` +
     `[queues.bench]\nprocessor = "${processor}"\nconcurrency = ${concurrency}\n${options}\n`);
@@ -31,6 +33,30 @@ const REUSE = 'reuse = { jobs = 1000000 }';
 const ofHosts = Object.keys(hosts).flatMap((host) => [
   [host, (place, c) => toril(place, c, { host })],
   [`${host}-reuse`, (place, c) => toril(place, c, { host, options: REUSE })],
+]);
+
+const builds = {};
+
+/** The component of a script, built once. */
+function script(file) {
+  builds[file] ??= (() => {
+    const out = join(target, 'bench', `${basename(file).replace(/\.\w+$/, '')}.wasm`);
+    execFileSync(hosts.toril, ['build', join(here, file), '--out', out], { env: { ...process.env, TORIL_JS_SDK: join(here, '../sdk/js') } });
+    return out;
+  })();
+  return builds[file];
+}
+
+const ofScript = (name, file) => [
+  [name, (place, c) => toril(place, c, { processor: script(file) })],
+  [`${name}-reuse`, (place, c) => toril(place, c, { processor: script(file), options: REUSE })],
+];
+
+/** Processors in TypeScript and JavaScript; the first is the file that BullMQ's sandboxed worker runs, too. */
+export const scripts = Object.fromEntries([
+  ...ofScript('script', 'processor.cjs'),
+  ...ofScript('script-bundle', 'typescript/bundle.ts'),
+  ...ofScript('script-primes', 'typescript/primes.ts'),
 ]);
 
 /** How each peer starts. */

@@ -7,7 +7,7 @@ import {
   FlowProducer, QueueEvents, completed, cpu, medians, pause, percentile, place, preload, redisCpu, redisWork, resident,
   rounded, until,
 } from './measure.mjs';
-import { hosts, peers, stop, toril } from './peers.mjs';
+import { hosts, peers, scripts, stop, toril } from './peers.mjs';
 
 /** Counted from here on: starting up is not what is measured. */
 const WARM = 100;
@@ -54,7 +54,18 @@ async function work({ redis }, startAll, count) {
 }
 
 /** The same preloaded jobs through each peer, by concurrency. `runs` gets each run, by peer and concurrency. */
-export async function throughput({ rounds, jobs, concurrencies, wanted, runs }) {
+export const throughput = ({ rounds, jobs, concurrencies, wanted, runs }) =>
+  throughputOf(peers, { rounds, jobs, concurrencies, wanted, runs });
+
+/** Processors in TypeScript and JavaScript, beside BullMQ's own workers for Node. */
+export function typescript({ rounds, jobs, concurrencies }) {
+  const node = Object.fromEntries(['node-inline', 'node-sandbox-process'].map((name) => [name, peers[name]]));
+  const all = { ...scripts, ...node };
+  const some = concurrencies.filter((c) => c > 1);
+  return throughputOf(all, { rounds, jobs: jobs / 4, concurrencies: some, wanted: Object.keys(all) });
+}
+
+async function throughputOf(peers, { rounds, jobs, concurrencies, wanted, runs }) {
   const here = await place();
   const cases = concurrencies.flatMap((c) => wanted.map((name) => `${name} c${c}`));
   const figures = await interleaved(rounds, cases, async (name) => {
