@@ -18,7 +18,7 @@ use crate::config::default_cache_dir;
 
 /// The package, below `node_modules`.
 const PACKAGE: &str = "@toril/sdk";
-/// A directory that holds the package, for whoever works on it.
+/// Names a directory that holds the package, for developers of the package.
 const PACKAGE_DIR: &str = "TORIL_JS_SDK";
 /// A bundler that takes longer hangs.
 const BUNDLE_TIME_MAX: Duration = Duration::from_secs(120);

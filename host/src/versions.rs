@@ -58,14 +58,14 @@ pub struct Versions {
     snapshot: ArcSwap<Snapshot>,
     /// One change at a time; readers never wait for it.
     changing: Mutex<()>,
-    /// Asked for versions that are not at hand.
+    /// Loads versions that this queue has not loaded.
     elsewhere: Arc<dyn FindVersion>,
     metrics: QueueMetrics,
     /// True while there is a processor for the next job.
     available: watch::Sender<bool>,
 }
 
-/// Finds versions that jobs were started on and that are not at hand.
+/// Loads versions that jobs were started on and that the queue has not loaded.
 pub trait FindVersion: Send + Sync {
     /// The version, ready to run, or `None` where it must not run or is not to be found now.
     fn find_version<'a>(
@@ -330,7 +330,7 @@ impl Versions {
         );
     }
 
-    /// Finds a version that is at hand.
+    /// Finds a version among those that are loaded.
     pub fn find(&self, digest: &str) -> Option<Arc<Version>> {
         self.snapshot.load().find(digest)
     }

@@ -33,7 +33,7 @@ pub struct Script<'a> {
     pub source: &'a str,
     /// Its source map, of version 3; empty where there is none.
     pub source_map: &'a str,
-    /// What its SDK says of the component, for whoever inspects it; JSON.
+    /// What the SDK says of the component; JSON. Hosts read it when they inspect the component.
     pub sdk: &'a str,
 }
 

@@ -53,7 +53,7 @@ impl Loader {
         &self.deployments
     }
 
-    /// Gets a version ready: one that is at hand, or the stored component.
+    /// Prepares a version: one that the host has loaded already, or the component that Redis stores.
     pub(super) async fn load(
         &self,
         versions: &Versions,

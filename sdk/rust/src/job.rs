@@ -1,4 +1,4 @@
-//! The job at hand, over the WIT resource.
+//! The job of this attempt, over the WIT resource.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -58,7 +58,7 @@ impl Reconciler {
         })
     }
 
-    /// Loads the file that a spec names, unless it is at hand and was loaded under the same policy.
+    /// Loads the file that a spec names, unless the queue has already loaded it under the same policy.
     async fn prepare_file(
         &mut self,
         spec: &QueueSpec,
@@ -68,17 +68,17 @@ impl Reconciler {
             return Ok(None);
         };
         let serving = self.shared.serving.load_full();
-        let at_hand = serving.and_then(|serving| serving.versions().file());
+        let loaded = serving.and_then(|serving| serving.versions().file());
         let same = self
             .spec
             .as_ref()
             .is_some_and(|old| old.processor == spec.processor && old.policy() == **policy);
-        if same && at_hand.is_some() {
-            return Ok(at_hand);
+        if same && loaded.is_some() {
+            return Ok(loaded);
         }
         let version = load_file(&self.context.engine, file, policy).await?;
         // The same component keeps its counts, and its instances.
-        let same = at_hand.filter(|at_hand| at_hand.digest() == version.digest());
+        let same = loaded.filter(|loaded| loaded.digest() == version.digest());
         Ok(same.or(Some(version)))
     }
 

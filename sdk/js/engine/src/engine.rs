@@ -165,7 +165,7 @@ fn seal(ctx: &Ctx<'_>) {
     LOADING.set(false);
 }
 
-/// Runs one attempt of the job at hand.
+/// Runs one attempt of a job.
 pub(crate) fn process() -> Result<String, Failure> {
     ENGINE.with(|engine| match engine.get() {
         Some(engine) => engine.process(),
