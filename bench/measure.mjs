@@ -47,7 +47,7 @@ export function launch(program, args, options) {
   return child;
 }
 
-/** A Redis without persistence, the queue `bench` in it, and a directory for whoever needs files. */
+/** A Redis without persistence, the queue `bench` in it, and a directory for files of the peers. */
 export async function place() {
   const dir = mkdtempSync(join(tmpdir(), 'toril-bench-'));
   const port = await freePort();

@@ -14,7 +14,7 @@ const worker = new Worker('bench', processor, {
   useWorkerThreads: kind === 'thread',
 });
 process.once('SIGTERM', async () => {
-  // Jobs that it left behind would be in the way of whoever is measured next.
+  // Jobs that this worker left behind would distort the next measurement.
   await worker.close();
   process.exit(0);
 });
