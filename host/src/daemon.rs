@@ -1,7 +1,7 @@
 //! `toril serve`: wires everything; starts, reloads, drains.
 //!
-//! Start: processors are loaded first, so that mistakes show before anything is connected; then Redis;
-//! then one worker per queue. Stop: workers take no more jobs, running ones end within the grace time,
+//! Start: processors are checked first, so that mistakes show before anything is connected; then Redis; then they are
+//! compiled, and each queue's worker begins as soon as its own is. Stop: workers take no more jobs, running ones end within the grace time,
 //! the rest is given back; then our own Redis stops, if there is one.
 
 mod signals;
@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use backon::{ExponentialBuilder, Retryable as _};
+use futures_util::future::try_join_all;
 use tracing::{error, info, warn};
 
 use crate::admin;
 use crate::config::{Config, Source, read_authority};
-use crate::host::{self, ApplyError, Detach, Host, Reloaded};
+use crate::host::{self, CheckedFile, Detach, Host, Reloaded};
 use crate::private_redis::{self, PrivateRedis};
 use crate::script;
 use crate::served_queue::QueueSpec;
@@ -37,7 +38,7 @@ pub async fn serve(source: Source) -> anyhow::Result<()> {
     ensure_work(&config)?;
     let mut signals = Signals::new()?;
     let engine = Arc::new(Engine::new(&config.runtime)?);
-    let files = load_files(&engine, &config).await?;
+    let files = check_files(&engine, &config).await?;
     // Before Redis: an address that is taken is a mistake that should show at once.
     let admin = match &config.admin {
         Some(admin) => Some(admin::Listener::bind(admin).await?),
@@ -57,14 +58,16 @@ pub async fn serve(source: Source) -> anyhow::Result<()> {
     let host = Host::with_telemetry(engine, redis, &config.prefix, telemetry.clone());
     let host = Arc::new(host);
     let admin = admin.map(|listener| listener.serve(Arc::clone(&host)));
-    let attached = attach_all(&host, &config, files);
-    if let Some(attached) = signals.unless_stopped(attached).await {
-        attached?;
+    let attached = signals.unless_stopped(attach_all(&host, &config, files));
+    let attached = attached.await.transpose();
+    if let Ok(Some(())) = attached {
         if let Some(admin) = &admin {
             admin.set_ready(true);
         }
-        supervise(&host, &source, &config, &mut signals, admin.as_ref()).await;
+        follow_files(&host, &source, &config, &mut signals).await;
     }
+    // Some queues may serve already where others failed.
+    stop(&host, &config, &mut signals, admin.as_ref()).await;
     if let Some(telemetry) = telemetry {
         tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;
     }
@@ -75,6 +78,7 @@ pub async fn serve(source: Source) -> anyhow::Result<()> {
             .context("failed to stop our own redis")?;
         info!("stopped our own redis");
     }
+    attached?;
     info!("stopped");
     Ok(())
 }
@@ -89,46 +93,55 @@ fn ensure_work(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn load_files(
-    engine: &Arc<Engine>,
+/// The files of all queues, as far as they can be checked without compiling them.
+async fn check_files(
+    engine: &Engine,
     config: &Config,
-) -> anyhow::Result<BTreeMap<String, Option<Arc<Version>>>> {
+) -> anyhow::Result<BTreeMap<String, Option<CheckedFile>>> {
     let mut files = BTreeMap::new();
     for (name, queue) in &config.queues {
-        let Some(file) = &queue.processor else {
-            files.insert(name.clone(), None);
-            continue;
+        let file = match &queue.processor {
+            Some(file) => {
+                let checked = host::check_file(engine, file, &Arc::new(queue.policy())).await;
+                Some(checked.with_context(|| format!("queue `{name}`"))?)
+            }
+            None => None,
         };
-        let version = host::load_file(engine, file, queue)
-            .await
-            .with_context(|| format!("queue `{name}`"))?;
-        let processor = &version.processor;
-        info!(
-            queue = name,
-            digest = %processor.digest,
-            bytes = processor.inspection.bytes,
-            compile_ms = u64::try_from(processor.compile_time.as_millis()).unwrap_or(u64::MAX),
-            "processor is ready"
-        );
-        files.insert(name.clone(), Some(version));
+        files.insert(name.clone(), file);
     }
     Ok(files)
 }
 
-/// Begins to work all queues, side by side.
+/// Begins to work all queues, side by side: none waits for the component of another one. Ends with the first that fails.
 async fn attach_all(
     host: &Host,
     config: &Config,
-    files: BTreeMap<String, Option<Arc<Version>>>,
-) -> Result<(), ApplyError> {
-    let mut attached = Vec::new();
-    for (name, file) in files {
-        attached.push(host.apply_loaded(&name, config.queues[&name].clone(), file));
-    }
-    for attached in attached {
-        attached.await?;
-    }
+    files: BTreeMap<String, Option<CheckedFile>>,
+) -> anyhow::Result<()> {
+    let attached = files.into_iter().map(async |(name, file)| {
+        let spec = config.queues[&name].clone();
+        let file = match file {
+            Some(file) => Some(load(host, &name, file).await?),
+            None => None,
+        };
+        anyhow::Ok(host.apply_loaded(&name, spec, file).await?)
+    });
+    try_join_all(attached).await?;
     Ok(())
+}
+
+async fn load(host: &Host, queue: &str, file: CheckedFile) -> anyhow::Result<Arc<Version>> {
+    let version = file.load(host.engine()).await;
+    let version = version.with_context(|| format!("queue `{queue}`"))?;
+    let processor = &version.processor;
+    info!(
+        queue,
+        digest = %processor.digest,
+        bytes = processor.inspection.bytes,
+        compile_ms = u64::try_from(processor.compile_time.as_millis()).unwrap_or(u64::MAX),
+        "processor is ready"
+    );
+    Ok(version)
 }
 
 /// Connects to the configured Redis for as long as it takes; where none is configured, to a local one,
@@ -178,15 +191,8 @@ async fn connect_until_answered(url: &str, authority: Option<&[u8]>) -> anyhow::
     Ok(redis)
 }
 
-/// Follows the config and the files; on SIGTERM or SIGINT drains, and returns when all workers have ended.
-async fn supervise(
-    host: &Host,
-    source: &Source,
-    config: &Config,
-    signals: &mut Signals,
-    admin: Option<&admin::Server>,
-) {
-    follow_files(host, source, config, signals).await;
+/// Drains, and returns when all workers have ended.
+async fn stop(host: &Host, config: &Config, signals: &mut Signals, admin: Option<&admin::Server>) {
     let grace_ms = config.grace_ms;
     if let Some(admin) = admin {
         // A load balancer that asks for it sends nothing more here.

@@ -4,7 +4,6 @@
 //! queue's task, whether or not the caller waits for it.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -19,6 +18,7 @@ use crate::served_queue::{Answer, Context, Order, ServedQueue, Serving, Stage, f
 pub use crate::served_queue::{
     ApplyError, Detach, Identity, QueueSpec, QueueStatus, Refusal, Reloaded,
 };
+pub(crate) use crate::served_queue::{CheckedFile, check_file};
 use crate::telemetry::Telemetry;
 use crate::versions::Version;
 use crate::worker::{EventReader, RunningJob};
@@ -349,13 +349,4 @@ impl Drop for Host {
 
 async fn applied(answer: Answer<Result<(), ApplyError>>) -> Result<(), ApplyError> {
     answer.get().await.unwrap_or(Err(ApplyError::Stopping))
-}
-
-/// Loads the component of a queue's file.
-pub(crate) async fn load_file(
-    engine: &Arc<Engine>,
-    file: &Path,
-    spec: &QueueSpec,
-) -> anyhow::Result<Arc<Version>> {
-    crate::served_queue::load_file(engine, file, &Arc::new(spec.policy())).await
 }

@@ -28,7 +28,7 @@ use crate::versions::{Version, Versions};
 use crate::worker::{Listeners, Observers, Worker};
 pub(crate) use follow::follow;
 use loader::Loader;
-pub(crate) use reconcile::load_file;
+pub(crate) use reconcile::{CheckedFile, check_file};
 use reconcile::{Message, Reconciler};
 pub use report::{QueueStatus, Refusal};
 pub use spec::QueueSpec;

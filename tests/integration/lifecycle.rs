@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use toril::private_redis::PrivateRedis;
 use toril::queue::{JobState, Queue, QueueName, Redis};
 
-use crate::harness::{TestHost, TestRedis, add, eventually, processor, queue_section, reaches};
+use crate::harness::{
+    TestHost, TestRedis, add, eventually, handwritten, processor, queue_section, reaches,
+};
 
 fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0))
@@ -314,4 +316,79 @@ async fn marker_connection_that_is_cut_is_opened_again() {
     let job = add(&queue, "any", json!(null)).await;
     reaches(&queue, &job, JobState::Completed).await;
     host.stop().await;
+}
+
+/// A processor that is large, and takes the compiler some seconds.
+fn large_processor() -> Vec<u8> {
+    let step = "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 1234567)) (local.get 0)))";
+    let function = format!(
+        "(func (param i32) (result i32) {} local.get 0)",
+        step.repeat(500)
+    );
+    handwritten(&format!(
+        r#"(memory (export "memory") 1) (data (i32.const 8) "\20\00\00\00\01\00\00\00") (data (i32.const 32) "1")
+           (func (export "process") (param i32) (result i32) local.get 0 call $drop i32.const 0)
+           (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+           {}"#,
+        function.repeat(700)
+    ))
+}
+
+#[tokio::test]
+async fn queue_is_served_while_the_component_of_another_one_is_compiled() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let large = large_processor();
+    assert!(large.len() > 4 << 20, "{}", large.len());
+    let file = dir.path().join("large.wasm");
+    std::fs::write(&file, large).unwrap();
+    // The large one is the first in every order.
+    let config = format!(
+        "redis = \"{}\"\n[runtime]\ncache = false\n[queues.large]\nprocessor = {file:?}\n{}",
+        redis.server.url(),
+        queue_section("small", "fixture-noop", "")
+    );
+    let mut host = TestHost::spawn(&config, &[]);
+    let small = redis.queue("small").await;
+    let id = add(&small, "any", json!(null)).await;
+    reaches(&small, &id, JobState::Completed).await;
+    assert_eq!(host.log().matches("processor is ready").count(), 1);
+    host.logs("serving").await;
+    let large = redis.queue("large").await;
+    let id = add(&large, "any", json!(null)).await;
+    reaches(&large, &id, JobState::Completed).await;
+    host.stop().await;
+
+    // It can be stopped meanwhile: what serves drains.
+    let host = TestHost::spawn(&config, &[]);
+    let id = add(&small, "any", json!(null)).await;
+    reaches(&small, &id, JobState::Completed).await;
+    assert!(!host.log().contains("serving"), "{}", host.log());
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn component_that_the_compiler_refuses_ends_the_start_of_all_queues() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let file = dir.path().join("trap.wasm");
+    let trap = handwritten(
+        r#"(memory (export "memory") 1)
+           (func (export "process") (param i32) (result i32) unreachable)
+           (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+           (func $start unreachable) (start $start)"#,
+    );
+    std::fs::write(&file, trap).unwrap();
+    let config = format!(
+        "redis = \"{}\"\n[queues.trap]\nprocessor = {file:?}\n{}",
+        redis.server.url(),
+        queue_section("ring", "fixture-noop", "")
+    );
+    let mut host = TestHost::spawn(&config, &[]);
+    assert!(!host.ended().await.success());
+    let says = async || {
+        host.log()
+            .contains("failed to instantiate component")
+            .then_some(())
+    };
+    eventually("it says why", says).await;
+    assert!(host.log().contains("queue `trap`"), "{}", host.log());
 }

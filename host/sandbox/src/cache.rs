@@ -1,9 +1,10 @@
-//! Compiled code on disk, by the component's digest and what it was compiled for.
+//! Compiled code on disk, by a digest and what it was compiled for.
 //!
 //! Compiled code runs with the host's policy: only a directory that nobody else can write is trusted,
 //! and each file carries a digest of itself, so that a truncated one is compiled anew.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,6 +13,28 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::digest::Digest;
+
+/// What is kept, by how the names of its files end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kept {
+    /// The code of a component.
+    Component,
+    /// The functions of all components with the same code.
+    Functions,
+}
+
+impl Kept {
+    fn extension(self) -> &'static str {
+        match self {
+            Kept::Component => "cwasm",
+            Kept::Functions => "functions",
+        }
+    }
+}
+
+/// Ends the names of files that are being written.
+const DRAFT: &str = "draft";
 const DIGEST_BYTES: usize = 32;
 /// How much is kept. What was used least recently goes first.
 const BYTES_MAX: u64 = 1 << 30;
@@ -38,52 +61,74 @@ impl Cache {
     }
 
     /// The compiled code of a component, if it is there and whole.
-    pub fn get(&self, engine: &Engine, digest: &str) -> Option<Component> {
-        let path = self.path(digest);
-        let file = std::fs::read(&path).ok()?;
-        note_use(&path);
-        let (expected, code) = file.split_at_checked(DIGEST_BYTES)?;
-        if Sha256::digest(code).as_slice() != expected {
-            tracing::warn!(%digest, "cached code is damaged and is compiled anew");
-            return None;
-        }
-        #[allow(
-            unsafe_code,
-            reason = "the code is ours: the directory admits no other writer and the digest fits; \
-                      wasmtime itself refuses code of another version or configuration"
-        )]
-        let component = unsafe { Component::deserialize(engine, code) };
-        component
+    pub fn component(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let code = self.read(Kept::Component, digest)?;
+        deserialize(engine, &code)
             .inspect_err(|error| tracing::warn!(%digest, %error, "cached code is compiled anew"))
             .ok()
     }
 
     /// Keeps the compiled code of a component. One that cannot be kept is compiled each time.
-    pub fn put(&self, component: &Component, digest: &str) {
-        if let Err(error) = self.write(component, digest) {
-            tracing::warn!(%digest, %error, "compiled code could not be cached");
+    pub fn keep(&self, component: &Component, digest: &Digest) {
+        match component.serialize() {
+            Ok(code) => self.write(Kept::Component, digest, &code),
+            Err(error) => tracing::warn!(%digest, %error, "compiled code could not be cached"),
+        }
+    }
+
+    /// What is kept under a digest, if it is whole.
+    pub(crate) fn read(&self, kept: Kept, digest: &Digest) -> Option<Vec<u8>> {
+        let path = self.path(kept, digest);
+        let mut file = std::fs::read(&path).ok()?;
+        note_use(&path);
+        let (expected, content) = file.split_at_checked(DIGEST_BYTES)?;
+        if Sha256::digest(content).as_slice() != expected {
+            tracing::warn!(file = %path.display(), "cached code is damaged and is compiled anew");
+            return None;
+        }
+        file.drain(..DIGEST_BYTES);
+        Some(file)
+    }
+
+    /// Keeps something, and removes what was used least recently; or says why it cannot.
+    pub(crate) fn write(&self, kept: Kept, digest: &Digest, bytes: &[u8]) {
+        let path = self.path(kept, digest);
+        if let Err(error) = write_whole(&path, bytes) {
+            tracing::warn!(file = %path.display(), %error, "compiled code could not be cached");
         }
         if let Err(error) = evict(&self.dir, BYTES_MAX) {
             tracing::warn!(dir = %self.dir.display(), %error, "compiled code that is not used could not be removed");
         }
     }
 
-    fn write(&self, component: &Component, digest: &str) -> anyhow::Result<()> {
-        let code = component.serialize().map_err(anyhow::Error::from)?;
-        let mut file = Sha256::digest(&code).to_vec();
-        file.extend_from_slice(&code);
-        let path = self.path(digest);
-        // Renamed into place: no reader sees half a file.
-        let draft = path.with_extension(format!("{}.draft", std::process::id()));
-        std::fs::write(&draft, file)?;
-        Ok(std::fs::rename(&draft, &path)?)
-    }
-
-    fn path(&self, digest: &str) -> PathBuf {
+    fn path(&self, kept: Kept, digest: &Digest) -> PathBuf {
         let digest = digest.trim_start_matches("sha256:");
+        let extension = kept.extension();
         self.dir
-            .join(format!("{digest}-{}.cwasm", self.compiled_for))
+            .join(format!("{digest}-{}.{extension}", self.compiled_for))
     }
+}
+
+/// Reads code that this host compiled.
+pub(crate) fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    #[allow(
+        unsafe_code,
+        reason = "the code is ours: it was compiled just now, or the directory admits no other writer and the digest \
+                  fits; wasmtime itself refuses code of another version or configuration"
+    )]
+    unsafe {
+        Component::deserialize(engine, code)
+    }
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // Renamed into place: no reader sees half a file.
+    let draft = path.with_extension(format!("{}.{DRAFT}", std::process::id()));
+    let mut file = std::fs::File::create(&draft)?;
+    file.write_all(&Sha256::digest(bytes))?;
+    file.write_all(bytes)?;
+    drop(file);
+    std::fs::rename(&draft, path)
 }
 
 /// The time of a file's last change tells when it was used.
@@ -98,9 +143,14 @@ fn evict(dir: &Path, bytes_max: u64) -> std::io::Result<()> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
+        let ours = [
+            Kept::Component.extension(),
+            Kept::Functions.extension(),
+            DRAFT,
+        ];
         let ours = path
             .extension()
-            .is_some_and(|name| name == "cwasm" || name == "draft");
+            .is_some_and(|name| ours.iter().any(|ours| name == *ours));
         // Another host may have removed it meanwhile.
         if let (true, Ok(metadata)) = (ours, std::fs::symlink_metadata(&path)) {
             files.push((metadata.modified()?, metadata.len(), path));
@@ -160,7 +210,12 @@ mod tests {
     fn code_that_was_not_used_for_the_longest_time_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        let names = ["old.cwasm", "abandoned.1.draft", "used.cwasm", "new.cwasm"];
+        let names = [
+            "old.cwasm",
+            "abandoned.1.draft",
+            "used.functions",
+            "new.cwasm",
+        ];
         for (at, name) in names.into_iter().enumerate() {
             std::fs::write(path(name), [0; 10]).unwrap();
             let file = std::fs::File::options().append(true).open(path(name));

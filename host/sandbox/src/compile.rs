@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::Store;
-use wasmtime::component::Component;
 
 use crate::cancel::Stop;
+use crate::compiler::{NotCompiled, beside_jobs};
 use crate::component_sizes;
 use crate::digest::Digest;
 use crate::engine::Engine;
@@ -82,6 +82,13 @@ pub enum LoadError {
     Instantiate(String),
 }
 
+/// A component that may be compiled: all that can be known of it before is as it should be.
+pub struct Checked {
+    bytes: Vec<u8>,
+    digest: Digest,
+    inspection: Inspection,
+}
+
 impl Engine {
     /// Checks, compiles and once instantiates a component. Nothing is trusted before all of it passed.
     pub async fn load(
@@ -89,17 +96,27 @@ impl Engine {
         bytes: Vec<u8>,
         policy: &Arc<Policy>,
     ) -> Result<Processor, LoadError> {
+        let checked = self.check(bytes, policy).await?;
+        self.load_checked(checked, policy).await
+    }
+
+    /// Looks at a component, which takes little time. What is wrong with it shows here, but for what the compiler finds.
+    pub async fn check(&self, bytes: Vec<u8>, policy: &Policy) -> Result<Checked, LoadError> {
         if bytes.len() > self.component_bytes_max() {
             return Err(LoadError::TooLarge {
                 bytes: bytes.len(),
                 max: self.component_bytes_max(),
             });
         }
-        let (inspection, digest, bytes) = beside_jobs(move || {
-            let inspection = inspect(&bytes)?;
-            Ok((inspection, Digest::of(&bytes), bytes))
-        })
-        .await?;
+        let checked = beside_jobs(move || {
+            Ok::<_, NotAProcessor>(Checked {
+                inspection: inspect(&bytes)?,
+                digest: Digest::of(&bytes),
+                bytes,
+            })
+        });
+        let checked = checked.await.map_err(LoadError::Compile)??;
+        let inspection = &checked.inspection;
         policy
             .grants
             .check_imports(inspection.used_imports())
@@ -108,8 +125,22 @@ impl Engine {
         if count > max {
             return Err(LoadError::CoreInstances { count, max });
         }
+        Ok(checked)
+    }
+
+    /// Compiles a component and once instantiates it. The policy is the one that it was checked with.
+    pub async fn load_checked(
+        self: &Arc<Self>,
+        checked: Checked,
+        policy: &Arc<Policy>,
+    ) -> Result<Processor, LoadError> {
+        let Checked {
+            bytes,
+            digest,
+            inspection,
+        } = checked;
         let world = inspection.world;
-        let (prepared, compile_time) = self.compile_bounded(bytes, digest.clone(), world).await?;
+        let (prepared, compile_time) = self.prepare(bytes, digest.clone(), world).await?;
         let mut processor = Processor {
             digest,
             inspection,
@@ -138,49 +169,29 @@ impl Engine {
         }
     }
 
-    /// Compiles beside the threads that run jobs, one component at a time, and checks it against the world.
-    async fn compile_bounded(
+    /// Compiles a component, and compares it with the world.
+    async fn prepare(
         self: &Arc<Self>,
         bytes: Vec<u8>,
         digest: Digest,
         world: World,
     ) -> Result<(Prepared, Duration), LoadError> {
-        let turn = Arc::clone(&self.compiling).acquire_owned().await;
+        let compiled = self.compiler.compiled(bytes, digest).await;
+        let (component, compile_time) = compiled.map_err(|error| match error {
+            NotCompiled::Refused(reason) => LoadError::Compile(with_hint(reason)),
+            NotCompiled::TookTooLong(max) => LoadError::CompileTime(max.as_millis()),
+        })?;
         let engine = Arc::clone(self);
-        let compile = beside_jobs(move || {
-            // A compiler that is given up on cannot be stopped: the next one waits for its end.
-            let _turn = turn;
-            let (component, compile_time) = engine.compile(&bytes, &digest)?;
+        let prepared = beside_jobs(move || {
             let pre = engine.linker.instantiate_pre(&component);
             let prepared = pre.and_then(|pre| Prepared::new(world, pre));
-            let prepared = prepared.map_err(|error| LoadError::Mismatch {
+            prepared.map_err(|error| LoadError::Mismatch {
                 world,
                 differs: format!("{error:#}"),
-            })?;
-            Ok((prepared, compile_time))
+            })
         });
-        match tokio::time::timeout(self.compile_time_max, compile).await {
-            Ok(compiled) => compiled,
-            Err(_) => Err(LoadError::CompileTime(self.compile_time_max.as_millis())),
-        }
-    }
-
-    fn compile(&self, bytes: &[u8], digest: &str) -> Result<(Component, Duration), LoadError> {
-        if let Some(component) = self
-            .cache
-            .as_ref()
-            .and_then(|cache| cache.get(&self.wasm, digest))
-        {
-            return Ok((component, Duration::ZERO));
-        }
-        let start = Instant::now();
-        let component = Component::new(&self.wasm, bytes)
-            .map_err(|error| LoadError::Compile(with_hint(format!("{error:#}"))))?;
-        let compile_time = start.elapsed();
-        if let Some(cache) = &self.cache {
-            cache.put(&component, digest);
-        }
-        Ok((component, compile_time))
+        let prepared = prepared.await.map_err(LoadError::Compile)??;
+        Ok((prepared, compile_time))
     }
 }
 
@@ -236,14 +247,6 @@ fn with_hint(error: String) -> String {
         Some(hint) => format!("{error}\n{hint}"),
         None => error,
     }
-}
-
-/// Does what takes a processor a while where it holds up neither jobs nor Redis.
-async fn beside_jobs<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
-) -> Result<T, LoadError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panic| Err(LoadError::Compile(panic.to_string())))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use wasmtime::component::Linker;
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use crate::cache::Cache;
+use crate::compiler::Compiler;
 use crate::engine_options::EngineOptions;
 use crate::guest::{self, AttemptState};
 use crate::guest_threads::GuestThreads;
@@ -22,7 +23,7 @@ use crate::ticker::{Ticker, Ticking};
 pub struct Engine {
     pub(crate) wasm: wasmtime::Engine,
     pub(crate) linker: Linker<AttemptState>,
-    pub(crate) cache: Option<Cache>,
+    pub(crate) compiler: Arc<Compiler>,
     component_bytes_max: usize,
     guest_memory_bytes_max: usize,
     table_elements_max: usize,
@@ -32,9 +33,6 @@ pub struct Engine {
     pub(crate) budget: Arc<MemoryBudget>,
     /// Its instances have shares of the budget, which knows it: emptied when the engine is dropped.
     pub(crate) idle: Arc<IdleInstances>,
-    /// Compiling takes every core it gets; one at a time leaves the others to jobs.
-    pub(crate) compiling: Arc<Semaphore>,
-    pub(crate) compile_time_max: Duration,
     ticker: Ticker,
     guests: GuestThreads,
 }
@@ -46,7 +44,7 @@ impl Engine {
         let memory_bytes_max = options
             .memory_bytes_max
             .unwrap_or_else(machine_memory::for_guests);
-        let (wasm, room) = pool::build(options, memory_bytes_max)?;
+        let (wasm, config, room) = pool::build(options, memory_bytes_max)?;
         let mut linker = Linker::new(&wasm);
         guest::add_to_linker(&mut linker)?;
         let idle = Arc::<IdleInstances>::default();
@@ -54,11 +52,11 @@ impl Engine {
         let guests = GuestThreads::start()?;
         let aging = Arc::clone(&idle);
         guests.spawn(async move { aging.drop_each_at_its_age().await });
+        let cache = options.cache_dir.as_ref();
+        let cache = cache.and_then(|dir| Cache::open(dir, &wasm));
+        let compile_time_max = Duration::from_millis(options.compile_ms_max);
         Ok(Engine {
-            cache: options
-                .cache_dir
-                .as_ref()
-                .and_then(|dir| Cache::open(dir, &wasm)),
+            compiler: Arc::new(Compiler::new(&wasm, config, cache, compile_time_max)),
             linker,
             component_bytes_max: options.component_bytes_max,
             guest_memory_bytes_max: options.guest_memory_bytes_max,
@@ -67,8 +65,6 @@ impl Engine {
             room: Semaphore::new(room.executions_max as usize),
             budget,
             idle,
-            compiling: Arc::new(Semaphore::new(1)),
-            compile_time_max: Duration::from_millis(options.compile_ms_max),
             ticker: Ticker::start(&wasm)?,
             wasm,
             guests,

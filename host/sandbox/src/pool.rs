@@ -53,21 +53,25 @@ impl Room {
 }
 
 /// Makes an engine with room for what the options say, or for less where the process may not have so much address space.
+/// The configuration is what to compile for it with.
 pub(crate) fn build(
     options: &EngineOptions,
     memory_bytes_max: usize,
-) -> anyhow::Result<(wasmtime::Engine, Room)> {
+) -> anyhow::Result<(wasmtime::Engine, Config, Room)> {
     let all = Room::of(options);
     let mut room = all;
     let mut first_error = None;
     loop {
-        let engine = wasmtime::Engine::new(&config(options, memory_bytes_max, &room));
-        match engine {
+        let config = config(options, &room);
+        let pool = pool(options, memory_bytes_max, &room);
+        let mut with_pool = config.clone();
+        with_pool.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        match wasmtime::Engine::new(&with_pool) {
             Ok(engine) if leaves_address_space() => {
                 if room != all {
                     warn_of_less(&all, &room);
                 }
-                return Ok((engine, room));
+                return Ok((engine, config, room));
             }
             Ok(_) => {}
             Err(error) => {
@@ -129,8 +133,8 @@ fn address_space_used() -> anyhow::Result<u64> {
     Ok(pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
-/// The configuration of an engine that has this room.
-fn config(options: &EngineOptions, memory_bytes_max: usize, room: &Room) -> Config {
+/// The configuration of an engine that has this room, but for its pool.
+fn config(options: &EngineOptions, room: &Room) -> Config {
     let mut config = Config::new();
     // A guest that loops is asked to stop at each epoch.
     config.epoch_interruption(true);
@@ -150,8 +154,6 @@ fn config(options: &EngineOptions, memory_bytes_max: usize, room: &Room) -> Conf
         config.memory_guard_size(64 * KIB as u64);
         config.guard_before_linear_memory(false);
     }
-    let pool = pool(options, memory_bytes_max, room);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
 

@@ -168,12 +168,15 @@ fn compile(
 ) -> wasmtime::Result<Component> {
     let cache = cache_dir.and_then(|dir| Cache::open(dir, engine));
     let digest = Digest::of(instrumented);
-    if let Some(component) = cache.as_ref().and_then(|cache| cache.get(engine, &digest)) {
+    if let Some(component) = cache
+        .as_ref()
+        .and_then(|cache| cache.component(engine, &digest))
+    {
         return Ok(component);
     }
     let component = Component::new(engine, instrumented)?;
     if let Some(cache) = cache {
-        cache.put(&component, &digest);
+        cache.keep(&component, &digest);
     }
     Ok(component)
 }

@@ -26,7 +26,7 @@ use crate::processor_file::read_processor;
 use crate::versions::{Canary, Version};
 use crate::worker::{Worker, WorkerOptions};
 use prepare::Prepared;
-pub(crate) use prepare::load_file;
+pub(crate) use prepare::{CheckedFile, check_file};
 use refusals::{Part, RETRY_MIN, Refusals, Retry};
 use toril_sandbox::Digest;
 

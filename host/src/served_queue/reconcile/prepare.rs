@@ -1,6 +1,6 @@
 //! Getting ready what a spec asks for. Nothing that serves is changed here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -14,7 +14,7 @@ use crate::served_queue::loader::Loader;
 use crate::served_queue::{QueueSpec, Source, Stage};
 use crate::versions::{Version, Versions};
 use toril_queue::{Queue, QueueError};
-use toril_sandbox::{Engine, Policy};
+use toril_sandbox::{Checked, Engine, Policy};
 
 /// All that a spec needs, ready to be exchanged.
 pub(super) struct Prepared {
@@ -149,16 +149,47 @@ impl Reconciler {
     }
 }
 
+/// The component of a file, checked as far as it can be without compiling it.
+pub(crate) struct CheckedFile {
+    file: PathBuf,
+    component: Checked,
+    policy: Arc<Policy>,
+}
+
+/// Reads the component of a file, and checks what can be checked at once.
+pub(crate) async fn check_file(
+    engine: &Engine,
+    file: &Path,
+    policy: &Arc<Policy>,
+) -> anyhow::Result<CheckedFile> {
+    let component = read_processor(file, engine.component_bytes_max()).await?;
+    let component = engine.check(component, policy).await;
+    Ok(CheckedFile {
+        component: component.with_context(|| refused(file))?,
+        file: file.to_owned(),
+        policy: Arc::clone(policy),
+    })
+}
+
+impl CheckedFile {
+    /// Compiles it.
+    pub(crate) async fn load(self, engine: &Arc<Engine>) -> anyhow::Result<Arc<Version>> {
+        let processor = engine.load_checked(self.component, &self.policy).await;
+        Ok(Version::new(
+            processor.with_context(|| refused(&self.file))?,
+        ))
+    }
+}
+
+fn refused(file: &Path) -> String {
+    format!("component `{}` was refused", file.display())
+}
+
 /// Loads the component of a file.
-pub(crate) async fn load_file(
+async fn load_file(
     engine: &Arc<Engine>,
     file: &Path,
     policy: &Arc<Policy>,
 ) -> anyhow::Result<Arc<Version>> {
-    let component = read_processor(file, engine.component_bytes_max()).await?;
-    let processor = engine
-        .load(component, policy)
-        .await
-        .with_context(|| format!("component `{}` was refused", file.display()))?;
-    Ok(Version::new(processor))
+    check_file(engine, file, policy).await?.load(engine).await
 }
