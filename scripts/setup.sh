@@ -49,10 +49,10 @@ setup_lua() {
 
 # Debian's names; they are in the engine's cargo config.
 setup_engine() {
-  if has clang-19 && has llvm-ar-19 && [ -e /usr/include/wasm32-wasi/stdio.h ]; then return; fi
-  has apt-get || fail "the JavaScript engine is built with Debian's packages clang-19, llvm-19 and wasi-libc" \
+  if has clang-19 && has llvm-ar-19 && has patch && [ -e /usr/include/wasm32-wasi/stdio.h ]; then return; fi
+  has apt-get || fail "the JavaScript engine is built with Debian's packages clang-19, llvm-19, patch and wasi-libc" \
     "install a clang for wasm32 and the headers of wasi-libc, and set CC_wasm32_wasip2, AR_wasm32_wasip2 and CFLAGS_wasm32_wasip2"
-  install "a C compiler for WebAssembly" "clang-19 llvm-19 wasi-libc" "" ""
+  install "a C compiler for WebAssembly" "clang-19 llvm-19 patch wasi-libc" "" ""
 }
 
 node_is_new_enough() {

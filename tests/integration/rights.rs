@@ -40,6 +40,7 @@ async fn values_and_secrets_are_seen_by_the_processor_alone() {
     assert_eq!(
         env,
         json!([
+            ["TORIL_MEMORY_BYTES_MAX", "134217728"],
             ["MODE", "fast"],
             ["BEGINNING", "hunter22"],
             ["SECRET", "hunter22-from-a-file"]

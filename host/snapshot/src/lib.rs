@@ -23,6 +23,10 @@ const BOOT: &str = "boot";
 const SDK_SECTION: &str = "toril:sdk";
 /// What a script may take while it is loaded.
 const MEMORY_BYTES_MAX: usize = 512 << 20;
+/// How deep a script may call while it is loaded, in bytes of stack: the parser, too, which goes deep in large expressions.
+const STACK_BYTES: usize = 8 << 20;
+/// What the host's functions may use of the same stack.
+const HOST_STACK_BYTES: usize = 4 << 20;
 /// How long loading a script may take.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -106,6 +110,18 @@ impl<'a> Snapshots<'a> {
 
     /// Loads a script, and returns the component that it became.
     pub fn snapshot(&self, script: &Script<'_>) -> Result<Vec<u8>, Error> {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK_BYTES + HOST_STACK_BYTES);
+            let snapshot = thread.spawn_scoped(scope, || self.make(script));
+            let failed = |reason: &str| Error::Failed(wasmtime::Error::msg(reason.to_owned()));
+            let snapshot = snapshot.map_err(|error| failed(&format!("no thread: {error}")))?;
+            snapshot
+                .join()
+                .unwrap_or_else(|_| Err(failed("it panicked")))
+        })
+    }
+
+    fn make(&self, script: &Script<'_>) -> Result<Vec<u8>, Error> {
         let mut loaded = self.load(script)?;
         let snapshot = self.wizer.snapshot_component(&self.context, &mut loaded);
         // Nothing of it waits for anything.
@@ -158,6 +174,8 @@ fn config() -> Config {
     config.wasm_memory64(false).shared_memory(false);
     config.concurrency_support(false);
     config.epoch_interruption(true);
+    config.async_stack_size(STACK_BYTES + HOST_STACK_BYTES);
+    config.max_wasm_stack(STACK_BYTES);
     config
 }
 

@@ -62,7 +62,7 @@ impl AttemptState {
         let job = input.backend.job();
         let log_budget = LogBudget::new(Arc::clone(job.queue), job.id, policy);
         let deadline = limits.deadline_of(job.name, job.timeout_ms);
-        let wasi = wasi::context_with_dirs(grants, &log_budget)?.map(Box::new);
+        let wasi = wasi::context_with_dirs(policy, &log_budget)?.map(Box::new);
         Ok(AttemptState {
             backend: input.backend,
             data: None,
@@ -165,7 +165,7 @@ impl WasiHttpView for AttemptState {
 
 impl WasiView for AttemptState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let make = || Box::new(wasi::context(&self.policy.grants, &self.log_budget).build());
+        let make = || Box::new(wasi::context(&self.policy, &self.log_budget).build());
         WasiCtxView {
             ctx: self.wasi.get_or_insert_with(make),
             table: &mut self.table,

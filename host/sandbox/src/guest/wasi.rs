@@ -6,19 +6,25 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::output::{GuestOutput, LogBudget, Printed};
-use crate::policy::Grants;
+use crate::policy::{Grants, Policy};
 
 /// Handles that a guest may hold at once: open files, streams, requests.
 const HANDLES_MAX: usize = 1024;
 /// Random bytes that one call may ask for.
 const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 
+/// Tells a guest that has a limit of its own below that of its queue, as the JavaScript engine does, how much memory it may
+/// have, in bytes.
+const MEMORY_VARIABLE: &str = "TORIL_MEMORY_BYTES_MAX";
+
 /// The WASI context of an instance, but the directories.
-pub(super) fn context(grants: &Grants, log: &LogBudget) -> WasiCtxBuilder {
+pub(super) fn context(policy: &Policy, log: &LogBudget) -> WasiCtxBuilder {
+    let grants = &policy.grants;
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(GuestOutput::new(Printed::Stdout, log.clone()))
         .stderr(GuestOutput::new(Printed::Stderr, log.clone()));
     wasi.max_random_size(RANDOM_BYTES_MAX);
+    wasi.env(MEMORY_VARIABLE, policy.limits.memory_bytes_max.to_string());
     for (name, value) in &grants.env {
         wasi.env(name, value);
     }
@@ -30,13 +36,14 @@ pub(super) fn context(grants: &Grants, log: &LogBudget) -> WasiCtxBuilder {
 
 /// The WASI context with the directories that are granted, if any are. Fails where one cannot be opened.
 pub(super) fn context_with_dirs(
-    grants: &Grants,
+    policy: &Policy,
     log: &LogBudget,
 ) -> anyhow::Result<Option<WasiCtx>> {
+    let grants = &policy.grants;
     if grants.dirs.is_empty() {
         return Ok(None);
     }
-    let mut wasi = context(grants, log);
+    let mut wasi = context(policy, log);
     for dir in &grants.dirs {
         let access = if dir.writable {
             FsPerms::ReadWrite

@@ -5,7 +5,7 @@ use rquickjs::{Ctx, Function, Object, Value};
 
 use crate::bindings::Failure;
 use crate::bindings::toril::processor::jobs::FailureDetail;
-use crate::engine;
+use crate::{engine, stacks};
 
 /// What is said of a value that cannot be shown.
 const UNSHOWABLE: &str = "a value was thrown that cannot be shown";
@@ -20,16 +20,14 @@ pub(crate) fn detail_of<'js>(ctx: &Ctx<'js>, thrown: &Value<'js>) -> FailureDeta
             stack: None,
         };
     };
-    let text = |key: &str| error.get::<_, rquickjs::Coerced<String>>(key).ok();
-    let message = text("message").map_or_else(String::new, |text| text.0);
-    let name = text("name").map_or_else(|| "Error".into(), |text| text.0);
-    let stack = text("stack").map_or_else(String::new, |text| text.0);
+    let text = |key: &str| {
+        let text = error.get::<_, rquickjs::Coerced<String>>(key);
+        text.map_or_else(|_| String::new(), |text| text.0)
+    };
+    let (message, stack) = (text("message"), text("stack"));
+    let head = stacks::head_of(thrown);
     // An exception that a getter left must not be taken for the script's next one.
     ctx.catch();
-    let head = match message.as_str() {
-        "" => name,
-        message => format!("{name}: {message}"),
-    };
     let stack = match stack.starts_with(&head) {
         true => stack,
         false => format!("{head}\n{stack}"),

@@ -196,7 +196,7 @@ impl EventLoop {
         let events = Rc::clone(self);
         let abort = move |ctx: Ctx<'js>| {
             let aborted = http::Problem::new("aborted", "the request was aborted");
-            events.tasks.cancel(&ctx, task, &aborted)
+            events.tasks.cancel(&ctx, task, aborted)
         };
         let handle = Object::new(ctx.clone())?;
         handle.set("response", response)?;

@@ -6,7 +6,7 @@ mod system;
 
 use std::rc::Rc;
 
-use rquickjs::function::{IntoJsFunc, ParamRequirement, Params};
+use rquickjs::function::{IntoJsFunc, ParamRequirement, Params, This};
 use rquickjs::{Ctx, Exception, FromJs, Function, IntoJs, Object, Result, Value};
 
 use crate::bindings::toril::processor::jobs::JobError;
@@ -150,9 +150,10 @@ impl<'js> FromJs<'js> for Text {
         match text.to_string() {
             Ok(text) => Ok(Text(text)),
             Err(rquickjs::Error::Utf8(_)) => {
-                let repair: Function = text.as_value().get::<Object>()?.get("toWellFormed")?;
-                let repaired: rquickjs::String =
-                    repair.call((rquickjs::function::This(text.clone()),))?;
+                let strings: Object = ctx.globals().get("String")?;
+                let strings: Object = strings.get("prototype")?;
+                let repair: Function = strings.get("toWellFormed")?;
+                let repaired: rquickjs::String = repair.call((This(text),))?;
                 Ok(Text(repaired.to_string()?))
             }
             Err(error) => Err(error),

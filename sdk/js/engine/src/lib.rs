@@ -23,6 +23,7 @@ mod prelude;
 mod random;
 mod raw;
 mod source_map;
+mod stacks;
 
 use bindings::{Failure, Guest, exports::boot};
 

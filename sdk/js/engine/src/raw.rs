@@ -59,6 +59,22 @@ pub(crate) fn collect_garbage(ctx: &Ctx<'_>, bytes_until_next: usize) {
     }
 }
 
+/// Does something that may go as deep as this, in bytes of stack; afterwards the limit is the other one again.
+pub(crate) fn with_stack<T>(
+    ctx: &Ctx<'_>,
+    deep: usize,
+    otherwise: usize,
+    work: impl FnOnce() -> T,
+) -> T {
+    let limit = |bytes: usize| unsafe {
+        qjs::JS_SetMaxStackSize(runtime(ctx), bytes as qjs::size_t);
+    };
+    limit(deep);
+    let result = work();
+    limit(otherwise);
+    result
+}
+
 /// Allocates as QuickJS does for its own objects.
 pub(crate) fn allocate(ctx: &Ctx<'_>, bytes: usize) -> *mut u8 {
     unsafe { qjs::js_malloc_rt(runtime(ctx), bytes as qjs::size_t).cast() }

@@ -113,11 +113,10 @@ impl Body {
         }
     }
 
-    /// Gives it up, also where the script waits for a piece.
+    /// Gives it up. Who waits for a piece gets none.
     fn cancel(&self, ctx: &Ctx<'_>, events: &EventLoop) -> JsResult<()> {
         if let Some(pollable) = self.pollable() {
-            let cancelled = Problem::new("aborted", "the body of the answer was given up");
-            events.tasks.cancel_waiting(ctx, &pollable, &cancelled)?;
+            events.tasks.end_waiting(ctx, &pollable)?;
         }
         self.close();
         Ok(())

@@ -25,6 +25,7 @@ pub(super) struct Tasks {
 struct Task {
     waits_for: Option<Rc<Pollable>>,
     work: Pin<Box<dyn Future<Output = Settle>>>,
+    resolve: Resolver,
     reject: Resolver,
     id: u32,
 }
@@ -64,12 +65,12 @@ impl Tasks {
         let (promise, resolve, reject) = ctx.promise()?;
         let resolve = Persistent::save(ctx, resolve);
         let reject = Persistent::save(ctx, reject);
-        let own = reject.clone();
+        let own = (resolve.clone(), reject.clone());
         let work = async move {
             let result = work.await;
             let settle: Settle = Box::new(move |ctx| match result {
-                Ok(value) => resolve.restore(ctx)?.call((value,)),
-                Err(problem) => own.restore(ctx)?.call((problem,)),
+                Ok(value) => own.0.restore(ctx)?.call((value,)),
+                Err(problem) => own.1.restore(ctx)?.call((problem,)),
             });
             settle
         };
@@ -78,6 +79,7 @@ impl Tasks {
         self.running.borrow_mut().push(Task {
             waits_for: None,
             work: Box::pin(work),
+            resolve,
             reject,
             id,
         });
@@ -136,39 +138,34 @@ impl Tasks {
     }
 
     /// Gives a task up and rejects its promise. Nothing happens where it has ended.
-    pub(super) fn cancel(&self, ctx: &Ctx<'_>, id: u32, problem: &Problem) -> rquickjs::Result<()> {
-        self.cancel_all(ctx, problem, |task| task.id == id)
+    pub(super) fn cancel(&self, ctx: &Ctx<'_>, id: u32, problem: Problem) -> rquickjs::Result<()> {
+        match self.take(|task| task.id == id).pop() {
+            Some(task) => task.reject.restore(ctx)?.call((problem,)),
+            None => Ok(()),
+        }
     }
 
-    /// Gives up the tasks that wait for this.
-    pub(super) fn cancel_waiting(
+    /// Gives up the tasks that wait for this, and resolves their promises with nothing.
+    pub(super) fn end_waiting(
         &self,
         ctx: &Ctx<'_>,
         pollable: &Rc<Pollable>,
-        problem: &Problem,
     ) -> rquickjs::Result<()> {
-        self.cancel_all(ctx, problem, |task| {
+        let ended = self.take(|task| {
             let waits_for = task.waits_for.as_ref();
             waits_for.is_some_and(|own| Rc::ptr_eq(own, pollable))
-        })
-    }
-
-    fn cancel_all(
-        &self,
-        ctx: &Ctx<'_>,
-        problem: &Problem,
-        is_meant: impl Fn(&Task) -> bool,
-    ) -> rquickjs::Result<()> {
-        let cancelled: Vec<Resolver> = self
-            .running
-            .borrow_mut()
-            .extract_if(.., |task| is_meant(task))
-            .map(|task| task.reject)
-            .collect();
-        for reject in cancelled {
-            reject.restore(ctx)?.call::<_, ()>((problem.clone(),))?;
+        });
+        for task in ended {
+            let resolve = task.resolve.clone().restore(ctx)?;
+            drop(task);
+            resolve.call::<_, ()>(())?;
         }
         Ok(())
+    }
+
+    fn take(&self, is_meant: impl Fn(&Task) -> bool) -> Vec<Task> {
+        let mut running = self.running.borrow_mut();
+        running.extract_if(.., |task| is_meant(task)).collect()
     }
 
     pub(super) fn clear(&self) {

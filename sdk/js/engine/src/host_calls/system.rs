@@ -9,7 +9,7 @@ use wasip2::random::random;
 use super::{Calls, Pairs, Text};
 use crate::bindings::toril::processor::logging::{self, Level};
 use crate::event_loop::EventLoop;
-use crate::{clock, engine, heap};
+use crate::{clock, engine, heap, stacks};
 
 /// As many as `crypto.getRandomValues` gives at most.
 const RANDOM_BYTES_MAX: u64 = 65_536;
@@ -21,6 +21,7 @@ pub(super) fn add<'js>(ctx: &Ctx<'js>, toril: &Object<'js>, events: &Rc<EventLoo
     calls.add("randomBytes", random_bytes)?;
     calls.add_always("monotonicMs", monotonic_ms)?;
     calls.add_always("mapStack", |stack: Text| engine::map_stack(&stack.0))?;
+    calls.add_always("prepareStackTrace", stacks::prepare)?;
     calls.add_always("encodeUtf8", encode_utf8)?;
     calls.add_always("decodeUtf8", decode_utf8)?;
     let events = Rc::clone(events);

@@ -1,0 +1,153 @@
+//! A script, made into a processor, which runs jobs in the sandbox of the host.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use toril_sandbox::attempt::{self, AttemptInput};
+use toril_sandbox::{
+    Engine, EngineOptions, Grants, LoadError, LoneJob, Outcome, Policy, Processor, Stub,
+};
+use toril_snapshot::{Error, Script, Snapshots};
+
+/// The script's part that the SDK makes elsewhere: `main` is the processor.
+const RUNTIME: &str = r#"
+const toril = globalThis.__toril;
+toril.process = async () => {
+  try {
+    return { ok: JSON.stringify((await main()) ?? null) };
+  } catch (error) {
+    const stack = error?.stack === undefined ? undefined : `${error}\n${error.stack}`;
+    return { failure: { kind: "failed", message: error?.message ?? String(error), stack } };
+  }
+};
+"#;
+
+static CACHE: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+static ENGINE_WASM: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk/js/engine.wasm");
+    let bytes = std::fs::read(&path);
+    bytes.unwrap_or_else(|error| panic!("{}: {error}\nhint: make engine", path.display()))
+});
+static SNAPSHOTS: LazyLock<Snapshots<'static>> =
+    LazyLock::new(|| Snapshots::new(&ENGINE_WASM, Some(CACHE.path())).unwrap());
+static HOST: LazyLock<Arc<Engine>> = LazyLock::new(|| {
+    let options = EngineOptions {
+        executions_max: 20,
+        idle_max: 20,
+        // All snapshots have the same code: its functions are compiled once.
+        cache_dir: Some(cache_dir()),
+        ..EngineOptions::default()
+    };
+    Arc::new(Engine::new(&options).unwrap())
+});
+
+pub(crate) fn engine_wasm() -> &'static [u8] {
+    &ENGINE_WASM
+}
+
+pub(crate) fn cache_dir() -> PathBuf {
+    CACHE.path().to_owned()
+}
+
+/// Adds the runtime behind a script that defines `main`: the script's lines keep their numbers.
+pub(crate) fn with_runtime(script: &str) -> String {
+    format!("{script}\n{RUNTIME}")
+}
+
+pub(crate) fn snapshot(source: &str, source_map: &str) -> Result<Vec<u8>, Error> {
+    SNAPSHOTS.snapshot(&Script {
+        source,
+        source_map,
+        sdk: "{}",
+    })
+}
+
+/// Why a script that defines `main` cannot be loaded.
+pub(crate) fn refusal_of(script: &str) -> String {
+    snapshot(&with_runtime(script), "").unwrap_err().to_string()
+}
+
+pub(crate) async fn load(component: Vec<u8>, policy: Policy) -> Result<Processor, LoadError> {
+    HOST.load(component, &Arc::new(policy)).await
+}
+
+/// A policy that grants nothing, and links what the engine imports.
+pub(crate) fn policy() -> Policy {
+    let grants = Grants {
+        stub: vec![Stub::Http],
+        ..Grants::default()
+    };
+    Policy {
+        grants: Arc::new(grants),
+        ..Policy::default()
+    }
+}
+
+pub(crate) struct Jobs {
+    processor: Processor,
+    policy: Arc<Policy>,
+    pub(crate) shown: Arc<Mutex<Vec<String>>>,
+}
+
+impl Jobs {
+    /// Of a script that defines `main`.
+    pub(crate) async fn of(script: &str) -> Self {
+        Self::under(policy(), script).await
+    }
+
+    pub(crate) async fn under(policy: Policy, script: &str) -> Self {
+        let component = snapshot(&with_runtime(script), "").unwrap();
+        Self::of_component(policy, component).await
+    }
+
+    pub(crate) async fn of_component(policy: Policy, component: Vec<u8>) -> Self {
+        Jobs {
+            processor: load(component, policy.clone()).await.unwrap(),
+            policy: Arc::new(policy),
+            shown: Arc::default(),
+        }
+    }
+
+    pub(crate) async fn run(&self) -> Outcome {
+        self.run_with("{}").await
+    }
+
+    pub(crate) async fn run_with(&self, data: &str) -> Outcome {
+        let shown = Arc::clone(&self.shown);
+        let show = Box::new(move |line| shown.lock().push(line));
+        let input = AttemptInput {
+            backend: Box::new(LoneJob::new("paint", data).shown(show)),
+            cancel: Arc::default(),
+            trace: None,
+        };
+        let result = attempt::run(&HOST, &self.processor, &self.policy, input).await;
+        result.outcome
+    }
+
+    /// What the next job returns.
+    pub(crate) async fn value(&self) -> String {
+        match self.run().await {
+            Outcome::Completed(value) => value,
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+
+    /// Reason and stack of the next job, which fails.
+    pub(crate) async fn failure(&self) -> (String, String) {
+        match self.run().await {
+            Outcome::Failed { message, stack, .. } => (message, stack),
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+}
+
+/// What a job returns of a script that defines `main`.
+pub(crate) async fn value_of(script: &str) -> String {
+    Jobs::of(script).await.value().await
+}
+
+pub(crate) async fn failure_of(script: &str) -> (String, String) {
+    Jobs::of(script).await.failure().await
+}

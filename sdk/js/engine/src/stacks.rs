@@ -1,0 +1,110 @@
+//! Stacks as V8 writes them, for `Error.prepareStackTrace`: QuickJS's own begin without the error.
+//!
+//! A function of the script could not be called where the stack is used up; this one can, and has some more of it.
+
+use rquickjs::function::This;
+use rquickjs::{Array, Coerced, Ctx, Function, Object, Result, Value};
+
+use crate::{engine, prelude, raw};
+
+/// What the reading of places may use of the stack beyond the script's part.
+const STACK_BYTES: usize = 64 << 10;
+
+/// The stack of an error, from the places at which it was made.
+pub(crate) fn prepare<'js>(ctx: Ctx<'js>, error: Value<'js>, sites: Array<'js>) -> String {
+    let deep = engine::STACK_BYTES + STACK_BYTES;
+    raw::with_stack(&ctx, deep, engine::STACK_BYTES, || {
+        let mut stack = head_of(&error);
+        let classes = classes_of(&error).unwrap_or_default();
+        let mut is_inside = true;
+        for site in sites.iter::<Object>() {
+            let Ok(frame) = site.and_then(|site| Frame::of(&site)) else {
+                break;
+            };
+            is_inside = is_inside && classes.contains(&frame.function);
+            if !is_inside && !frame.is_inner() {
+                stack.push_str("\n    at ");
+                stack.push_str(&frame.text());
+            }
+        }
+        // What a getter threw must not be taken for the error that is being made.
+        ctx.catch();
+        stack
+    })
+}
+
+/// `Name: message`.
+pub(crate) fn head_of(error: &Value<'_>) -> String {
+    let text = |key: &str| {
+        let text = error.as_object()?.get::<_, Coerced<String>>(key);
+        text.ok().map(|text| text.0)
+    };
+    let name = text("name").unwrap_or_else(|| "Error".into());
+    match text("message") {
+        Some(message) if !message.is_empty() => format!("{name}: {message}"),
+        _ => name,
+    }
+}
+
+/// The names of an error's own classes. Their constructors run when it is made, but nobody looks for an error in them.
+fn classes_of(error: &Value<'_>) -> Result<Vec<String>> {
+    let base: Object = error.ctx().globals().get("Error")?;
+    let base: Object = base.get("prototype")?;
+    let mut names = Vec::new();
+    let mut next = error.as_object().and_then(Object::get_prototype);
+    while let Some(class) = next.filter(|class| *class != base) {
+        let constructor: Object = class.get("constructor")?;
+        names.push(constructor.get("name")?);
+        next = class.get_prototype();
+    }
+    Ok(names)
+}
+
+/// A place at which a function was called.
+struct Frame {
+    /// Empty where it has no name.
+    function: String,
+    /// None where it is no function of a script.
+    file: Option<String>,
+    line: i32,
+    column: i32,
+}
+
+impl Frame {
+    fn of(site: &Object<'_>) -> Result<Self> {
+        let function: Option<String> = call(site, "getFunctionName")?;
+        let file: Option<String> = call(site, "getFileName")?;
+        let place = |method: &str| match &file {
+            Some(_) => call(site, method),
+            None => Ok(0),
+        };
+        let (line, column) = (place("getLineNumber")?, place("getColumnNumber")?);
+        Ok(Frame {
+            function: function.unwrap_or_default(),
+            file,
+            line,
+            column,
+        })
+    }
+
+    /// True for a place of the engine, or in a text that was evaluated: nobody can look at it.
+    fn is_inner(&self) -> bool {
+        matches!(self.file.as_deref(), Some(prelude::NAME | "<input>"))
+    }
+
+    fn text(&self) -> String {
+        let place = match &self.file {
+            Some(file) => format!("{file}:{}:{}", self.line, self.column),
+            None => "native".into(),
+        };
+        match self.function.as_str() {
+            "" => place,
+            function => format!("{function} ({place})"),
+        }
+    }
+}
+
+fn call<'js, T: rquickjs::FromJs<'js>>(site: &Object<'js>, method: &str) -> Result<T> {
+    let method: Function = site.get(method)?;
+    method.call((This(site.clone()),))
+}
