@@ -24,7 +24,9 @@ demo:
 	$(CARGO) build --release --bin toril --example demo
 	@"$${CARGO_TARGET_DIR:-target}/release/examples/demo"
 
-# Cargo looks for its config from the folder in which it runs.
+# Cargo looks for its config from the folder in which it runs. It does not look at the changes of QuickJS: when they differ,
+# so does a flag of the compiler.
+engine lint: export CFLAGS_wasm32_wasip2 = --target=wasm32-wasi -DCHANGES=$(firstword $(shell cat sdk/js/engine/quickjs/* | cksum))
 engine:
 	@scripts/setup.sh wasm engine
 	cd sdk/js/engine && $(CARGO) build --release --target-dir "$${CARGO_TARGET_DIR:-target}"

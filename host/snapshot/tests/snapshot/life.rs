@@ -178,3 +178,86 @@ async fn components_with_threads_or_garbage_collection_are_refused() {
         );
     }
 }
+
+/// What a job may do with what was there before: a script that does it, and says what it found.
+const CHANGES: &str = "
+    const shared = { list: [1, 2], text: 'ab', map: new Map([['a', { n: 1 }]]), set: new Set([1]), big: 12345678901234567890n };
+    const twins = [{ x: 1, y: 2 }, { x: 1, y: 2 }];
+    const loose = { a: 1, b: 2, c: 3 };
+    delete loose.b;
+    let rope = 'r'.repeat(9000) + 's'.repeat(9000);
+    const weak = new WeakMap([[shared, 1]]);
+    class Wall { #layers = 1; paint() { return ++this.#layers; } }
+    const wall = new Wall();
+    const numbers = (function* () { for (let n = 0; ; n++) yield { n }; })();
+    numbers.next();
+    const base = Object.create({ inherited: 'yes' });
+    const change = (job) => {
+        shared.list.push({ job }, job);
+        shared.list.splice(0, 1);
+        shared.text += job % 10;
+        const copy = shared.text; const longer = copy + '!';
+        shared.map.set(`k${job}`, { n: job }); shared.map.delete(`k${job - 1}`); shared.map.get('a').n += 1;
+        shared.set.add(job); shared.set.delete(job - 2);
+        shared.big += 1n;
+        shared[`p${job}`] = [job]; delete shared[`p${job - 1}`];
+        twins[0][`q${job}`] = job;
+        loose[`d${job}`] = job; delete loose[`d${job - 1}`];
+        rope += 't';
+        weak.set({ job }, shared); weak.set(shared, job);
+        base[`own${job}`] = { back: base }; delete base[`own${job - 1}`];
+        return [shared.list.length, shared.list[0], copy.length, longer.length, shared.map.size, shared.map.get('a').n,
+            [...shared.set].length, String(shared.big), Object.keys(shared).length, Object.keys(twins[0]).length,
+            Object.keys(twins[1]).length, Object.keys(loose).join(), rope.length, rope.slice(17999, 18002), weak.get(shared),
+            wall.paint(), numbers.next().value.n, base.inherited, Object.keys(base).join()];
+    };
+    let job = 0;
+";
+
+#[tokio::test]
+async fn what_a_snapshot_holds_changes_as_ever() {
+    let reuse = Some(Reuse {
+        jobs: u32::MAX,
+        age_ms: 600_000,
+    });
+    let snapshotted = format!("{CHANGES} const main = () => change(++job);");
+    let jobs = Jobs::under(Policy { reuse, ..policy() }, &snapshotted).await;
+    let rounds = 300;
+    let mut seen = Vec::new();
+    for _ in 0..rounds {
+        seen.push(jobs.value().await);
+    }
+    // In one job, nothing of it was there before.
+    let in_one = format!(
+        "const main = () => {{ {CHANGES} return Array.from({{ length: {rounds} }}, () => change(++job)); }};"
+    );
+    assert_eq!(value_of(&in_one).await, format!("[{}]", seen.join(",")));
+}
+
+#[tokio::test]
+async fn what_jobs_make_of_a_snapshot_is_collected() {
+    let reuse = Some(Reuse {
+        jobs: u32::MAX,
+        age_ms: 600_000,
+    });
+    let mut policy = Policy { reuse, ..policy() };
+    policy.limits.memory_bytes_max = 48 << 20;
+    // Each job makes 4 MiB of cycles, and has the snapshot's objects refer to them for a while.
+    let script = "
+        const kept = { last: null, all: new Map(), list: [] };
+        const main = () => {
+            for (let n = 0; n < 20_000; n++) {
+                const [a, b] = [{ n }, { n, text: `number ${n}` }];
+                a.b = b; b.a = a;
+                kept.last = a;
+                if (n % 1000 === 0) { kept.all.set(n, a); kept.list.push(b); }
+            }
+            kept.all.clear(); kept.list.length = 0;
+            return kept.last.b.a.n;
+        };
+    ";
+    let jobs = Jobs::under(policy, script).await;
+    for _ in 0..60 {
+        assert_eq!(jobs.value().await, "19999");
+    }
+}

@@ -161,7 +161,8 @@ fn warm_up<'js>(
 fn seal(ctx: &Ctx<'_>) {
     random::forget();
     raw::collect_garbage(ctx, GARBAGE_BYTES);
-    heap::gaps::fill(ctx);
+    let end = heap::gaps::fill(ctx);
+    raw::seal(ctx, end);
     heap::seal();
     LOADING.set(false);
 }

@@ -179,8 +179,8 @@ unsafe fn overwrite(memory: *mut u8) {
     black_box(memory);
 }
 
-/// Takes what is free among the script's objects, for good: what a job allocates then lies together, and not in the gaps
-/// between objects of the snapshot. The host resets the pages that a job wrote to, run by run.
+/// Takes what is free among the script's objects, for good: what a job allocates then lies together, above the objects of
+/// the snapshot, which are sealed (`raw::seal`). The host resets the pages that a job wrote to, run by run.
 pub(crate) mod gaps {
     use super::{PAGE, free, malloc, memory_bytes, overwrite, requests};
     use crate::raw;
@@ -188,7 +188,7 @@ pub(crate) mod gaps {
 
     /// What a job may allocate before its memory has to grow.
     const ROOM: usize = 512 << 10;
-    /// Gaps of this size and more are left: what lies in them lies together.
+    /// The size of what larger gaps are filled with.
     const LARGE: usize = 16 << 10;
     /// The sizes of QuickJS's small blocks, without their header.
     const BLOCKS: &[usize] = &[
@@ -196,21 +196,23 @@ pub(crate) mod gaps {
         232, 248, 280, 312, 344, 376, 408, 440, 472, 504,
     ];
 
-    /// Fills the gaps of the C library's heap, and then those of QuickJS's blocks.
-    pub(crate) fn fill(ctx: &Ctx<'_>) {
-        fill_heap();
+    /// Fills the gaps of the C library's heap, and then those of QuickJS's blocks. Returns where the heap ended: what is
+    /// allocated from now on lies beyond.
+    pub(crate) fn fill(ctx: &Ctx<'_>) -> usize {
+        let end = fill_heap();
         for bytes in BLOCKS {
             fill_blocks(ctx, *bytes);
         }
+        end
     }
 
-    fn fill_heap() {
+    fn fill_heap() -> usize {
         let end = make_room();
         let mut size = LARGE;
         while size >= 8 {
             let memory = unsafe { malloc(size) };
             if memory.is_null() {
-                return;
+                break;
             }
             if memory.addr() < end {
                 unsafe { overwrite(memory.cast()) };
@@ -219,6 +221,7 @@ pub(crate) mod gaps {
                 size = size * 3 / 4;
             }
         }
+        end
     }
 
     /// Has room at the end of the heap, and returns where it begins.

@@ -1,6 +1,7 @@
 //! What rquickjs has no safe function for.
 #![allow(unsafe_code, reason = "calls of QuickJS's functions in C")]
 
+use std::ffi::c_void;
 use std::ptr;
 
 use rquickjs::{Ctx, Value, qjs};
@@ -57,6 +58,17 @@ pub(crate) fn collect_garbage(ctx: &Ctx<'_>, bytes_until_next: usize) {
         let used = usage.assume_init().malloc_size as usize;
         qjs::JS_SetGCThreshold(runtime, (used + bytes_until_next) as qjs::size_t);
     }
+}
+
+unsafe extern "C" {
+    /// See `quickjs/sealed.patch`.
+    #[link_name = "JS_SealHeap"]
+    fn seal_heap(runtime: *mut qjs::JSRuntime, end: *const c_void);
+}
+
+/// Seals the objects below this address: no reference to them is counted any more, and none of them is freed.
+pub(crate) fn seal(ctx: &Ctx<'_>, end: usize) {
+    unsafe { seal_heap(runtime(ctx), ptr::without_provenance(end)) };
 }
 
 /// Does something that may go as deep as this, in bytes of stack; afterwards the limit is the other one again.
