@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs what is missing for the parts named: wasm, redis, node, lua, engine. Says what to do where it cannot.
+# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python. Says what to do where it cannot.
 set -euo pipefail
 
 NODE_MIN=20
+PYTHON_MINOR_MIN=11
 
 fail() {
   printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
@@ -64,6 +65,24 @@ setup_node() {
   install "node $NODE_MIN" "nodejs npm" "nodejs npm" node
   node_is_new_enough || fail "this system's package of node is older than $NODE_MIN" \
     "install node $NODE_MIN or newer from https://nodejs.org and run this again"
+}
+
+python_is_new_enough() {
+  has python3 && python3 -c "import sys; sys.exit(sys.version_info < (3, $PYTHON_MINOR_MIN))"
+}
+
+# The SDK's tools, in a virtual environment beside what is built.
+setup_python() {
+  local venv="${CARGO_TARGET_DIR:-target}/python-venv" wanted
+  wanted=$(sed -n 's/.*"\(componentize-py==[^"]*\)".*/\1/p' sdk/python/pyproject.toml)
+  python_is_new_enough || install "python 3.$PYTHON_MINOR_MIN" "python3 python3-venv" python3 python3
+  python_is_new_enough || fail "this system's python3 is older than 3.$PYTHON_MINOR_MIN" \
+    "install python 3.$PYTHON_MINOR_MIN or newer and run this again"
+  [ "$("$venv/bin/python" -m pip freeze 2>/dev/null | grep '^componentize-py==')" = "$wanted" ] && return
+  python3 -c 'import ensurepip' 2>/dev/null || install "python's venv" python3-venv python3 python3
+  echo "setup: installing $wanted"
+  python3 -m venv "$venv" && "$venv/bin/python" -m pip install --quiet "$wanted" ||
+    fail "$wanted could not be installed" "see what pip says above"
 }
 
 cd "$(dirname "$0")/.."

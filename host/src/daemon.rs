@@ -20,7 +20,7 @@ use crate::admin;
 use crate::config::{Config, Source, read_authority};
 use crate::host::{self, CheckedFile, Detach, Host, Reloaded};
 use crate::private_redis::{self, PrivateRedis};
-use crate::script;
+use crate::language::{Language, project_dirs};
 use crate::served_queue::QueueSpec;
 use crate::telemetry::Telemetry;
 use crate::versions::Version;
@@ -315,8 +315,8 @@ fn directories(config: &Config) -> BTreeSet<PathBuf> {
 /// The directories whose changes can change what a processor's file becomes.
 fn dirs_of(file: &Path) -> BTreeSet<PathBuf> {
     let mut dirs = watch::dirs_of(file);
-    if script::is_script(file) {
-        dirs.extend(script::project_dirs(file));
+    if Language::of(file).is_some() {
+        dirs.extend(project_dirs(file));
     }
     dirs
 }

@@ -7,19 +7,19 @@
 //! What each queue should be and what is deployed on it is reconciled by its task in [`served_queue`]. A [`host`] works
 //! any number of queues, attached and detached while it runs; [`daemon`] makes one for `toril serve` after [`config`]
 //! read what the operator wants; [`private_redis`] stands in where there is no Redis. A [`processor_file`] is a component,
-//! or a [`script`] that is built into one.
+//! or source in a [`language`] that is built into one.
 
 pub mod admin;
 pub mod component_file;
 pub mod config;
 pub mod daemon;
 pub mod host;
+pub mod language;
 mod listeners;
 pub mod metrics;
 pub mod private_redis;
 pub mod processor_file;
 pub mod redis_backend;
-pub mod script;
 pub mod served_queue;
 pub mod telemetry;
 mod unknown_key;

@@ -1,4 +1,4 @@
-//! What a user names as a processor: a component, or a script that becomes one.
+//! What a user names as a processor: a component, or a source that becomes one.
 
 use std::path::Path;
 
@@ -6,15 +6,15 @@ use anyhow::{Context as _, ensure};
 use tracing::warn;
 
 use crate::component_file::read_component;
-use crate::script;
+use crate::language::Language;
 use toril_sandbox::LoadError;
 
-/// Reads the component of a file, or builds it where the file is TypeScript or JavaScript.
+/// Reads the component of a file, or builds it where the file is source.
 pub async fn read_processor(file: &Path, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
-    if !script::is_script(file) {
+    let Some(language) = Language::of(file) else {
         return read_component(file, bytes_max).await;
-    }
-    let built = script::build(file).await;
+    };
+    let built = language.build(file).await;
     let built = built.with_context(|| format!("failed to build `{}`", file.display()))?;
     for warning in &built.warnings {
         warn!(file = %file.display(), "{warning}");

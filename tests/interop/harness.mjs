@@ -11,7 +11,7 @@ import { Redis } from 'ioredis';
 /** Where cargo builds. */
 export const target = resolve(process.env.CARGO_TARGET_DIR ?? join(import.meta.dirname, '../../target'));
 /** TORIL runs another build. */
-const toril = process.env.TORIL ?? join(target, 'release/toril');
+export const toril = process.env.TORIL ?? join(target, 'release/toril');
 /** Files of the tests are bundled with the npm package as it stands here. */
 const scriptSdk = { TORIL_JS_SDK: resolve(import.meta.dirname, '../../sdk/js') };
 
@@ -70,9 +70,10 @@ export async function startRedis() {
 
 /**
  * `toril serve`, ready. `queues` maps a name to { processor, ...keys of its section in toril.toml }, `settings`
- * are other keys of the file, `env` what else the host sees of its environment.
+ * are other keys of the file, `env` what else the host sees of its environment. Large components compile for a while where
+ * they are not in the cache: they need more patience.
  */
-export async function startToril(redis, queues, settings = {}, env = {}) {
+export async function startToril(redis, queues, settings = {}, env = {}, patienceMs = undefined) {
   const dir = await mkdtemp(join(tmpdir(), 'toril-interop-'));
   const config = join(dir, 'toril.toml');
   await writeFile(config, toToml({ redis: redis.url, ...settings, queues }));
@@ -83,7 +84,7 @@ export async function startToril(redis, queues, settings = {}, env = {}) {
   await eventually('toril serves', () => {
     if (child.exitCode !== null) throw new Error(`toril ended:\n${log}`);
     return log.includes('serving');
-  });
+  }, patienceMs);
   return {
     child,
     log: () => log,

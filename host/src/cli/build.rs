@@ -4,20 +4,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use clap::Args;
 use toril::config::default_cache_dir;
 use toril::sandbox::{Engine, EngineOptions, Policy};
-use toril::script;
+use toril::language::Language;
 
-/// Builds the component of a processor in TypeScript or JavaScript.
+/// Builds the component of a processor in TypeScript, JavaScript or Python.
 ///
-/// The file exports its processor, or hands it to `new Worker`, as with BullMQ. Its npm package `@toril/sdk` bundles it with
-/// all that it imports; the component needs no Node.js. `serve`, `run`, `check` and `deploy` take the file itself, too,
-/// and build it first.
+/// A script exports its processor, or hands it to `new Worker`, as with BullMQ; the npm package `@toril/sdk` of its project
+/// bundles it with all that it imports. A Python file has a function `process`, or hands one to `Worker`; the package
+/// `toril` of its environment builds it. The component needs neither Node.js nor Python. `serve`, `run`, `check` and
+/// `deploy` take the file itself, too, and build it first.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  toril build paint.ts\n  toril build src/paint.ts --out paint.wasm"
+    after_help = "Examples:\n  toril build paint.ts\n  toril build src/paint.py --out paint.wasm"
 )]
 pub(super) struct Build {
     /// The file.
@@ -30,12 +31,14 @@ pub(super) struct Build {
 impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let file = &self.file;
-        ensure!(
-            script::is_script(file),
-            "`{}` is neither TypeScript nor JavaScript\nhint: the README says how processors in other languages are built",
-            file.display()
-        );
-        let built = script::build(file).await;
+        let language = Language::of(file).with_context(|| {
+            format!(
+                "`{}` is neither TypeScript, JavaScript nor Python\nhint: {}",
+                file.display(),
+                hint_for(file)
+            )
+        })?;
+        let built = language.build(file).await;
         let built = built.with_context(|| format!("failed to build `{}`", file.display()))?;
         for warning in &built.warnings {
             super::output::say(format_args!("warning: {warning}"));
@@ -62,6 +65,16 @@ async fn imports(component: &[u8]) -> anyhow::Result<Vec<String>> {
     })?);
     let processor = engine.load(component.to_vec(), &Policy::unjudged()).await?;
     Ok(processor.inspection.imports.clone())
+}
+
+fn hint_for(file: &Path) -> &'static str {
+    match file.extension().and_then(|extension| extension.to_str()) {
+        Some("rs") => {
+            "Cargo builds processors in Rust: `cargo build --release --target wasm32-wasip2`"
+        }
+        Some("wasm") => "it is built: `serve`, `run`, `check` and `deploy` take it",
+        _ => "the README says how processors in other languages are built",
+    }
 }
 
 fn default_out(file: &Path) -> PathBuf {

@@ -1,0 +1,160 @@
+//! Builds processors from what their authors write: each language has its own tools, which run here.
+//!
+//! This is for machines where processors are written. What comes out is a component that any host runs.
+
+mod python;
+mod script;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::process::Command;
+
+/// The most directories of a project that are watched.
+const DIRS_MAX: usize = 1000;
+/// Files at the top of a project.
+const PROJECT_FILES: [&str; 2] = ["package.json", "pyproject.toml"];
+/// What was installed or built in a project; besides these, all that begins with a dot.
+const NOT_WRITTEN: [&str; 4] = ["node_modules", "dist", "__pycache__", "venv"];
+
+/// What a processor is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    /// TypeScript or JavaScript.
+    Script,
+    /// Python.
+    Python,
+}
+
+/// A processor that became a component.
+pub struct Built {
+    /// The component.
+    pub component: Vec<u8>,
+    /// What is not as its author may believe.
+    pub warnings: Vec<String>,
+}
+
+impl Language {
+    /// The language of a file, by its name. None: it is no source, or of a language whose own tools make components.
+    pub fn of(file: &Path) -> Option<Self> {
+        match file.extension()?.to_str()? {
+            "ts" | "mts" | "cts" | "tsx" | "js" | "mjs" | "cjs" | "jsx" => Some(Language::Script),
+            "py" => Some(Language::Python),
+            _ => None,
+        }
+    }
+
+    /// Builds the processor of a file.
+    pub async fn build(self, file: &Path) -> anyhow::Result<Built> {
+        // A missing file is no mistake of a tool's.
+        tokio::fs::metadata(file).await?;
+        match self {
+            Language::Script => script::build(file).await,
+            Language::Python => python::build(file).await,
+        }
+    }
+}
+
+/// Runs a tool, and returns what it printed. `missing` says what to do where there is none.
+async fn run(tool: &mut Command, time_max: Duration, missing: &str) -> anyhow::Result<Vec<u8>> {
+    let name = tool.as_std().get_program().to_string_lossy().into_owned();
+    tool.stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(time_max, tool.output())
+        .await
+        .with_context(|| format!("`{name}` took more than {} s", time_max.as_secs()))?;
+    let output = output.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            anyhow::anyhow!("`{name}` was not found\nhint: {missing}")
+        }
+        _ => anyhow::Error::from(error).context(format!("failed to run `{name}`")),
+    })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        match said.trim().trim_start_matches("error: ") {
+            "" => bail!("`{name}` failed: {}", output.status),
+            said => bail!("{said}"),
+        }
+    }
+    Ok(output.stdout)
+}
+
+/// The directories whose files a processor may be made of: those of its project, or its own where it is in none.
+pub(crate) fn project_dirs(file: &Path) -> BTreeSet<PathBuf> {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let Some(own) = file.parent() else {
+        return BTreeSet::new();
+    };
+    let is_top = |dir: &&Path| PROJECT_FILES.iter().any(|name| dir.join(name).is_file());
+    let project = own.ancestors().find(is_top);
+    let mut dirs = BTreeSet::new();
+    let mut left = vec![project.unwrap_or(own).to_owned()];
+    while let Some(dir) = left.pop() {
+        if dirs.len() == DIRS_MAX {
+            break;
+        }
+        left.extend(dirs_below(&dir));
+        dirs.insert(dir);
+    }
+    dirs
+}
+
+fn dirs_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let of_the_project = dirs.filter(|dir| {
+        let name = dir.file_name();
+        let name = name.to_string_lossy();
+        !name.starts_with('.') && !NOT_WRITTEN.contains(&&*name)
+    });
+    of_the_project.map(|dir| dir.path()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_of_a_project_are_its_own() {
+        let project = tempfile::tempdir().unwrap();
+        let dir = |name: &str| project.path().join(name);
+        for name in [
+            "src/jobs",
+            "lib",
+            "node_modules/zod",
+            "dist",
+            ".git/refs",
+            "src/__pycache__",
+        ] {
+            std::fs::create_dir_all(dir(name)).unwrap();
+        }
+        for top in PROJECT_FILES {
+            std::fs::write(dir(top), "").unwrap();
+            let dirs = project_dirs(&dir("src/jobs/paint.ts"));
+            let expected = [dir(""), dir("src"), dir("src/jobs"), dir("lib")];
+            assert!(
+                dirs.iter().eq(expected.iter().collect::<BTreeSet<_>>()),
+                "{dirs:?}"
+            );
+            std::fs::remove_file(dir(top)).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn tool_that_fails_is_quoted_and_one_that_is_missing_is_named() {
+        let run = async |program: &str, arguments: &[&str]| {
+            let mut tool = Command::new(program);
+            let done = run(tool.args(arguments), Duration::from_secs(60), "install it").await;
+            done.map_err(|error| error.to_string())
+        };
+        assert_eq!(run("echo", &["yes"]).await.unwrap(), b"yes\n");
+        let error = run("sh", &["-c", "echo error: no paint >&2; exit 1"]).await;
+        assert_eq!(error.unwrap_err(), "no paint");
+        let error = run("sh", &["-c", "exit 3"]).await.unwrap_err();
+        assert_eq!(error, "`sh` failed: exit status: 3");
+        let error = run("toril-no-such-tool", &[]).await.unwrap_err();
+        assert_eq!(error, "`toril-no-such-tool` was not found\nhint: install it");
+    }
+}

@@ -1,0 +1,80 @@
+//! Processors in Python: the package `toril`, which Python finds, builds them around componentize-py.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use serde::Deserialize;
+use tokio::process::Command;
+
+use super::{Built, run};
+
+/// Names the interpreter that has the package.
+const INTERPRETER: &str = "TORIL_PYTHON";
+/// A build takes half a minute on two slow cores; one that takes longer than this hangs.
+const BUILD_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// What the package prints.
+#[derive(Deserialize)]
+struct Printed {
+    warnings: Vec<String>,
+}
+
+pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
+    let dir = tempfile::tempdir()?;
+    let out = dir.path().join("processor.wasm");
+    let python = interpreter(file);
+    let mut command = Command::new(&python);
+    command.args(["-m", "toril", "build", "--json", "--out"]);
+    command.arg(&out).arg(file);
+    let missing = "install Python 3.11 or newer: it builds processors in Python. To serve one without it, serve the \
+                   component that `toril build` makes";
+    let printed = run(&mut command, BUILD_TIME_MAX, missing).await;
+    let printed = printed.map_err(|error| with_hint(error, &python))?;
+    let printed: Printed =
+        serde_json::from_slice(&printed).context("`python -m toril build` printed no JSON")?;
+    let warnings = printed.warnings.into_iter();
+    Ok(Built {
+        component: tokio::fs::read(&out).await?,
+        warnings: warnings
+            .map(|warning| warning.trim_start_matches("warning: ").to_owned())
+            .collect(),
+    })
+}
+
+/// The Python of a file: the one that is named, that of the active environment, or of the one beside the file or above.
+fn interpreter(file: &Path) -> PathBuf {
+    if let Some(named) = std::env::var_os(INTERPRETER) {
+        return named.into();
+    }
+    let active = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from);
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let above = file.ancestors().skip(1).map(|dir| dir.join(".venv"));
+    let mut interpreters = active.into_iter().chain(above).map(|dir| dir.join("bin/python"));
+    let found = interpreters.find(|python| python.is_file());
+    found.unwrap_or_else(|| "python3".into())
+}
+
+fn with_hint(error: anyhow::Error, python: &Path) -> anyhow::Error {
+    if !error.to_string().contains("No module named toril") {
+        return error;
+    }
+    let python = python.display();
+    anyhow!(
+        "the Python package `toril`, which builds it, is not installed\nhint: run `{python} -m pip install toril`, or name \
+         the Python that has it in the variable {INTERPRETER}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_package_is_explained() {
+        let error = with_hint(anyhow!("/usr/bin/python3: No module named toril"), Path::new("py"));
+        assert!(error.to_string().contains("`py -m pip install toril`"));
+        let other = with_hint(anyhow!("there is no `process`"), Path::new("py"));
+        assert_eq!(other.to_string(), "there is no `process`");
+    }
+}

@@ -1,0 +1,50 @@
+"""BullMQ job processors in Python, for Toril. The names are those of BullMQ's own package: `from bullmq import …` in a
+processor gives these, too."""
+
+from ._errors import (
+    DelayedError,
+    JobError,
+    NotInProcessorError,
+    RateLimitError,
+    UnrecoverableError,
+    WaitingChildrenError,
+    WaitingError,
+)
+from ._flow_producer import FlowProducer
+from ._job import Job
+from ._queue import Queue, QueueEventsProducer
+from ._signal import AbortController, AbortError, AbortSignal
+from ._worker import Worker
+
+__version__ = "0.1.0"
+
+# Tracebacks name errors by their modules.
+for _error in (
+    AbortError,
+    DelayedError,
+    JobError,
+    NotInProcessorError,
+    RateLimitError,
+    UnrecoverableError,
+    WaitingChildrenError,
+    WaitingError,
+):
+    _error.__module__ = "toril"
+
+__all__ = [
+    "AbortController",
+    "AbortError",
+    "AbortSignal",
+    "DelayedError",
+    "FlowProducer",
+    "Job",
+    "JobError",
+    "NotInProcessorError",
+    "Queue",
+    "QueueEventsProducer",
+    "RateLimitError",
+    "UnrecoverableError",
+    "WaitingChildrenError",
+    "WaitingError",
+    "Worker",
+]
