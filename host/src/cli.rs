@@ -28,7 +28,8 @@ use toril::served_queue::deployment::Deployments;
 /// Runs BullMQ jobs in WebAssembly processors.
 ///
 /// Producers, dashboards and other workers keep using the same Redis and notice nothing. A processor is
-/// a component that was built with the SDK crate `toril-sdk`, or from the WIT world in `wit/`.
+/// a file in TypeScript, JavaScript, Python, Go or C, or a component: what `toril build` makes of such a file, what the
+/// crate `toril-sdk` makes in Rust, or anything of a world in `wit/`.
 #[derive(Parser)]
 #[command(name = "toril", version, max_term_width = 100)]
 pub(crate) struct Cli {

@@ -2,6 +2,8 @@
 //!
 //! This is for machines where processors are written. What comes out is a component that any host runs.
 
+mod c;
+mod go;
 mod python;
 mod script;
 
@@ -12,11 +14,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::process::Command;
+use tracing::info;
 
 /// The most directories of a project that are watched.
 const DIRS_MAX: usize = 1000;
 /// Files at the top of a project.
-const PROJECT_FILES: [&str; 2] = ["package.json", "pyproject.toml"];
+const PROJECT_FILES: [&str; 3] = ["package.json", "pyproject.toml", "go.mod"];
 /// What was installed or built in a project; besides these, all that begins with a dot.
 const NOT_WRITTEN: [&str; 4] = ["node_modules", "dist", "__pycache__", "venv"];
 
@@ -27,6 +30,10 @@ pub enum Language {
     Script,
     /// Python.
     Python,
+    /// Go: the package that the file is in.
+    Go,
+    /// C.
+    C,
 }
 
 /// A processor that became a component.
@@ -43,6 +50,8 @@ impl Language {
         match file.extension()?.to_str()? {
             "ts" | "mts" | "cts" | "tsx" | "js" | "mjs" | "cjs" | "jsx" => Some(Language::Script),
             "py" => Some(Language::Python),
+            "go" => Some(Language::Go),
+            "c" => Some(Language::C),
             _ => None,
         }
     }
@@ -51,15 +60,26 @@ impl Language {
     pub async fn build(self, file: &Path) -> anyhow::Result<Built> {
         // A missing file is no mistake of a tool's.
         tokio::fs::metadata(file).await?;
+        info!(file = %file.display(), "building the processor");
         match self {
             Language::Script => script::build(file).await,
             Language::Python => python::build(file).await,
+            Language::Go => go::build(file).await,
+            Language::C => c::build(file).await,
         }
     }
 }
 
-/// Runs a tool, and returns what it printed. `missing` says what to do where there is none.
-async fn run(tool: &mut Command, time_max: Duration, missing: &str) -> anyhow::Result<Vec<u8>> {
+/// What a tool printed.
+struct Printed {
+    /// On stdout.
+    output: Vec<u8>,
+    /// On stderr.
+    said: String,
+}
+
+/// Runs a tool, which must succeed. `missing` says what to do where there is none.
+async fn run(tool: &mut Command, time_max: Duration, missing: &str) -> anyhow::Result<Printed> {
     let name = tool.as_std().get_program().to_string_lossy().into_owned();
     tool.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(time_max, tool.output())
@@ -71,14 +91,15 @@ async fn run(tool: &mut Command, time_max: Duration, missing: &str) -> anyhow::R
         }
         _ => anyhow::Error::from(error).context(format!("failed to run `{name}`")),
     })?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        match said.trim().trim_start_matches("error: ") {
-            "" => bail!("`{name}` failed: {}", output.status),
-            said => bail!("{said}"),
-        }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    match said.trim_start_matches("error: ") {
+        _ if output.status.success() => Ok(Printed {
+            output: output.stdout,
+            said,
+        }),
+        "" => bail!("`{name}` failed: {}", output.status),
+        said => bail!("{said}"),
     }
-    Ok(output.stdout)
 }
 
 /// The directories whose files a processor may be made of: those of its project, or its own where it is in none.
@@ -147,14 +168,19 @@ mod tests {
         let run = async |program: &str, arguments: &[&str]| {
             let mut tool = Command::new(program);
             let done = run(tool.args(arguments), Duration::from_secs(60), "install it").await;
-            done.map_err(|error| error.to_string())
+            let done = done.map_err(|error| error.to_string())?;
+            Ok::<_, String>((done.output, done.said))
         };
-        assert_eq!(run("echo", &["yes"]).await.unwrap(), b"yes\n");
+        let (output, said) = run("sh", &["-c", "echo yes; echo but >&2"]).await.unwrap();
+        assert_eq!((&*output, &*said), (&b"yes\n"[..], "but"));
         let error = run("sh", &["-c", "echo error: no paint >&2; exit 1"]).await;
         assert_eq!(error.unwrap_err(), "no paint");
         let error = run("sh", &["-c", "exit 3"]).await.unwrap_err();
         assert_eq!(error, "`sh` failed: exit status: 3");
         let error = run("toril-no-such-tool", &[]).await.unwrap_err();
-        assert_eq!(error, "`toril-no-such-tool` was not found\nhint: install it");
+        assert_eq!(
+            error,
+            "`toril-no-such-tool` was not found\nhint: install it"
+        );
     }
 }

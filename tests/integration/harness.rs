@@ -63,7 +63,11 @@ fn build_guests() -> PathBuf {
     cargo.arg("--target-dir").arg(target);
     for (dir, prefix) in [("examples/rust", ""), ("tests/fixtures", "fixture-")] {
         for guest in std::fs::read_dir(root.join(dir)).unwrap() {
-            let name = guest.unwrap().file_name().into_string().unwrap();
+            let guest = guest.unwrap();
+            if !guest.path().join("Cargo.toml").is_file() {
+                continue;
+            }
+            let name = guest.file_name().into_string().unwrap();
             cargo.args(["-p", &format!("{prefix}{name}")]);
         }
     }

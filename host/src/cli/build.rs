@@ -7,21 +7,23 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use toril::config::default_cache_dir;
-use toril::sandbox::{Engine, EngineOptions, Policy};
 use toril::language::Language;
+use toril::sandbox::{Engine, EngineOptions, Policy};
 
-/// Builds the component of a processor in TypeScript, JavaScript or Python.
+/// Builds the component of a processor in TypeScript, JavaScript, Python, Go or C.
 ///
 /// A script exports its processor, or hands it to `new Worker`, as with BullMQ; the npm package `@toril/sdk` of its project
 /// bundles it with all that it imports. A Python file has a function `process`, or hands one to `Worker`; the package
-/// `toril` of its environment builds it. The component needs neither Node.js nor Python. `serve`, `run`, `check` and
+/// `toril` of its environment builds it. A Go file stands for its package, whose `main` calls `toril.Serve`; a C file
+/// includes `toril.h`, which this command brings along, and defines `toril_process`. The tools of the language must be
+/// there: Node.js, Python, Go or a clang for WebAssembly. The component needs none of them. `serve`, `run`, `check` and
 /// `deploy` take the file itself, too, and build it first.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  toril build paint.ts\n  toril build src/paint.py --out paint.wasm"
 )]
 pub(super) struct Build {
-    /// The file.
+    /// The file: `.ts`, `.js`, `.py`, `.go` or `.c`.
     file: PathBuf,
     /// Where the component goes [default: `dist/NAME.wasm` beside the file].
     #[arg(long, value_name = "FILE")]
@@ -33,7 +35,7 @@ impl Build {
         let file = &self.file;
         let language = Language::of(file).with_context(|| {
             format!(
-                "`{}` is neither TypeScript, JavaScript nor Python\nhint: {}",
+                "`{}` is none of TypeScript, JavaScript, Python, Go and C\nhint: {}",
                 file.display(),
                 hint_for(file)
             )

@@ -17,7 +17,7 @@ use toril::sandbox::{Engine, EngineOptions, Grants, Policy, Processor};
 /// limits and grants, which are shown. The exit code is 0 where it would be served.
 #[derive(Args)]
 pub(super) struct Check {
-    /// The component.
+    /// The component, or a file that `toril build` takes.
     file: PathBuf,
     /// Judges it by what the config says of this queue.
     #[arg(long, value_name = "NAME")]

@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Deploy {
     /// The queue.
     queue: String,
-    /// The component.
+    /// The component, or a file that `toril build` takes.
     file: PathBuf,
     /// Gives it this share of the jobs, and waits for `toril promote` or `toril abort`.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]

@@ -23,7 +23,7 @@ const QUEUE: &str = "dry-run";
 #[derive(Args)]
 #[command(after_help = "Example:\n  toril run paint.wasm --name walls --data '{\"price\":100}'")]
 pub(super) struct Run {
-    /// The component.
+    /// The component, or a file that `toril build` takes.
     file: PathBuf,
     /// The job's data, JSON.
     #[arg(long, default_value = "{}", value_name = "JSON")]

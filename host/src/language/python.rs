@@ -31,8 +31,8 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
                    component that `toril build` makes";
     let printed = run(&mut command, BUILD_TIME_MAX, missing).await;
     let printed = printed.map_err(|error| with_hint(error, &python))?;
-    let printed: Printed =
-        serde_json::from_slice(&printed).context("`python -m toril build` printed no JSON")?;
+    let printed: Printed = serde_json::from_slice(&printed.output)
+        .context("`python -m toril build` printed no JSON")?;
     let warnings = printed.warnings.into_iter();
     Ok(Built {
         component: tokio::fs::read(&out).await?,
@@ -50,7 +50,10 @@ fn interpreter(file: &Path) -> PathBuf {
     let active = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from);
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let above = file.ancestors().skip(1).map(|dir| dir.join(".venv"));
-    let mut interpreters = active.into_iter().chain(above).map(|dir| dir.join("bin/python"));
+    let mut interpreters = active
+        .into_iter()
+        .chain(above)
+        .map(|dir| dir.join("bin/python"));
     let found = interpreters.find(|python| python.is_file());
     found.unwrap_or_else(|| "python3".into())
 }
@@ -72,7 +75,10 @@ mod tests {
 
     #[test]
     fn missing_package_is_explained() {
-        let error = with_hint(anyhow!("/usr/bin/python3: No module named toril"), Path::new("py"));
+        let error = with_hint(
+            anyhow!("/usr/bin/python3: No module named toril"),
+            Path::new("py"),
+        );
         assert!(error.to_string().contains("`py -m pip install toril`"));
         let other = with_hint(anyhow!("there is no `process`"), Path::new("py"));
         assert_eq!(other.to_string(), "there is no `process`");

@@ -58,7 +58,7 @@ async fn bundle(package: &Path, file: &Path) -> anyhow::Result<Bundle> {
     let missing = "install Node.js 20 or newer: it bundles processors in TypeScript and JavaScript. To serve one without it, \
                    serve the component that `toril build` makes";
     let printed = run(&mut node, BUNDLE_TIME_MAX, missing).await?;
-    serde_json::from_slice(&printed).context("the bundler printed what is no bundle")
+    serde_json::from_slice(&printed.output).context("the bundler printed what is no bundle")
 }
 
 /// The package that is installed for a file, as Node finds it: in `node_modules` of its directory or of one above.

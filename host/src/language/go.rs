@@ -1,0 +1,68 @@
+//! Processors in Go: the user's `go` compiles the package that a file is in to a core module, which becomes a component here.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tokio::process::Command;
+
+use super::{Built, run};
+
+/// Names the program.
+const GO: &str = "TORIL_GO";
+/// Go compiles its standard library, too, the first time.
+const TIME_MAX: Duration = Duration::from_secs(600);
+const INSTALL: &str = "install Go 1.24 or newer, https://go.dev/dl: it builds processors in Go. The variable TORIL_GO names a \
+                       `go` that is not in the PATH";
+/// `sdk/go/README.md` says what each is for.
+const BUILD: [&str; 4] = [
+    "build",
+    "-buildmode=c-shared",
+    "-trimpath",
+    "-ldflags=-w -checklinkname=0",
+];
+
+pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
+    let file = std::path::absolute(file)?;
+    let package = file.parent().unwrap_or(&file);
+    let dir = tempfile::tempdir()?;
+    let core = dir.path().join("core.wasm");
+    let go = std::env::var_os(GO).unwrap_or_else(|| OsString::from("go"));
+    let mut go = Command::new(go);
+    go.args(BUILD).arg("-o").arg(&core).arg(".");
+    go.current_dir(package);
+    go.env("GOOS", "wasip1").env("GOARCH", "wasm");
+    let compiled = run(&mut go, TIME_MAX, INSTALL).await.map_err(with_hint)?;
+    let core = tokio::fs::read(&core).await?;
+    // It runs `main`.
+    let component = tokio::task::spawn_blocking(move || toril_componentize::of_go(&core));
+    Ok(Built {
+        component: component.await??,
+        warnings: Some(compiled.said)
+            .filter(|said| !said.is_empty())
+            .into_iter()
+            .collect(),
+    })
+}
+
+fn with_hint(error: anyhow::Error) -> anyhow::Error {
+    let said = error.to_string();
+    if said.contains("-buildmode=c-shared not supported") {
+        return anyhow!("{said}\nhint: {INSTALL}");
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_that_is_too_old_is_explained() {
+        let old = with_hint(anyhow!("-buildmode=c-shared not supported on wasip1/wasm"));
+        assert!(old.to_string().contains("hint: install Go 1.24 or newer"));
+        let other = with_hint(anyhow!("./paint.go:3:1: syntax error"));
+        assert_eq!(other.to_string(), "./paint.go:3:1: syntax error");
+    }
+}

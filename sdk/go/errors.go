@@ -1,0 +1,170 @@
+//go:build wasip1
+
+package toril
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unsafe"
+)
+
+// UnrecoverableError fails the job now, whatever attempts it has left.
+type UnrecoverableError struct{ Err error }
+
+// Unrecoverable makes an [UnrecoverableError]; it takes what [fmt.Errorf] takes.
+func Unrecoverable(format string, args ...any) error {
+	return UnrecoverableError{fmt.Errorf(format, args...)}
+}
+
+func (e UnrecoverableError) Error() string {
+	if e.Err == nil {
+		return "unrecoverable"
+	}
+	return e.Err.Error()
+}
+
+// Unwrap returns what it was made of.
+func (e UnrecoverableError) Unwrap() error { return e.Err }
+
+// DelayedError ends an attempt after [Job.MoveToDelayed].
+type DelayedError struct{}
+
+func (DelayedError) Error() string { return "job was delayed" }
+
+// WaitingChildrenError ends an attempt after [Job.MoveToWaitingChildren] said that the job waits.
+type WaitingChildrenError struct{}
+
+func (WaitingChildrenError) Error() string { return "job waits for its children" }
+
+// WaitingError gives the job back; no attempt is spent.
+type WaitingError struct{}
+
+func (WaitingError) Error() string { return "job goes back to wait" }
+
+// RateLimitError limits the queue for this long and gives the job back; no attempt is spent.
+type RateLimitError struct{ For time.Duration }
+
+func (RateLimitError) Error() string { return "queue is rate limited" }
+
+// The kinds of [Error]: `errors.Is(err, toril.ErrNotFound)`.
+var (
+	ErrNotFound    = errors.New("not found")
+	ErrLockLost    = errors.New("lock lost")
+	ErrNotInState  = errors.New("not in state")
+	ErrChildFailed = errors.New("child failed")
+	ErrDenied      = errors.New("denied")
+	ErrLimit       = errors.New("limit reached")
+	ErrInvalid     = errors.New("invalid")
+	ErrUnavailable = errors.New("unavailable")
+)
+
+var kinds = [...]error{ErrNotFound, ErrLockLost, ErrNotInState, ErrChildFailed, ErrDenied, ErrLimit, ErrInvalid, ErrUnavailable}
+
+// Error is why the host refused a call.
+type Error struct {
+	Kind    error
+	Message string
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap returns the kind.
+func (e *Error) Unwrap() error { return e.Kind }
+
+// panicError is what a goroutine panicked with.
+type panicError struct {
+	message string
+	stack   string
+}
+
+func (e *panicError) Error() string { return e.message }
+
+func panicked(reason any, stack []byte) error {
+	message := fmt.Sprint(reason)
+	text := string(stack)
+	// Above are the frames of `debug.Stack` and of the recovery.
+	if first, rest, found := strings.Cut(text, "\npanic("); found {
+		goroutine, _, _ := strings.Cut(first, "\n")
+		_, below, _ := strings.Cut(rest, "\n")
+		_, below, _ = strings.Cut(below, "\n")
+		text = goroutine + "\n" + below
+	}
+	// Below is what called the processor.
+	text, _, _ = strings.Cut(text, "\ntoril.attempt(")
+	return &panicError{message, "panic: " + message + "\n\n" + strings.TrimSpace(text)}
+}
+
+// find looks for an error of this type in the chain, by value and by pointer.
+func find[T error](err error) (found T, ok bool) {
+	if errors.As(err, &found) {
+		return found, true
+	}
+	var pointer *T
+	if errors.As(err, any(&pointer)) && pointer != nil {
+		return *pointer, true
+	}
+	return found, false
+}
+
+func has[T error](err error) bool {
+	_, ok := find[T](err)
+	return ok
+}
+
+// The cases of `failure` in `wit/jobs.wit`.
+const (
+	failed = iota
+	unrecoverable
+	delayed
+	waitingChildren
+	waiting
+	rateLimited
+)
+
+// putFailure writes an error as a `failure`.
+func putFailure(at unsafe.Pointer, err error) {
+	kind := (*byte)(at)
+	if limit, ok := find[RateLimitError](err); ok {
+		*kind = rateLimited
+		*(*uint64)(unsafe.Add(at, 8)) = millis(limit.For)
+		return
+	}
+	switch {
+	case has[DelayedError](err):
+		*kind = delayed
+	case has[WaitingChildrenError](err):
+		*kind = waitingChildren
+	case has[WaitingError](err):
+		*kind = waiting
+	default:
+		*kind = failed
+		if has[UnrecoverableError](err) || errors.Is(err, ErrChildFailed) {
+			*kind = unrecoverable
+		}
+		put(at, 8, 0, err.Error())
+		*(*byte)(unsafe.Add(at, 16)) = 1
+		put(at, 20, 1, stackOf(err))
+	}
+}
+
+// stackOf writes an error the way a stack reads: that of a panic, what the error itself shows with `%+v`, or its causes.
+func stackOf(err error) string {
+	var panicked *panicError
+	if errors.As(err, &panicked) {
+		return panicked.stack
+	}
+	message := err.Error()
+	if long := fmt.Sprintf("%+v", err); long != message && strings.Contains(long, "\n") {
+		return "Error: " + long
+	}
+	stack := "Error: " + message
+	for err = errors.Unwrap(err); err != nil; err = errors.Unwrap(err) {
+		if cause := err.Error(); cause != message {
+			stack += "\n    caused by: " + cause
+			message = cause
+		}
+	}
+	return stack
+}

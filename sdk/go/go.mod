@@ -1,0 +1,3 @@
+module toril
+
+go 1.24

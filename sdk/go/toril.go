@@ -1,0 +1,154 @@
+//go:build wasip1
+
+// Package toril writes BullMQ job processors in Go. A processor is a function that is called once per attempt of a job:
+//
+//	func main() {
+//		toril.Serve(func(ctx context.Context, job *toril.Job) (any, error) {
+//			var paint struct{ Walls int }
+//			if err := job.Bind(&paint); err != nil {
+//				return nil, err
+//			}
+//			return map[string]int{"cost": paint.Walls * 100}, nil
+//		})
+//	}
+//
+// The value is stored as JSON. An error fails the attempt, with its message as the reason; some errors mean something of
+// their own, wherever they are in the chain ([UnrecoverableError], [DelayedError] and others). A panic fails the attempt, too.
+package toril
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"unsafe"
+
+	"toril/internal/host"
+)
+
+// Handler runs one attempt of a job.
+type Handler func(ctx context.Context, job *Job) (any, error)
+
+var (
+	handler Handler
+	byQueue = map[string]Handler{}
+	warmups []func()
+)
+
+// Serve sets the processor. Unlike other servers it returns at once: `main` runs when the component is built, and what it
+// leaves in memory is there in each job.
+func Serve(process Handler) { handler = process }
+
+// ServeQueue sets the processor of one queue, for components that serve several.
+func ServeQueue(queue string, process Handler) { byQueue[queue] = process }
+
+// Warmup adds a function that runs when the component is built, after `main`. What it computes, jobs need not compute again.
+// Neither time nor random numbers nor the environment mean anything there.
+func Warmup(warmup func()) { warmups = append(warmups, warmup) }
+
+//go:linkname mainMain main.main
+func mainMain()
+
+var started bool
+
+// Of the snapshot: this is the last that runs when the component is built.
+//
+//go:wasmexport toril_start
+func start() {
+	if started {
+		return
+	}
+	started = true
+	// The first collection comes at 16 MiB: most jobs end before.
+	debug.SetGCPercent(400)
+	mainMain()
+	for _, warmup := range warmups {
+		warmup()
+	}
+	host.Prepare()
+	warmJSON(new(any), map[string]any{"n": 1.5, "list": []any{"text", true, nil}})
+	runtime.GC()
+}
+
+// Typed makes a [Handler] of a function that takes the job's data. What Go's JSON has to learn of the types, it learns when
+// the component is built: the first value of a type takes ten times as long as the others.
+func Typed[Data, Value any](process func(ctx context.Context, job *Job, data Data) (Value, error)) Handler {
+	Warmup(func() { warmJSON(new(Data), *new(Value)) })
+	return func(ctx context.Context, job *Job) (any, error) {
+		var data Data
+		if err := job.Bind(&data); err != nil {
+			return nil, err
+		}
+		return process(ctx, job, data)
+	}
+}
+
+// warmJSON lets the decoder and the encoder meet two types. Whether they fit is of no interest.
+func warmJSON(into, value any) {
+	json.Unmarshal([]byte(`{"n": 1.5, "list": ["text", true, null]}`), into)
+	json.Marshal(value)
+}
+
+// What is returned must outlive the function.
+var (
+	result  [5]uint64
+	keeping [2]string
+)
+
+//go:wasmexport process
+func process() unsafe.Pointer {
+	start()
+	host.Restore()
+	value, err := attempt()
+	result = [5]uint64{}
+	at := unsafe.Pointer(&result)
+	if err == nil {
+		var text []byte
+		if text, err = json.Marshal(value); err == nil {
+			put(at, 8, 0, string(text))
+			return at
+		}
+	}
+	*(*byte)(at) = 1
+	putFailure(unsafe.Add(at, 8), err)
+	return at
+}
+
+func attempt() (value any, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = panicked(reason, debug.Stack())
+		}
+	}()
+	job := &Job{}
+	process, err := handlerOf(job)
+	if err != nil {
+		return nil, err
+	}
+	ctx, done := newContext()
+	defer done()
+	return process(ctx, job)
+}
+
+func handlerOf(job *Job) (Handler, error) {
+	if len(byQueue) > 0 {
+		queue := job.QueueName()
+		if process := byQueue[queue]; process != nil {
+			return process, nil
+		}
+		if handler == nil {
+			return nil, fmt.Errorf("no processor for queue %q: `main` does not call `toril.ServeQueue` for it", queue)
+		}
+	}
+	if handler == nil {
+		return nil, errors.New("no processor: `main` does not call `toril.Serve`")
+	}
+	return handler, nil
+}
+
+func put(at unsafe.Pointer, offset uintptr, slot int, text string) {
+	keeping[slot] = valid(text)
+	*(*host.Text)(unsafe.Add(at, offset)) = host.TextOf(keeping[slot])
+}

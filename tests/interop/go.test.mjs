@@ -1,0 +1,530 @@
+// Processors in Go: BullMQ's worked examples, what a processor may do, how its errors read, and what it must not do.
+import { after, before, beforeEach, describe, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { FlowProducer, Queue, QueueEvents } from 'bullmq';
+import { build, component, PATIENCE_MS, skipped } from './go.mjs';
+import { eventually, run as command, startRedis, startToril } from './harness.mjs';
+
+const skip = await skipped();
+const timeout = 20 * 60_000;
+
+let redis;
+let flow;
+before(async () => {
+  redis = await startRedis();
+});
+after(() => redis.stop());
+beforeEach(() => redis.client.flushall());
+
+/** Serves a package on some queues while `body` runs. */
+async function served(dir, names, body, options = {}) {
+  const { grants, ...others } = options;
+  const section = { processor: await component(dir), grants: { queues: ['*'], ...grants }, ...others };
+  const host = await startToril(redis, Object.fromEntries(names.map((name) => [name, section])), {}, {}, PATIENCE_MS);
+  const connection = redis.connection;
+  const queues = Object.fromEntries(names.map((name) => [name, new Queue(name, { connection })]));
+  const events = new QueueEvents(names[0], { connection, lastEventId: '0' });
+  flow = new FlowProducer({ connection });
+  const finished = (job, ms = 20_000) => job.waitUntilFinished(events, ms);
+  const run = async (name, data = {}, opts = {}) => finished(await queues[names[0]].add(name, data, opts));
+  try {
+    await events.waitUntilReady();
+    return await body({ queues, host, finished, run, queue: queues[names[0]] });
+  } catch (error) {
+    error.message += `\nlog of the host:\n${host.log()}`;
+    throw error;
+  } finally {
+    await Promise.all([host.stop(), flow.close(), events.close(), ...Object.values(queues).map((queue) => queue.close())]);
+  }
+}
+
+/** Adds a job that fails, and returns what is stored of it. */
+async function failure({ queue, finished }, name, data = {}, opts = {}) {
+  const job = await queue.add(name, data, opts);
+  await assert.rejects(finished(job), undefined, name);
+  return queue.getJob(job.id);
+}
+
+describe('worked examples', { skip, timeout }, () => {
+  const example = (name, queues, body, options) => served(`examples/go/${name}`, queues, body, options);
+  /** What a processor printed, in the order of the log. */
+  const printed = (host) => [...host.log().matchAll(/INFO guest: (.*?) queue=/g)].map(([, line]) => line);
+
+  test('renovate-interior sums up its costs', () =>
+    example('renovate-interior', ['renovate', 'steps'], async ({ finished, host }) => {
+      const steps = [['paint', 'ceiling'], ['paint', 'walls'], ['fix', 'floor']];
+      const children = steps.map(([name, place]) => ({ name, data: { place }, queueName: 'steps' }));
+      const { job } = await flow.add({ name: 'renovate-interior', queueName: 'renovate', data: {}, children });
+      assert.equal(await finished(job), 6750);
+      assert.equal(printed(host).at(-1), 'invoice over 6750');
+    }));
+
+  const uploads = (broken) => ({
+    name: 'upload-batch',
+    queueName: 'uploads',
+    data: { batchId: '123' },
+    opts: { jobId: 'batch' },
+    children: ['server-1', 'server-2', 'server-3'].map((server, n) => ({
+      name: `upload-to-${server}`,
+      queueName: 'file-uploads',
+      data: { server, broken: server === broken },
+      opts: { jobId: server, continueParentOnFailure: true, delay: n === 2 ? 3_600_000 : 0, priority: n + 1 },
+    })),
+  });
+
+  test('upload-batch aborts and cleans up, and succeeds when all do', () =>
+    example('upload-batch', ['uploads', 'file-uploads'], async ({ queues, finished, host }) => {
+      const { job } = await flow.add(uploads('server-2'));
+      await assert.rejects(finished(job), /Upload batch failed/);
+      assert.equal(await queues['file-uploads'].getJob('server-3'), undefined, 'what had not begun is gone');
+      assert.equal(await (await queues['file-uploads'].getJob('server-1')).getState(), 'completed');
+      assert.deepEqual(printed(host), ['deleted https://server-1.example/server-1']);
+      await redis.client.flushall();
+      const again = await flow.add(uploads('none'));
+      await eventually('two uploads are done', async () => (await queues['file-uploads'].getCompletedCount()) === 2);
+      await (await queues['file-uploads'].getJob('server-3')).promote();
+      await eventually('the batch is done', async () => (await again.job.getState()) === 'completed');
+      assert.deepEqual((await queues.uploads.getJob('batch')).returnvalue, { status: 'success', batchId: '123' });
+    }, { concurrency: 1 }));
+
+  test('test-suite stops at a critical failure', () =>
+    example('test-suite', ['test-results', 'test-runner'], async ({ queues, finished }) => {
+      const one = (type, opts, data = {}) => ({
+        name: `${type}-tests`,
+        queueName: 'test-runner',
+        data: { type, ...data },
+        opts: { jobId: type, ...opts },
+      });
+      const { job } = await flow.add({
+        name: 'test-suite',
+        queueName: 'test-results',
+        data: { suite: 'integration' },
+        children: [
+          one('auth', { continueParentOnFailure: true }, { broken: true }),
+          one('api', { delay: 3_600_000 }),
+          one('ui', { delay: 3_600_000 }),
+        ],
+      });
+      assert.deepEqual(await finished(job), {
+        status: 'failed',
+        failedTests: { 'bull:test-runner:auth': 'auth tests failed' },
+        message: 'Test suite aborted due to critical failure',
+      });
+      assert.equal(await queues['test-runner'].getDelayedCount(), 0);
+    }));
+
+  test('deploy-regions rolls back', () =>
+    example('deploy-regions', ['deployments', 'deploy-region'], async ({ queues, finished, host }) => {
+      const { job } = await flow.add({
+        name: 'deploy-global',
+        queueName: 'deployments',
+        data: { version: 'v2.0.0' },
+        children: ['us-east-1', 'eu-west-1', 'ap-south-1'].map((region, n) => ({
+          name: `deploy-${region}`,
+          queueName: 'deploy-region',
+          data: { region, broken: n === 1 },
+          opts: { jobId: region, continueParentOnFailure: true, delay: n === 2 ? 3_600_000 : 0, priority: n + 1 },
+        })),
+      });
+      await assert.rejects(finished(job), /Deployment failed in: bull:deploy-region:eu-west-1/);
+      assert.deepEqual(printed(host), ['rolled back us-east-1']);
+      assert.equal(await queues['deploy-region'].getJob('ap-south-1'), undefined);
+    }, { concurrency: 1 }));
+
+  test('step-job goes on where it stopped', () =>
+    example('step-job', ['queueName'], async ({ queue, run, host }) => {
+      await run('job', { step: 0 });
+      await run('job', { step: 1 });
+      assert.deepEqual(printed(host), ['initial step', 'second step', 'second step']);
+      assert.deepEqual((await queue.getJob('1')).data, { step: 2 });
+      await assert.rejects(run('job', { step: 7 }), /invalid step/);
+    }));
+
+  test('delayed-step-job rests without spending an attempt', () =>
+    example('delayed-step-job', ['queueName'], async ({ queue, finished }) => {
+      const job = await queue.add('job', { step: 0 });
+      await finished(job);
+      const { attemptsMade, attemptsStarted } = await queue.getJob(job.id);
+      assert.deepEqual([attemptsMade, attemptsStarted], [1, 2]);
+    }));
+
+  test('step-job-with-children waits for children that it added', () =>
+    example('step-job-with-children', ['parentQueueName', 'childrenQueueName'], async ({ queue, finished }) => {
+      const job = await queue.add('job', { step: 0 });
+      assert.equal(await finished(job), 3);
+      const { processed } = await (await queue.getJob(job.id)).getDependencies();
+      const made = Object.values(processed).sort((a, b) => (a.made < b.made ? -1 : 1));
+      assert.deepEqual(made, [{ made: 'child-1' }, { made: 'child-2' }]);
+    }));
+
+  test('chained-flow waits for a flow that it added', () =>
+    example('chained-flow', ['parentQueueName', 'childrenQueueName', 'grandchildrenQueueName'], async ({ queue, finished }) => {
+      const job = await queue.add('job', { step: 0 });
+      assert.equal(await finished(job), 3);
+      const { processed } = await (await queue.getJob(job.id)).getDependencies();
+      const [values] = Object.values(processed);
+      assert.deepEqual(values.sort((a, b) => a.idx - b.idx), [{ idx: 0, foo: 'bar' }, { idx: 1, foo: 'baz' }]);
+    }));
+});
+
+describe('what a processor may do', { skip, timeout }, () => {
+  const features = (body, options = {}) =>
+    served('tests/fixtures/go/features', ['features'], body, { ...options, grants: { queues: ['features', 'others'], ...options.grants } });
+
+  test('a job has the fields that BullMQ has', () =>
+    features(async ({ run }) => {
+      const opts = { attempts: 3, backoff: { type: 'fixed', delay: 5 }, keepLogs: 7, deduplication: { id: 'once' }, priority: 2 };
+      const data = { text: 'ä\u{1F600}', numbers: [1, 2.5], nothing: null };
+      const { opts: stored, ...seen } = await run('fields', data, opts);
+      assert.deepEqual([stored.attempts, stored.kl, stored.de], [3, 7, { id: 'once' }]);
+      assert.deepEqual(seen, {
+        id: '1', name: 'fields', data, queueName: 'features', queueQualifiedName: 'bull:features', prefix: 'bull',
+        attemptsMade: 0, attemptsStarted: 1, delay: 0, priority: 2, progress: 0, parentKey: '', parent: '', repeatJobKey: '',
+        stalledCounter: 0, failedReason: '', deduplicationId: 'once', stacktrace: [], recent: [true, true], cancelled: false,
+      });
+    }));
+
+  test('goroutines and timers run side by side', () =>
+    features(async ({ run }) => {
+      const { together, ...seen } = await run('pauses');
+      assert.deepEqual(seen, { order: ['a', 'b', 'c'], late: 'context deadline exceeded' });
+      assert.ok(together >= 199 && together < 1500, `20 pauses of 200 ms took ${together} ms`);
+    }));
+
+  test('more garbage than there is memory is collected', () =>
+    features(async ({ run }) => assert.equal(await run('garbage', { text: 'x'.repeat(20_000) }), true), {
+      limits: { memory_bytes_max: 64 << 20 },
+    }));
+
+  test('other jobs, schedulers and flows are reached as far as they are granted', () =>
+    features(async ({ run }) => {
+      const { counts, tree, ...seen } = await run('other-jobs');
+      assert.deepEqual(seen, {
+        added: 'mine', states: ['waiting', 'prioritized', 'delayed'], next: true, schedulers: 1, gone: [true, false],
+        flow: ['root', 'bull:others:root', 'leaf'], denied: [true, 'processor of queue `features` may not use queue `vault`\nhint: add `vault` to `grants.queues` of `features`'], errors: [true, true],
+      });
+      assert.deepEqual([counts.waiting, counts.delayed, counts.prioritized], [2, 0, 1]);
+      assert.deepEqual([tree.name, tree.children[0].id], ['root', 'leaf'], JSON.stringify(tree));
+    }));
+
+  test('logs go where they belong', () =>
+    features(async ({ queue, run, host }) => {
+      assert.equal(await run('logs'), 1);
+      assert.deepEqual((await queue.getJobLogs('1')).logs, ['for the dashboard']);
+      for (const line of [/INFO guest: informed id=1 /, /ERROR guest: spilled wall=7 paint.color=red /, /INFO guest: logged /,
+        /INFO guest: printed .*source="stdout"/]) {
+        assert.match(host.log(), line);
+      }
+      assert.deepEqual(await run('progress'), [{ percent: 50 }, { seen: true }]);
+      assert.deepEqual((await queue.getJob('2')).progress, { percent: 50 });
+    }));
+
+  test('only what is granted is in the environment, and nothing when it is built', () =>
+    features(async ({ run }) => assert.deepEqual(await run('environment'), [['COLOR=red'], 'red', '']), {
+      grants: { env: { COLOR: 'red' } },
+    }));
+
+  test('a context ends when the job should stop', () =>
+    features(async ({ run }) => {
+      const [cause, error] = await run('cancelled');
+      assert.match(cause, /deadline/);
+      assert.equal(error, 'context canceled');
+    }, { limits: { deadline_ms: 1500 } }));
+
+  test('no two jobs share random numbers, the order of maps or state', () =>
+    features(async ({ queue }) => {
+      const count = Number(process.env.RANDOM_JOBS ?? 10_000);
+      const begin = Date.now();
+      for (let n = 0; n < count; n += 1000) {
+        await queue.addBulk(Array.from({ length: Math.min(1000, count - n) }, () => ({ name: 'identity', data: {} })));
+      }
+      await eventually('all jobs complete', async () => (await queue.getCompletedCount()) === count, 120_000);
+      const seen = Array.from({ length: 6 }, () => new Set());
+      for (const job of await queue.getCompleted(0, -1)) job.returnvalue.forEach((value, n) => seen[n].add(value));
+      const [numbers, ids, orders, counts, fixed, times] = seen;
+      assert.deepEqual([numbers.size, ids.size], [count, count]);
+      assert.ok(orders.size > count / 100, `${orders.size} orders`);
+      assert.deepEqual([[...counts], fixed.size], [[1], 1], 'what is seeded on purpose repeats itself');
+      assert.ok([...times].every((time) => time >= begin - 1000 && time <= Date.now() + 1000));
+    }, { concurrency: 50 }));
+
+  test('60,000 jobs of all sizes, in instances that are reused, end without a trap', () =>
+    features(async ({ queue }) => {
+      const count = Number(process.env.GO_JOBS ?? 60_000);
+      const texts = [10, 1000, 30_000, 300_000].map((length) => 'ä'.repeat(length / 2));
+      const job = (n) => (n % 200 === 0 ? { name: 'echo', data: texts[3] } : { name: 'echo', data: texts[n % 20 === 0 ? 2 : n % 2] });
+      for (let n = 0; n < count; n += 1000) {
+        const jobs = Array.from({ length: Math.min(1000, count - n) }, (_, i) => ({ ...job(n + i), opts: { removeOnComplete: true } }));
+        await queue.addBulk(jobs);
+        await eventually('they end', async () => (await queue.getJobCountByTypes('wait', 'active')) < 500, 120_000);
+      }
+      await eventually('all end', async () => (await queue.getJobCountByTypes('wait', 'active', 'delayed')) === 0, 120_000);
+      assert.equal(await queue.getFailedCount(), 0, (await queue.getFailed(0, 0))[0]?.failedReason);
+    }, { concurrency: 20, reuse: { jobs: 10_000 }, limits: { value_bytes_max: 1 << 20 } }));
+
+  test('an instance that is reused keeps its state, also where a goroutine was left', () =>
+    features(async ({ run, finished, queue }) => {
+      const seen = [];
+      for (let n = 0; n < 3; n++) {
+        await run('leaves');
+        seen.push((await run('identity'))[3]);
+      }
+      assert.deepEqual(seen, [1, 2, 3]);
+      await Promise.all((await queue.addBulk([{ name: 'wait', data: 20 }, { name: 'pauses', data: {} }])).map((job) => finished(job)));
+    }, { concurrency: 1, reuse: { jobs: 1000 } }));
+});
+
+/** A server that answers in the ways that a client meets. */
+async function web() {
+  const answers = {
+    '/slow': (request, response, url) => setTimeout(() => response.end(`slow ${url.searchParams.get('n')}`), 200),
+    '/moved': (request, response) => response.writeHead(302, { location: '/echo' }).end(),
+    '/missing': (request, response) => response.writeHead(404).end('not here'),
+    '/never': () => {},
+    '/stuck': (request, response) => response.write('some'),
+    '/broken': (request, response) => response.socket.destroy(),
+    '/large': (request, response) => response.end('x'.repeat(3_000_000)),
+    '/lines': (request, response) => {
+      response.write('one\ntw');
+      setTimeout(() => response.end('o\nthree'), 50);
+    },
+    '/echo': async (request, response) => {
+      let body = '';
+      for await (const chunk of request) body += chunk;
+      const { 'content-type': type, authorization, 'x-mine': mine } = request.headers;
+      response.end(JSON.stringify({ method: request.method, type, authorization, mine, length: body.length, body: body.slice(0, 20) }));
+    },
+  };
+  const server = createServer((request, response) => {
+    const url = new URL(request.url, 'http://any');
+    answers[url.pathname](request, response, url);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const authority = `127.0.0.1:${server.address().port}`;
+  return { url: `http://${authority}`, grant: { hosts: [authority], private: ['127.0.0.1'] }, close: () => (server.closeAllConnections(), server.close()) };
+}
+
+describe('requests', { skip, timeout }, () => {
+  let site;
+  before(async () => {
+    site = await web();
+  });
+  after(() => site.close());
+  const requests = (body, options = {}) =>
+    served('tests/fixtures/go/requests', ['requests'], body, { ...options, grants: { http: site.grant } });
+
+  test('requests run side by side, and are what they should be', () =>
+    requests(async ({ run }) => {
+      const { ms, texts } = await run('together', site.url);
+      assert.ok(ms < 1500, `10 requests of 200 ms took ${ms} ms`);
+      assert.deepEqual(texts, Array.from({ length: 10 }, (_, n) => `slow ${n}`));
+      const { posted, streamed, ...seen } = await run('send', site.url);
+      assert.deepEqual([posted.method, posted.type, posted.mine, posted.authorization],
+        ['POST', 'application/json', 'yes', `Basic ${btoa('me:secret')}`]);
+      assert.equal(posted.length, 300_000 + '{"text":""}'.length);
+      assert.deepEqual([streamed.type, streamed.body], ['text/plain', 'abc']);
+      const text = JSON.stringify({ method: 'GET', length: 0, body: '' });
+      assert.deepEqual(seen, {
+        moved: { Status: 200, Text: text, URL: '/echo' }, missing: { Status: 404, Text: 'not here', URL: '/missing' }, large: 3_000_000,
+      });
+      assert.deepEqual(await run('lines', site.url), ['one', 'two', 'three']);
+    }));
+
+  test('requests that fail say why, and can be given up', () =>
+    requests(async ({ run }) => {
+      const { took, ...seen } = await run('fails', site.url);
+      assert.ok(took >= 299 && took < 1500, `given up after ${took} ms`);
+      assert.match(seen.late, /Client\.Timeout exceeded/);
+      assert.match(seen.stuck, /Client\.Timeout|deadline exceeded/);
+      assert.deepEqual([seen.refused, seen.broken], ['HTTP-request-denied', true]);
+    }));
+
+  test('an instance that is reused keeps nothing of its requests', () =>
+    requests(async ({ run, finished, queue }) => {
+      const jobs = Array.from({ length: 300 }, () => ({ name: 'lines', data: site.url }));
+      await Promise.all((await queue.addBulk(jobs)).map((job) => finished(job, 60_000)));
+      assert.deepEqual(await run('lines', site.url), ['one', 'two', 'three']);
+    }, { concurrency: 5, reuse: { jobs: 1000 } }));
+});
+
+describe('what a processor must not do', { skip, timeout }, () => {
+  const limits = {
+    deadline_ms: 1500, memory_bytes_max: 64 << 20, value_bytes_max: 1000, log_lines_max: 10, log_bytes_max: 20_000,
+    progress_updates_max: 5, jobs_added_max: 7, host_calls_max: 5000, cancel_grace_ms: 100,
+  };
+  const file = 'tests/fixtures/go/misbehaving';
+  const misbehaving = (body, options = {}) => served(file, ['ring'], body, { grants: { queues: ['ring'] }, ...options });
+
+  test('errors and panics read as in Go', () =>
+    misbehaving(async (stage) => {
+      const text = (await readFile(resolve(import.meta.dirname, '../..', file, 'main.go'), 'utf8')).split('\n');
+      const line = (code) => text.findIndex((each) => each.includes(code)) + 1;
+      const error = await failure(stage, 'error');
+      assert.deepEqual([error.failedReason, error.stacktrace], ['the roof is on fire', ['Error: the roof is on fire']]);
+      const wrapped = await failure(stage, 'wrapped');
+      assert.deepEqual(wrapped.stacktrace, ['Error: while painting: no colour\n    caused by: no colour']);
+      const panic = await failure(stage, 'panic');
+      assert.equal(panic.failedReason, 'the roof is on fire');
+      assert.match(panic.stacktrace[0], new RegExp(
+        '^panic: the roof is on fire\n\ngoroutine \\d+ \\[running\\]:\n' +
+        `main\\.fail\\(\\.\\.\\.\\)\n\tfixtures/misbehaving/main\\.go:${line('panic("the roof is on fire")')}\n` +
+        `main\\.process\\(.*\\)\n\tfixtures/misbehaving/main\\.go:${line('case "panic":') + 1} \\+0x[0-9a-f]+$`,
+      ));
+      const other = await failure(stage, 'panic-in-goroutine');
+      assert.equal(other.failedReason, 'panic: the roof is on fire');
+      assert.match(other.stacktrace[0], /goroutine \d+ \[running\]:\nmain\.fail\(.*\n\tfixtures\/misbehaving\/main\.go:\d+/);
+      assert.match(other.stacktrace[0], /created by main\.process in goroutine/);
+      const reasons = {
+        'panic-nil-map': 'assignment to entry in nil map',
+        'panic-nil-pointer': 'runtime error: invalid memory address or nil pointer dereference',
+        'panic-error': 'an error: file does not exist',
+        'panic-again': 'again',
+      };
+      for (const [name, reason] of Object.entries(reasons)) {
+        const { failedReason, stacktrace } = await failure(stage, name);
+        assert.equal(failedReason, reason, name);
+        assert.match(stacktrace[0], /main\.process.*\n\tfixtures\/misbehaving\/main\.go:\d+/, name);
+        assert.doesNotMatch(stacktrace[0], /toril\.(attempt|process)/, name);
+      }
+      assert.equal((await failure(stage, 'panic-index', 5)).failedReason, 'runtime error: index out of range [5] with length 0');
+      assert.equal((await failure(stage, 'panic-division', 0)).failedReason, 'runtime error: integer divide by zero');
+      const recursion = await failure(stage, 'overflow-stack');
+      assert.match(recursion.stacktrace[0], /at main\.descend /);
+      assert.equal(await stage.run('no-utf8'), 'a\ufffdb');
+      assert.equal((await failure(stage, 'error-no-utf8')).failedReason, 'a\ufffdb');
+    }));
+
+  test('each way to misbehave has its own reason', () =>
+    misbehaving(async (stage) => {
+      const time = /^processor exceeded its time limit of 1500 ms$/;
+      const memory = /^processor exceeded its memory limit of 67108864 bytes$/;
+      const deadlock = /^fatal error: all goroutines are asleep - deadlock!$/;
+      const reasons = [
+        ['loop', {}, time],
+        ['loop-in-goroutine', {}, time],
+        ['sleep', 3_600_000, time],
+        ['overflow-stack', {}, /^wasm trap: call stack exhausted$/],
+        ['overflow-json', {}, /^json: unsupported value: encountered a cycle via \*main\.tree$/],
+        ['allocate', {}, memory],
+        ['flood-goroutines', {}, memory],
+        ['deadlock', {}, deadlock],
+        ['deadlock-of-all', {}, deadlock],
+        ['goexit', {}, /^fatal error: no goroutines .* - deadlock!$/],
+        ['exit', {}, /^processor exited with code 1$/],
+        ['exit-well', {}, /^processor exited with code 0$/],
+        ['invalid-json', {}, /^json: error calling MarshalJSON for type \*?main\.invalid: unexpected end of JSON input$/],
+        ['no-json', {}, /^json: unsupported type: chan int$/],
+        ['forget-to-move', {}, /^processor left with `delayed` but did not move the job/],
+        ['huge-value', 2000, /^return value has 2002 bytes, more than the limit of 1000$/],
+        ['huge-data', 2000, /^job data has 2002 bytes, more than the limit of 1000$/],
+        ['huge-reason', 100_000, /^ä{500}$/],
+        ['flood-calls', {}, /^processor exceeded its limit of 5000 host calls$/],
+        ['flood-progress', {}, /^processor exceeded its limit of 5 progress updates$/],
+        ['flood-queue', {}, /^processor exceeded its limit of 7 added jobs$/],
+        ['read-passwd', {}, /^open \/etc\/passwd: /],
+        ['list-root', {}, /^open \/: /],
+        ['socket', {}, /connect: Connection refused$/],
+        ['process', {}, /executable file not found/],
+        ['use-other-queue', {}, /may not use queue `vault`/],
+        ['add-flow-elsewhere', {}, /may not use queue `vault`/],
+        ['unrecoverable', {}, /^not again$/],
+        ['no-such-thing', {}, /^no misbehaviour is called no-such-thing$/],
+      ];
+      for (const [name, data, reason] of reasons) {
+        const job = await failure(stage, name, data);
+        assert.match(job.failedReason, reason, name);
+        assert.ok(job.finishedOn - job.processedOn < 5000, `${name} took ${job.finishedOn - job.processedOn} ms`);
+      }
+      assert.equal(await stage.queue.getDelayedCount(), 7, 'as many as it may add');
+    }, { limits }));
+
+  test('floods of lines end, and nobody else notices', () =>
+    misbehaving(async ({ run, queue, host }) => {
+      for (const name of ['flood-log', 'flood-stdout', 'flood-job-log']) await queue.add(name, {});
+      await eventually('the flood ends', () => host.log().includes('reached its limit of log lines or bytes'));
+      assert.equal(await run('fine'), 'fine');
+      assert.doesNotMatch(host.log(), /line 10 /);
+      assert.equal(await run('print'), 'printed');
+    }, { limits, concurrency: 2 }));
+
+  test('where a processor moved its job, it stays', () =>
+    misbehaving(async ({ queue, run }) => {
+      for (const name of ['move-then-return', 'move-twice']) {
+        const job = await queue.add(name, {});
+        await eventually(`${name}: the job is delayed`, async () => (await job.getState()) === 'delayed');
+      }
+      const { error } = await eventually('the error is noted', async () => {
+        const { data } = await queue.getJob('2');
+        return data.error && data;
+      });
+      assert.equal(error, 'job was already moved to Delayed');
+      assert.equal(await run('wait'), 'waited');
+      assert.equal(await run('limit'), 'limited');
+      const { attemptsMade, attemptsStarted } = await queue.getJob('3');
+      assert.deepEqual([attemptsMade, attemptsStarted], [1, 2], 'no attempt was spent');
+    }));
+
+  test('a job that dies between adding a child and its step adds one child', () =>
+    misbehaving(async ({ run }) => {
+      const values = await run('die-between-add-and-step', {}, { attempts: 2 });
+      assert.deepEqual(Object.values(values), ['fine']);
+    }));
+
+  test('an unrecoverable job is not tried again, and no job sees what another left', () =>
+    misbehaving(async (stage) => {
+      const { attemptsMade } = await failure(stage, 'unrecoverable', {}, { attempts: 5 });
+      assert.equal(attemptsMade, 1);
+      assert.deepEqual([await stage.run('remember'), await stage.run('remember')], [0, 0]);
+    }));
+});
+
+describe('building', { skip, timeout }, () => {
+  async function built(t, main) {
+    const dir = await mkdtemp(join(tmpdir(), 'toril-go-'));
+    t.after(() => rm(dir, { recursive: true }));
+    const sdk = resolve(import.meta.dirname, '../../sdk/go');
+    await writeFile(join(dir, 'go.mod'), `module shop\n\ngo 1.24\n\nrequire toril v0.0.0\n\nreplace toril => ${sdk}\n`);
+    await writeFile(join(dir, 'main.go'), main);
+    return { dir, component: await build(dir, join(dir, 'shop.wasm')) };
+  }
+  const program = (imports, body, before = '') =>
+    `package main\n\nimport (\n\t"context"\n${imports.map((name) => `\t"${name}"\n`).join('')}\n\t"toril"\n)\n\n${before}\n\n` +
+    `func main() {\n\ttoril.Serve(func(context.Context, *toril.Job) (any, error) { return 1, nil })\n${body}\n}\n`;
+
+  const refusals = [
+    ['a panic in main', program([], '\tvar walls map[string]int\n\twalls["a"] = 1'), /panic: assignment to entry in nil map\n\ngoroutine 1 .*main\.main\(\)\n\tshop\/main\.go:14/s],
+    ['a main that does not end', program([], '\tselect {}'), /deadlock!/],
+    ['a main that waits', program(['time'], '\ttime.Sleep(time.Second)'), /must not wait: it runs when the processor is built/],
+    ['a main that ends the program', program(['os'], '\tos.Exit(3)'), /`main` ended the program with code 3/],
+    ['random numbers of the build', program(['crypto/rand', 'fmt'], '\tfmt.Println(rand.Text())'), /they would be the same in each job\nhint: /],
+    ['a job before there is one', program([], '\ttoril.NewQueue("a").Add("b", nil)'), /`add` of `toril:processor\/producer@1.1.0` is called while the processor is built.*\nhint: /],
+    ['a program that is no processor', 'package main\n\nfunc main() {}\n', /it does not export `process`\nhint: `main` calls `toril\.Serve`/],
+  ];
+  for (const [name, main, said] of refusals) {
+    test(`${name} is refused with what to do`, async (t) => {
+      await assert.rejects(built(t, main), (error) => {
+        assert.match(error.stderr, said);
+        return true;
+      });
+    });
+  }
+
+  test('a component holds nothing of the machine that built it, and is the same each time', async (t) => {
+    const main = program(['fmt', 'os', 'time'], '\tfmt.Println("at build", seen)', 'var seen = fmt.Sprint(os.Environ(), time.Now().Unix(), os.Args)');
+    process.env.SECRET_OF_THE_BUILD = 'c3VwZXItc2VjcmV0';
+    t.after(() => delete process.env.SECRET_OF_THE_BUILD);
+    const first = await built(t, main);
+    const bytes = await readFile(first.component);
+    for (const secret of ['SECRET_OF_THE_BUILD', 'c3VwZXItc2VjcmV0', first.dir, process.cwd(), process.env.PATH]) {
+      assert.equal(bytes.indexOf(secret), -1, secret);
+    }
+    assert.ok(bytes.equals(await readFile((await built(t, main)).component)));
+    assert.match(await command('check', first.component), /sdk +toril for Go 0\.1\.0/);
+  });
+});
