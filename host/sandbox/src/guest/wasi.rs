@@ -17,6 +17,9 @@ const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 /// have, in bytes.
 const MEMORY_VARIABLE: &str = "TORIL_MEMORY_BYTES_MAX";
 
+/// Tells a guest that it may run another job after this one.
+const REUSE_VARIABLE: &str = "TORIL_REUSE";
+
 /// The WASI context of an instance, but the directories.
 pub(super) fn context(policy: &Policy, log: &LogBudget) -> WasiCtxBuilder {
     let grants = &policy.grants;
@@ -25,6 +28,9 @@ pub(super) fn context(policy: &Policy, log: &LogBudget) -> WasiCtxBuilder {
         .stderr(GuestOutput::new(Printed::Stderr, log.clone()));
     wasi.max_random_size(RANDOM_BYTES_MAX);
     wasi.env(MEMORY_VARIABLE, policy.limits.memory_bytes_max.to_string());
+    if policy.reuse.is_some() {
+        wasi.env(REUSE_VARIABLE, "1");
+    }
     for (name, value) in &grants.env {
         wasi.env(name, value);
     }

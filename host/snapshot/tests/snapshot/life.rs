@@ -261,3 +261,47 @@ async fn what_jobs_make_of_a_snapshot_is_collected() {
         assert_eq!(jobs.value().await, "19999");
     }
 }
+
+#[tokio::test]
+async fn what_an_object_of_the_snapshot_referred_to_last_is_collected_where_instances_are_reused() {
+    let reuse = Some(Reuse {
+        jobs: u32::MAX,
+        age_ms: 600_000,
+    });
+    let mut policy = Policy { reuse, ..policy() };
+    policy.limits.memory_bytes_max = 32 << 20;
+    // The first node is the snapshot's: whatever is behind it was dropped long since.
+    let script = "
+        let head = { next: null, value: null }, tail = head;
+        const push = (value) => { tail = tail.next = { next: null, value }; };
+        const shift = () => { head = head.next; return head.value; };
+        const main = () => { push('wall'.repeat(50_000)); return shift().length; };
+    ";
+    let jobs = Jobs::under(policy, script).await;
+    for _ in 0..400 {
+        assert_eq!(jobs.value().await, "200000");
+    }
+}
+
+#[tokio::test]
+async fn what_is_freed_of_the_build_is_no_place_for_a_jobs_objects() {
+    let mut policy = policy();
+    policy.limits.memory_bytes_max = 32 << 20;
+    // A node that counted as the snapshot's would keep all that come behind it.
+    let script = "
+        const main = () => {
+            let first = { n: 0 }, last = first;
+            for (let n = 1; n < 500_000; n++) {
+                last = last.next = { n };
+                if (n > 20_000) first = first.next;
+            }
+            return last.n - first.n;
+        };
+    ";
+    let empty = "A".repeat(2 << 20);
+    let map =
+        format!(r#"{{"version":3,"sources":["paint.ts"],"names":["{empty}"],"mappings":"AAAA"}}"#);
+    let component = snapshot(&with_runtime(script), &map).unwrap();
+    let jobs = Jobs::of_component(policy, component).await;
+    assert_eq!(jobs.value().await, "20000");
+}

@@ -12,8 +12,8 @@ import (
 
 var restored bool
 
-// What hosts tell engines that have a limit of their own; the operator granted no such variable.
-const forEngines = "TORIL_MEMORY_BYTES_MAX"
+// What hosts tell engines; the operator granted no such variables.
+var forEngines = map[string]bool{"TORIL_MEMORY_BYTES_MAX": true, "TORIL_REUSE": true}
 
 // Prepare runs when the component is built. It does what the first change of the environment would.
 func Prepare() { os.Unsetenv("TORIL") }
@@ -29,7 +29,7 @@ func Restore() {
 	defer answer.End()
 	Environment(answer.At())
 	for _, pair := range answer.Pairs(0) {
-		if pair[0] != forEngines {
+		if !forEngines[pair[0]] {
 			os.Setenv(pair[0], pair[1])
 		}
 	}

@@ -7,6 +7,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use rquickjs::{Context, Ctx, Function, Object, Persistent, Promise, Runtime, Value};
+use wasip2::cli::environment;
 
 use crate::bindings::Failure;
 use crate::bindings::toril::processor::logging;
@@ -21,6 +22,8 @@ use crate::{clock, errors, host_calls, prelude, random, raw};
 pub(crate) const STACK_BYTES: usize = 896 << 10;
 /// How much a fresh instance allocates before the collector runs. Most jobs end before.
 const GARBAGE_BYTES: usize = 8 << 20;
+/// What hosts set where instances are reused.
+pub(crate) const REUSE_VARIABLE: &str = "TORIL_REUSE";
 /// Why an attempt ends whose promise stays pending.
 const STUCK: &str =
     "the processor's promise can never settle: nothing is left that it could wait for";
@@ -29,6 +32,8 @@ struct Engine {
     context: Context,
     events: Rc<EventLoop>,
     process: Persistent<Function<'static>>,
+    /// A job ran, or runs.
+    begun: Cell<bool>,
 }
 
 thread_local! {
@@ -54,7 +59,7 @@ pub(crate) fn map_stack(stack: &str) -> String {
 }
 
 /// Evaluates a script and keeps what it leaves for `process`.
-pub(crate) fn load(source: String, source_map: &str) -> Result<(), String> {
+pub(crate) fn load(source: String, source_map: String) -> Result<(), String> {
     std::panic::set_hook(Box::new(|panic| logging::fatal(&panic.to_string())));
     let seed = seed_of(&source);
     let made = clock::pinned(seed, || {
@@ -82,6 +87,7 @@ pub(crate) fn load(source: String, source_map: &str) -> Result<(), String> {
         context,
         events,
         process,
+        begun: Cell::new(false),
     };
     ENGINE
         .with(|cell| cell.set(engine))
@@ -114,13 +120,14 @@ fn evaluate<'js>(
     ctx: &Ctx<'js>,
     events: &Rc<EventLoop>,
     source: String,
-    source_map: &str,
+    source_map: String,
 ) -> Result<Function<'js>, LoadError<'js>> {
     let thrown = |_| LoadError::Threw(ctx.catch());
     if !source_map.is_empty() {
-        let map = SourceMap::parse(ctx, source_map).map_err(thrown)?;
+        let map = SourceMap::parse(ctx, &source_map).map_err(thrown)?;
         SOURCE_MAP.set(Some(map));
     }
+    drop(source_map);
     random::install(ctx).map_err(thrown)?;
     prelude::install(ctx, events).map_err(LoadError::Threw)?;
     let toril = host_calls::object(ctx, events).map_err(thrown)?;
@@ -163,8 +170,14 @@ fn seal(ctx: &Ctx<'_>) {
     raw::collect_garbage(ctx, GARBAGE_BYTES);
     let end = heap::gaps::fill(ctx);
     raw::seal(ctx, end);
-    heap::seal();
+    heap::seal(end);
     LOADING.set(false);
+}
+
+/// Whether the instance may run another job after this one.
+fn is_reused() -> bool {
+    let variables = environment::get_environment();
+    variables.iter().any(|(name, _)| name == REUSE_VARIABLE)
 }
 
 /// Runs one attempt of a job.
@@ -177,6 +190,11 @@ pub(crate) fn process() -> Result<String, Failure> {
 
 impl Engine {
     fn process(&self) -> Result<String, Failure> {
+        if !self.begun.replace(true) && is_reused() {
+            // What an object of the snapshot refers to would stay for all jobs to come, although the script dropped it.
+            heap::unseal();
+            raw::unseal(&self.context);
+        }
         heap::renew();
         self.context.with(|ctx| {
             let outcome = self.call(&ctx);

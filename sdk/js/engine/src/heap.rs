@@ -32,6 +32,7 @@ thread_local! {
         limit_known: Cell::new(true),
         refused: Cell::new(false),
         requests: Cell::new(0),
+        floor: Cell::new(0),
     } };
 }
 
@@ -46,15 +47,23 @@ struct Heap {
     refused: Cell<bool>,
     /// Counts what QuickJS asks for beyond its own blocks.
     requests: Cell<u32>,
+    /// Where the sealed heap ends: a block below it would count as sealed, and never be freed.
+    floor: Cell<usize>,
 }
 
 /// Ends the time of loading.
-pub(crate) fn seal() {
+pub(crate) fn seal(end: usize) {
     STATE.with(|heap| {
+        heap.floor.set(end);
         heap.clean.set(false);
         heap.limit.set(memory_bytes() + UNASKED);
         heap.limit_known.set(false);
     });
+}
+
+/// What lies below the end of the snapshot is as any other memory from now on.
+pub(crate) fn unseal() {
+    STATE.with(|heap| heap.floor.set(0));
 }
 
 /// Begins the next attempt: what was kept back for the error of the one before is kept back again.
@@ -82,6 +91,13 @@ impl Heap {
             memory
         };
         self.requests.update(|count| count.wrapping_add(1));
+        // Below the floor is what was freed since: it is taken, for good.
+        let attempt = || loop {
+            let memory = attempt();
+            if memory.is_null() || memory.addr() >= self.floor.get() {
+                break memory;
+            }
+        };
         let mut memory = attempt();
         if memory.is_null() && !self.limit_known.replace(true) {
             self.limit.set(limit_of_host().saturating_sub(RESERVE));
@@ -91,6 +107,22 @@ impl Heap {
             self.limit.update(|limit| limit + LAST_WORDS);
         }
         memory.cast()
+    }
+
+    /// As `request`, for memory that moves.
+    fn regrow(&self, memory: *mut u8, size: usize) -> *mut u8 {
+        let floor = self.floor.replace(0);
+        let moved = self.request(|| unsafe { realloc(memory.cast(), size) });
+        self.floor.set(floor);
+        if moved.is_null() || moved.addr() >= floor {
+            return moved;
+        }
+        let above = self.request(|| unsafe { malloc(size) });
+        if above.is_null() {
+            return moved;
+        }
+        unsafe { ptr::copy_nonoverlapping(moved, above, size) };
+        above
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -155,8 +187,11 @@ unsafe impl Allocator for ScriptAllocator {
     }
 
     unsafe fn realloc(&mut self, memory: *mut u8, size: usize) -> *mut u8 {
-        if !STATE.with(|heap| heap.clean.get()) || memory.is_null() {
-            return STATE.with(|heap| heap.request(|| unsafe { realloc(memory.cast(), size) }));
+        if memory.is_null() {
+            return self.alloc(size);
+        }
+        if !STATE.with(|heap| heap.clean.get()) {
+            return STATE.with(|heap| heap.regrow(memory, size));
         }
         let moved = self.alloc(size);
         if !moved.is_null() {

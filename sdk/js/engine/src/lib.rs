@@ -31,7 +31,7 @@ struct Component;
 
 impl boot::Guest for Component {
     fn load(source: String, source_map: String) -> Result<(), String> {
-        engine::load(source, &source_map)
+        engine::load(source, source_map)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use rquickjs::{Ctx, Value, qjs};
+use rquickjs::{Context, Ctx, Value, qjs};
 
 /// The name of the script in stacks, before the source map is applied.
 pub(crate) const SCRIPT: &str = "processor.js";
@@ -64,11 +64,19 @@ unsafe extern "C" {
     /// See `quickjs/sealed.patch`.
     #[link_name = "JS_SealHeap"]
     fn seal_heap(runtime: *mut qjs::JSRuntime, end: *const c_void);
+    #[link_name = "JS_UnsealHeap"]
+    fn unseal_heap(runtime: *mut qjs::JSRuntime);
 }
 
 /// Seals the objects below this address: no reference to them is counted any more, and none of them is freed.
 pub(crate) fn seal(ctx: &Ctx<'_>, end: usize) {
     unsafe { seal_heap(runtime(ctx), ptr::without_provenance(end)) };
+}
+
+/// Counts all references again. Only right before anything was done with the objects since they were sealed: not even a `Ctx`
+/// may be there.
+pub(crate) fn unseal(context: &Context) {
+    unsafe { unseal_heap(qjs::JS_GetRuntime(context.as_raw().as_ptr())) };
 }
 
 /// Does something that may go as deep as this, in bytes of stack; afterwards the limit is the other one again.

@@ -9,8 +9,8 @@ from typing import Any
 
 from ._host import environment
 
-#: What hosts tell engines that have a limit of their own; the operator granted no such variable.
-_FOR_ENGINES = "TORIL_MEMORY_BYTES_MAX"
+#: What hosts tell engines; the operator granted no such variables.
+_FOR_ENGINES = ("TORIL_MEMORY_BYTES_MAX", "TORIL_REUSE")
 #: Generators of random numbers that nobody seeded on purpose.
 _generators: list[Any] = []
 
@@ -65,6 +65,6 @@ def renew() -> None:
     data = os.environ._data  # type: ignore[attr-defined]
     data.clear()
     for name, value in granted:
-        if name == _FOR_ENGINES:
+        if name in _FOR_ENGINES:
             continue
         data[name.encode()] = value.encode()

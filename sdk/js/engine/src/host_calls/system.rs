@@ -56,7 +56,8 @@ impl<'js> FromJs<'js> for Level {
 
 fn variables() -> Vec<(String, String)> {
     let mut variables = environment::get_environment();
-    variables.retain(|(name, _)| name != heap::LIMIT_VARIABLE);
+    let not_granted = [heap::LIMIT_VARIABLE, engine::REUSE_VARIABLE];
+    variables.retain(|(name, _)| !not_granted.contains(&name.as_str()));
     variables
 }
 
