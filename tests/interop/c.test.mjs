@@ -6,8 +6,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
-import { FlowProducer, Queue, QueueEvents } from 'bullmq';
-import { eventually, run, startRedis, startToril, toril } from './harness.mjs';
+import { FlowProducer } from 'bullmq';
+import { eventually, run, served as servedWith, startRedis, toril } from './harness.mjs';
 
 const root = resolve(import.meta.dirname, '../..');
 const sdk = join(root, 'sdk/c');
@@ -37,22 +37,7 @@ function component(file) {
 }
 
 /** Serves a file on queues while `body` runs. */
-async function served(file, names, options, body) {
-  const section = { processor: await component(file), ...options };
-  const host = await startToril(redis, Object.fromEntries(names.map((name) => [name, section])));
-  const connection = redis.connection;
-  const queue = new Queue(names[0], { connection });
-  const events = new QueueEvents(names[0], { connection, lastEventId: '0' });
-  try {
-    await events.waitUntilReady();
-    await body({ queue, host, finished: (job) => job.waitUntilFinished(events, 20_000) });
-  } catch (error) {
-    error.message += `\nlog of the host:\n${host.log()}`;
-    throw error;
-  } finally {
-    await Promise.all([host.stop(), events.close(), queue.close()]);
-  }
-}
+const served = async (file, names, options, body) => servedWith(redis, { processor: await component(file), ...options }, names, body);
 
 const kinds = 'tests/fixtures/c/kinds.c';
 

@@ -1,38 +1,22 @@
 // The worked examples of BullMQ's documents in TypeScript: flows from Node, processors from `examples/typescript/`.
 import { after, before, beforeEach, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { FlowProducer, Queue, QueueEvents } from 'bullmq';
-import { eventually, startRedis, startToril } from './harness.mjs';
+import { eventually, served as servedWith, startRedis } from './harness.mjs';
+import { deployment, testSuite, testSuiteResult, uploads } from './worked-examples.mjs';
 
 const example = (name) => new URL(`../../examples/typescript/${name}.ts`, import.meta.url).pathname;
 let redis;
-let flow;
 before(async () => {
   redis = await startRedis();
 });
 after(() => redis.stop());
 beforeEach(() => redis.client.flushall());
 
-async function served(name, names, body, options = {}) {
-  const section = { processor: example(name), grants: { queues: ['*'] }, ...options };
-  const host = await startToril(redis, Object.fromEntries(names.map((queue) => [queue, section])));
-  const connection = redis.connection;
-  const queues = Object.fromEntries(names.map((queue) => [queue, new Queue(queue, { connection })]));
-  const events = new QueueEvents(names[0], { connection, lastEventId: '0' });
-  flow = new FlowProducer({ connection });
-  try {
-    await events.waitUntilReady();
-    return await body({ queues, host, finished: (job) => job.waitUntilFinished(events, 10_000) });
-  } catch (error) {
-    error.message += `\nlog of the host:\n${host.log()}`;
-    throw error;
-  } finally {
-    await Promise.all([host.stop(), flow.close(), events.close(), ...Object.values(queues).map((queue) => queue.close())]);
-  }
-}
+const served = (name, names, body, options = {}) =>
+  servedWith(redis, { processor: example(name), grants: { queues: ['*'] }, ...options }, names, body);
 
 test('renovate-interior sums up its costs', () =>
-  served('renovate-interior', ['renovate', 'steps'], async ({ host, finished }) => {
+  served('renovate-interior', ['renovate', 'steps'], async ({ flow, host, finished }) => {
     const { job } = await flow.add({
       name: 'renovate-interior', queueName: 'renovate',
       children: [
@@ -45,42 +29,26 @@ test('renovate-interior sums up its costs', () =>
     await eventually('the invoice is in the log', () => host.log().includes('invoice over 6750'));
   }));
 
-const children = (names, data, queueName) => names.map((name, n) => ({
-  name, queueName, data: data(name, n), opts: { jobId: name, continueParentOnFailure: true, delay: n === 2 ? 3_600_000 : 0, priority: n + 1 },
-}));
-
 test('upload-batch aborts and cleans up', () =>
-  served('upload-batch', ['uploads', 'file-uploads'], async ({ queues, host, finished }) => {
-    const { job } = await flow.add({
-      name: 'upload-batch', queueName: 'uploads', data: { batchId: '123' }, opts: { jobId: 'batch' },
-      children: children(['server-1', 'server-2', 'server-3'], (server, n) => ({ server, broken: n === 1 }), 'file-uploads'),
-    });
+  served('upload-batch', ['uploads', 'file-uploads'], async ({ flow, queues, host, finished }) => {
+    const { job } = await flow.add(uploads('server-2'));
     await assert.rejects(finished(job), /Upload batch failed/);
     assert.equal(await queues['file-uploads'].getJob('server-3'), undefined);
     await eventually('the file is deleted', () => host.log().includes('deleted https://server-1.example/server-1'));
   }, { concurrency: 1 }));
 
 test('deploy-regions rolls back', () =>
-  served('deploy-regions', ['deployments', 'deploy-region'], async ({ queues, host, finished }) => {
-    const { job } = await flow.add({
-      name: 'deploy-global', queueName: 'deployments', data: { version: 'v2.0.0' },
-      children: children(['us-east-1', 'eu-west-1', 'ap-south-1'], (region, n) => ({ region, broken: n === 1 }), 'deploy-region'),
-    });
+  served('deploy-regions', ['deployments', 'deploy-region'], async ({ flow, queues, host, finished }) => {
+    const { job } = await flow.add(deployment);
     await assert.rejects(finished(job), /Deployment failed in: bull:deploy-region:eu-west-1/);
     assert.equal(await queues['deploy-region'].getJob('ap-south-1'), undefined);
     await eventually('it is rolled back', () => host.log().includes('rolled back us-east-1'));
   }, { concurrency: 1 }));
 
 test('test-suite stops at a critical failure', () =>
-  served('test-suite', ['test-results', 'test-runner'], async ({ queues, finished }) => {
-    const one = (type, opts, data = {}) => ({ name: `${type}-tests`, queueName: 'test-runner', data: { type, ...data }, opts: { jobId: type, ...opts } });
-    const { job } = await flow.add({
-      name: 'test-suite', queueName: 'test-results', data: { suite: 'integration' },
-      children: [one('auth', { continueParentOnFailure: true }, { broken: true }), one('api', { delay: 3_600_000 }), one('ui', { delay: 3_600_000 })],
-    });
-    assert.deepEqual(await finished(job), {
-      status: 'failed', failedTests: { 'bull:test-runner:auth': 'auth tests failed' }, message: 'Test suite aborted due to critical failure',
-    });
+  served('test-suite', ['test-results', 'test-runner'], async ({ flow, queues, finished }) => {
+    const { job } = await flow.add(testSuite);
+    assert.deepEqual(await finished(job), testSuiteResult);
     assert.equal(await queues['test-runner'].getDelayedCount(), 0);
   }));
 

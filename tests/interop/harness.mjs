@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { FlowProducer, Queue, QueueEvents } from 'bullmq';
 import { Redis } from 'ioredis';
 
 /** Where cargo builds. */
@@ -95,6 +96,28 @@ export async function startToril(redis, queues, settings = {}, env = {}, patienc
       if (code !== 0) throw new Error(`toril ended with ${code}:\n${log}`);
     },
   };
+}
+
+/** Serves queues with `section` while `body` runs. What the host logged stands in the error of a test that fails. */
+export async function served(redis, section, names, body, patienceMs = undefined) {
+  const { connection } = redis;
+  const host = await startToril(redis, Object.fromEntries(names.map((name) => [name, section])), {}, {}, patienceMs);
+  const queues = Object.fromEntries(names.map((name) => [name, new Queue(name, { connection })]));
+  const queue = queues[names[0]];
+  // From the first event on: a listener that starts now may miss what happens before it listens.
+  const events = new QueueEvents(names[0], { connection, lastEventId: '0' });
+  const flow = new FlowProducer({ connection });
+  const finished = (job, ms = 20_000) => job.waitUntilFinished(events, ms);
+  const run = async (name, data = {}, opts = {}) => finished(await queue.add(name, data, opts));
+  try {
+    await events.waitUntilReady();
+    return await body({ queues, queue, flow, host, finished, run });
+  } catch (error) {
+    error.message += `\nlog of the host:\n${host.log()}`;
+    throw error;
+  } finally {
+    await Promise.all([host.stop(), flow.close(), events.close(), ...Object.values(queues).map((queue) => queue.close())]);
+  }
 }
 
 /** JSON is TOML enough for values; tables become dotted keys. */

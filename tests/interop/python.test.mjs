@@ -6,14 +6,13 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FlowProducer, Queue, QueueEvents } from 'bullmq';
-import { eventually, startRedis, startToril } from './harness.mjs';
+import { eventually, served as servedWith, startRedis } from './harness.mjs';
+import { workedExamples } from './worked-examples.mjs';
 import { component, ofHost, PATIENCE_MS, skipped, toril } from './python.mjs';
 
 const skip = await skipped();
 
 let redis;
-let flow;
 before(async () => {
   redis = await startRedis();
 });
@@ -21,25 +20,9 @@ after(() => redis.stop());
 beforeEach(() => redis.client.flushall());
 
 /** Serves a file on some queues while `body` runs. */
-async function served(file, names, body, options = {}) {
-  const { grants, ...others } = options;
-  const section = { processor: await component(file), grants: { queues: ['*'], ...grants }, ...others };
-  const host = await startToril(redis, Object.fromEntries(names.map((name) => [name, section])), {}, {}, PATIENCE_MS);
-  const connection = redis.connection;
-  const queues = Object.fromEntries(names.map((name) => [name, new Queue(name, { connection })]));
-  const events = new QueueEvents(names[0], { connection, lastEventId: '0' });
-  flow = new FlowProducer({ connection });
-  const finished = (job, ms = 20_000) => job.waitUntilFinished(events, ms);
-  const run = async (name, data = {}, opts = {}) => finished(await queues[names[0]].add(name, data, opts));
-  try {
-    await events.waitUntilReady();
-    return await body({ queues, host, finished, run, queue: queues[names[0]] });
-  } catch (error) {
-    error.message += `\nlog of the host:\n${host.log()}`;
-    throw error;
-  } finally {
-    await Promise.all([host.stop(), flow.close(), events.close(), ...Object.values(queues).map((queue) => queue.close())]);
-  }
+async function served(path, names, body, { grants, ...others } = {}) {
+  const section = { processor: await component(path), grants: { queues: ['*'], ...grants }, ...others };
+  return servedWith(redis, section, names, body, PATIENCE_MS);
 }
 
 /** Adds a job that fails, and returns what is stored of it. */
@@ -50,126 +33,8 @@ async function failure({ queue, finished }, name, data = {}, opts = {}) {
 }
 
 describe('worked examples', { skip, timeout: 20 * 60_000 }, () => {
-  const example = (name, queues, body, options) => served(`examples/python/${name}.py`, queues, body, options);
-  /** What a processor printed about a job, in the order of the log. */
-  const printed = (host) => [...host.log().matchAll(/INFO guest: (.*?) queue=/g)].map(([, line]) => line);
-
-  test('renovate-interior sums up its costs', () =>
-    example('renovate_interior', ['renovate', 'steps'], async ({ finished }) => {
-      const steps = [['paint', 'ceiling'], ['paint', 'walls'], ['fix', 'floor']];
-      const children = steps.map(([name, place]) => ({ name, data: { place }, queueName: 'steps' }));
-      const { job } = await flow.add({ name: 'renovate-interior', queueName: 'renovate', data: {}, children });
-      await finished(job);
-      const { processed } = await job.getDependencies();
-      assert.deepEqual(Object.values(processed).sort(), [1750, 2500, 2500]);
-    }));
-
-  const uploads = (broken) => ({
-    name: 'upload-batch',
-    queueName: 'uploads',
-    data: { batchId: '123' },
-    opts: { jobId: 'batch' },
-    children: ['server-1', 'server-2', 'server-3'].map((server, n) => ({
-      name: `upload-to-${server}`,
-      queueName: 'file-uploads',
-      data: { server, broken: server === broken },
-      opts: { jobId: server, continueParentOnFailure: true, delay: n === 2 ? 3_600_000 : 0, priority: n + 1 },
-    })),
-  });
-
-  test('upload-batch aborts and cleans up, and succeeds when all do', () =>
-    example('upload_batch', ['uploads', 'file-uploads'], async ({ queues, finished, host }) => {
-      const { job } = await flow.add(uploads('server-2'));
-      await assert.rejects(finished(job), /Upload batch failed/);
-      assert.equal(await queues['file-uploads'].getJob('server-3'), undefined, 'what had not begun is gone');
-      assert.equal(await (await queues['file-uploads'].getJob('server-1')).getState(), 'completed');
-      assert.deepEqual(printed(host), ['deleted https://server-1.example/server-1']);
-      await redis.client.flushall();
-      const again = await flow.add(uploads('none'));
-      await eventually('two uploads are done', async () => (await queues['file-uploads'].getCompletedCount()) === 2);
-      await (await queues['file-uploads'].getJob('server-3')).promote();
-      await eventually('the batch is done', async () => (await again.job.getState()) === 'completed');
-      assert.deepEqual((await queues.uploads.getJob('batch')).returnvalue, { status: 'success', batchId: '123' });
-    }, { concurrency: 1 }));
-
-  test('test-suite stops at a critical failure', () =>
-    example('test_suite', ['test-results', 'test-runner'], async ({ queues, finished }) => {
-      const one = (type, opts, data = {}) => ({
-        name: `${type}-tests`,
-        queueName: 'test-runner',
-        data: { type, ...data },
-        opts: { jobId: type, ...opts },
-      });
-      const { job } = await flow.add({
-        name: 'test-suite',
-        queueName: 'test-results',
-        data: { suite: 'integration' },
-        children: [
-          one('auth', { continueParentOnFailure: true }, { broken: true }),
-          one('api', { delay: 3_600_000 }),
-          one('ui', { delay: 3_600_000 }),
-        ],
-      });
-      assert.deepEqual(await finished(job), {
-        status: 'failed',
-        failedTests: { 'bull:test-runner:auth': 'auth tests failed' },
-        message: 'Test suite aborted due to critical failure',
-      });
-      assert.equal(await queues['test-runner'].getDelayedCount(), 0);
-    }));
-
-  test('deploy-regions rolls back', () =>
-    example('deploy_regions', ['deployments', 'deploy-region'], async ({ queues, finished, host }) => {
-      const { job } = await flow.add({
-        name: 'deploy-global',
-        queueName: 'deployments',
-        data: { version: 'v2.0.0' },
-        children: ['us-east-1', 'eu-west-1', 'ap-south-1'].map((region, n) => ({
-          name: `deploy-${region}`,
-          queueName: 'deploy-region',
-          data: { region, broken: n === 1 },
-          opts: { jobId: region, continueParentOnFailure: true, delay: n === 2 ? 3_600_000 : 0, priority: n + 1 },
-        })),
-      });
-      await assert.rejects(finished(job), /Deployment failed in: bull:deploy-region:eu-west-1/);
-      assert.deepEqual(printed(host), ['rolled back us-east-1']);
-      assert.equal(await queues['deploy-region'].getJob('ap-south-1'), undefined);
-    }, { concurrency: 1 }));
-
-  test('step-job goes on where it stopped', () =>
-    example('step_job', ['queueName'], async ({ queue, run, host }) => {
-      await run('job', { step: 1 });
-      await run('job', { step: 2 });
-      assert.deepEqual(printed(host), ['initial step', 'second step', 'second step']);
-      assert.deepEqual((await queue.getJob('1')).data, { step: 3 });
-      await assert.rejects(run('job', { step: 7 }), /invalid step/);
-    }));
-
-  test('delayed-step-job rests without spending an attempt', () =>
-    example('delayed_step_job', ['queueName'], async ({ queue, finished }) => {
-      const job = await queue.add('job', { step: 1 });
-      await finished(job);
-      const { attemptsMade, attemptsStarted } = await queue.getJob(job.id);
-      assert.deepEqual([attemptsMade, attemptsStarted], [1, 2]);
-    }));
-
-  test('step-job-with-children waits for children that it added', () =>
-    example('step_job_with_children', ['parentQueueName', 'childrenQueueName'], async ({ queue, finished }) => {
-      const job = await queue.add('job', { step: 1 });
-      assert.equal(await finished(job), 4);
-      const { processed } = await (await queue.getJob(job.id)).getDependencies();
-      const made = Object.values(processed).sort((a, b) => (a.made < b.made ? -1 : 1));
-      assert.deepEqual(made, [{ made: 'child-1' }, { made: 'child-2' }]);
-    }));
-
-  test('chained-flow waits for a flow that it added', () =>
-    example('chained_flow', ['parentQueueName', 'childrenQueueName', 'grandchildrenQueueName'], async ({ queue, finished }) => {
-      const job = await queue.add('job', { step: 1 });
-      assert.equal(await finished(job), 4);
-      const { processed } = await (await queue.getJob(job.id)).getDependencies();
-      const [values] = Object.values(processed);
-      assert.deepEqual(values.sort((a, b) => a.idx - b.idx), [{ idx: 0, foo: 'bar' }, { idx: 1, foo: 'baz' }]);
-    }));
+  const example = (name, queues, body, options) => served(`examples/python/${name.replaceAll('-', '_')}.py`, queues, body, options);
+  workedExamples(example, { redis: () => redis, first: 1 });
 });
 
 /** A server that answers in the ways that a client meets. */
