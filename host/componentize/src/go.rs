@@ -59,7 +59,7 @@ fn run(core: &[u8], instrumented: &[u8]) -> Result<Started, Error> {
     let starting = Starting {
         printed: Vec::new(),
         refused: None,
-        // Whoever does not have the module cannot know how it hashes; per job and map another seed is added.
+        // Nobody without the module can know how it hashes; each job and map add a seed of their own.
         seed: Some(Sha256::digest(core).into()),
         limits: limits.build(),
     };

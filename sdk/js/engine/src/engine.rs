@@ -76,7 +76,7 @@ pub(crate) fn load(source: String, source_map: String) -> Result<(), String> {
     let process = match loaded {
         Ok(process) => process,
         Err(error) => {
-            // A script that threw may hold what QuickJS cannot free. The instance is of no use anyway.
+            // A script that threw may hold what QuickJS cannot free. The instance ends here anyway.
             std::mem::forget((context, events));
             return Err(error);
         }
