@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use toril_sandbox::{LoadError, Outcome, Policy, Reuse};
+use toril_sandbox::{LoadError, Outcome};
 use toril_snapshot::{Error, Script, Snapshots};
 
 use crate::processor::{
-    Jobs, cache_dir, engine_wasm, load, policy, snapshot, value_of, with_runtime,
+    Jobs, cache_dir, engine_wasm, load, policy, reused, snapshot, value_of, with_runtime,
 };
 
 #[tokio::test]
@@ -106,11 +106,7 @@ async fn reused_instance_keeps_values_and_no_timers() {
             return [count, late];
         };
     ";
-    let reuse = Some(Reuse {
-        jobs: 10,
-        age_ms: 60_000,
-    });
-    let jobs = Jobs::under(Policy { reuse, ..policy() }, script).await;
+    let jobs = Jobs::under(reused(), script).await;
     // The second job sees its own two, not those of the first.
     assert_eq!(jobs.value().await, "[1,0]");
     assert_eq!(jobs.value().await, "[2,2]");
@@ -216,12 +212,8 @@ const CHANGES: &str = "
 
 #[tokio::test]
 async fn what_a_snapshot_holds_changes_as_ever() {
-    let reuse = Some(Reuse {
-        jobs: u32::MAX,
-        age_ms: 600_000,
-    });
     let snapshotted = format!("{CHANGES} const main = () => change(++job);");
-    let jobs = Jobs::under(Policy { reuse, ..policy() }, &snapshotted).await;
+    let jobs = Jobs::under(reused(), &snapshotted).await;
     let rounds = 300;
     let mut seen = Vec::new();
     for _ in 0..rounds {
@@ -236,11 +228,7 @@ async fn what_a_snapshot_holds_changes_as_ever() {
 
 #[tokio::test]
 async fn what_jobs_make_of_a_snapshot_is_collected() {
-    let reuse = Some(Reuse {
-        jobs: u32::MAX,
-        age_ms: 600_000,
-    });
-    let mut policy = Policy { reuse, ..policy() };
+    let mut policy = reused();
     policy.limits.memory_bytes_max = 48 << 20;
     // Each job makes 4 MiB of cycles, and has the snapshot's objects refer to them for a while.
     let script = "
@@ -264,11 +252,7 @@ async fn what_jobs_make_of_a_snapshot_is_collected() {
 
 #[tokio::test]
 async fn what_an_object_of_the_snapshot_referred_to_last_is_collected_where_instances_are_reused() {
-    let reuse = Some(Reuse {
-        jobs: u32::MAX,
-        age_ms: 600_000,
-    });
-    let mut policy = Policy { reuse, ..policy() };
+    let mut policy = reused();
     policy.limits.memory_bytes_max = 32 << 20;
     // The first node is the snapshot's: whatever is behind it was dropped long since.
     let script = "

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 use toril_sandbox::attempt::{self, AttemptInput};
 use toril_sandbox::{
-    Engine, EngineOptions, Grants, LoadError, LoneJob, Outcome, Policy, Processor, Stub,
+    Engine, EngineOptions, Grants, LoadError, LoneJob, Outcome, Policy, Processor, Reuse, Stub,
 };
 use toril_snapshot::{Error, Script, Snapshots};
 
@@ -83,6 +83,15 @@ pub(crate) fn policy() -> Policy {
         grants: Arc::new(grants),
         ..Policy::default()
     }
+}
+
+/// The same, and one instance for all jobs.
+pub(crate) fn reused() -> Policy {
+    let reuse = Some(Reuse {
+        jobs: u32::MAX,
+        age_ms: 600_000,
+    });
+    Policy { reuse, ..policy() }
 }
 
 pub(crate) struct Jobs {
