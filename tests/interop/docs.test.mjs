@@ -114,7 +114,7 @@ async function check(text, queue) {
   const dir = await mkdtemp(join(home, 'config-'));
   await mkdir(join(dir, 'processors'));
   for (const file of ['ca.pem', 'admin.token', 'cert']) await writeFile(join(dir, file), 'secret');
-  await writeFile(join(dir, 'toril.toml'), text.replaceAll('/run/secrets/', `${dir}/`).replaceAll('/srv/paint', dir).replaceAll('"secrets/', `"${dir}/`).replaceAll('host = "data"', `host = "${dir}"`));
+  await writeFile(join(dir, 'toril.toml'), text.replaceAll('/run/secrets/', `${dir}/`).replaceAll('/srv/paint', dir).replaceAll('host = "data"', `host = "${dir}"`));
   const args = ['check', processor('fixture-noop'), '--queue', queue, '--config', join(dir, 'toril.toml')];
   const env = { ...process.env, PAINT_API_KEY: 'secret' };
   return runs(toril, args, { env }).then(({ stdout }) => ({ code: 0, said: stdout }), ({ code, stderr }) => ({ code, said: stderr }));
@@ -213,7 +213,7 @@ const here = (text) =>
 const GOES_ON = /^toril (serve|dev)\b/;
 /** Commands that only look: they are asked again until they show what the page shows. */
 const LOOKS = /^(toril (status|versions|events|flow show|job (?!cancel|retry|promote|remove))|curl -s \$A)/;
-const fails = (output) => /^(failed|error)\b/m.test(output);
+const fails = (output) => /^(failed( for good)?|error): /m.test(output);
 
 class Shell {
   constructor(dir, env) {
