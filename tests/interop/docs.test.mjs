@@ -125,10 +125,10 @@ const queuesOf = (text) => new Set([...text.matchAll(/^\[queues\.([\w-]+)/gm)].m
 
 test('each config is taken', async () => {
   for (const { text, place } of blocksOf('toml').filter(isConfig)) {
-    const queues = queuesOf(text);
-    assert.ok(queues.size, `${place}: the test needs a queue in it`);
-    for (const queue of queues) {
-      const { code, said } = await check(text, queue);
+    const own = queuesOf(text);
+    const whole = own.size ? text : `${text}\n[queues.docs]\n`;
+    for (const queue of own.size ? own : ['docs']) {
+      const { code, said } = await check(whole, queue);
       assert.equal(code, 0, `${place}: ${said}`);
     }
   }
@@ -206,8 +206,7 @@ const here = (text) =>
   text
     .replaceAll('~/toril', root)
     .replaceAll('6379', String(redis.connection.port))
-    .replaceAll('7717', String(adminPort))
-    .replaceAll('target/wasm32-wasip2', join(target, 'docs/wasm32-wasip2'));
+    .replaceAll('7717', String(adminPort));
 
 /** Commands that go on until they are told to stop. */
 const GOES_ON = /^toril (serve|dev)\b/;
