@@ -3,27 +3,26 @@
 mod add;
 mod build;
 mod check;
+mod config;
 mod deploy;
+mod doctor;
 mod events;
 mod flow;
 mod forget;
 mod job;
 mod output;
+mod queue_config;
+mod redis_args;
 mod run;
 mod serve;
 mod status;
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use output::{print_json, print_line};
-use toril::config::{DEFAULT_PREFIX, DEFAULT_REDIS_PORT};
-use toril::private_redis;
-use toril::queue::{Queue, QueueName, Redis, redacted};
-use toril::served_queue::deployment::Deployments;
+use redis_args::RedisArgs;
 
 /// Runs BullMQ jobs in WebAssembly processors.
 ///
@@ -45,6 +44,9 @@ pub(crate) struct Cli {
     /// Writes the log as JSON, one object per line.
     #[arg(long, global = true, env = "TORIL_LOG_JSON")]
     log_json: bool,
+    /// Prints data and errors alone: neither which Redis is used nor how far a long step is.
+    #[arg(long, short, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -54,6 +56,8 @@ enum Verb {
     Build(build::Build),
     Serve(serve::Serve),
     Check(check::Check),
+    Config(config::Config),
+    Doctor(doctor::Doctor),
     Run(run::Run),
     Add(add::Add),
     Job(job::Job),
@@ -72,6 +76,7 @@ enum Verb {
 impl Cli {
     /// Logs go to stderr; stdout carries data.
     pub(crate) fn init_log(&self) {
+        output::set_quiet(self.quiet);
         use tracing_subscriber::EnvFilter;
         let filter = EnvFilter::try_new(&self.log).unwrap_or_else(|error| {
             output::say(format_args!("warning: log filter is ignored: {error}"));
@@ -94,6 +99,8 @@ impl Cli {
             Verb::Build(build) => build.run().await,
             Verb::Serve(serve) => serve.run().await,
             Verb::Check(check) => check.run().await,
+            Verb::Config(config) => config.run(),
+            Verb::Doctor(doctor) => doctor.run().await,
             Verb::Run(run) => run.run().await,
             Verb::Add(add) => add.run().await,
             Verb::Job(job) => job.run().await,
@@ -118,74 +125,4 @@ pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
         output::say(format_args!("  caused by: {cause}"));
     }
     ExitCode::FAILURE
-}
-
-/// Which Redis and which prefix.
-#[derive(Args)]
-struct RedisArgs {
-    /// The Redis to use, such as `redis://user:password@host:6379/0`.
-    ///
-    /// `rediss://` uses TLS, `redis+cluster://host:port,host:port` is a cluster, and
-    /// `redis+sentinel://host:port,host:port/SERVICE` the master that sentinels name.
-    #[arg(long, env = "TORIL_REDIS", value_name = "URL", hide_env_values = true)]
-    redis: Option<String>,
-    /// The certificate authority to trust for `rediss://`, PEM [default: those of the system].
-    #[arg(long, env = "TORIL_REDIS_CA_FILE", value_name = "FILE")]
-    redis_ca_file: Option<PathBuf>,
-    /// The prefix of the queue's keys.
-    #[arg(long, env = "TORIL_PREFIX", value_name = "PREFIX")]
-    prefix: Option<String>,
-}
-
-impl RedisArgs {
-    /// Connects once: a command that a person waits for does not wait for Redis.
-    async fn queue(&self, name: &str) -> anyhow::Result<Queue> {
-        let redis = self.connect().await?;
-        let prefix = self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
-        redis.check_prefix(prefix)?;
-        Ok(Queue::new(redis, prefix, &QueueName::new(name)?))
-    }
-
-    async fn deployments(&self, queue: &str) -> anyhow::Result<Deployments> {
-        anyhow::ensure!(
-            !queue.is_empty() && !queue.contains(':'),
-            "queue name `{queue}` is empty or contains `:`"
-        );
-        Ok(Deployments::of(&self.queue(queue).await?))
-    }
-
-    /// The deployments of all queues, by `prefix:queue`; those aside that nobody has worked for a day.
-    async fn all_deployments(&self) -> anyhow::Result<Vec<(String, Deployments)>> {
-        let redis = self.connect().await?;
-        let mut all = Vec::new();
-        for name in Deployments::queues(&redis).await? {
-            let Some((prefix, queue)) = name.rsplit_once(':') else {
-                continue;
-            };
-            if self.prefix.as_deref().is_none_or(|wanted| wanted == prefix) {
-                let Ok(queue) = QueueName::new(queue) else {
-                    continue;
-                };
-                let deployments = Deployments::of(&Queue::new(redis.clone(), prefix, &queue));
-                if !deployments.is_abandoned().await? {
-                    all.push((name, deployments));
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    async fn connect(&self) -> anyhow::Result<Redis> {
-        let url = self
-            .redis
-            .clone()
-            .unwrap_or_else(|| private_redis::url(DEFAULT_REDIS_PORT));
-        let authority = toril::config::read_authority(self.redis_ca_file.as_deref())?;
-        Redis::connect_trusting(&url, authority.as_deref()).await.with_context(|| {
-            format!(
-                "failed to connect to redis at `{}`\nhint: start it, or name another one with `--redis`",
-                redacted(&url)
-            )
-        })
-    }
 }

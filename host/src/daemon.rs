@@ -17,7 +17,7 @@ use futures_util::future::try_join_all;
 use tracing::{error, info, warn};
 
 use crate::admin;
-use crate::config::{Config, Source, read_authority};
+use crate::config::{Config, RedisConfig, Source, read_authority};
 use crate::host::{self, CheckedFile, Detach, Host, Reloaded};
 use crate::language::{Language, project_dirs};
 use crate::private_redis::{self, PrivateRedis};
@@ -55,7 +55,7 @@ pub async fn serve(source: Source) -> anyhow::Result<()> {
         .map(Telemetry::new)
         .transpose()?
         .map(Arc::new);
-    let host = Host::with_telemetry(engine, redis, &config.prefix, telemetry.clone());
+    let host = Host::with_telemetry(engine, redis, &config.redis.prefix, telemetry.clone());
     let host = Arc::new(host);
     let admin = admin.map(|listener| listener.serve(Arc::clone(&host)));
     let attached = signals.unless_stopped(attach_all(&host, &config, files));
@@ -147,14 +147,20 @@ async fn load(host: &Host, queue: &str, file: CheckedFile) -> anyhow::Result<Arc
 /// Connects to the configured Redis for as long as it takes; where none is configured, to a local one,
 /// or to one of our own.
 async fn connect(config: &Config) -> (anyhow::Result<Redis>, Option<PrivateRedis>) {
-    if let Some(url) = &config.redis_url {
-        let redis = match read_authority(config.redis_ca_file.as_deref()) {
+    let RedisConfig {
+        url,
+        ca_file,
+        local_port,
+        ..
+    } = &config.redis;
+    if let Some(url) = url {
+        let redis = match read_authority(ca_file.as_deref()) {
             Ok(authority) => connect_until_answered(url, authority.as_deref()).await,
             Err(error) => Err(error),
         };
         return (redis, None);
     }
-    let port = config.local_redis_port;
+    let port = *local_port;
     let url = private_redis::url(port);
     if private_redis::answers(&url).await {
         info!(url, "no redis is configured, using the one that runs here");

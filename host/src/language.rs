@@ -65,6 +65,28 @@ impl Language {
         }
     }
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Language::Script => "typescript",
+            Language::Python => "python",
+            Language::Go => "go",
+            Language::C => "c",
+            Language::Rust => "rust",
+        }
+    }
+
+    /// Looks for the tools that build the processor of a file, and says what they are. The error says what to install.
+    pub async fn tools(self, file: &Path) -> anyhow::Result<String> {
+        match self {
+            Language::Script => script::tools(file).await,
+            Language::Python => python::tools(file).await,
+            Language::Go => go::tools(file).await,
+            Language::C => c::tools().await,
+            Language::Rust => rust::tools(file).await,
+        }
+    }
+
     /// Builds the processor of a file.
     pub async fn build(self, file: &Path) -> anyhow::Result<Built> {
         // A missing file is no mistake of a tool's.
@@ -97,6 +119,27 @@ async fn run(tool: &mut Command, time_max: Duration, missing: &str) -> anyhow::R
         "" => bail!("`{name}` failed: {status}"),
         said => bail!("{said}"),
     }
+}
+
+/// How long a tool may take to say what it is.
+const ASK_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The first line that a tool prints, such as its version.
+async fn ask(tool: &mut Command, missing: &str) -> anyhow::Result<String> {
+    let printed = run(tool, ASK_TIME_MAX, missing).await?;
+    let text = String::from_utf8_lossy(&printed.output);
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// The first number in a version, or the one behind so many dots.
+fn number_of(version: &str, dots: usize) -> u32 {
+    let mut parts = version
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|part| !part.is_empty());
+    parts
+        .nth(dots)
+        .and_then(|part| part.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Runs a tool, and returns how it ended and what it printed.

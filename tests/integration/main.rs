@@ -6,9 +6,11 @@
 mod admin;
 mod cancelling;
 mod cli;
+mod cli_config;
 mod closing_servers;
 mod crashes;
 mod deadlines;
+mod doctor;
 mod dry_run;
 mod endurance;
 mod fault_proxy;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiterAsync;
 
@@ -10,7 +11,7 @@ use crate::deadline::{Deadline, DeadlineSource};
 use crate::memory_budget::{Claim, Share};
 
 /// What one attempt of a job may use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Wall time of the guest and its host calls, in ms.
@@ -44,7 +45,7 @@ pub struct Limits {
 }
 
 /// What one attempt of a job of a certain name may use.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NameLimits {
     /// Wall time of the guest and its host calls, in ms. One above that of the queue changes nothing.

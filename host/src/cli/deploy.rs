@@ -266,7 +266,14 @@ impl Wait {
             tokio::time::sleep(LOOK).await;
         };
         if hosts.is_empty() {
-            super::print_line("no host works this queue now; those that come later begin with it");
+            super::print_line(match &deployment.active {
+                Some(_) => {
+                    "no host works this queue now; hosts that start later serve this version"
+                }
+                None => {
+                    "no host works this queue now; hosts that start later serve their own files"
+                }
+            });
         }
         let mut followed = Followed {
             hosts: hosts.len(),

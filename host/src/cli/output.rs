@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use tracing::field::Field;
@@ -37,6 +38,20 @@ pub(super) fn say(line: impl Display) {
         true => writeln!(std::io::stderr(), "{}", visible(&line)),
         false => writeln!(std::io::stderr(), "{line}"),
     };
+}
+
+static QUIET: OnceLock<bool> = OnceLock::new();
+
+/// Whether `note` says nothing; false until it is set, once.
+pub(super) fn set_quiet(quiet: bool) {
+    let _ = QUIET.set(quiet);
+}
+
+/// Says something that is good to know, unless nobody wants to.
+pub(super) fn note(line: impl Display) {
+    if QUIET.get() != Some(&true) {
+        say(line);
+    }
 }
 
 /// How the log for people writes fields, whatever it is written to: a file may be shown on a terminal later.

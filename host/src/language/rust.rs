@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use super::{Built, Printed, output};
+use super::{Built, Printed, ask, output};
 
 /// Names the program.
 const CARGO: &str = "TORIL_CARGO";
@@ -44,6 +44,19 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
             .with_context(|| format!("failed to read `{}`", component.display()))?,
         file: Some(component),
     })
+}
+
+pub(super) async fn tools(file: &Path) -> anyhow::Result<String> {
+    let manifest = manifest_of(file)?;
+    let version = ask(cargo(&manifest).arg("--version"), INSTALL).await?;
+    // The compiler stands beside its cargo.
+    let program = PathBuf::from(cargo(&manifest).as_std().get_program());
+    let mut libraries = Command::new(program.with_file_name("rustc"));
+    libraries.args(["--target", TARGET, "--print", "target-libdir"]);
+    libraries.current_dir(manifest.parent().unwrap_or(Path::new(".")));
+    let dir = ask(&mut libraries, INSTALL).await?;
+    ensure!(Path::new(&dir).is_dir(), NO_TARGET);
+    Ok(format!("{version}, with the target {TARGET}"))
 }
 
 fn cargo(manifest: &Path) -> Command {

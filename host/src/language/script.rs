@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
 use toril_snapshot::{Script, Snapshots};
 
-use super::{Built, run};
+use super::{Built, ask, number_of, run};
 use crate::config::default_cache_dir;
 
 /// The package, below `node_modules`.
@@ -53,12 +53,26 @@ struct Bundle {
     sdk: serde_json::Value,
 }
 
+const INSTALL: &str = "install Node.js 20 or newer: it bundles processors in TypeScript and JavaScript. To serve one without it, \
+                       serve the component that `toril build` makes";
+
+pub(super) async fn tools(file: &Path) -> anyhow::Result<String> {
+    let version = ask(Command::new("node").arg("--version"), INSTALL).await?;
+    ensure!(
+        number_of(&version, 0) >= 20,
+        "Node.js is {version}, which is too old\nhint: {INSTALL}"
+    );
+    let package = find_package(file)?;
+    Ok(format!(
+        "Node.js {version}, `{PACKAGE}` in `{}`",
+        package.display()
+    ))
+}
+
 async fn bundle(package: &Path, file: &Path) -> anyhow::Result<Bundle> {
     let mut node = Command::new("node");
     node.arg(package.join("bundle.mjs")).arg(file);
-    let missing = "install Node.js 20 or newer: it bundles processors in TypeScript and JavaScript. To serve one without it, \
-                   serve the component that `toril build` makes";
-    let printed = run(&mut node, BUNDLE_TIME_MAX, missing).await?;
+    let printed = run(&mut node, BUNDLE_TIME_MAX, INSTALL).await?;
     serde_json::from_slice(&printed.output).context("the bundler printed what is no bundle")
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use crate::served_queue::spec::QueueSpec;
 use crate::served_queue::{Refusal, Shared};
 use toril_queue::now_ms;
 
@@ -62,7 +63,7 @@ impl Refusals {
     pub(super) fn refuse(&mut self, part: Part, digest: Option<&str>, reason: String) {
         let refusal = Refusal {
             digest: digest.map(str::to_owned),
-            reason,
+            reason: QueueSpec::with_section_of(&self.shared.name, &reason),
             at: now_ms(),
         };
         let before = self.parts.insert(part, refusal.clone());
