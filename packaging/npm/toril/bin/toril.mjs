@@ -10,6 +10,8 @@ import { findBinary, NoBinaryError } from '../lib/binary.mjs';
 const FORWARDED = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'];
 /** A terminal sends these to all processes in its foreground; the second SIGINT would tell a host not to wait for its jobs. */
 const SENT_BY_TERMINALS = ['SIGINT', 'SIGQUIT'];
+/** How soon the end of the shell below npx is noticed. */
+const SHELL_CHECK_MS = 500;
 
 function launch(binary) {
   const child = spawn(binary, process.argv.slice(2), { stdio: 'inherit' });
@@ -18,8 +20,23 @@ function launch(binary) {
     const reached = onTerminal && SENT_BY_TERMINALS.includes(signal);
     process.on(signal, () => reached || child.kill(signal));
   }
+  endWithShell(child);
   child.on('error', (error) => fail(`failed to start \`${binary}\`: ${error.message}`));
   child.on('exit', (code, signal) => (signal ? endBy(signal) : process.exit(code)));
+}
+
+/**
+ * npx and npm start a shell, which starts this script. They send SIGTERM to the shell alone. Debian's `sh` ends then, tells
+ * nobody, and would leave a host that no one can find.
+ */
+function endWithShell(child) {
+  if (!process.env.npm_lifecycle_event) return;
+  const shell = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === shell) return;
+    clearInterval(timer);
+    child.kill('SIGTERM');
+  }, SHELL_CHECK_MS);
 }
 
 /** Ends as the binary did, so that a shell or a supervisor sees the same. */
