@@ -7,6 +7,7 @@ mod deploy;
 mod events;
 mod flow;
 mod forget;
+mod health;
 mod job;
 mod output;
 mod run;
@@ -67,6 +68,7 @@ enum Verb {
     Versions(status::Versions),
     Status(status::Status),
     Forget(forget::Forget),
+    Health(health::Health),
 }
 
 impl Cli {
@@ -107,6 +109,7 @@ impl Cli {
             Verb::Versions(versions) => versions.run().await,
             Verb::Status(status) => status.run().await,
             Verb::Forget(forget) => forget.run().await,
+            Verb::Health(health) => health.run().await,
         }
     }
 }
