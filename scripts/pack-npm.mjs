@@ -13,6 +13,7 @@ PART is platform, sdk or launcher; default: all of them.
   --out DIR          where the tarballs go [default: npm in the target directory of cargo]
   --binary FILE      the binary to pack [default: the release build of toril]
   --platform NAME    the platform of the binary [default: this machine's]
+  --print-version    prints the version instead
   --repository URL   the repository that the packages name; npm compares it with the provenance of a release`;
 
 const root = resolve(import.meta.dirname, '..');
@@ -123,9 +124,11 @@ function main() {
       binary: { type: 'string', default: join(target, 'release/toril') },
       platform: { type: 'string', default: thisPlatform() },
       repository: { type: 'string' },
+      'print-version': { type: 'boolean' },
       help: { type: 'boolean' },
     },
   });
+  if (values['print-version']) return void process.stdout.write(`${version}\n`);
   const parts = positionals.length ? positionals : Object.keys(PACKERS);
   const known = parts.every((part) => part in PACKERS);
   if (values.help || !known) throw new Error(USAGE);
