@@ -166,6 +166,16 @@ impl Config {
     }
 }
 
+/// The processors that a config file names, by queue. Reads no secrets, and nothing that the file refers to.
+pub fn processors_of(file: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let config = read_file(file)?;
+    let named = config.queues.iter().filter_map(|(queue, section)| {
+        let processor = config.dir.join(section.processor()?);
+        Some((queue.clone(), processor))
+    });
+    Ok(named.collect())
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct File {
