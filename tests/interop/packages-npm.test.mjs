@@ -89,6 +89,13 @@ test('a processor in TypeScript runs its first job', async (t) => {
   t.diagnostic(`with the packages installed, the first job completed after ${Math.round(performance.now() - start)} ms`);
 });
 
+test('a file outside of the project is built with the SDK that came with the command', async () => {
+  const elsewhere = join(dir, 'elsewhere.ts');
+  await writeFile(elsewhere, PAINT);
+  const { stdout, stderr } = await npx('run', elsewhere, '--data', '{"walls":2}');
+  assert.match(stdout, /completed: \{"cost":200\}/, stderr);
+});
+
 test('exit codes are those of the binary', async () => {
   assert.equal((await npx('run', 'absent.ts')).code, 1);
   assert.equal((await npx('paint')).code, 2);
