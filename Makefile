@@ -8,7 +8,7 @@ NODE_DIRS := sdk/js examples/typescript tests/packages tests/interop
 NOT_DOCUMENTED := $(subst -p ,--exclude ,$(GUESTS) $(FIXTURES))
 BUILD_GUESTS := $(CARGO) build --profile processor --target wasm32-wasip2
 
-.PHONY: demo engine test bench lint help
+.PHONY: demo engine test bench lint npm help
 
 help:
 	@echo "make demo   real jobs through a real host, with a private Redis"
@@ -16,7 +16,8 @@ help:
 	@echo "make bench  all figures of the README, beside BullMQ's own workers; writes bench/results.json"
 	@echo "            BEFORE=/path/to/toril make bench: beside an older build, in the same rounds"
 	@echo "make engine the JavaScript engine, sdk/js/engine.wasm"
-	@echo "make lint   formatting, which crate may know which, Lua, clippy, documentation"
+	@echo "make lint   formatting, which crate may know which, Lua, clippy, documentation, image and workflows"
+	@echo "make npm    the npm packages, from the release build: scripts/pack-npm.mjs"
 
 demo:
 	@scripts/setup.sh wasm redis
@@ -52,8 +53,14 @@ bench: engine
 	for dir in sdk/js bench/typescript tests/interop; do (cd $$dir && npm ci --no-audit --no-fund) || exit 1; done
 	node bench/bench.mjs
 
+npm: engine
+	@scripts/setup.sh node
+	$(CARGO) build --release --bin toril
+	node scripts/pack-npm.mjs
+
 lint:
-	@scripts/setup.sh wasm lua engine
+	@scripts/setup.sh wasm lua engine packaging
+	scripts/lint-packaging.sh
 	$(CARGO) fmt --all --check
 	cd sdk/js/engine && $(CARGO) fmt --check
 	scripts/walls.sh

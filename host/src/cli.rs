@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod flow;
 mod forget;
+mod health;
 mod job;
 mod output;
 mod queue_config;
@@ -71,6 +72,7 @@ enum Verb {
     Versions(status::Versions),
     Status(status::Status),
     Forget(forget::Forget),
+    Health(health::Health),
 }
 
 impl Cli {
@@ -114,6 +116,7 @@ impl Cli {
             Verb::Versions(versions) => versions.run().await,
             Verb::Status(status) => status.run().await,
             Verb::Forget(forget) => forget.run().await,
+            Verb::Health(health) => health.run().await,
         }
     }
 }

@@ -52,6 +52,7 @@ fn help_reads_well() {
         "versions",
         "status",
         "forget",
+        "health",
     ];
     for verb in verbs {
         let arguments: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
