@@ -153,6 +153,8 @@ struct Shared {
     refusal: ArcSwapOption<Refusal>,
     /// The revision of the deployment that the task has acted on.
     revision: AtomicU64,
+    /// It was detached, and its task is about to end. The next one who attaches it may.
+    is_leaving: AtomicBool,
 }
 
 /// Where a queue's processors come from.
@@ -227,7 +229,7 @@ impl Context {
             return Err(ApplyError::Stopping);
         }
         match queues.get(name.as_str()) {
-            Some(_) if must_be_new => return Err(ApplyError::Attached(name.to_string())),
+            Some(served) if must_be_new && !served.shared.is_leaving.swap(false, Ordering::Relaxed) => return Err(ApplyError::Attached(name.to_string())),
             Some(served) => served.send(message)?,
             None => {
                 let served = ServedQueue::start(self, name);
@@ -284,6 +286,7 @@ impl ServedQueue {
             serving: ArcSwapOption::empty(),
             refusal: ArcSwapOption::empty(),
             revision: AtomicU64::new(0),
+            is_leaving: AtomicBool::new(false),
         });
         let task = Reconciler::new(Arc::clone(context), Arc::clone(&shared), messages);
         tokio::spawn(task.run());

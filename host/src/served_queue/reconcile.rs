@@ -266,6 +266,7 @@ impl Reconciler {
             last_cancel: Mutex::new("0".to_owned()),
         });
         self.shared.revision.store(revision, Ordering::Relaxed);
+        self.shared.is_leaving.store(false, Ordering::Relaxed);
         self.shared.serving.store(Some(Arc::clone(&serving)));
         // The host may have been told to stop before it could see the worker.
         serving.advance(*self.context.stage.borrow());
@@ -296,6 +297,7 @@ impl Reconciler {
             next.as_ref().map(base) != Some(base(&old.source))
         });
         if next.is_none() {
+            self.shared.is_leaving.store(true, Ordering::Relaxed);
             // Before leaving: the task that follows deployments must not report it again.
             self.shared.serving.store(None);
         }
