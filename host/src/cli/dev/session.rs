@@ -20,7 +20,7 @@ use super::{editor, lines, source_line};
 use crate::cli::output::{print_line, set_status};
 
 const HELP: &str =
-    "a add the last job again · e edit its data and add it · r retry the last failed job · q quit";
+    "a add the last job again · e edit and add it · r retry the last failed · q quit";
 /// Events that wait to be shown. What comes meanwhile waits in the host, where there is room for a bounded number.
 const SHOWN_MAX: usize = 64;
 
@@ -90,16 +90,15 @@ impl Session {
         if event.name == "building" && !self.takes_long(queue.clone(), &arguments) {
             return;
         }
-        for line in lines::of(&queue, event.name, &arguments) {
-            print_line(line);
-        }
+        let mut shown = lines::of(&queue, event.name, &arguments);
         if event.name == "failed" {
             let error = &arguments["error"];
             let part = |name: &str| error[name].as_str().unwrap_or_default();
             let text = format!("{}\n{}", part("stack"), part("message"));
-            source_line::of(&text, &self.dirs)
-                .iter()
-                .for_each(print_line);
+            shown.extend(source_line::of(&text, &self.dirs));
+        }
+        if !shown.is_empty() {
+            print_line(shown.join("\n"));
         }
     }
 
