@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod config;
 mod deploy;
+mod dev;
 mod doctor;
 mod events;
 mod flow;
@@ -25,6 +26,8 @@ use clap::{Parser, Subcommand};
 use output::{print_json, print_line};
 use redis_args::RedisArgs;
 
+const DEFAULT_LOG: &str = "info";
+
 /// Runs BullMQ jobs in WebAssembly processors.
 ///
 /// Producers, dashboards and other workers keep using the same Redis and notice nothing. A processor is
@@ -38,7 +41,7 @@ pub(crate) struct Cli {
         long,
         global = true,
         env = "TORIL_LOG",
-        default_value = "info",
+        default_value = DEFAULT_LOG,
         value_name = "FILTER"
     )]
     log: String,
@@ -55,6 +58,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Build(build::Build),
+    Dev(dev::Dev),
     Serve(serve::Serve),
     Check(check::Check),
     Config(config::Config),
@@ -80,13 +84,17 @@ impl Cli {
     pub(crate) fn init_log(&self) {
         output::set_quiet(self.quiet);
         use tracing_subscriber::EnvFilter;
-        let filter = EnvFilter::try_new(&self.log).unwrap_or_else(|error| {
+        let log = match &self.verb {
+            Verb::Dev(_) if self.log == DEFAULT_LOG => dev::LOG,
+            _ => &self.log,
+        };
+        let filter = EnvFilter::try_new(log).unwrap_or_else(|error| {
             output::say(format_args!("warning: log filter is ignored: {error}"));
             EnvFilter::new("info")
         });
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(std::io::stderr);
+            .with_writer(|| output::Log);
         if self.log_json {
             log.json().init();
         } else {
@@ -99,6 +107,7 @@ impl Cli {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Build(build) => build.run().await,
+            Verb::Dev(dev) => dev.run().await,
             Verb::Serve(serve) => serve.run().await,
             Verb::Check(check) => check.run().await,
             Verb::Config(config) => config.run(),

@@ -94,6 +94,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// The file, which need not be there if nobody named one.
+    pub fn path(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
+    }
+
     /// Reads it.
     pub fn load(&self) -> anyhow::Result<Config> {
         Config::load(self.file.as_deref(), self.overrides.clone())
@@ -203,8 +208,8 @@ struct File {
     redis: Option<String>,
     /// The certificate authority to trust for `rediss://`, PEM (default: those of the system).
     redis_ca_file: Option<PathBuf>,
-    /// If no `redis` is configured: the port at which one is looked for, and started.
-    local_redis_port: u16,
+    /// If no `redis` is configured: the port at which one is looked for, and started (default: 6379).
+    local_redis_port: Option<u16>,
     /// The prefix of all keys, as in BullMQ.
     prefix: String,
     /// How long running jobs may take to end when the host stops, in ms.
@@ -233,7 +238,7 @@ impl Default for File {
         File {
             redis: None,
             redis_ca_file: None,
-            local_redis_port: DEFAULT_REDIS_PORT,
+            local_redis_port: None,
             prefix: DEFAULT_PREFIX.to_owned(),
             grace_ms: DEFAULT_GRACE_MS,
             otlp_endpoint: None,

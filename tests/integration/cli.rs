@@ -35,6 +35,8 @@ fn path(crate_name: &str) -> String {
 fn help_reads_well() {
     let verbs = [
         "",
+        "build",
+        "dev",
         "serve",
         "check",
         "run",

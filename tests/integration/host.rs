@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 use toril::host::{Detach, Host};
-use toril::queue::{JobState, Queue};
+use toril::queue::{JobState, Queue, Redis};
 use toril::sandbox::{Engine, EngineOptions};
 use toril::served_queue::QueueSpec;
 
+use crate::fault_proxy::{Fault, FaultProxy, Gate};
 use crate::harness::{TestRedis, add, eventually, processor, reaches};
 
 async fn host(redis: &TestRedis) -> (Host, Queue) {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::{File, Overrides, Source, default_file, parse, processors_in};
+use super::{DEFAULT_REDIS_PORT, File, Overrides, Source, default_file, parse, processors_in};
 use toril_queue::redacted;
 
 /// One setting.
@@ -108,6 +108,8 @@ fn fill_in(table: &mut Table, file: &File) -> anyhow::Result<()> {
     let limits = file.queues.values().map(|queue| &queue.limits);
     let runtime = file.runtime.filled_in(limits);
     table.insert("runtime".into(), Value::try_from(runtime)?);
+    let port = Value::from(i64::from(DEFAULT_REDIS_PORT));
+    table.entry("local_redis_port").or_insert(port);
     for (name, queue) in &file.queues {
         let shown = table.get_mut("queues").and_then(|all| all.get_mut(name));
         if let Some(shown) = shown.and_then(Value::as_table_mut) {

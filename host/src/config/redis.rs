@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{File, Overrides};
+use super::{DEFAULT_REDIS_PORT, File, Overrides};
 use anyhow::ensure;
 
 /// Which Redis, and which prefix.
@@ -15,6 +15,8 @@ pub struct RedisConfig {
     pub ca_file: Option<PathBuf>,
     /// The port on 127.0.0.1 at which a Redis is looked for, and started by `serve`, where none is configured.
     pub local_port: u16,
+    /// False where that port is the default.
+    pub names_local_port: bool,
     /// The prefix of all keys.
     pub prefix: String,
 }
@@ -48,10 +50,12 @@ impl File {
         let prefix = overrides.prefix.as_ref().unwrap_or(&self.prefix).clone();
         ensure!(!prefix.is_empty(), "prefix is empty");
         let ca_file = self.redis_ca_file.as_ref().map(|file| self.dir.join(file));
+        let local_port = overrides.local_redis_port.or(self.local_redis_port);
         Ok(RedisConfig {
             url: overrides.redis_url.clone().or_else(|| self.redis.clone()),
             ca_file: overrides.redis_ca_file.clone().or(ca_file),
-            local_port: overrides.local_redis_port.unwrap_or(self.local_redis_port),
+            local_port: local_port.unwrap_or(DEFAULT_REDIS_PORT),
+            names_local_port: local_port.is_some(),
             prefix,
         })
     }

@@ -60,7 +60,7 @@ impl AttemptState {
     pub(crate) fn new(input: AttemptInput, policy: &Arc<Policy>) -> anyhow::Result<Self> {
         let Policy { limits, grants, .. } = &**policy;
         let job = input.backend.job();
-        let log_budget = LogBudget::new(Arc::clone(job.queue), job.id, policy);
+        let log_budget = LogBudget::new(&job, input.backend.shows_lines(), policy);
         let deadline = limits.deadline_of(job.name, job.timeout_ms);
         let wasi = wasi::context_with_dirs(policy, &log_budget)?.map(Box::new);
         Ok(AttemptState {
@@ -87,7 +87,8 @@ impl AttemptState {
     /// Begins the next attempt of the same queue in the same instance.
     pub(crate) fn renew(&mut self, input: AttemptInput) {
         let (job, limits) = (input.backend.job(), &self.policy.limits);
-        self.log_budget.renew(job.id, limits);
+        let shown = input.backend.shows_lines();
+        self.log_budget.renew(job.id, shown, limits);
         self.deadline = limits.deadline_of(job.name, job.timeout_ms);
         self.ends = Instant::now() + self.deadline.duration();
         self.backend = input.backend;
