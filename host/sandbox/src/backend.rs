@@ -4,6 +4,7 @@
 //! answered before. Values arrive as they were judged: a backend never parses a guest's JSON again.
 
 mod queues;
+mod stand_ins;
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub use self::queues::{
     CustomEvent, Finished, NewScheduler, QueueBackend, SchedulerBackend, SchedulerRange,
 };
+pub use self::stand_ins::{HttpAnswer, HttpAnswers, WallClock};
 pub use crate::bindings::toril::processor::jobs::JobError;
 use crate::names::{JobRef, QueueRef};
 pub use crate::new_jobs::{FlowNode, NewJob};
@@ -28,6 +30,16 @@ pub trait JobBackend: QueueBackend + SchedulerBackend {
 
     /// Hears of a line that the guest wrote to the host's log. Only a dry run shows it.
     fn logged(&mut self, _level: tracing::Level, _line: &str) {}
+
+    /// What the guest's wall clock shows, if not the machine's time. Only a dry run sets it.
+    fn wall_clock(&self) -> Option<WallClock> {
+        None
+    }
+
+    /// What answers the guest's requests, if servers do not. Only a dry run has it.
+    fn http_answers(&self) -> Option<Arc<dyn HttpAnswers>> {
+        None
+    }
 
     /// Replaces the data. `data` is JSON.
     async fn update_data(&mut self, data: &str) -> CallResult<()>;
