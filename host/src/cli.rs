@@ -12,6 +12,7 @@ mod output;
 mod run;
 mod serve;
 mod status;
+mod test;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -55,6 +56,7 @@ enum Verb {
     Serve(serve::Serve),
     Check(check::Check),
     Run(run::Run),
+    Test(test::Test),
     Add(add::Add),
     Job(job::Job),
     Flow(flow::Flow),
@@ -95,6 +97,7 @@ impl Cli {
             Verb::Serve(serve) => serve.run().await,
             Verb::Check(check) => check.run().await,
             Verb::Run(run) => run.run().await,
+            Verb::Test(test) => test.run().await,
             Verb::Add(add) => add.run().await,
             Verb::Job(job) => job.run().await,
             Verb::Flow(flow) => flow.run().await,

@@ -38,6 +38,7 @@ fn help_reads_well() {
         "serve",
         "check",
         "run",
+        "test",
         "add",
         "job",
         "job remove",

@@ -5,6 +5,7 @@
 
 mod admin;
 mod cancelling;
+mod cases;
 mod cli;
 mod closing_servers;
 mod crashes;

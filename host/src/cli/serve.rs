@@ -59,6 +59,7 @@ impl Serve {
             admin: self.admin,
             admin_token: std::env::var("TORIL_ADMIN_TOKEN").ok(),
             only_queue: None,
+            stand_in_secrets: false,
         };
         let source = Source {
             file: self.config,
