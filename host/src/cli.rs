@@ -8,6 +8,7 @@ mod events;
 mod flow;
 mod forget;
 mod job;
+mod new;
 mod output;
 mod run;
 mod serve;
@@ -52,6 +53,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    New(new::New),
     Build(build::Build),
     Serve(serve::Serve),
     Check(check::Check),
@@ -93,6 +95,7 @@ impl Cli {
 
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
+            Verb::New(new) => new.run().await,
             Verb::Build(build) => build.run().await,
             Verb::Serve(serve) => serve.run().await,
             Verb::Check(check) => check.run().await,

@@ -35,6 +35,7 @@ fn path(crate_name: &str) -> String {
 fn help_reads_well() {
     let verbs = [
         "",
+        "new",
         "serve",
         "check",
         "run",

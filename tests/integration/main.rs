@@ -24,6 +24,7 @@ mod host;
 mod json;
 mod lifecycle;
 mod memory;
+mod new;
 mod old_components;
 mod policy;
 mod queue;
