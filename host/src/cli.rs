@@ -4,6 +4,7 @@ mod add;
 mod build;
 mod check;
 mod deploy;
+mod dev;
 mod events;
 mod flow;
 mod forget;
@@ -27,6 +28,8 @@ use toril::private_redis;
 use toril::queue::{Queue, QueueName, Redis, redacted};
 use toril::served_queue::deployment::Deployments;
 
+const DEFAULT_LOG: &str = "info";
+
 /// Runs BullMQ jobs in WebAssembly processors.
 ///
 /// Producers, dashboards and other workers keep using the same Redis and notice nothing. A processor is
@@ -40,7 +43,7 @@ pub(crate) struct Cli {
         long,
         global = true,
         env = "TORIL_LOG",
-        default_value = "info",
+        default_value = DEFAULT_LOG,
         value_name = "FILTER"
     )]
     log: String,
@@ -55,6 +58,7 @@ pub(crate) struct Cli {
 enum Verb {
     New(new::New),
     Build(build::Build),
+    Dev(dev::Dev),
     Serve(serve::Serve),
     Check(check::Check),
     Run(run::Run),
@@ -77,13 +81,17 @@ impl Cli {
     /// Logs go to stderr; stdout carries data.
     pub(crate) fn init_log(&self) {
         use tracing_subscriber::EnvFilter;
-        let filter = EnvFilter::try_new(&self.log).unwrap_or_else(|error| {
+        let log = match &self.verb {
+            Verb::Dev(_) if self.log == DEFAULT_LOG => dev::LOG,
+            _ => &self.log,
+        };
+        let filter = EnvFilter::try_new(log).unwrap_or_else(|error| {
             output::say(format_args!("warning: log filter is ignored: {error}"));
             EnvFilter::new("info")
         });
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(std::io::stderr);
+            .with_writer(|| output::Log);
         if self.log_json {
             log.json().init();
         } else {
@@ -97,6 +105,7 @@ impl Cli {
         match self.verb {
             Verb::New(new) => new.run().await,
             Verb::Build(build) => build.run().await,
+            Verb::Dev(dev) => dev.run().await,
             Verb::Serve(serve) => serve.run().await,
             Verb::Check(check) => check.run().await,
             Verb::Run(run) => run.run().await,

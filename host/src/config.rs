@@ -43,6 +43,8 @@ pub struct Config {
     pub redis_ca_file: Option<PathBuf>,
     /// Where a Redis is looked for, and started, where none is configured.
     pub local_redis_port: u16,
+    /// False where `local_redis_port` is the default.
+    pub names_redis_port: bool,
     /// The prefix of all keys.
     pub prefix: String,
     /// How long running jobs may take to end when the host stops, in ms.
@@ -90,6 +92,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// The file, which need not be there if nobody named one.
+    pub fn path(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
+    }
+
     /// Reads it.
     pub fn load(&self) -> anyhow::Result<Config> {
         Config::load(self.file.as_deref(), self.overrides.clone())
@@ -166,6 +173,16 @@ impl Config {
         };
         file.into_config(overrides)
     }
+}
+
+/// The processors that a config file names, by queue. Reads no secrets, and nothing that the file refers to.
+pub fn processors_of(file: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let config = read_file(file)?;
+    let named = config.queues.iter().filter_map(|(queue, section)| {
+        let processor = config.dir.join(section.processor()?);
+        Some((queue.clone(), processor))
+    });
+    Ok(named.collect())
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -256,15 +273,14 @@ impl File {
             .unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
         ensure!(!prefix.is_empty(), "prefix is empty");
         let runtime = self.runtime.options(&self.dir, &queues)?;
+        let local_redis_port = overrides.local_redis_port.or(self.local_redis_port);
         Ok(Config {
             redis_url: overrides.redis_url.or(self.redis),
             redis_ca_file: overrides
                 .redis_ca_file
                 .or(self.redis_ca_file.map(|file| self.dir.join(file))),
-            local_redis_port: overrides
-                .local_redis_port
-                .or(self.local_redis_port)
-                .unwrap_or(DEFAULT_REDIS_PORT),
+            local_redis_port: local_redis_port.unwrap_or(DEFAULT_REDIS_PORT),
+            names_redis_port: local_redis_port.is_some(),
             prefix,
             grace_ms: self.grace_ms.unwrap_or(30_000),
             otlp: OtlpConfig::new(self.otlp_endpoint, self.otlp_protocol)?,

@@ -36,6 +36,8 @@ fn help_reads_well() {
     let verbs = [
         "",
         "new",
+        "build",
+        "dev",
         "serve",
         "check",
         "run",

@@ -170,7 +170,15 @@ impl Expectation {
         if compared.get("outcome") != expected.get("outcome") {
             for key in ["value", "failed_reason"] {
                 if let (Some(value), None) = (seen.get(key), compared.get(key)) {
-                    compared.push(key, value.clone(), true);
+                    // After the outcome, which comes first.
+                    compared.0.insert(
+                        1,
+                        Field {
+                            key,
+                            value: value.clone(),
+                            is_telling: true,
+                        },
+                    );
                 }
             }
         }

@@ -78,7 +78,9 @@ impl Test {
             let dir = file.ancestors().nth(2).context("a case is in `cases/`")?;
             return Ok((dir.to_owned(), vec![file]));
         }
-        let files = Runner::files(&self.dir)?;
+        // Without `./`, paths are shown as people write them.
+        let dir = self.dir.strip_prefix(".").unwrap_or(&self.dir);
+        let files = Runner::files(dir)?;
         let count = files.len();
         let fits = |file: &PathBuf| {
             let name = file.file_stem().unwrap_or_default().to_string_lossy();
@@ -88,9 +90,9 @@ impl Test {
         ensure!(
             !files.is_empty(),
             "none of {count} cases in `{}` is to be run",
-            self.dir.join("cases").display()
+            dir.join("cases").display()
         );
-        Ok((self.dir.clone(), files))
+        Ok((dir.to_owned(), files))
     }
 }
 

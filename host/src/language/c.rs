@@ -112,6 +112,7 @@ impl Clang {
         Ok(Built {
             component: toril_componentize::of_c(&tokio::fs::read(&core).await?)?,
             warnings: said.into_iter().filter(|said| !said.is_empty()).collect(),
+            file: None,
         })
     }
 

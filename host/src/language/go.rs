@@ -43,6 +43,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
             .filter(|said| !said.is_empty())
             .into_iter()
             .collect(),
+        file: None,
     })
 }
 

@@ -39,6 +39,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
         warnings: warnings
             .map(|warning| warning.trim_start_matches("warning: ").to_owned())
             .collect(),
+        file: None,
     })
 }
 

@@ -39,6 +39,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
     Ok(Built {
         component: component.await??,
         warnings: bundle.warnings,
+        file: None,
     })
 }
 

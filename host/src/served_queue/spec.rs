@@ -107,6 +107,11 @@ macro_rules! define_file {
         }
 
         impl QueueFile {
+            /// The processor's file, as it stands there.
+            pub(crate) fn processor(&self) -> Option<&Path> {
+                self.processor.as_deref()
+            }
+
             /// Reads what it refers to. Paths are relative to `dir`.
             pub(crate) fn into_spec(self, dir: &Path, stand_in_secrets: bool) -> anyhow::Result<QueueSpec> {
                 Ok(QueueSpec {

@@ -60,7 +60,7 @@ impl AttemptState {
     pub(crate) fn new(input: AttemptInput, policy: &Arc<Policy>) -> anyhow::Result<Self> {
         let Policy { limits, grants, .. } = &**policy;
         let job = input.backend.job();
-        let log_budget = LogBudget::new(Arc::clone(job.queue), job.id, policy);
+        let log_budget = LogBudget::new(&job, input.backend.shows_lines(), policy);
         let deadline = limits.deadline_of(job.name, job.timeout_ms);
         let wasi = wasi::context_with_dirs(policy, &log_budget, &*input.backend)?.map(Box::new);
         let outbound = Outbound::new(grants, &*input.backend);
@@ -88,7 +88,8 @@ impl AttemptState {
     /// Begins the next attempt of the same queue in the same instance.
     pub(crate) fn renew(&mut self, input: AttemptInput) {
         let (job, limits) = (input.backend.job(), &self.policy.limits);
-        self.log_budget.renew(job.id, limits);
+        let shown = input.backend.shows_lines();
+        self.log_budget.renew(job.id, shown, limits);
         self.deadline = limits.deadline_of(job.name, job.timeout_ms);
         self.ends = Instant::now() + self.deadline.duration();
         self.backend = input.backend;
@@ -167,8 +168,8 @@ impl WasiHttpView for AttemptState {
 impl WasiView for AttemptState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let make = || {
-            let context = wasi::context(&self.policy, &self.log_budget, &*self.backend);
-            Box::new({ context }.build())
+            let mut context = wasi::context(&self.policy, &self.log_budget, &*self.backend);
+            Box::new(context.build())
         };
         WasiCtxView {
             ctx: self.wasi.get_or_insert_with(make),

@@ -30,6 +30,8 @@ pub(super) struct Refusals {
     shared: Arc<Shared>,
     parts: BTreeMap<Part, Refusal>,
     changed: bool,
+    /// Who listens closely hears of the next refusal also where it is none new.
+    repeat: bool,
 }
 
 impl Refusals {
@@ -38,7 +40,13 @@ impl Refusals {
             shared,
             parts: BTreeMap::new(),
             changed: false,
+            repeat: false,
         }
+    }
+
+    /// Tells of the next refusal in any case: a person asked, and waits for an answer.
+    pub(super) fn repeat_next(&mut self) {
+        self.repeat = true;
     }
 
     /// True where something else is shown than when this was asked last.
@@ -77,6 +85,9 @@ impl Refusals {
                 "swap was refused, the processor that serves stays"
             );
             self.shared.observers.metrics.refusals.inc();
+        }
+        if std::mem::take(&mut self.repeat) || is_news {
+            self.shared.observers.listeners.refused(&refusal.reason);
         }
         self.show();
     }
