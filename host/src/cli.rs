@@ -12,12 +12,14 @@ mod flow;
 mod forget;
 mod health;
 mod job;
+mod new;
 mod output;
 mod queue_config;
 mod redis_args;
 mod run;
 mod serve;
 mod status;
+mod test;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -57,6 +59,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    New(new::New),
     Build(build::Build),
     Dev(dev::Dev),
     Serve(serve::Serve),
@@ -64,6 +67,7 @@ enum Verb {
     Config(config::Config),
     Doctor(doctor::Doctor),
     Run(run::Run),
+    Test(test::Test),
     Add(add::Add),
     Job(job::Job),
     Flow(flow::Flow),
@@ -106,6 +110,7 @@ impl Cli {
 
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
+            Verb::New(new) => new.run().await,
             Verb::Build(build) => build.run().await,
             Verb::Dev(dev) => dev.run().await,
             Verb::Serve(serve) => serve.run().await,
@@ -113,6 +118,7 @@ impl Cli {
             Verb::Config(config) => config.run(),
             Verb::Doctor(doctor) => doctor.run().await,
             Verb::Run(run) => run.run().await,
+            Verb::Test(test) => test.run().await,
             Verb::Add(add) => add.run().await,
             Verb::Job(job) => job.run().await,
             Verb::Flow(flow) => flow.run().await,

@@ -35,11 +35,13 @@ fn path(crate_name: &str) -> String {
 fn help_reads_well() {
     let verbs = [
         "",
+        "new",
         "build",
         "dev",
         "serve",
         "check",
         "run",
+        "test",
         "add",
         "job",
         "job remove",

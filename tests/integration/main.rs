@@ -5,6 +5,7 @@
 
 mod admin;
 mod cancelling;
+mod cases;
 mod cli;
 mod cli_config;
 mod closing_servers;
@@ -25,6 +26,7 @@ mod host;
 mod json;
 mod lifecycle;
 mod memory;
+mod new;
 mod old_components;
 mod policy;
 mod queue;

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     CallResult, CustomEvent, DependenciesQuery, DependencyKinds, Finished, FlowNode, FlowQuery,
-    JobBackend, JobView, NewJob, NewScheduler, QueueBackend, SchedulerBackend, SchedulerRange,
+    HttpAnswers, JobBackend, JobView, NewJob, NewScheduler, QueueBackend, SchedulerBackend,
+    SchedulerRange, WallClock,
 };
 use crate::names::{JobRef, QueueRef};
 use crate::policy::QueueAccess;
@@ -38,6 +39,14 @@ impl Shown {
 impl JobBackend for Shown {
     fn job(&self) -> JobView<'_> {
         self.backend.job()
+    }
+
+    fn wall_clock(&self) -> Option<WallClock> {
+        self.backend.wall_clock()
+    }
+
+    fn http_answers(&self) -> Option<Arc<dyn HttpAnswers>> {
+        self.backend.http_answers()
     }
 
     fn shows_lines(&self) -> Option<ShowCall> {

@@ -62,7 +62,8 @@ impl AttemptState {
         let job = input.backend.job();
         let log_budget = LogBudget::new(&job, input.backend.shows_lines(), policy);
         let deadline = limits.deadline_of(job.name, job.timeout_ms);
-        let wasi = wasi::context_with_dirs(policy, &log_budget)?.map(Box::new);
+        let wasi = wasi::context_with_dirs(policy, &log_budget, &*input.backend)?.map(Box::new);
+        let outbound = Outbound::new(grants, &*input.backend);
         Ok(AttemptState {
             backend: input.backend,
             data: None,
@@ -80,7 +81,7 @@ impl AttemptState {
             table: wasi::handles(),
             config: wasi::config_variables(grants),
             http: WasiHttpCtx::new(),
-            outbound: Outbound::new(grants),
+            outbound,
         })
     }
 
@@ -97,7 +98,7 @@ impl AttemptState {
         (self.data, self.progress) = (None, None);
         (self.moved, self.last_words) = (None, None);
         self.quota.renew();
-        self.outbound.renew();
+        self.outbound.renew(&*self.backend);
     }
 
     /// The state in which a component is instantiated once to see that it can be.
@@ -166,7 +167,10 @@ impl WasiHttpView for AttemptState {
 
 impl WasiView for AttemptState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let make = || Box::new(wasi::context(&self.policy, &self.log_budget).build());
+        let make = || {
+            let mut context = wasi::context(&self.policy, &self.log_budget, &*self.backend);
+            Box::new(context.build())
+        };
         WasiCtxView {
             ctx: self.wasi.get_or_insert_with(make),
             table: &mut self.table,
