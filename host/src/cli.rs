@@ -14,6 +14,7 @@ mod health;
 mod job;
 mod new;
 mod output;
+mod progress;
 mod queue_config;
 mod redis_args;
 mod run;

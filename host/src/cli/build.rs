@@ -11,6 +11,8 @@ use toril::language::Language;
 use toril::language::project::{self, Found};
 use toril::sandbox::{Engine, EngineOptions, Policy};
 
+use super::progress::during;
+
 /// Builds the component of a processor in TypeScript, JavaScript, Python, Go, Rust or C, or those of a project.
 ///
 /// Of a directory, the processors that its `toril.toml` names are built; without such a file, or where it names none, the one
@@ -95,7 +97,8 @@ async fn build(file: &Path, out: &Path, is_named: bool) -> anyhow::Result<ExitCo
             hint_for(file)
         )
     })?;
-    let built = language.build(file).await;
+    let built = language.build(file);
+    let built = during(format_args!("building `{}`", file.display()), built).await;
     let built = built.with_context(|| format!("failed to build `{}`", file.display()))?;
     for warning in &built.warnings {
         super::output::say(format_args!("warning: {warning}"));

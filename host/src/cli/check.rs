@@ -9,6 +9,7 @@ use serde_json::json;
 use toril::processor_file::read_processor;
 use toril::sandbox::{Engine, EngineOptions, Grants, Policy, Processor};
 
+use super::progress::during;
 use super::queue_config::{self, QueueConfig};
 
 /// Checks that a file is a processor, and shows what it imports.
@@ -40,9 +41,11 @@ impl Check {
             None => (EngineOptions::for_one_component(), Policy::unjudged()),
         };
         let engine = Arc::new(Engine::new(&options)?);
-        let bytes = read_processor(&self.file, engine.component_bytes_max()).await?;
-        let processor = engine
-            .load(bytes, &policy)
+        let name = self.file.display();
+        let built = read_processor(&self.file, engine.component_bytes_max());
+        let bytes = during(format_args!("building `{name}`"), built).await?;
+        let loaded = engine.load(bytes, &policy);
+        let processor = during(format_args!("compiling `{name}`"), loaded)
             .await
             .map_err(|error| queue_config::refused(&self.file, self.queue.as_deref(), &error))?;
         if self.json {

@@ -80,10 +80,10 @@ pub(super) fn print_line(line: impl Display) {
 pub(super) fn print_json(value: &impl Serialize) {
     // Plain data, which can always be written.
     let text = serde_json::to_string(value).unwrap_or_default();
-    let _ = match std::io::stdout().is_terminal() {
+    above_status(|| match std::io::stdout().is_terminal() {
         true => writeln!(std::io::stdout(), "{}", visible_json(&text)),
         false => writeln!(std::io::stdout(), "{text}"),
-    };
+    });
 }
 
 /// Says something that is no data.
@@ -104,9 +104,14 @@ pub(super) fn set_quiet(quiet: bool) {
 
 /// Says something that is good to know, unless nobody wants to.
 pub(super) fn note(line: impl Display) {
-    if QUIET.get() != Some(&true) {
+    if !is_quiet() {
         say(line);
     }
+}
+
+/// True where nobody wants more than data and errors.
+pub(super) fn is_quiet() -> bool {
+    QUIET.get() == Some(&true)
 }
 
 /// How the log for people writes fields, whatever it is written to: a file may be shown on a terminal later.

@@ -10,6 +10,7 @@ use toril::queue::{Queue, QueueName, Redis, redacted};
 use toril::served_queue::deployment::Deployments;
 
 use super::output::note;
+use super::progress::during;
 
 /// Which Redis and which prefix.
 #[derive(Args)]
@@ -108,7 +109,9 @@ impl RedisArgs {
             )
         ));
         let authority = read_authority(source.redis.ca_file.as_deref())?;
-        Redis::connect_trusting(&url, authority.as_deref()).await.with_context(|| {
+        let connected = Redis::connect_trusting(&url, authority.as_deref());
+        let connected = during("connecting to Redis", connected).await;
+        connected.with_context(|| {
             format!(
                 "failed to connect to redis at `{}`\nhint: start it, or name another one with `--redis` or as \
                  `redis` in {DEFAULT_FILE}",
