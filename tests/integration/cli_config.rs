@@ -176,3 +176,50 @@ fn config_that_is_shown_is_one_with_the_same_meaning() {
     assert_eq!(changed.matches(" # toril.toml").count(), 5, "{changed}");
     assert!(!changed.contains("# default"), "{changed}");
 }
+
+#[tokio::test]
+async fn run_begins_where_a_job_was() {
+    let redis = TestRedis::start(false).await;
+    let url = redis.server.url();
+    let dir = tempdir().unwrap();
+    let toril = |arguments: &[&str]| texts(&toril_in(dir.path(), arguments));
+    let flaky = processor("flaky").display().to_string();
+    let (outcome, _) = toril(&["run", &flaky, "--data", r#"{"failures":2}"#]);
+    assert!(outcome.starts_with("failed"), "{outcome}");
+    let (outcome, said) = toril(&[
+        "run",
+        &flaky,
+        "--data",
+        r#"{"failures":2}"#,
+        "--attempt",
+        "3",
+    ]);
+    assert!(outcome.contains("completed"), "{outcome}{said}");
+
+    let sum = processor("renovate-interior").display().to_string();
+    let children = dir.path().join("children.json");
+    std::fs::write(
+        &children,
+        r#"[{"queue":"steps","name":"paint","value":100},{"queue":"steps","value":300}]"#,
+    )
+    .unwrap();
+    let (outcome, said) = toril(&[
+        "run",
+        &sum,
+        "--name",
+        "renovate-interior",
+        "--children",
+        "children.json",
+    ]);
+    assert!(outcome.contains("completed: 400"), "{outcome}{said}");
+    std::fs::write(&children, r#"[{"queue":"steps","result":1}]"#).unwrap();
+    let (_, said) = toril(&["run", &sum, "--children", "children.json"]);
+    assert!(said.contains("unknown field `result`"), "{said}");
+
+    let data = r#"{"price":70}"#;
+    toril(&["add", "paint", "paint", "--data", data, "--redis", &url]);
+    let (outcome, said) = toril(&["run", &sum, "--job", "paint/1", "--redis", &url]);
+    assert!(outcome.ends_with("completed: 70\n"), "{outcome}{said}");
+    let (_, said) = toril(&["run", &sum, "--job", "paint/2", "--redis", &url]);
+    assert!(said.contains("has no job `2`"), "{said}");
+}
