@@ -132,7 +132,22 @@ fn update_writes_what_was_seen_and_the_case_passes_then() {
             .read("old")
             .ends_with("value = \"finish\" # at last\n")
     );
-    insta::assert_snapshot!(project.read("new"), @"");
+    insta::assert_snapshot!(project.read("new"), @r#"
+    # Nothing yet.
+    [job]
+    name = "steps"
+
+    [expect]
+    outcome = "completed"
+    value = "finish"
+    data = { step = "finish" }
+    calls = [
+      'log("initial step")',
+      'update-data({"step":"second"})',
+      'log("second step")',
+      'update-data({"step":"finish"})',
+    ]
+    "#);
     project.passes();
     let again = project.test(&["--update"]).printed;
     assert!(again.contains("2 passed in"), "{again}");

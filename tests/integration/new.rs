@@ -26,7 +26,21 @@ fn project_says_what_it_has_and_what_is_next() {
     let dir = tempdir().unwrap();
     let output = new(dir.path(), &["paint"]);
     assert!(output.status.success(), "{output:?}");
-    insta::assert_snapshot!(text(&output.stdout), @"");
+    insta::assert_snapshot!(text(&output.stdout), @"
+    made paint in TypeScript
+      .gitignore
+      README.md
+      cases/four-walls.toml
+      package.json
+      processor.ts
+      toril.toml
+      tsconfig.json
+    next:
+      cd paint
+      npm install
+      toril dev
+      toril test
+    ");
     let config = std::fs::read_to_string(dir.path().join("paint/toril.toml")).unwrap();
     assert!(config.contains("[queues.paint]\nprocessor = \"processor.ts\""));
     assert_eq!(files(dir.path()), 1);
