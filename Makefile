@@ -22,8 +22,8 @@ help:
 demo:
 	@scripts/setup.sh wasm redis
 	$(BUILD_GUESTS) $(GUESTS)
-	$(CARGO) build --release --bin toril --example demo
-	@"$${CARGO_TARGET_DIR:-target}/release/examples/demo"
+	$(CARGO) build --release --bin toril --bin demo
+	@"$${CARGO_TARGET_DIR:-target}/release/demo"
 
 # Cargo looks for its config from the folder in which it runs. It does not look at the changes of QuickJS: when they differ,
 # so does a flag of the compiler.
