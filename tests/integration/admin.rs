@@ -444,7 +444,7 @@ async fn health_and_metrics_are_told() {
         metrics.contains(completed).then_some(metrics)
     };
     let metrics = eventually("the attempt is counted", counted).await;
-    let readme = include_str!("../../README.md");
+    let page = include_str!("../../docs/src/reference/metrics.md");
     let described = Metrics::new();
     for described in described.descriptions() {
         let (name, kind, meaning) = (described.name, described.kind, described.meaning);
@@ -455,7 +455,7 @@ async fn health_and_metrics_are_told() {
         );
         let labels = described.labels.join(", ");
         let row = format!("| `{name}` | {kind} | {labels} | {meaning} |");
-        assert!(readme.contains(&row), "the README lists: {row}");
+        assert!(page.contains(&row), "docs/src/reference/metrics.md lists: {row}");
     }
     assert_eq!(text("/healthz").await, "ok\n");
     assert_eq!(text("/readyz").await, "ok\n");

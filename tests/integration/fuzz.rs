@@ -95,7 +95,7 @@ fn corpora_of_the_fuzz_targets_are_answered() {
 #[test]
 fn broken_configs_are_errors() {
     let dir = tempdir().unwrap();
-    let whole = include_str!("../../README.md");
+    let whole = include_str!("../../docs/src/reference/config.md");
     let begin = whole.find("redis = \"redis://:password").unwrap();
     let whole = &whole[begin..begin + whole[begin..].find("```").unwrap()];
     let (mut rng, file) = (rng(), dir.path().join("toril.toml"));
