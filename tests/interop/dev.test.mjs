@@ -7,10 +7,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
-import { eventually, target, toril } from './harness.mjs';
+import { eventually, toril } from './harness.mjs';
 
-const sdk = (language) => resolve(import.meta.dirname, '../../sdk', language);
-const env = { ...process.env, TORIL_JS_SDK: sdk('js') };
+const root = resolve(import.meta.dirname, '../..');
+const env = { ...process.env, TORIL_JS_SDK: join(root, 'sdk/js') };
 delete env.TORIL_REDIS;
 
 const PAINT = `import type { Job } from 'bullmq';
@@ -26,34 +26,11 @@ export default async function (job: Job<{ walls: number }>) {
 }
 `;
 
-const RUST = {
-  'Cargo.toml': `[package]
-name = "painter"
-edition = "2024"
-
-[lib]
-crate-type = ["cdylib"]
-
-[dependencies]
-toril-sdk = { path = "${sdk('rust')}" }
-serde = { version = "1", features = ["derive"] }
-
-[workspace]
-`,
-  'src/lib.rs': `use toril_sdk::prelude::*;
-
-#[derive(Deserialize)]
-struct Paint {
-    walls: u32,
-}
-
-#[toril_sdk::processor]
-fn process(job: Job) -> Result<impl Serialize, Failure> {
-    let paint: Paint = job.data()?;
-    assert!(paint.walls > 0, "nothing to paint");
-    Ok(json!({ "cost": paint.walls * 100 }))
-}
-`,
+/** A crate that depends on nothing, so that it compiles in a moment. It is no processor. */
+const CRATE = {
+  'rust-toolchain.toml': await readFile(join(root, 'rust-toolchain.toml'), 'utf8'),
+  'Cargo.toml': '[package]\nname = "painter"\nedition = "2024"\n\n[lib]\ncrate-type = ["cdylib"]\n\n[workspace]\n',
+  'src/lib.rs': '#[unsafe(no_mangle)]\npub extern "C" fn walls() -> u32 {\n    4\n}\n',
 };
 
 /** Runs `body` in a directory with these files. */
@@ -208,26 +185,31 @@ describe('toril build', () => {
   });
 
   it('of a Rust crate leaves the component where cargo puts it; the commands take the file', async () => {
-    await withFiles(RUST, async (dir) => {
-      // Dependencies are compiled once for all tests.
-      env.CARGO_TARGET_DIR = join(target, 'dev-test');
+    // Its workspace has a profile for processors, by which the guests of all tests are built.
+    const crate = join(root, 'tests/fixtures/version');
+    const ran = await run('run', join(crate, 'src/lib.rs'));
+    assert.match(ran.stdout, /completed: "good-00000"/);
+    const { stdout } = await run('build', crate);
+    assert.match(stdout, /\/wasm32-wasip2\/processor\/fixture_version\.wasm\n {2}size/);
+    await assert.rejects(stat(join(crate, 'dist')));
+  });
+
+  it('of a Rust crate shows what rustc says', async () => {
+    await withFiles(CRATE, async (dir) => {
       const file = join(dir, 'src/lib.rs');
-      const { stdout } = await run('run', file, '--data', '{"walls":4}');
-      assert.match(stdout, /completed: \{"cost":400\}/);
-      const built = await run('build', dir);
-      assert.match(built.stdout, /dev-test\/wasm32-wasip2\/release\/painter\.wasm\n {2}size/);
-      const text = await readFile(file, 'utf8');
-      await writeFile(file, text.replace('Ok(json', 'let unused = 1; Ok(json'));
-      const { stderr } = await run('check', file);
-      assert.match(stderr, /warning: unused variable: `unused`/);
-      await writeFile(file, text.replace('paint.walls * 100', 'paint.doors'));
-      const error = await refused('build', file);
-      assert.match(error, /error\[E0609\]: no field `doors` on type `Paint`\n +--> src\/lib\.rs:12:/);
+      const built = async (line) => {
+        await writeFile(file, CRATE['src/lib.rs'].replace('    4\n', `${line}\n`));
+        return refused('build', file);
+      };
+      assert.match(await built('    let unused = 1;\n    4'), /^warning: unused variable: `unused`\n +--> src\/lib\.rs:3:9/);
+      assert.match(await built('    doors'), /error\[E0425\]: cannot find value `doors` in this scope\n +--> src\/lib\.rs:3:5/);
+      await writeFile(join(dir, 'Cargo.toml'), CRATE['Cargo.toml'].replace('crate-type = ["cdylib"]', ''));
+      assert.match(await built('    4'), /makes no component\nhint: add `crate-type = \["cdylib"\]`/);
     });
   });
 
   it('says what is missing', async () => {
-    await withFiles(RUST, async (dir) => {
+    await withFiles(CRATE, async (dir) => {
       env.TORIL_CARGO = 'no-such-cargo';
       assert.match(await refused('build', dir), /`no-such-cargo` was not found\nhint: install Rust/);
       // A cargo that says what rustc says without the target.

@@ -137,11 +137,12 @@ fn explained(said: String) -> anyhow::Error {
     anyhow!(said)
 }
 
+/// What was said of a crate that builds.
 fn warnings(printed: Printed) -> Vec<String> {
-    Some(printed.said)
-        .filter(|said| !said.is_empty())
-        .into_iter()
-        .collect()
+    match printed.said.trim_start_matches("warning: ") {
+        "" => Vec::new(),
+        said => vec![said.to_owned()],
+    }
 }
 
 #[cfg(test)]
