@@ -43,11 +43,12 @@ describe('a new project', { timeout: PATIENCE_MS }, () => {
       const project = join(dir, name);
       const env = await install(lang, project, languages[lang].env);
       const command = async (...args) => (await runs(toril, ['--log', 'warn', ...args], { cwd: project, env })).stdout;
-      const ran = JSON.parse(await command('run', file, '--data', '{"walls":4}', '--json'));
+      await command('build', file, '--out', 'built.wasm');
+      const ran = JSON.parse(await command('run', 'built.wasm', '--data', '{"walls":4}', '--json'));
       assert.deepEqual(ran.outcome, { kind: 'completed', value: { cost: 400 } });
       assert.match(await command('test'), /^ok {7}four-walls .*\n1 passed in /);
       // The processor refuses what it cannot do, for good.
-      const none = command('run', file, '--data', '{"walls":0}', '--json');
+      const none = command('run', 'built.wasm', '--data', '{"walls":0}', '--json');
       const { outcome } = JSON.parse((await none.catch((failed) => failed)).stdout);
       assert.equal(outcome.failedReason, 'there are no walls to paint');
       assert.equal(outcome.unrecoverable, true);
