@@ -8,7 +8,7 @@ NODE_DIRS := sdk/js examples/typescript tests/packages tests/interop
 NOT_DOCUMENTED := $(subst -p ,--exclude ,$(GUESTS) $(FIXTURES))
 BUILD_GUESTS := $(CARGO) build --profile processor --target wasm32-wasip2
 
-.PHONY: demo engine test bench lint book help
+.PHONY: demo engine test bench lint npm book help
 
 help:
 	@echo "make demo   real jobs through a real host, with a private Redis"
@@ -16,14 +16,15 @@ help:
 	@echo "make bench  all figures of the README, beside BullMQ's own workers; writes bench/results.json"
 	@echo "            BEFORE=/path/to/toril make bench: beside an older build, in the same rounds"
 	@echo "make engine the JavaScript engine, sdk/js/engine.wasm"
-	@echo "make lint   formatting, which crate may know which, spelling, Lua, clippy, documentation"
+	@echo "make lint   formatting, which crate may know which, spelling, Lua, clippy, documentation, image and workflows"
+	@echo "make npm    the npm packages, from the release build: scripts/pack-npm.mjs"
 	@echo "make book   the book, target/book/index.html"
 
 demo:
 	@scripts/setup.sh wasm redis
 	$(BUILD_GUESTS) $(GUESTS)
-	$(CARGO) build --release --bin toril --example demo
-	@"$${CARGO_TARGET_DIR:-target}/release/examples/demo"
+	$(CARGO) build --release --bin toril --bin demo
+	@"$${CARGO_TARGET_DIR:-target}/release/demo"
 
 # Cargo looks for its config from the folder in which it runs. It does not look at the changes of QuickJS: when they differ,
 # so does a flag of the compiler.
@@ -53,8 +54,14 @@ bench: engine
 	for dir in sdk/js bench/typescript tests/interop; do (cd $$dir && npm ci --no-audit --no-fund) || exit 1; done
 	node bench/bench.mjs
 
+npm: engine
+	@scripts/setup.sh node
+	$(CARGO) build --release --bin toril
+	node scripts/pack-npm.mjs
+
 lint:
-	@scripts/setup.sh wasm lua engine typos
+	@scripts/setup.sh wasm lua engine packaging typos
+	scripts/lint-packaging.sh
 	typos
 	$(CARGO) fmt --all --check
 	cd sdk/js/engine && $(CARGO) fmt --check

@@ -1,5 +1,5 @@
 // Writes the pages of the book that are made from the program itself: the command line from `toril help`, the admin API from
-// its OpenAPI document, the WIT package from `wit/`. `tests/interop/docs.test.mjs` compares them with what is committed.
+// its OpenAPI document, the WIT package from `wit/`, the JSON schema of toril.toml from the types that read it. `tests/interop/docs.test.mjs` compares them with what is committed.
 //
 // node scripts/reference.mjs: writes them. TORIL names another binary than the one that cargo built last.
 import { execFile, spawn } from 'node:child_process';
@@ -188,10 +188,19 @@ async function wit() {
   return [head('WIT', '`wit/`'), intro, ...parts].join('\n');
 }
 
+// ---- the config ---------------------------------------------------------------------------------------------------------
+
+const configSchema = async () => (await runs(toril, ['config', '--schema'], { env })).stdout;
+
 /** The pages, by their path in the repository. */
 export async function pages() {
-  const [cli, api, world] = await Promise.all([commandLine(), adminApi(), wit()]);
-  return { 'docs/src/reference/cli.md': cli, 'docs/src/reference/api.md': api, 'docs/src/reference/wit.md': world };
+  const [cli, api, world, schema] = await Promise.all([commandLine(), adminApi(), wit(), configSchema()]);
+  return {
+    'docs/src/reference/cli.md': cli,
+    'docs/src/reference/api.md': api,
+    'docs/src/reference/wit.md': world,
+    'docs/src/toril.schema.json': schema,
+  };
 }
 
 if (import.meta.filename === resolve(process.argv[1] ?? '')) {

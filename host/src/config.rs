@@ -2,20 +2,27 @@
 //!
 //! The file is the only place that names everything; an unknown key in it is an error.
 
+mod effective;
+mod redis;
 mod runtime;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::served_queue::spec::{QueueFile, QueueSpec};
 use crate::telemetry::{OtlpConfig, OtlpProtocol};
 use crate::unknown_key;
+pub use effective::{Origin, Setting};
+pub use redis::{RedisConfig, RedisSource};
 use runtime::RuntimeFile;
+pub use schema::schema;
 use toril_queue::QueueName;
 use toril_sandbox::EngineOptions;
 
@@ -25,6 +32,9 @@ pub const DEFAULT_FILE: &str = "toril.toml";
 pub const DEFAULT_PREFIX: &str = "bull";
 /// Where BullMQ looks for Redis by default.
 pub const DEFAULT_REDIS_PORT: u16 = 6379;
+
+/// How long running jobs may take to end when the host stops.
+const DEFAULT_GRACE_MS: u64 = 30_000;
 
 /// Where the admin API listens, unless it is told otherwise: nobody but this machine reaches it.
 pub const DEFAULT_ADMIN: SocketAddr =
@@ -37,14 +47,8 @@ const DEFAULT_ADMIN_CONNECTIONS_MAX: usize = 128;
 /// What `toril serve` does.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The Redis to use; none is configured where this is `None`.
-    pub redis_url: Option<String>,
-    /// The certificate authority to trust for `rediss://`, PEM; the system's where there is none.
-    pub redis_ca_file: Option<PathBuf>,
-    /// Where a Redis is looked for, and started, where none is configured.
-    pub local_redis_port: u16,
-    /// The prefix of all keys.
-    pub prefix: String,
+    /// Which Redis, and which prefix.
+    pub redis: RedisConfig,
     /// How long running jobs may take to end when the host stops, in ms.
     pub grace_ms: u64,
     /// Where traces and metrics go. None are recorded where there is none.
@@ -90,9 +94,23 @@ pub struct Source {
 }
 
 impl Source {
+    /// The file, which need not be there if nobody named one.
+    pub fn path(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
+    }
+
     /// Reads it.
     pub fn load(&self) -> anyhow::Result<Config> {
         Config::load(self.file.as_deref(), self.overrides.clone())
+    }
+
+    /// Reads which Redis it names, and nothing that queues refer to: their secrets may be out of reach here.
+    pub fn redis(&self) -> anyhow::Result<RedisSource> {
+        let path = self.file.clone().or_else(default_file);
+        let file = path
+            .as_deref()
+            .map_or_else(|| Ok(File::default()), read_file)?;
+        file.redis_source(&self.overrides, path)
     }
 }
 
@@ -119,6 +137,8 @@ pub struct Overrides {
     pub admin_token: Option<String>,
     /// Reads this queue's section alone: another one's secrets may be out of reach here.
     pub only_queue: Option<String>,
+    /// Reads no secret: each has a text that says its name.
+    pub stand_in_secrets: bool,
 }
 
 impl Config {
@@ -131,13 +151,13 @@ impl Config {
         let connections =
             |config: &Config| config.admin.as_ref().map(|admin| admin.connections_max);
         let changed = [
-            ("redis", self.redis_url != new.redis_url),
-            ("redis_ca_file", self.redis_ca_file != new.redis_ca_file),
+            ("redis", self.redis.url != new.redis.url),
+            ("redis_ca_file", self.redis.ca_file != new.redis.ca_file),
             (
                 "local_redis_port",
-                self.local_redis_port != new.local_redis_port,
+                self.redis.local_port != new.redis.local_port,
             ),
-            ("prefix", self.prefix != new.prefix),
+            ("prefix", self.redis.prefix != new.redis.prefix),
             ("grace_ms", self.grace_ms != new.grace_ms),
             ("otlp_endpoint", endpoint(self) != endpoint(new)),
             ("otlp_protocol", protocol(self) != protocol(new)),
@@ -157,41 +177,93 @@ impl Config {
 
     /// Reads the file, if there is one, and lays the overrides over it.
     pub fn load(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<Self> {
-        let file = match file {
-            Some(path) => read_file(path)?,
-            None if Path::new(DEFAULT_FILE).exists() => read_file(Path::new(DEFAULT_FILE))?,
-            None => File::default(),
-        };
+        let path = file.map(Path::to_owned).or_else(default_file);
+        let file = path
+            .as_deref()
+            .map_or_else(|| Ok(File::default()), read_file)?;
         file.into_config(overrides)
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// The processors that a config file names, by queue. Reads no secrets, and nothing that the file refers to.
+pub fn processors_of(file: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let config = read_file(file)?;
+    let named = config.queues.iter().filter_map(|(queue, section)| {
+        let processor = config.dir.join(section.processor()?);
+        Some((queue.clone(), processor))
+    });
+    Ok(named.collect())
+}
+
+/// The file that is read where none is named.
+fn default_file() -> Option<PathBuf> {
+    let file = Path::new(DEFAULT_FILE);
+    file.exists().then(|| file.to_owned())
+}
+
+/// The config of a Toril host.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct File {
+    /// The Redis to use, such as `redis://user:password@host:6379/0`; also `rediss://`, `redis+unix://`, `redis+cluster://` and
+    /// `redis+sentinel://` (default: one that runs at 127.0.0.1, or else one of the host's own).
     redis: Option<String>,
+    /// The certificate authority to trust for `rediss://`, PEM (default: those of the system).
     redis_ca_file: Option<PathBuf>,
+    /// If no `redis` is configured: the port at which one is looked for, and started (default: 6379).
     local_redis_port: Option<u16>,
-    prefix: Option<String>,
-    grace_ms: Option<u64>,
+    /// The prefix of all keys, as in BullMQ.
+    prefix: String,
+    /// How long running jobs may take to end when the host stops, in ms.
+    grace_ms: u64,
+    /// Where traces and metrics go (default: OTEL_EXPORTER_OTLP_ENDPOINT, or nowhere).
     otlp_endpoint: Option<String>,
+    /// How the collector is spoken to (default: OTEL_EXPORTER_OTLP_PROTOCOL, or `http/protobuf`).
     otlp_protocol: Option<OtlpProtocol>,
+    /// The admin API; without this section there is none.
     admin: Option<AdminFile>,
+    /// Swaps processors when their files change.
     watch: bool,
+    /// A directory in which each `NAME.wasm` serves the queue NAME.
     processors_dir: Option<PathBuf>,
+    /// The engine, for all queues.
     runtime: RuntimeFile,
+    /// The queues to serve, by name.
     queues: BTreeMap<String, QueueFile>,
     /// Paths in the file are relative to it.
     #[serde(skip)]
     dir: PathBuf,
 }
 
-#[derive(Debug, Deserialize)]
+impl Default for File {
+    fn default() -> Self {
+        File {
+            redis: None,
+            redis_ca_file: None,
+            local_redis_port: None,
+            prefix: DEFAULT_PREFIX.to_owned(),
+            grace_ms: DEFAULT_GRACE_MS,
+            otlp_endpoint: None,
+            otlp_protocol: None,
+            admin: None,
+            watch: false,
+            processors_dir: None,
+            runtime: RuntimeFile::default(),
+            queues: BTreeMap::new(),
+            dir: PathBuf::new(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AdminFile {
+    /// The address. Any other than this machine's own needs a token.
     #[serde(default = "default_admin_listen")]
     listen: SocketAddr,
+    /// The file of the token (or TORIL_ADMIN_TOKEN).
     token_file: Option<PathBuf>,
+    /// Connections at once; beyond, only `/healthz` and `/readyz` are answered (default: 128).
     connections_max: Option<usize>,
 }
 
@@ -200,9 +272,16 @@ fn default_admin_listen() -> SocketAddr {
 }
 
 fn read_file(path: &Path) -> anyhow::Result<File> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("failed to read config `{}`", path.display()))?;
-    let mut file: File = toml::from_str(&text)
+    parse(path, &read_text(path)?)
+}
+
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read config `{}`", path.display()))
+}
+
+fn parse(path: &Path, text: &str) -> anyhow::Result<File> {
+    let mut file: File = toml::from_str(text)
         .map_err(|error| match unknown_key::hint(error.message()) {
             Some(hint) => anyhow::anyhow!("{}\n{hint}", error.to_string().trim_end()),
             None => error.into(),
@@ -214,7 +293,7 @@ fn read_file(path: &Path) -> anyhow::Result<File> {
 
 impl File {
     fn into_config(self, overrides: Overrides) -> anyhow::Result<Config> {
-        let admin = self.admin(&overrides)?;
+        let (admin, redis) = (self.admin(&overrides)?, self.redis(&overrides)?);
         let processors_dir = self.processors_dir.as_ref().map(|dir| self.dir.join(dir));
         let mut queues = BTreeMap::new();
         for (name, queue) in self.queues {
@@ -225,7 +304,7 @@ impl File {
             {
                 continue;
             }
-            let config = queue.into_spec(&self.dir);
+            let config = queue.into_spec(&self.dir, overrides.stand_in_secrets);
             let config = config.with_context(|| format!("queue `{name}`"))?;
             queues.insert(name, config);
         }
@@ -248,23 +327,10 @@ impl File {
             queue.check().with_context(|| format!("queue `{name}`"))?;
             QueueName::new(name)?;
         }
-        let prefix = overrides
-            .prefix
-            .or(self.prefix)
-            .unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
-        ensure!(!prefix.is_empty(), "prefix is empty");
         let runtime = self.runtime.options(&self.dir, &queues)?;
         Ok(Config {
-            redis_url: overrides.redis_url.or(self.redis),
-            redis_ca_file: overrides
-                .redis_ca_file
-                .or(self.redis_ca_file.map(|file| self.dir.join(file))),
-            local_redis_port: overrides
-                .local_redis_port
-                .or(self.local_redis_port)
-                .unwrap_or(DEFAULT_REDIS_PORT),
-            prefix,
-            grace_ms: self.grace_ms.unwrap_or(30_000),
+            redis,
+            grace_ms: self.grace_ms,
             otlp: OtlpConfig::new(self.otlp_endpoint, self.otlp_protocol)?,
             admin,
             watch: overrides.watch || self.watch,
@@ -381,7 +447,7 @@ mod tests {
         let text = "redis = \"redis://a\"\nprefix = \"p\"\n[queues.paint]\nprocessor = \"old.wasm\"\nlimits = { deadline_ms = 5 }";
         let config = config(text, overrides).unwrap();
         assert_eq!(
-            (config.redis_url.as_deref(), &*config.prefix),
+            (config.redis.url.as_deref(), &*config.redis.prefix),
             (Some("redis://b"), "p")
         );
         let paint = &config.queues["paint"];

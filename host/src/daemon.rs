@@ -14,11 +14,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::future::try_join_all;
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use crate::admin;
-use crate::config::{Config, Source, read_authority};
-use crate::host::{self, CheckedFile, Detach, Host, Reloaded};
+use crate::config::{Config, RedisConfig, Source, read_authority};
+use crate::host::{self, CheckedFile, Detach, Host, OnQueue, Reloaded};
 use crate::language::{Language, project_dirs};
 use crate::private_redis::{self, PrivateRedis};
 use crate::served_queue::QueueSpec;
@@ -32,13 +33,48 @@ use toril_sandbox::Engine;
 /// Where our own Redis keeps its data, below the working directory.
 const PRIVATE_REDIS_DIR: &str = ".toril/redis";
 
+/// How long running jobs may take to end where a person watches and waits for the end.
+const ATTENDED_GRACE_MS: u64 = 2_000;
+
+/// A person who watches a host that serves what is being written.
+///
+/// What is refused at start does not end such a host: it waits for a better one. Changes of the config are taken up when its
+/// file is saved.
+pub struct Attendant {
+    /// Hears what each queue's worker and task tell.
+    pub on_queue: OnQueue,
+    /// Ends the host.
+    pub quit: Arc<Notify>,
+}
+
 /// Serves until it is told to stop.
 pub async fn serve(source: Source) -> anyhow::Result<()> {
+    run(source, None).await
+}
+
+/// Serves until it is told to stop, and is watched meanwhile.
+pub async fn serve_attended(source: Source, attendant: Attendant) -> anyhow::Result<()> {
+    run(source, Some(attendant)).await
+}
+
+async fn run(source: Source, attendant: Option<Attendant>) -> anyhow::Result<()> {
     let config = source.load()?;
     ensure_work(&config)?;
-    let mut signals = Signals::new()?;
+    let (on_queue, quit) = match attendant {
+        Some(Attendant { on_queue, quit }) => (Some(on_queue), Some(quit)),
+        None => (None, None),
+    };
+    let attended = on_queue.is_some();
+    let grace_ms = match attended {
+        true => config.grace_ms.min(ATTENDED_GRACE_MS),
+        false => config.grace_ms,
+    };
+    let mut signals = Signals::new(quit)?;
     let engine = Arc::new(Engine::new(&config.runtime)?);
-    let files = check_files(&engine, &config).await?;
+    let files = match attended {
+        true => BTreeMap::new(),
+        false => check_files(&engine, &config).await?,
+    };
     // Before Redis: an address that is taken is a mistake that should show at once.
     let admin = match &config.admin {
         Some(admin) => Some(admin::Listener::bind(admin).await?),
@@ -55,19 +91,33 @@ pub async fn serve(source: Source) -> anyhow::Result<()> {
         .map(Telemetry::new)
         .transpose()?
         .map(Arc::new);
-    let host = Host::with_telemetry(engine, redis, &config.prefix, telemetry.clone());
+    let host = Host::watched(
+        engine,
+        redis,
+        &config.redis.prefix,
+        telemetry.clone(),
+        on_queue,
+    );
     let host = Arc::new(host);
     let admin = admin.map(|listener| listener.serve(Arc::clone(&host)));
-    let attached = signals.unless_stopped(attach_all(&host, &config, files));
-    let attached = attached.await.transpose();
+    let attached = match attended {
+        true => {
+            attach_watched(&host, &config);
+            Ok(Some(()))
+        }
+        false => {
+            let attached = signals.unless_stopped(attach_all(&host, &config, files));
+            attached.await.transpose()
+        }
+    };
     if let Ok(Some(())) = attached {
         if let Some(admin) = &admin {
             admin.set_ready(true);
         }
-        follow_files(&host, &source, &config, &mut signals).await;
+        follow_files(&host, &source, &config, &mut signals, attended).await;
     }
     // Some queues may serve already where others failed.
-    stop(&host, &config, &mut signals, admin.as_ref()).await;
+    stop(&host, grace_ms, &mut signals, admin.as_ref()).await;
     if let Some(telemetry) = telemetry {
         tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;
     }
@@ -130,6 +180,13 @@ async fn attach_all(
     Ok(())
 }
 
+/// Tells all queues to begin. Each says for itself what is refused, and tries again.
+fn attach_watched(host: &Host, config: &Config) {
+    for (name, spec) in &config.queues {
+        drop(host.apply(name, spec.clone()));
+    }
+}
+
 async fn load(host: &Host, queue: &str, file: CheckedFile) -> anyhow::Result<Arc<Version>> {
     let version = file.load(host.engine()).await;
     let version = version.with_context(|| format!("queue `{queue}`"))?;
@@ -147,14 +204,20 @@ async fn load(host: &Host, queue: &str, file: CheckedFile) -> anyhow::Result<Arc
 /// Connects to the configured Redis for as long as it takes; where none is configured, to a local one,
 /// or to one of our own.
 async fn connect(config: &Config) -> (anyhow::Result<Redis>, Option<PrivateRedis>) {
-    if let Some(url) = &config.redis_url {
-        let redis = match read_authority(config.redis_ca_file.as_deref()) {
+    let RedisConfig {
+        url,
+        ca_file,
+        local_port,
+        ..
+    } = &config.redis;
+    if let Some(url) = url {
+        let redis = match read_authority(ca_file.as_deref()) {
             Ok(authority) => connect_until_answered(url, authority.as_deref()).await,
             Err(error) => Err(error),
         };
         return (redis, None);
     }
-    let port = config.local_redis_port;
+    let port = *local_port;
     let url = private_redis::url(port);
     if private_redis::answers(&url).await {
         info!(url, "no redis is configured, using the one that runs here");
@@ -192,8 +255,7 @@ async fn connect_until_answered(url: &str, authority: Option<&[u8]>) -> anyhow::
 }
 
 /// Drains, and returns when all workers have ended.
-async fn stop(host: &Host, config: &Config, signals: &mut Signals, admin: Option<&admin::Server>) {
-    let grace_ms = config.grace_ms;
+async fn stop(host: &Host, grace_ms: u64, signals: &mut Signals, admin: Option<&admin::Server>) {
     if let Some(admin) = admin {
         // A load balancer that asks for it sends nothing more here.
         admin.set_ready(false);
@@ -224,9 +286,24 @@ async fn drained(host: &Host, signals: &mut Signals, grace_ms: u64) {
 }
 
 /// Takes up changes of the config on SIGHUP, and of watched files at once, until the host should stop.
-async fn follow_files(host: &Host, source: &Source, config: &Config, signals: &mut Signals) {
+/// Whoever attends the host is told of every change, and needs no signal for the config.
+async fn follow_files(
+    host: &Host,
+    source: &Source,
+    config: &Config,
+    signals: &mut Signals,
+    attended: bool,
+) {
     let mut current = config.clone();
-    let mut watch = watch_files(config);
+    let config_dirs = match attended {
+        true => watch::dirs_of(source.path()),
+        false => BTreeSet::new(),
+    };
+    let rest = match attended {
+        true => watch::REST_OF_EDITORS,
+        false => watch::REST,
+    };
+    let mut watch = watch_files(config, &config_dirs, rest);
     // Not before: who reads this may change a file at once.
     info!(queues = config.queues.len(), "serving");
     loop {
@@ -235,42 +312,41 @@ async fn follow_files(host: &Host, source: &Source, config: &Config, signals: &m
                 Asked::Stop => return,
                 Asked::Reload => true,
             },
-            () = changed(&mut watch) => false,
+            () = changed(&mut watch) => attended,
         };
-        follow_change(host, source, &mut current, watch.as_mut(), by_signal);
+        if let Some(watch) = &mut watch {
+            watch.renew();
+        }
+        let config = follow_change(host, source, &mut current, by_signal);
+        if let (Some(watch), Some(config)) = (&mut watch, config) {
+            watch.set(directories(&config, &config_dirs));
+        }
     }
 }
 
-/// Tells each queue what changed. Each takes it up by itself: nobody waits here.
+/// Tells each queue what changed. Each takes it up by itself: nobody waits here. Returns the config as it is now, unless it
+/// was refused.
 fn follow_change(
     host: &Host,
     source: &Source,
     current: &mut Config,
-    mut watch: Option<&mut Watch>,
     by_signal: bool,
-) {
+) -> Option<Config> {
     let mut applied = BTreeSet::new();
-    if let Some(watch) = &mut watch {
-        watch.renew();
-    }
-    match source.load() {
-        Ok(config) => {
-            if let Some(watch) = watch {
-                watch.set(directories(&config));
-            }
-            // A directory of processors names queues, too.
-            if by_signal || config.processors_dir.is_some() {
-                warn_of_fixed_keys(current, &config);
-                applied = apply(host, &current.queues, &config.queues);
-                *current = config;
-            }
-        }
-        Err(error) => {
-            error!(
-                error = format!("{error:#}"),
-                "config was refused, the old one stays"
-            );
-        }
+    let config = source.load().inspect_err(|error| {
+        error!(
+            error = format!("{error:#}"),
+            "config was refused, the old one stays"
+        );
+    });
+    let config = config.ok();
+    // A directory of processors names queues, too.
+    if let Some(config) = &config
+        && (by_signal || config.processors_dir.is_some())
+    {
+        warn_of_fixed_keys(current, config);
+        applied = apply(host, &current.queues, &config.queues);
+        *current = config.clone();
     }
     let files = host.start_reload(by_signal, |name| !applied.contains(name));
     for (queue, reloaded) in files {
@@ -280,6 +356,7 @@ fn follow_change(
             }
         });
     }
+    config
 }
 
 fn warn_of_fixed_keys(old: &Config, new: &Config) {
@@ -292,23 +369,24 @@ fn warn_of_fixed_keys(old: &Config, new: &Config) {
     }
 }
 
-fn watch_files(config: &Config) -> Option<Watch> {
+fn watch_files(config: &Config, others: &BTreeSet<PathBuf>, rest: Duration) -> Option<Watch> {
     if !config.watch {
         return None;
     }
-    let mut watch = Watch::new()
+    let mut watch = Watch::new(rest)
         .inspect_err(|error| error!(%error, "files cannot be watched"))
         .ok()?;
-    watch.set(directories(config));
+    watch.set(directories(config, others));
     Some(watch)
 }
 
-fn directories(config: &Config) -> BTreeSet<PathBuf> {
+fn directories(config: &Config, others: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     let queues = config.queues.values();
     let files = queues.filter_map(|queue| queue.processor.as_deref());
     files
         .flat_map(dirs_of)
         .chain(config.processors_dir.clone())
+        .chain(others.iter().cloned())
         .collect()
 }
 

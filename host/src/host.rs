@@ -16,7 +16,7 @@ use crate::served_queue::cancel::{Cancelled, cancel};
 use crate::served_queue::deployment::{CancelRequest, Deployments};
 use crate::served_queue::{Answer, Context, Order, ServedQueue, Serving, Stage, follow};
 pub use crate::served_queue::{
-    ApplyError, Detach, Identity, QueueSpec, QueueStatus, Refusal, Reloaded,
+    ApplyError, Detach, Identity, OnQueue, QueueSpec, QueueStatus, Refusal, Reloaded,
 };
 pub(crate) use crate::served_queue::{CheckedFile, check_file};
 use crate::telemetry::Telemetry;
@@ -50,6 +50,17 @@ impl Host {
         prefix: &str,
         telemetry: Option<Arc<Telemetry>>,
     ) -> Self {
+        Self::watched(engine, redis, prefix, telemetry, None)
+    }
+
+    /// A host that a person watches closely.
+    pub(crate) fn watched(
+        engine: Arc<Engine>,
+        redis: Redis,
+        prefix: &str,
+        telemetry: Option<Arc<Telemetry>>,
+        on_queue: Option<OnQueue>,
+    ) -> Self {
         let context = Context {
             engine,
             redis,
@@ -58,6 +69,7 @@ impl Host {
             metrics: Metrics::new(),
             telemetry,
             event_room: EventRoom::default(),
+            on_queue,
             queues: Mutex::default(),
             stage: watch::Sender::new(Stage::Work),
             report: tokio::sync::Notify::new(),

@@ -4,12 +4,14 @@
 
 mod c;
 mod go;
+pub mod project;
 mod python;
+mod rust;
 mod script;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -19,9 +21,11 @@ use tracing::info;
 /// The most directories of a project that are watched.
 const DIRS_MAX: usize = 1000;
 /// Files at the top of a project.
-const PROJECT_FILES: [&str; 3] = ["package.json", "pyproject.toml", "go.mod"];
+const PROJECT_FILES: [&str; 4] = ["package.json", "pyproject.toml", "go.mod", "Cargo.toml"];
 /// What was installed or built in a project; besides these, all that begins with a dot.
 const NOT_WRITTEN: [&str; 4] = ["node_modules", "dist", "__pycache__", "venv"];
+/// What marks a directory of files that a tool can make again, whatever it is called: cargo's `target` has it.
+const CACHE_TAG: &str = "CACHEDIR.TAG";
 
 /// What a processor is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub enum Language {
     Go,
     /// C.
     C,
+    /// Rust: the crate that the file is in.
+    Rust,
 }
 
 /// A processor that became a component.
@@ -42,17 +48,42 @@ pub struct Built {
     pub component: Vec<u8>,
     /// What is not as its author may believe.
     pub warnings: Vec<String>,
+    /// Where the language's tools leave it, if they do.
+    pub file: Option<PathBuf>,
 }
 
 impl Language {
-    /// The language of a file, by its name. None: it is no source, or of a language whose own tools make components.
+    /// The language of a file, by its name. None: it is no source.
     pub fn of(file: &Path) -> Option<Self> {
         match file.extension()?.to_str()? {
             "ts" | "mts" | "cts" | "tsx" | "js" | "mjs" | "cjs" | "jsx" => Some(Language::Script),
             "py" => Some(Language::Python),
             "go" => Some(Language::Go),
             "c" => Some(Language::C),
+            "rs" => Some(Language::Rust),
             _ => None,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Language::Script => "typescript",
+            Language::Python => "python",
+            Language::Go => "go",
+            Language::C => "c",
+            Language::Rust => "rust",
+        }
+    }
+
+    /// Looks for the tools that build the processor of a file, and says what they are. The error says what to install.
+    pub async fn tools(self, file: &Path) -> anyhow::Result<String> {
+        match self {
+            Language::Script => script::tools(file).await,
+            Language::Python => python::tools(file).await,
+            Language::Go => go::tools(file).await,
+            Language::C => c::tools().await,
+            Language::Rust => rust::tools(file).await,
         }
     }
 
@@ -66,6 +97,7 @@ impl Language {
             Language::Python => python::build(file).await,
             Language::Go => go::build(file).await,
             Language::C => c::build(file).await,
+            Language::Rust => rust::build(file).await,
         }
     }
 }
@@ -80,6 +112,42 @@ struct Printed {
 
 /// Runs a tool, which must succeed. `missing` says what to do where there is none.
 async fn run(tool: &mut Command, time_max: Duration, missing: &str) -> anyhow::Result<Printed> {
+    let (status, printed) = output(tool, time_max, missing).await?;
+    let name = tool.as_std().get_program().to_string_lossy();
+    match printed.said.trim_start_matches("error: ") {
+        _ if status.success() => Ok(printed),
+        "" => bail!("`{name}` failed: {status}"),
+        said => bail!("{said}"),
+    }
+}
+
+/// How long a tool may take to say what it is.
+const ASK_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The first line that a tool prints, such as its version.
+async fn ask(tool: &mut Command, missing: &str) -> anyhow::Result<String> {
+    let printed = run(tool, ASK_TIME_MAX, missing).await?;
+    let text = String::from_utf8_lossy(&printed.output);
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// The first number in a version, or the one behind so many dots.
+fn number_of(version: &str, dots: usize) -> u32 {
+    let mut parts = version
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|part| !part.is_empty());
+    parts
+        .nth(dots)
+        .and_then(|part| part.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Runs a tool, and returns how it ended and what it printed.
+async fn output(
+    tool: &mut Command,
+    time_max: Duration,
+    missing: &str,
+) -> anyhow::Result<(ExitStatus, Printed)> {
     let name = tool.as_std().get_program().to_string_lossy().into_owned();
     tool.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(time_max, tool.output())
@@ -91,15 +159,11 @@ async fn run(tool: &mut Command, time_max: Duration, missing: &str) -> anyhow::R
         }
         _ => anyhow::Error::from(error).context(format!("failed to run `{name}`")),
     })?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    match said.trim_start_matches("error: ") {
-        _ if output.status.success() => Ok(Printed {
-            output: output.stdout,
-            said,
-        }),
-        "" => bail!("`{name}` failed: {}", output.status),
-        said => bail!("{said}"),
-    }
+    let printed = Printed {
+        output: output.stdout,
+        said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    };
+    Ok((output.status, printed))
 }
 
 /// The directories whose files a processor may be made of: those of its project, or its own where it is in none.
@@ -128,7 +192,8 @@ fn dirs_below(dir: &Path) -> Vec<PathBuf> {
     let of_the_project = dirs.filter(|dir| {
         let name = dir.file_name();
         let name = name.to_string_lossy();
-        !name.starts_with('.') && !NOT_WRITTEN.contains(&&*name)
+        let is_made = NOT_WRITTEN.contains(&&*name) || dir.path().join(CACHE_TAG).is_file();
+        !name.starts_with('.') && !is_made
     });
     of_the_project.map(|dir| dir.path()).collect()
 }
@@ -151,6 +216,8 @@ mod tests {
         ] {
             std::fs::create_dir_all(dir(name)).unwrap();
         }
+        std::fs::create_dir_all(dir("target/release/deps")).unwrap();
+        std::fs::write(dir("target/CACHEDIR.TAG"), "").unwrap();
         for top in PROJECT_FILES {
             std::fs::write(dir(top), "").unwrap();
             let dirs = project_dirs(&dir("src/jobs/paint.ts"));

@@ -7,9 +7,10 @@
 //! What each queue should be and what is deployed on it is reconciled by its task in [`served_queue`]. A [`host`] works
 //! any number of queues, attached and detached while it runs; [`daemon`] makes one for `toril serve` after [`config`]
 //! read what the operator wants; [`private_redis`] stands in where there is no Redis. A [`processor_file`] is a component,
-//! or source in a [`language`] that is built into one.
+//! or source in a [`language`] that is built into one; [`cases`] test it.
 
 pub mod admin;
+pub mod cases;
 pub mod component_file;
 pub mod config;
 pub mod daemon;

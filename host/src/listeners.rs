@@ -3,8 +3,10 @@
 mod changes;
 mod mailbox;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -21,7 +23,8 @@ use toril_queue::{FailedAttempt, Job, JobJson, SettlementKind, json, raw_json};
 /// One event of a worker.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkerEvent {
-    /// `active`, `completed`, `failed`, `progress`, `stalled`, `drained`, `error` or `lockLost`.
+    /// `active`, `completed`, `failed`, `progress`, `stalled`, `drained`, `error` or `lockLost`. Those who listen closely
+    /// hear `call`, `moved`, `building`, `serving` and `refused`, too.
     pub name: &'static str,
     /// What BullMQ hands to the listener, by the names of its arguments: JSON, in one line.
     pub arguments: Bytes,
@@ -40,17 +43,48 @@ pub struct Listeners(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    readers: Mutex<Vec<Weak<Mailbox>>>,
+    readers: Readers,
+    /// Those of them who also hear what a processor calls and what becomes of its file.
+    close_readers: Readers,
+    room: EventRoom,
+}
+
+#[derive(Default)]
+struct Readers {
+    list: Mutex<Vec<Weak<Mailbox>>>,
     /// How many there may be: zero is looked at without the lock.
     count: AtomicUsize,
-    room: EventRoom,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let readers = self.readers.get_mut();
+        let readers = self.readers.list.get_mut();
         let readers = readers.iter().filter_map(Weak::upgrade);
         readers.for_each(|reader| reader.close());
+    }
+}
+
+impl Readers {
+    fn has_any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    fn add(&self, mailbox: &Arc<Mailbox>) {
+        let mut readers = self.list.lock();
+        readers.retain(|reader| reader.strong_count() > 0);
+        readers.push(Arc::downgrade(mailbox));
+        self.count.store(readers.len(), Ordering::Relaxed);
+    }
+
+    fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        let mut mailboxes: Vec<Arc<Mailbox>> = Vec::new();
+        let mut readers = self.list.lock();
+        readers.retain(|reader| {
+            mailboxes.extend(reader.upgrade());
+            reader.strong_count() > 0
+        });
+        self.count.store(readers.len(), Ordering::Relaxed);
+        mailboxes
     }
 }
 
@@ -98,8 +132,8 @@ impl Listeners {
     /// Nobody yet. `room` is shared by the queues of a host.
     pub(crate) fn new(room: EventRoom) -> Self {
         Listeners(Arc::new(Inner {
-            readers: Mutex::default(),
-            count: AtomicUsize::default(),
+            readers: Readers::default(),
+            close_readers: Readers::default(),
             room,
         }))
     }
@@ -107,32 +141,49 @@ impl Listeners {
     /// Listens from now on.
     pub fn subscribe(&self) -> EventReader {
         let mailbox = Arc::new(Mailbox::default());
-        let mut readers = self.0.readers.lock();
-        readers.retain(|reader| reader.strong_count() > 0);
-        readers.push(Arc::downgrade(&mailbox));
-        self.0.count.store(readers.len(), Ordering::Relaxed);
+        self.0.readers.add(&mailbox);
         EventReader(mailbox)
+    }
+
+    /// Listens from now on, also to each call that a processor makes, and to what becomes of its file.
+    pub(crate) fn subscribe_closely(&self) -> EventReader {
+        let reader = self.subscribe();
+        self.0.close_readers.add(&reader.0);
+        reader
+    }
+
+    /// True while somebody may listen closely.
+    pub(crate) fn has_close_reader(&self) -> bool {
+        self.0.close_readers.has_any()
     }
 
     /// True while somebody may listen.
     pub(crate) fn has_any(&self) -> bool {
-        self.0.count.load(Ordering::Relaxed) > 0
+        self.0.readers.has_any()
     }
 
     /// Tells of an event. `bytes` is how large it is, about: one that nobody has room for is not even written.
     fn tell(&self, name: &'static str, bytes: usize, text: impl FnOnce() -> Vec<u8>) {
-        if !self.has_any() {
+        self.tell_those(&self.0.readers, name, bytes, text);
+    }
+
+    /// Tells those who listen closely.
+    fn tell_closely(&self, name: &'static str, arguments: impl FnOnce() -> Value) {
+        let text = || in_one_line(&arguments());
+        self.tell_those(&self.0.close_readers, name, 0, text);
+    }
+
+    fn tell_those(
+        &self,
+        readers: &Readers,
+        name: &'static str,
+        bytes: usize,
+        text: impl FnOnce() -> Vec<u8>,
+    ) {
+        if !readers.has_any() {
             return;
         }
-        let mut mailboxes: Vec<Arc<Mailbox>> = Vec::new();
-        {
-            let mut readers = self.0.readers.lock();
-            readers.retain(|reader| {
-                mailboxes.extend(reader.upgrade());
-                reader.strong_count() > 0
-            });
-            self.0.count.store(readers.len(), Ordering::Relaxed);
-        }
+        let mailboxes = readers.mailboxes();
         let room = &self.0.room;
         let fits = room.has(bytes) && mailboxes.iter().any(|mailbox| mailbox.has_room(bytes));
         let event = fits
@@ -175,10 +226,9 @@ impl Listeners {
                 let delay_ms = *delay_ms;
                 self.failed(job, changes, attempt, FailedTo::Retry { delay_ms });
             }
-            SettlementKind::Delayed { attempt: None, .. }
-            | SettlementKind::Wait
-            | SettlementKind::GiveBack { .. }
-            | SettlementKind::WaitingChildren { .. } => {}
+            SettlementKind::Delayed { attempt: None, .. } => self.moved(job, "delayed"),
+            SettlementKind::Wait | SettlementKind::GiveBack { .. } => self.moved(job, "waiting"),
+            SettlementKind::WaitingChildren { .. } => self.moved(job, "waiting-children"),
         }
     }
 
@@ -248,6 +298,32 @@ impl Listeners {
                 },
             })
         });
+    }
+
+    /// A job left this worker, neither completed nor failed.
+    fn moved(&self, job: &Job, to: &str) {
+        self.tell_closely("moved", || json!({ "jobId": &*job.id, "to": to }));
+    }
+
+    /// A processor made a call, or printed a line.
+    pub(crate) fn call(&self, job_id: &str, call: &str) {
+        self.tell_closely("call", || json!({ "jobId": job_id, "call": call }));
+    }
+
+    /// The file of a processor is read, and built where it is source.
+    pub(crate) fn building(&self, file: &Path) {
+        self.tell_closely("building", || json!({ "file": file.display().to_string() }));
+    }
+
+    /// Another processor serves now. `took` is how long it took to get it ready.
+    pub(crate) fn serving(&self, digest: &str, took: Duration) {
+        let took_ms = took.as_millis() as u64;
+        self.tell_closely("serving", || json!({ "digest": digest, "tookMs": took_ms }));
+    }
+
+    /// A processor or a setting was refused; what served before goes on.
+    pub(crate) fn refused(&self, reason: &str) {
+        self.tell_closely("refused", || json!({ "reason": reason }));
     }
 
     pub(crate) fn stalled(&self, job_id: &str) {

@@ -14,6 +14,14 @@ const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The server that would be started: the first of those that will do in the PATH.
+pub fn program() -> Option<&'static str> {
+    let dirs = std::env::var_os("PATH")?;
+    let dirs: Vec<PathBuf> = std::env::split_paths(&dirs).collect();
+    let is_there = |name: &&str| dirs.iter().any(|dir| dir.join(name).is_file());
+    SERVERS.into_iter().find(is_there)
+}
+
 /// A running server. Stop it with [`PrivateRedis::stop`]; dropped, it is killed.
 pub struct PrivateRedis {
     child: Child,

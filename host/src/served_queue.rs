@@ -25,7 +25,7 @@ use crate::listeners::EventRoom;
 use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
 use crate::versions::{Version, Versions};
-use crate::worker::{Listeners, Observers, Worker};
+use crate::worker::{EventReader, Listeners, Observers, Worker};
 pub(crate) use follow::follow;
 use loader::Loader;
 pub(crate) use reconcile::{CheckedFile, check_file};
@@ -75,6 +75,9 @@ pub(crate) enum Stage {
     GiveBack,
 }
 
+/// Hears, for each queue that a host begins to work, its name and what is told closely from its beginning on.
+pub type OnQueue = Box<dyn Fn(&QueueName, EventReader) + Send + Sync>;
+
 /// What all queues of a host share.
 pub(crate) struct Context {
     pub(crate) engine: Arc<Engine>,
@@ -85,6 +88,7 @@ pub(crate) struct Context {
     pub(crate) telemetry: Option<Arc<Telemetry>>,
     /// For events that are on their way to those who listen.
     pub(crate) event_room: EventRoom,
+    pub(crate) on_queue: Option<OnQueue>,
     /// By name. A queue's task takes it off when the queue was detached.
     pub(crate) queues: Mutex<BTreeMap<QueueName, Arc<ServedQueue>>>,
     /// Only ever advances.
@@ -153,6 +157,8 @@ struct Shared {
     refusal: ArcSwapOption<Refusal>,
     /// The revision of the deployment that the task has acted on.
     revision: AtomicU64,
+    /// It was detached, and its task is about to end. The next one who attaches it may.
+    is_leaving: AtomicBool,
 }
 
 /// Where a queue's processors come from.
@@ -227,7 +233,11 @@ impl Context {
             return Err(ApplyError::Stopping);
         }
         match queues.get(name.as_str()) {
-            Some(_) if must_be_new => return Err(ApplyError::Attached(name.to_string())),
+            Some(served)
+                if must_be_new && !served.shared.is_leaving.swap(false, Ordering::Relaxed) =>
+            {
+                return Err(ApplyError::Attached(name.to_string()));
+            }
             Some(served) => served.send(message)?,
             None => {
                 let served = ServedQueue::start(self, name);
@@ -274,16 +284,21 @@ impl ServedQueue {
     /// Starts the task of a queue that is nothing yet.
     fn start(context: &Arc<Context>, name: &QueueName) -> Self {
         let (mailbox, messages) = mpsc::channel(MAILBOX);
+        let listeners = Listeners::new(context.event_room.clone());
+        if let Some(on_queue) = &context.on_queue {
+            on_queue(name, listeners.subscribe_closely());
+        }
         let shared = Arc::new(Shared {
             name: name.clone(),
             observers: Arc::new(Observers {
-                listeners: Listeners::new(context.event_room.clone()),
+                listeners,
                 metrics: context.metrics.queue(name),
                 telemetry: context.telemetry.clone(),
             }),
             serving: ArcSwapOption::empty(),
             refusal: ArcSwapOption::empty(),
             revision: AtomicU64::new(0),
+            is_leaving: AtomicBool::new(false),
         });
         let task = Reconciler::new(Arc::clone(context), Arc::clone(&shared), messages);
         tokio::spawn(task.run());

@@ -1,12 +1,22 @@
 //! Hints for keys that nobody knows: the nearest one that is known.
 
-/// A hint for an error of serde about an unknown key, if it is one and a known key is like it.
+/// A hint for an error of serde about an unknown key or word, if it is one and a known one is like it.
 pub(crate) fn hint(error: &str) -> Option<String> {
-    let (_, list) = error.split_once("unknown field ")?;
+    let unknown_word = || error.split_once("unknown variant ");
+    let (_, list) = error.split_once("unknown field ").or_else(unknown_word)?;
     // The words in backticks: the unknown key, then those that are known.
     let mut words = list.split('`').skip(1).step_by(2);
     let unknown = words.next()?;
-    let nearest = words.min_by_key(|known| distance(unknown, known))?;
+    nearest(unknown, words)
+}
+
+/// A hint that names the known word that is nearest to an unknown one, if one is like it.
+pub(crate) fn nearest<'a>(
+    unknown: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let known = known.into_iter();
+    let nearest = known.min_by_key(|known| distance(unknown, known))?;
     // Half of it may be wrong; a key that has nothing in common would only confuse.
     let near = distance(unknown, nearest) <= nearest.chars().count().div_ceil(2);
     near.then(|| format!("hint: did you mean `{nearest}`?"))

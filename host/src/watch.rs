@@ -16,7 +16,9 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 /// How long a directory must rest before its files are read.
-const REST: Duration = Duration::from_millis(300);
+pub(crate) const REST: Duration = Duration::from_millis(300);
+/// The same where a person waits for it: editors write small files in a moment.
+pub(crate) const REST_OF_EDITORS: Duration = Duration::from_millis(50);
 /// The most links that lead from a name to a file.
 const LINKS_MAX: usize = 16;
 
@@ -27,10 +29,11 @@ pub(crate) struct Watch {
     /// What is asked for. Their parents are watched, too: a directory that is made again is another one.
     dirs: Arc<Mutex<BTreeSet<PathBuf>>>,
     watched: BTreeSet<PathBuf>,
+    rest: Duration,
 }
 
 impl Watch {
-    pub(crate) fn new() -> notify::Result<Self> {
+    pub(crate) fn new(rest: Duration) -> notify::Result<Self> {
         // One place is enough: it says that something changed, not what.
         let (changed, changes) = mpsc::channel(1);
         let dirs: Arc<Mutex<BTreeSet<PathBuf>>> = Arc::default();
@@ -45,6 +48,7 @@ impl Watch {
             changes,
             dirs,
             watched: BTreeSet::new(),
+            rest,
         })
     }
 
@@ -90,7 +94,7 @@ impl Watch {
             // The sender lives as long as the watcher, which is here.
             std::future::pending::<()>().await;
         }
-        while let Ok(Some(())) = tokio::time::timeout(REST, self.changes.recv()).await {}
+        while let Ok(Some(())) = tokio::time::timeout(self.rest, self.changes.recv()).await {}
     }
 }
 
@@ -149,7 +153,7 @@ mod tests {
         let (link, target) = (one.path().join("link.wasm"), two.path().join("a.wasm"));
         std::fs::write(&target, "a").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        let mut watch = Watch::new().unwrap();
+        let mut watch = Watch::new(REST).unwrap();
         watch.set(dirs_of(&link));
         notices(&mut watch, || std::fs::write(&target, "b").unwrap()).await;
     }
@@ -159,7 +163,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("processors");
         std::fs::create_dir(&dir).unwrap();
-        let mut watch = Watch::new().unwrap();
+        let mut watch = Watch::new(REST).unwrap();
         watch.set([dir.clone()].into());
         notices(&mut watch, || std::fs::remove_dir(&dir).unwrap()).await;
         notices(&mut watch, || std::fs::create_dir(&dir).unwrap()).await;

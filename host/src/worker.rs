@@ -4,6 +4,7 @@
 //! locks. What is held is in one table (`jobs`).
 
 mod attempt;
+mod failures;
 mod inline;
 mod io;
 mod jobs;

@@ -10,8 +10,8 @@ use toril::metrics::Metrics;
 use toril::queue::JobState;
 
 use crate::harness::{
-    TestHost, TestRedis, add, count, eventually, http_client, new_job, queue_section, reaches,
-    version,
+    TORIL, TestHost, TestRedis, add, count, eventually, http_client, new_job, queue_section,
+    reaches, version,
 };
 
 const TOKEN: &str = "a-token-of-the-test";
@@ -459,11 +459,26 @@ async fn health_and_metrics_are_told() {
     }
     assert_eq!(text("/healthz").await, "ok\n");
     assert_eq!(text("/readyz").await, "ok\n");
+    let url = api.url.clone();
+    let health = async |options: &'static [&'static str]| command_exits_with(&url, options).await;
+    assert_eq!(health(&[]).await, Some(0));
+    assert_eq!(health(&["--ready"]).await, Some(0));
     redis.server.kill().await.unwrap();
     let status = api.send(Method::GET, "/readyz", "").await.status();
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(health(&["--ready"]).await, Some(1));
     assert_eq!(text("/healthz").await, "ok\n");
+    assert_eq!(health(&[]).await, Some(0));
     api.host.kill().await;
+    assert_eq!(health(&[]).await, Some(1));
+}
+
+/// The exit code of `toril health`.
+async fn command_exits_with(url: &str, options: &[&str]) -> Option<i32> {
+    let mut command = tokio::process::Command::new(TORIL);
+    let address = url.trim_start_matches("http://");
+    command.args(["health", "--admin", address]).args(options);
+    command.output().await.unwrap().status.code()
 }
 
 /// The pump keeps short jobs for its own thread, which waits for Redis then: they go to others.

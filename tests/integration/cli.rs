@@ -35,9 +35,13 @@ fn path(crate_name: &str) -> String {
 fn help_reads_well() {
     let verbs = [
         "",
+        "new",
+        "build",
+        "dev",
         "serve",
         "check",
         "run",
+        "test",
         "add",
         "job",
         "job remove",
@@ -52,6 +56,7 @@ fn help_reads_well() {
         "versions",
         "status",
         "forget",
+        "health",
     ];
     for verb in verbs {
         let arguments: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();

@@ -121,7 +121,7 @@ pub(crate) async fn toril(redis: &TestRedis, arguments: &[&str]) -> std::process
 /// Runs a command of `toril` against any Redis.
 pub(crate) async fn toril_at(url: &str, arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new(TORIL);
-    command.args(arguments).args(["--redis", url]);
+    command.args(arguments).args(["--redis", url, "--quiet"]);
     command.env_remove("TORIL_REDIS").stdin(Stdio::null());
     command.output().await.unwrap()
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 use toril::host::{Detach, Host};
-use toril::queue::{JobState, Queue};
+use toril::queue::{JobState, Queue, Redis};
 use toril::sandbox::{Engine, EngineOptions};
 use toril::served_queue::QueueSpec;
 
+use crate::fault_proxy::{Fault, FaultProxy, Gate};
 use crate::harness::{TestRedis, add, eventually, processor, reaches};
 
 async fn host(redis: &TestRedis) -> (Host, Queue) {
@@ -182,4 +183,31 @@ async fn job_is_put_off_while_the_time_of_the_next_one_cannot_be_computed() {
     reaches(&queue, id, JobState::Completed).await;
     let next: i64 = redis.command(&["ZCARD", "bull:ring:delayed"]).await;
     assert_eq!(next, 1, "the chain goes on");
+}
+
+#[tokio::test]
+async fn queue_that_is_seen_to_be_gone_can_be_attached() {
+    let redis = TestRedis::start(false).await;
+    let proxy = FaultProxy::start(&redis).await;
+    let engine = Arc::new(Engine::new(&EngineOptions::default()).unwrap());
+    let connection = Redis::connect(&proxy.url()).await.unwrap();
+    let host = Arc::new(Host::new(engine, connection, "bull"));
+    let spec = QueueSpec::new(Some(processor("fixture-noop")));
+    host.attach("ring", spec.clone()).await.unwrap();
+    let gate = Gate::default();
+    let mut held = proxy.inject("leave", Fault::HoldRequest(gate.clone()));
+    let leaves = tokio::spawn(host.detach("ring", Detach::Wait));
+    held.struck(1).await;
+    assert!(host.status().is_empty());
+    let attaches = tokio::spawn({
+        let (host, spec) = (Arc::clone(&host), spec.clone());
+        async move { host.attach("ring", spec).await }
+    });
+    tokio::task::yield_now().await;
+    gate.open();
+    attaches.await.unwrap().unwrap();
+    leaves.await.unwrap().unwrap();
+    assert_eq!(host.status().len(), 1);
+    let error = host.attach("ring", spec).await.unwrap_err().to_string();
+    assert_eq!(error, "queue `ring` is attached already");
 }

@@ -5,10 +5,13 @@
 
 mod admin;
 mod cancelling;
+mod cases;
 mod cli;
+mod cli_config;
 mod closing_servers;
 mod crashes;
 mod deadlines;
+mod doctor;
 mod dry_run;
 mod endurance;
 mod fault_proxy;
@@ -23,6 +26,7 @@ mod host;
 mod json;
 mod lifecycle;
 mod memory;
+mod new;
 mod old_components;
 mod policy;
 mod queue;

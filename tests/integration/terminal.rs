@@ -17,7 +17,7 @@ async fn on_a_terminal(redis: &TestRedis, arguments: &[&str]) -> String {
     let quoted = arguments.iter().map(|argument| format!("'{argument}'"));
     let arguments: Vec<String> = quoted.collect();
     let line = format!(
-        "{TORIL} {} --redis {}",
+        "{TORIL} {} --quiet --redis {}",
         arguments.join(" "),
         redis.server.url()
     );

@@ -69,6 +69,14 @@ test('each program is used by a command of its page', () => {
   assert.deepEqual(unused.map(({ place }) => place), [], 'give it a file name and run it, or mark it with `ignore=REASON`');
 });
 
+test('the page on the config has every key', async () => {
+  const schema = JSON.parse(await readFile(join(book, 'toril.schema.json'), 'utf8'));
+  const page = await readFile(join(book, 'reference/config.md'), 'utf8');
+  const keys = [schema, ...Object.values(schema.$defs)].flatMap(({ properties = {} }) => Object.keys(properties));
+  assert.ok(keys.length > 80, `${keys.length} keys`);
+  assert.deepEqual(keys.filter((key) => !new RegExp(`\\b${key}\\b`).test(page)), []);
+});
+
 test('each JSON is JSON', () => {
   for (const { text, place } of blocksOf('json')) assert.doesNotThrow(() => JSON.parse(text), place);
 });

@@ -14,7 +14,8 @@ const go = process.env.TORIL_GO ?? installed ?? 'go';
 export const PATIENCE_MS = 180_000;
 
 const runs = promisify(execFile);
-const env = { ...process.env, GOTOOLCHAIN: 'local', TORIL_GO: go };
+/** With these variables `toril` finds the `go`. */
+export const env = { ...process.env, GOTOOLCHAIN: 'local', TORIL_GO: go };
 
 /** False, or why processors in Go cannot be built here. */
 export async function skipped() {

@@ -30,9 +30,12 @@ export async function toril(args, { cwd = root, env = {} } = {}) {
   return stdout.trim();
 }
 
+/** With these variables `toril` finds the package as it stands here. */
+export const env = { ...process.env, TORIL_PYTHON: python, PYTHONPATH: sdk };
+
 /** Runs `toril`, which finds the package as it stands here. */
 export async function ofHost(args) {
-  const { stdout } = await runs(host, args, { env: { ...process.env, TORIL_PYTHON: python, PYTHONPATH: sdk } });
+  const { stdout } = await runs(host, args, { env });
   return stdout.trim();
 }
 

@@ -66,11 +66,14 @@ pub async fn run(
             Err(wasmtime::Error::new(Stop::Deadline(deadline)))
         }
     };
-    let came_back = result.is_ok();
+    let mut goes_on = result.is_ok() && policy.reuse.is_some();
     processor.note_memory(run.store.data().quota.memory_bytes());
     let outcome = judge(run.store.data_mut(), result);
+    // It may have failed for want of memory, and the next job would, too.
+    let has_failed = matches!(outcome, Outcome::Failed { .. });
+    goes_on &= !(has_failed && run.store.data().quota.is_nearly_full());
     let outcome = in_spite_of(&cancel, outcome);
-    if came_back && policy.reuse.is_some() {
+    if goes_on {
         processor.put_idle(run);
     }
     AttemptResult { outcome, cpu }

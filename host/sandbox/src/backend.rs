@@ -4,6 +4,8 @@
 //! answered before. Values arrive as they were judged: a backend never parses a guest's JSON again.
 
 mod queues;
+mod shown;
+mod stand_ins;
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -12,6 +14,8 @@ use std::sync::Arc;
 pub use self::queues::{
     CustomEvent, Finished, NewScheduler, QueueBackend, SchedulerBackend, SchedulerRange,
 };
+pub use self::shown::{ShowCall, Shown};
+pub use self::stand_ins::{HttpAnswer, HttpAnswers, WallClock};
 pub use crate::bindings::toril::processor::jobs::JobError;
 use crate::names::{JobRef, QueueRef};
 pub use crate::new_jobs::{FlowNode, NewJob};
@@ -26,8 +30,23 @@ pub trait JobBackend: QueueBackend + SchedulerBackend {
     /// The job as it was when the attempt began.
     fn job(&self) -> JobView<'_>;
 
-    /// Hears of a line that the guest wrote to the host's log. Only a dry run shows it.
+    /// Hears of a line that the guest wrote to the host's log. Those who show calls show it.
     fn logged(&mut self, _level: tracing::Level, _line: &str) {}
+
+    /// What the guest's wall clock shows, if not the machine's time. Only a dry run sets it.
+    fn wall_clock(&self) -> Option<WallClock> {
+        None
+    }
+
+    /// What answers the guest's requests, if servers do not. Only a dry run has it.
+    fn http_answers(&self) -> Option<Arc<dyn HttpAnswers>> {
+        None
+    }
+
+    /// Who hears of the lines that the guest prints, if anybody does.
+    fn shows_lines(&self) -> Option<ShowCall> {
+        None
+    }
 
     /// Replaces the data. `data` is JSON.
     async fn update_data(&mut self, data: &str) -> CallResult<()>;

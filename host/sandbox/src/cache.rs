@@ -48,7 +48,7 @@ pub struct Cache {
 impl Cache {
     /// Opens the directory, or says why it cannot be trusted and goes on without.
     pub fn open(dir: &Path, engine: &Engine) -> Option<Self> {
-        if let Err(reason) = private_dir(dir) {
+        if let Err(reason) = check_cache_dir(dir) {
             tracing::warn!(dir = %dir.display(), %reason, "compiled code is not cached");
             return None;
         }
@@ -168,8 +168,8 @@ fn evict(dir: &Path, bytes_max: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Makes the directory with mode 0700, or checks that it is ours alone.
-fn private_dir(dir: &Path) -> Result<(), String> {
+/// Makes the directory with mode 0700, or checks that it is ours alone: only then is compiled code kept there.
+pub fn check_cache_dir(dir: &Path) -> Result<(), String> {
     let describe = |error: std::io::Error| error.to_string();
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -200,9 +200,9 @@ mod tests {
     #[test]
     fn directory_that_others_may_write_is_not_trusted() {
         let dir = std::env::temp_dir().join(format!("toril-cache-{}", std::process::id()));
-        private_dir(&dir).unwrap();
+        check_cache_dir(&dir).unwrap();
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(private_dir(&dir).unwrap_err().contains("0700"));
+        assert!(check_cache_dir(&dir).unwrap_err().contains("0700"));
         std::fs::remove_dir(&dir).unwrap();
     }
 

@@ -19,10 +19,21 @@ impl Digest {
         Digest(format!("sha256:{hex}").into())
     }
 
+    /// As much of it as tells versions apart: the first twelve digits.
+    pub fn short(&self) -> &str {
+        short_digest(&self.0)
+    }
+
     /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// As much of a digest's text as tells versions apart.
+pub fn short_digest(digest: &str) -> &str {
+    let hex = digest.trim_start_matches("sha256:");
+    hex.get(..12).unwrap_or(hex)
 }
 
 /// Why a text is no digest.

@@ -20,6 +20,7 @@ mod backend;
 mod families;
 mod queues;
 mod settling;
+mod staging;
 mod store;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use crate::attempt::{self, AttemptInput, AttemptResult};
-use crate::backend::{CallResult, JobError, NewJob};
+use crate::backend::{CallResult, HttpAnswers, JobError, NewJob};
 use crate::compile::{LoadError, Processor};
 use crate::engine::Engine;
 use crate::flow_json::{self, FlowOptions};
@@ -98,6 +99,11 @@ impl DryRun {
         self.store.lock().show = Some(show);
     }
 
+    /// Answers the requests of guests, which then reach no server.
+    pub fn answer_requests(&mut self, answers: Arc<dyn HttpAnswers>) {
+        self.store.lock().answers = Some(answers);
+    }
+
     /// Lets a component work a queue.
     pub async fn serve(
         &mut self,
@@ -147,6 +153,12 @@ impl DryRun {
         self.store.lock().now_ms = now_ms;
     }
 
+    /// Sets the clock, and lets guests see it: for them the time stands still until it is set again.
+    pub fn show_now_ms(&self, now_ms: u64) {
+        let mut store = self.store.lock();
+        (store.now_ms, store.shows_clock) = (now_ms, true);
+    }
+
     /// Sets the clock forward.
     pub fn advance(&self, duration: Duration) {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -169,6 +181,10 @@ impl DryRun {
     /// Runs one attempt of the next job of any queue. None: no job is ready.
     pub async fn run_next(&mut self) -> Option<Ended> {
         let (job, served) = self.take()?;
+        self.attempt(job, served).await
+    }
+
+    async fn attempt(&self, job: JobRef, served: Served) -> Option<Ended> {
         let (refusal, taken) = {
             let store = self.store.lock();
             (store.must_not_run(&job), store.jobs.get(&job).cloned()?)

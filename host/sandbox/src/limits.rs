@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiterAsync;
 
@@ -10,7 +11,7 @@ use crate::deadline::{Deadline, DeadlineSource};
 use crate::memory_budget::{Claim, Share};
 
 /// What one attempt of a job may use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Wall time of the guest and its host calls, in ms.
@@ -44,7 +45,7 @@ pub struct Limits {
 }
 
 /// What one attempt of a job of a certain name may use.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NameLimits {
     /// Wall time of the guest and its host calls, in ms. One above that of the queue changes nothing.
@@ -125,6 +126,9 @@ pub(crate) struct Quota {
     jobs_added: Count,
 }
 
+/// What the SDKs keep back of the memory, for the error that says that there is no more, and a page of wasm.
+const NEARLY_FULL_BYTES: usize = (1 << 20) + (64 << 10);
+
 /// How much of something is left.
 #[derive(Debug, Clone, Copy)]
 struct Count {
@@ -173,6 +177,12 @@ impl Quota {
     /// The sum of its memories, in bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
+    }
+
+    /// True if so little is left that what a job kept may be in the way of the next one.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        let left = self.memory_bytes_max.saturating_sub(self.memory_bytes);
+        left <= (self.memory_bytes_max / 8).max(NEARLY_FULL_BYTES)
     }
 
     /// Says why an instance could not be made, and what to set.

@@ -11,7 +11,8 @@ pub(crate) mod redact;
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 pub(crate) use events::check_event;
@@ -54,7 +55,7 @@ impl Policy {
 }
 
 /// How long an instance is used for further jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reuse {
     /// Jobs that it runs at most.

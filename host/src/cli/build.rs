@@ -4,60 +4,122 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use toril::config::default_cache_dir;
+use toril::config::{DEFAULT_FILE, default_cache_dir};
 use toril::language::Language;
+use toril::language::project::{self, Found};
 use toril::sandbox::{Engine, EngineOptions, Policy};
 
-/// Builds the component of a processor in TypeScript, JavaScript, Python, Go or C.
+use super::progress::during;
+
+/// Builds the component of a processor in TypeScript, JavaScript, Python, Go, Rust or C, or those of a project.
+///
+/// Of a directory, the processors that its `toril.toml` names are built; without such a file, or where it names none, the one
+/// processor that is there: what `Cargo.toml`, `go.mod` or the `main` of `package.json` stand for, or the only source file.
 ///
 /// A script exports its processor, or hands it to `new Worker`, as with BullMQ; the npm package `@toril/sdk` of its project
 /// bundles it with all that it imports. A Python file has a function `process`, or hands one to `Worker`; the package
-/// `toril` of its environment builds it. A Go file stands for its package, whose `main` calls `toril.Serve`; a C file
-/// includes `toril.h`, which this command brings along, and defines `toril_process`. The tools of the language must be
-/// there: Node.js, Python, Go or a clang for WebAssembly. The component needs none of them. `serve`, `run`, `check` and
-/// `deploy` take the file itself, too, and build it first.
+/// `toril` of its environment builds it. A Go file stands for its package, whose `main` calls `toril.Serve`; a Rust file
+/// stands for its crate; a C file includes `toril.h`, which this command brings along, and defines `toril_process`. The
+/// tools of the language must be there: Node.js, Python, Go, cargo or a clang for WebAssembly. The component needs none of
+/// them. `serve`, `run`, `check` and `deploy` take the file itself, too, and build it first.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  toril build paint.ts\n  toril build src/paint.py --out paint.wasm"
+    after_help = "Examples:\n  toril build\n  toril build paint.ts\n  toril build src/paint.py --out paint.wasm"
 )]
 pub(super) struct Build {
-    /// The file: `.ts`, `.js`, `.py`, `.go` or `.c`.
-    file: PathBuf,
-    /// Where the component goes [default: `dist/NAME.wasm` beside the file].
+    /// The file (`.ts`, `.js`, `.py`, `.go`, `.rs` or `.c`), or the directory of a project.
+    #[arg(default_value = ".", value_name = "FILE|DIR")]
+    source: PathBuf,
+    /// Where the component goes [default: `dist/NAME.wasm` beside the file or in the directory; in Rust, where cargo puts it].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let file = &self.file;
-        let language = Language::of(file).with_context(|| {
-            format!(
-                "`{}` is none of TypeScript, JavaScript, Python, Go and C\nhint: {}",
-                file.display(),
-                hint_for(file)
-            )
-        })?;
-        let built = language.build(file).await;
-        let built = built.with_context(|| format!("failed to build `{}`", file.display()))?;
-        for warning in &built.warnings {
-            super::output::say(format_args!("warning: {warning}"));
+        let source = &self.source;
+        let mut sources = match source.is_dir() {
+            true => sources_of(source)?,
+            false => vec![(source.clone(), default_out(source))],
+        };
+        if let Some(out) = self.out {
+            let [(_, only)] = &mut sources[..] else {
+                bail!(
+                    "`--out` names one file, but there are {} processors\nhint: name one of them: {}",
+                    sources.len(),
+                    listed(&sources)
+                );
+            };
+            *only = out;
+            return build(&sources[0].0, &sources[0].1, true).await;
         }
-        // What a host would refuse is not written.
-        let imports = imports(&built.component).await?;
-        let out = self.out.unwrap_or_else(|| default_out(file));
-        write(&out, &built.component)
-            .with_context(|| format!("failed to write `{}`", out.display()))?;
-        super::print_line(format_args!("{}", out.display()));
-        super::print_line(format_args!("  size     {} bytes", built.component.len()));
-        super::print_line("  imports");
-        for import in imports {
-            super::print_line(format_args!("    {import}"));
+        for (file, out) in &sources {
+            build(file, out, false).await?;
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The sources in a directory, each with the place of its component.
+fn sources_of(dir: &Path) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
+    let mut sources: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for Found { name, file } in project::processors(dir)? {
+        // Several queues may have one processor, and some have components that are built elsewhere.
+        let is_new = sources.iter().all(|(known, _)| *known != file);
+        if is_new && Language::of(&file).is_some() {
+            let out = dir.join("dist").join(format!("{name}.wasm"));
+            sources.push((file, out));
+        }
+    }
+    ensure!(
+        !sources.is_empty(),
+        "no queue in `{}` has a processor that is built from source",
+        dir.join(DEFAULT_FILE).display()
+    );
+    Ok(sources)
+}
+
+fn listed(sources: &[(PathBuf, PathBuf)]) -> String {
+    let files = sources
+        .iter()
+        .map(|(file, _)| format!("`{}`", file.display()));
+    files.collect::<Vec<_>>().join(", ")
+}
+
+/// Builds one file. Where the tools of its language leave a component, that one counts, unless another place is named.
+async fn build(file: &Path, out: &Path, is_named: bool) -> anyhow::Result<ExitCode> {
+    let language = Language::of(file).with_context(|| {
+        format!(
+            "`{}` is none of TypeScript, JavaScript, Python, Go, Rust and C\nhint: {}",
+            file.display(),
+            hint_for(file)
+        )
+    })?;
+    let built = language.build(file);
+    let built = during(format_args!("building `{}`", file.display()), built).await;
+    let built = built.with_context(|| format!("failed to build `{}`", file.display()))?;
+    for warning in &built.warnings {
+        super::output::say(format_args!("warning: {warning}"));
+    }
+    // What a host would refuse is not written.
+    let imports = imports(&built.component).await?;
+    let out = match &built.file {
+        Some(there) if !is_named => there,
+        _ => {
+            write(out, &built.component)
+                .with_context(|| format!("failed to write `{}`", out.display()))?;
+            out
+        }
+    };
+    super::print_line(format_args!("{}", out.display()));
+    super::print_line(format_args!("  size     {} bytes", built.component.len()));
+    super::print_line("  imports");
+    for import in imports {
+        super::print_line(format_args!("    {import}"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn imports(component: &[u8]) -> anyhow::Result<Vec<String>> {
@@ -71,9 +133,6 @@ async fn imports(component: &[u8]) -> anyhow::Result<Vec<String>> {
 
 fn hint_for(file: &Path) -> &'static str {
     match file.extension().and_then(|extension| extension.to_str()) {
-        Some("rs") => {
-            "Cargo builds processors in Rust: `cargo build --release --target wasm32-wasip2`"
-        }
         Some("wasm") => "it is built: `serve`, `run`, `check` and `deploy` take it",
         _ => "the README says how processors in other languages are built",
     }

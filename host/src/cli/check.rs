@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use toril::config::{Overrides, Source};
 use toril::processor_file::read_processor;
 use toril::sandbox::{Engine, EngineOptions, Grants, Policy, Processor};
+
+use super::progress::during;
+use super::queue_config::{self, QueueConfig};
 
 /// Checks that a file is a processor, and shows what it imports.
 ///
@@ -33,15 +34,20 @@ pub(super) struct Check {
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let (options, policy) = match &self.queue {
-            Some(queue) => self.judges_of(queue)?,
+            Some(queue) => {
+                let QueueConfig { engine, spec } = queue_config::of(self.config.clone(), queue)?;
+                (engine, Arc::new(spec.policy()))
+            }
             None => (EngineOptions::for_one_component(), Policy::unjudged()),
         };
         let engine = Arc::new(Engine::new(&options)?);
-        let bytes = read_processor(&self.file, engine.component_bytes_max()).await?;
-        let processor = engine
-            .load(bytes, &policy)
+        let name = self.file.display();
+        let built = read_processor(&self.file, engine.component_bytes_max());
+        let bytes = during(format_args!("building `{name}`"), built).await?;
+        let loaded = engine.load(bytes, &policy);
+        let processor = during(format_args!("compiling `{name}`"), loaded)
             .await
-            .with_context(|| format!("component `{}` was refused", self.file.display()))?;
+            .map_err(|error| queue_config::refused(&self.file, self.queue.as_deref(), &error))?;
         if self.json {
             super::print_json(&self.as_json(&processor, &policy));
         } else {
@@ -52,30 +58,6 @@ impl Check {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         })
-    }
-
-    /// The engine and the policy that the config gives a queue.
-    fn judges_of(&self, queue: &str) -> anyhow::Result<(EngineOptions, Arc<Policy>)> {
-        let source = Source {
-            file: self.config.clone(),
-            overrides: Overrides {
-                only_queue: Some(queue.to_owned()),
-                ..Overrides::default()
-            },
-        };
-        let config = source.load()?;
-        let spec = config
-            .queues
-            .get(queue)
-            .with_context(|| format!("queue `{queue}` is not in the config"))?;
-        let policy = Arc::new(spec.policy());
-        let options = EngineOptions {
-            executions_max: 1,
-            idle_max: 0,
-            cache_dir: None,
-            ..config.runtime
-        };
-        Ok((options, policy))
     }
 
     fn describe_policy(&self, processor: &Processor, policy: &Policy) {

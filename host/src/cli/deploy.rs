@@ -15,6 +15,7 @@ use toril::served_queue::deployment::{Deployment, Deployments, Note, Upload};
 use toril::versions::CanaryRule;
 
 use super::RedisArgs;
+use super::progress::during;
 
 /// How often the hosts' reports are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -113,9 +114,12 @@ struct Wait {
 impl Deploy {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let engine = Arc::new(Engine::new(&EngineOptions::for_one_component())?);
-        let bytes = read_processor(&self.file, engine.component_bytes_max()).await?;
-        let processor = engine
-            .load(bytes.clone(), &Policy::unjudged())
+        let path = self.file.display();
+        let built = read_processor(&self.file, engine.component_bytes_max());
+        let bytes = during(format_args!("building `{path}`"), built).await?;
+        let policy = Policy::unjudged();
+        let loaded = engine.load(bytes.clone(), &policy);
+        let processor = during(format_args!("compiling `{path}`"), loaded)
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
         let name = self.file.file_name();
@@ -130,9 +134,9 @@ impl Deploy {
         };
         let deployments = self.redis.deployments(&self.queue).await?;
         let rule = self.rule();
-        let deployment = deployments
-            .deploy(&processor.digest, Some(&upload), rule.as_ref())
-            .await?;
+        let size = bytes.len().div_ceil(1024);
+        let deployed = deployments.deploy(&processor.digest, Some(&upload), rule.as_ref());
+        let deployment = during(format_args!("storing {size} KiB in Redis"), deployed).await?;
         let what = if rule.is_some() {
             "candidate"
         } else {
@@ -225,7 +229,8 @@ impl Wait {
         deployments: &Deployments,
         deployment: &Deployment,
     ) -> anyhow::Result<ExitCode> {
-        let followed = self.followed(deployments, deployment).await?;
+        let followed = self.followed(deployments, deployment);
+        let followed = during("waiting for the hosts to take it", followed).await?;
         if followed.hosts > 0 && followed.refused == followed.hosts {
             let reason = format!("no host took it: {}", followed.reason);
             let now = deployments.withdraw(deployment.revision, &reason).await?;
@@ -242,7 +247,9 @@ impl Wait {
         deployments: &Deployments,
         deployment: &Deployment,
     ) -> anyhow::Result<ExitCode> {
-        Ok(self.followed(deployments, deployment).await?.exit_code())
+        let followed = self.followed(deployments, deployment);
+        let followed = during("waiting for the hosts to follow", followed).await?;
+        Ok(followed.exit_code())
     }
 
     async fn followed(
@@ -266,7 +273,14 @@ impl Wait {
             tokio::time::sleep(LOOK).await;
         };
         if hosts.is_empty() {
-            super::print_line("no host works this queue now; those that come later begin with it");
+            super::print_line(match &deployment.active {
+                Some(_) => {
+                    "no host works this queue now; hosts that start later serve this version"
+                }
+                None => {
+                    "no host works this queue now; hosts that start later serve their own files"
+                }
+            });
         }
         let mut followed = Followed {
             hosts: hosts.len(),

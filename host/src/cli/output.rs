@@ -4,39 +4,114 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tracing::field::Field;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{self, Writer};
 
+/// What stays below all lines on a terminal. Empty: nothing does.
+static STATUS: Mutex<String> = Mutex::new(String::new());
+
+/// Shows a line below all others, on a terminal, until it is replaced. Empty: none any more.
+pub(super) fn set_status(status: &str) {
+    let mut shown = STATUS.lock();
+    hide(&shown);
+    status.clone_into(&mut shown);
+    show(&shown);
+}
+
+/// Writes where the status line stands, which moves on. `write` must end its line.
+fn above_status(write: impl FnOnce() -> std::io::Result<()>) {
+    let status = STATUS.lock();
+    hide(&status);
+    // A reader that went away is not an error.
+    let _ = write();
+    show(&status);
+}
+
+fn hide(status: &str) {
+    if !status.is_empty() {
+        let _ = write!(std::io::stdout(), "\r\x1b[2K");
+        let _ = std::io::stdout().flush();
+    }
+}
+
+fn show(status: &str) {
+    if status.is_empty() {
+        return;
+    }
+    // A line that is broken in two could not be taken away.
+    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_col);
+    let columns = if columns == 0 { 80 } else { columns };
+    let end = status.char_indices().nth(usize::from(columns) - 1);
+    let status = &status[..end.map_or(status.len(), |(end, _)| end)];
+    let _ = write!(std::io::stdout(), "\x1b[2m{status}\x1b[0m");
+    let _ = std::io::stdout().flush();
+}
+
+/// Where the log goes: to stderr, and above the status line.
+pub(super) struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        above_status(|| std::io::stderr().write_all(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
 /// Writes a line of data for people. A reader that went away is not an error.
 pub(super) fn print_line(line: impl Display) {
     let line = line.to_string();
-    let _ = match std::io::stdout().is_terminal() {
+    above_status(|| match std::io::stdout().is_terminal() {
         true => writeln!(std::io::stdout(), "{}", visible(&line)),
         false => writeln!(std::io::stdout(), "{line}"),
-    };
+    });
 }
 
 /// Writes a line of JSON. On a terminal, too, it says exactly the same.
 pub(super) fn print_json(value: &impl Serialize) {
     // Plain data, which can always be written.
     let text = serde_json::to_string(value).unwrap_or_default();
-    let _ = match std::io::stdout().is_terminal() {
+    above_status(|| match std::io::stdout().is_terminal() {
         true => writeln!(std::io::stdout(), "{}", visible_json(&text)),
         false => writeln!(std::io::stdout(), "{text}"),
-    };
+    });
 }
 
 /// Says something that is no data.
 pub(super) fn say(line: impl Display) {
     let line = line.to_string();
-    let _ = match std::io::stderr().is_terminal() {
+    above_status(|| match std::io::stderr().is_terminal() {
         true => writeln!(std::io::stderr(), "{}", visible(&line)),
         false => writeln!(std::io::stderr(), "{line}"),
-    };
+    });
+}
+
+static QUIET: OnceLock<bool> = OnceLock::new();
+
+/// Whether `note` says nothing; false until it is set, once.
+pub(super) fn set_quiet(quiet: bool) {
+    let _ = QUIET.set(quiet);
+}
+
+/// Says something that is good to know, unless nobody wants to.
+pub(super) fn note(line: impl Display) {
+    if !is_quiet() {
+        say(line);
+    }
+}
+
+/// True where nobody wants more than data and errors.
+pub(super) fn is_quiet() -> bool {
+    QUIET.get() == Some(&true)
 }
 
 /// How the log for people writes fields, whatever it is written to: a file may be shown on a terminal later.

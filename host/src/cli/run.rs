@@ -1,85 +1,99 @@
 //! `toril run`.
 
+mod job;
+mod setting;
+mod shown;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::json;
-use toril::config::default_cache_dir;
 use toril::processor_file::read_processor;
-use toril::queue::json;
-use toril::sandbox::dry_run::{DryRun, Ended, StoredJob};
-use toril::sandbox::names::JobRef;
-use toril::sandbox::{Engine, EngineOptions, Grants, Limits, Outcome, Policy};
+use toril::sandbox::dry_run::{DryRun, Ended};
+use toril::sandbox::{Engine, Outcome};
 
-/// The queue of the job.
+use self::job::Start;
+use self::setting::Setting;
+use self::shown::{added_as_json, as_json, describe};
+use super::progress::during;
+use super::{RedisArgs, queue_config};
+
+/// The queue of the job, where none is named.
 const QUEUE: &str = "dry-run";
 
 /// Runs a processor on one job without Redis, and shows each call and the outcome.
 ///
-/// The exit code is 0 where the job completed or moved itself, 1 where it failed.
+/// With `--queue`, it runs with the grants, limits and config values that toril.toml gives that queue; HTTP requests and
+/// directories are real then. With `--job`, it runs on a copy of a job in Redis, which is only read. The exit code is 0 where
+/// the job completed or moved itself, 1 where it failed.
 #[derive(Args)]
-#[command(after_help = "Example:\n  toril run paint.wasm --name walls --data '{\"price\":100}'")]
+#[command(
+    after_help = "Examples:\n  toril run paint.wasm --name walls --data '{\"price\":100}'\n  toril run --queue paint --data '{\"walls\":4}'\n  toril run paint.ts --job paint/17 --attempt 2"
+)]
 pub(super) struct Run {
-    /// The component, or a file that `toril build` takes.
-    file: PathBuf,
+    /// The component, or a file that `toril build` takes [default: the processor of `--queue`].
+    #[arg(required_unless_present = "queue")]
+    file: Option<PathBuf>,
+    /// Runs it as a job of this queue, as the config has it.
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
     /// The job's data, JSON.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     data: String,
     /// The job's name.
     #[arg(long, default_value = "job", value_name = "NAME")]
     name: String,
-    /// How long the processor may take, in milliseconds.
-    #[arg(long, default_value_t = Limits::default().deadline_ms, value_name = "MS")]
-    deadline_ms: u64,
+    /// Which attempt it is; the first one is 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: Option<u32>,
+    /// The job's children: a JSON array of objects with `queue`, `name`, `id`, `data`, and `value` or `failedReason` where a
+    /// child has ended.
+    #[arg(long, value_name = "FILE")]
+    children: Option<PathBuf>,
+    /// Runs it on a copy of this job: name, data, options, attempts and progress. Its children are not copied.
+    #[arg(long, value_name = "QUEUE/ID", conflicts_with_all = ["data", "name"])]
+    job: Option<String>,
+    /// How long the processor may take, in milliseconds [default: the queue's, or 300000].
+    #[arg(long, value_name = "MS")]
+    deadline_ms: Option<u64>,
     /// Prints one JSON object: the calls and the outcome.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 impl Run {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let valid = serde_json::from_str::<serde::de::IgnoredAny>(&self.data);
-        ensure!(valid.is_ok(), "`--data` is not JSON: {}", self.data);
-        let engine = Arc::new(Engine::new(&EngineOptions {
-            executions_max: 1,
-            cache_dir: default_cache_dir(),
-            ..EngineOptions::default()
-        })?);
-        let bytes = read_processor(&self.file, engine.component_bytes_max()).await?;
-        let limits = Limits {
-            deadline_ms: self.deadline_ms,
-            ..Limits::default()
-        };
-        // Nothing is real here, so all queues may be used.
-        let grants = Grants {
-            queues: vec!["*".into()],
-            ..Grants::default()
-        };
-        let policy = Policy {
-            limits,
-            grants: Arc::new(grants),
-            ..Policy::default()
-        };
+        let start = self.start().await?;
+        let Setting {
+            engine,
+            policy,
+            file,
+        } = self.setting()?;
+        let engine = Arc::new(Engine::new(&engine)?);
+        let name = file.display();
+        let built = read_processor(&file, engine.component_bytes_max());
+        let bytes = during(format_args!("building `{name}`"), built).await?;
+        let queue = self.queue.as_deref().unwrap_or(QUEUE);
         let calls = Arc::new(Mutex::new(Vec::new()));
         let mut dry_run = DryRun::new(engine);
         dry_run.show(self.recorder(&calls));
-        dry_run
-            .serve(QUEUE, bytes, policy)
-            .await
-            .with_context(|| format!("component `{}` was refused", self.file.display()))?;
-        let options = r#"{"jobId":"dry-run"}"#;
-        let added = dry_run.add(QUEUE, &self.name, &self.data, options);
-        let id = added.map_err(|error| anyhow!("job cannot be added: {error}"))?;
-        let ended = dry_run.run_next().await;
+        let served = dry_run.serve(queue, bytes, policy);
+        let served = during(format_args!("compiling `{name}`"), served).await;
+        served.map_err(|error| queue_config::refused(&file, self.queue.as_deref(), &error))?;
+        let id = start.add(&dry_run, queue, self.children.as_deref())?;
+        let before = dry_run.jobs();
+        let ended = dry_run.run_job(queue, &id).await;
         let Ended { outcome, cpu, .. } = ended.context("job was not run")?;
-        let mut others = dry_run.jobs();
-        others.retain(|job, _| job.id != id || job.queue.name() != QUEUE);
+        let mut added = dry_run.jobs();
+        added.retain(|job, _| !before.contains_key(job));
         if self.json {
             let calls = calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let added: Vec<_> = others
+            let added: Vec<_> = added
                 .iter()
                 .map(|(job, stored)| added_as_json(job, stored))
                 .collect();
@@ -88,17 +102,43 @@ impl Run {
             );
         } else {
             super::print_line(describe(&outcome));
-            for (job, stored) in &others {
+            for (job, stored) in &added {
                 let state = stored.state.name();
                 super::print_line(format_args!("added {} [{state}] {job}", stored.name));
             }
         }
         let failed = matches!(outcome, Outcome::Failed { .. } | Outcome::HostFailed(_));
-        Ok(if failed {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        })
+        Ok(ExitCode::from(u8::from(failed)))
+    }
+
+    /// The job as it is before its attempt.
+    async fn start(&self) -> anyhow::Result<Start> {
+        let mut start = match &self.job {
+            None => Start::new(&self.name, &self.data)?,
+            Some(job) => {
+                let (queue, id) = job.split_once('/').unwrap_or_default();
+                ensure!(
+                    !id.is_empty(),
+                    "`--job` is QUEUE/ID, such as `paint/17`, and not `{job}`"
+                );
+                Start::copied(&self.redis.queue(queue).await?, id).await?
+            }
+        };
+        if let Some(attempt) = self.attempt {
+            start.attempts_made = attempt - 1;
+        }
+        Ok(start)
+    }
+
+    fn setting(&self) -> anyhow::Result<Setting> {
+        let file = self.file.clone();
+        let mut setting = match &self.queue {
+            Some(queue) => Setting::of_queue(queue, self.redis.config.clone(), file)?,
+            None => Setting::without_config(file.unwrap_or_default()),
+        };
+        let limits = &mut setting.policy.limits;
+        limits.deadline_ms = self.deadline_ms.unwrap_or(limits.deadline_ms);
+        Ok(setting)
     }
 
     /// Shows each call as it is made, or keeps it for the JSON.
@@ -113,61 +153,5 @@ impl Run {
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(call)
         })
-    }
-}
-
-fn added_as_json(job: &JobRef, stored: &StoredJob) -> serde_json::Value {
-    let data: serde_json::Value = json::read(&stored.data).unwrap_or_default();
-    json!({
-        "id": job.id, "queue": job.queue.name(), "name": stored.name, "data": data,
-        "state": stored.state.name(), "parent": stored.parent.as_ref().map(JobRef::to_string),
-    })
-}
-
-fn describe(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Completed(value) => format!("completed: {value}"),
-        Outcome::Failed {
-            message,
-            stack,
-            unrecoverable,
-        } => {
-            let kind = if *unrecoverable {
-                "failed for good"
-            } else {
-                "failed"
-            };
-            format!("{kind}: {message}\n{stack}")
-        }
-        Outcome::Moved(to) => format!("moved to {}", to.state()),
-        Outcome::Wait | Outcome::GivenBack => "given back".into(),
-        Outcome::RateLimited(duration_ms) => {
-            format!("given back, queue limited for {duration_ms} ms")
-        }
-        Outcome::Lost => "lock lost".into(),
-        Outcome::HostFailed(reason) => format!("host failed: {reason}"),
-    }
-}
-
-fn as_json(outcome: &Outcome) -> serde_json::Value {
-    match outcome {
-        Outcome::Completed(value) => {
-            let value: serde_json::Value = json::read(value).unwrap_or_default();
-            json!({ "kind": "completed", "value": value })
-        }
-        Outcome::Failed {
-            message,
-            stack,
-            unrecoverable,
-        } => {
-            json!({ "kind": "failed", "failedReason": message, "stack": stack, "unrecoverable": unrecoverable })
-        }
-        Outcome::Moved(to) => json!({ "kind": "moved", "to": to.state() }),
-        Outcome::Wait | Outcome::GivenBack => json!({ "kind": "waiting" }),
-        Outcome::RateLimited(duration_ms) => {
-            json!({ "kind": "rate-limited", "durationMs": duration_ms })
-        }
-        Outcome::Lost => json!({ "kind": "lost" }),
-        Outcome::HostFailed(reason) => json!({ "kind": "host-failed", "reason": reason }),
     }
 }

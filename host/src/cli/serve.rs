@@ -20,9 +20,6 @@ use toril::daemon;
     after_help = "Examples:\n  toril serve --queue paint=paint.wasm\n  toril serve --config toril.toml"
 )]
 pub(super) struct Serve {
-    /// The config file [default: toril.toml, if it is there].
-    #[arg(long, env = "TORIL_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
     /// Serves a queue with a processor, or with the one that is deployed. May be repeated.
     #[arg(long = "queue", value_name = "NAME[=FILE.wasm]", value_parser = parse_queue)]
     queues: Vec<(String, Option<PathBuf>)>,
@@ -49,19 +46,16 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let overrides = Overrides {
-            redis_url: self.redis.redis,
-            redis_ca_file: self.redis.redis_ca_file,
             local_redis_port: self.local_redis_port,
-            prefix: self.redis.prefix,
             concurrency: self.concurrency,
             queues: self.queues,
             watch: self.watch,
             admin: self.admin,
             admin_token: std::env::var("TORIL_ADMIN_TOKEN").ok(),
-            only_queue: None,
+            ..self.redis.overrides()
         };
         let source = Source {
-            file: self.config,
+            file: self.redis.config,
             overrides,
         };
         daemon::serve(source).await?;

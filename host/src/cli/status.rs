@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 use toril::queue::now_ms;
+use toril::sandbox::short_digest;
 use toril::served_queue::QueueStatus;
 use toril::served_queue::deployment::{Change, Deployment, Deployments, StoredVersion};
 
@@ -89,7 +90,7 @@ impl Versions {
 fn show_queue(queue: &str, deployment: &Deployment, hosts: &[QueueStatus]) {
     super::print_line(queue);
     match &deployment.active {
-        Some(digest) => super::print_line(format_args!("  deployed   {}", short(digest))),
+        Some(digest) => super::print_line(format_args!("  deployed   {}", short_digest(digest))),
         None => super::print_line("  deployed   nothing: hosts serve their own files"),
     }
     if let Some(canary) = &deployment.canary {
@@ -100,7 +101,7 @@ fn show_queue(queue: &str, deployment: &Deployment, hosts: &[QueueStatus]) {
         };
         super::print_line(format_args!(
             "  candidate  {} takes {} % of the jobs{names}",
-            short(&canary.digest),
+            short_digest(&canary.digest),
             canary.rule.percent
         ));
         let share = |[completed, failed]: [u64; 2]| format!("{failed} of {}", completed + failed);
@@ -133,7 +134,7 @@ fn show_host(host: &QueueStatus) {
         };
         super::print_line(format_args!(
             "    {} {role}: {} running, {} completed, {} failed",
-            short(&version.digest),
+            short_digest(&version.digest),
             version.in_flight,
             version.completed,
             version.failed
@@ -146,7 +147,7 @@ fn show_host(host: &QueueStatus) {
         super::print_line(format_args!("    granted {}", host.grants.join("; ")));
     }
     if let Some(refusal) = &host.refusal {
-        let digest = refusal.digest.as_deref().map_or("a file", short);
+        let digest = refusal.digest.as_deref().map_or("a file", short_digest);
         super::print_line(format_args!(
             "    refused {digest} {} ago: {}",
             since(now_ms().saturating_sub(refusal.at)),
@@ -166,7 +167,7 @@ fn show_version(version: &StoredVersion, deployment: &Deployment) {
     };
     super::print_line(format_args!(
         "{} {:>9} {:>10} bytes  {:>8} ago  {}",
-        short(&version.digest),
+        short_digest(&version.digest),
         role,
         version.note.bytes,
         since(now_ms().saturating_sub(version.at)),
@@ -183,14 +184,8 @@ fn show_change(change: &Change) {
         "  {:>8} ago  {} {}{reason}",
         since(now_ms().saturating_sub(change.at)),
         change.what,
-        short(&change.digest)
+        short_digest(&change.digest)
     ));
-}
-
-/// As much of a digest as tells versions apart.
-fn short(digest: &str) -> &str {
-    let hex = digest.trim_start_matches("sha256:");
-    hex.get(..12).unwrap_or(hex)
 }
 
 /// A time in words, as coarse as people need it.

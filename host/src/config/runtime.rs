@@ -4,26 +4,39 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::served_queue::spec::QueueSpec;
 use toril_sandbox::{EngineOptions, Limits};
 
 /// The section as it is written; what is not named gets a default.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RuntimeFile {
+    /// Jobs that run at once, over all queues (default: 1000).
     executions_max: Option<u32>,
+    /// Memory of all guests together, in bytes (default: three quarters of the machine's, or of what its control group allows).
     memory_bytes_max: Option<usize>,
+    /// The largest memory of one guest, in bytes (default: the largest limit of a queue).
     guest_memory_bytes_max: Option<usize>,
+    /// Core instances of one component (default: at least the largest limit of a queue).
     core_instances_max: Option<u32>,
+    /// Memories of one component.
     memories_max: Option<u32>,
+    /// Tables of one component.
     tables_max: Option<u32>,
+    /// Elements of one table (default: at least the largest limit of a queue).
     table_elements_max: Option<usize>,
+    /// What the host may keep about the instances of one component, in bytes.
     instance_bytes_max: Option<usize>,
+    /// Size of a component, in bytes.
     component_bytes_max: Option<usize>,
+    /// How long compiling a component may take, in ms.
     compile_ms_max: Option<u64>,
+    /// The stack of a guest, in bytes.
     stack_bytes_max: Option<usize>,
+    /// Where compiled code is kept, up to 1 GiB; the host's user alone may write to it (default: `~/.cache/toril/compiled`).
     cache_dir: Option<PathBuf>,
     /// `false` compiles at each start.
     cache: Option<bool>,
@@ -36,34 +49,61 @@ impl RuntimeFile {
         queues: &BTreeMap<String, QueueSpec>,
     ) -> anyhow::Result<EngineOptions> {
         self.check()?;
-        let defaults = with_room_for(queues);
+        let limits = queues.values().map(|queue| &queue.limits);
+        Ok(EngineOptions {
+            idle_max: idle_max(queues),
+            ..self.over_defaults(dir, limits)
+        })
+    }
+
+    /// With what holds for each key that is not written.
+    pub(super) fn filled_in<'a>(&self, limits: impl Iterator<Item = &'a Limits> + Clone) -> Self {
+        let options = self.over_defaults(Path::new(""), limits);
+        RuntimeFile {
+            executions_max: Some(options.executions_max),
+            memory_bytes_max: options.memory_bytes_max,
+            guest_memory_bytes_max: Some(options.guest_memory_bytes_max),
+            core_instances_max: Some(options.core_instances_max),
+            memories_max: Some(options.memories_max),
+            tables_max: Some(options.tables_max),
+            table_elements_max: Some(options.table_elements_max),
+            instance_bytes_max: Some(options.instance_bytes_max),
+            component_bytes_max: Some(options.component_bytes_max),
+            compile_ms_max: Some(options.compile_ms_max),
+            stack_bytes_max: Some(options.stack_bytes_max),
+            cache: Some(options.cache_dir.is_some()),
+            cache_dir: options.cache_dir,
+        }
+    }
+
+    fn over_defaults<'a>(
+        &self,
+        dir: &Path,
+        limits: impl Iterator<Item = &'a Limits> + Clone,
+    ) -> EngineOptions {
+        let defaults = with_room_for(limits);
+        let or = |written: Option<usize>, default| written.unwrap_or(default);
+        let or_count = |written: Option<u32>, default| written.unwrap_or(default);
         let cache_dir = self.cache_dir.as_ref().map(|cache| dir.join(cache));
         let cache_dir = cache_dir.or_else(super::default_cache_dir);
-        Ok(EngineOptions {
-            executions_max: self.executions_max.unwrap_or(defaults.executions_max),
+        EngineOptions {
+            executions_max: or_count(self.executions_max, defaults.executions_max),
             memory_bytes_max: self.memory_bytes_max,
-            guest_memory_bytes_max: self
-                .guest_memory_bytes_max
-                .unwrap_or(defaults.guest_memory_bytes_max),
-            core_instances_max: self
-                .core_instances_max
-                .unwrap_or(defaults.core_instances_max),
-            memories_max: self.memories_max.unwrap_or(defaults.memories_max),
-            tables_max: self.tables_max.unwrap_or(defaults.tables_max),
-            table_elements_max: self
-                .table_elements_max
-                .unwrap_or(defaults.table_elements_max),
-            instance_bytes_max: self
-                .instance_bytes_max
-                .unwrap_or(defaults.instance_bytes_max),
-            component_bytes_max: self
-                .component_bytes_max
-                .unwrap_or(defaults.component_bytes_max),
+            guest_memory_bytes_max: or(
+                self.guest_memory_bytes_max,
+                defaults.guest_memory_bytes_max,
+            ),
+            core_instances_max: or_count(self.core_instances_max, defaults.core_instances_max),
+            memories_max: or_count(self.memories_max, defaults.memories_max),
+            tables_max: or_count(self.tables_max, defaults.tables_max),
+            table_elements_max: or(self.table_elements_max, defaults.table_elements_max),
+            instance_bytes_max: or(self.instance_bytes_max, defaults.instance_bytes_max),
+            component_bytes_max: or(self.component_bytes_max, defaults.component_bytes_max),
             compile_ms_max: self.compile_ms_max.unwrap_or(defaults.compile_ms_max),
-            stack_bytes_max: self.stack_bytes_max.unwrap_or(defaults.stack_bytes_max),
+            stack_bytes_max: or(self.stack_bytes_max, defaults.stack_bytes_max),
             idle_max: defaults.idle_max,
             cache_dir: cache_dir.filter(|_| self.cache != Some(false)),
-        })
+        }
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -97,11 +137,10 @@ impl RuntimeFile {
 }
 
 /// The defaults, and more where the limits of a queue ask for more.
-fn with_room_for(queues: &BTreeMap<String, QueueSpec>) -> EngineOptions {
+fn with_room_for<'a>(limits: impl Iterator<Item = &'a Limits> + Clone) -> EngineOptions {
     let defaults = EngineOptions::default();
     let largest = |limit: fn(&Limits) -> usize, default: usize| {
-        let limits = queues.values().map(|queue| limit(&queue.limits));
-        limits.fold(default, usize::max)
+        limits.clone().map(limit).fold(default, usize::max)
     };
     let core_instances = largest(
         |limits| limits.instances_max,
@@ -117,7 +156,6 @@ fn with_room_for(queues: &BTreeMap<String, QueueSpec>) -> EngineOptions {
             defaults.table_elements_max,
         ),
         core_instances_max: u32::try_from(core_instances).unwrap_or(u32::MAX),
-        idle_max: idle_max(queues),
         ..defaults
     }
 }

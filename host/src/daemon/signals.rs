@@ -1,6 +1,9 @@
 //! The signals that operate a host.
 
+use std::sync::Arc;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 /// What a signal asks for.
 #[derive(PartialEq, Eq)]
@@ -15,14 +18,17 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     reload: Signal,
+    /// Asks for the same as SIGTERM, from within the process.
+    quit: Arc<Notify>,
 }
 
 impl Signals {
-    pub(super) fn new() -> std::io::Result<Self> {
+    pub(super) fn new(quit: Option<Arc<Notify>>) -> std::io::Result<Self> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             reload: signal(SignalKind::hangup())?,
+            quit: quit.unwrap_or_default(),
         })
     }
 
@@ -30,6 +36,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
+            () = self.quit.notified() => Asked::Stop,
             _ = self.reload.recv() => Asked::Reload,
         }
     }

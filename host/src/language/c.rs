@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::process::Command;
 
-use super::{Built, run};
+use super::{Built, ask, run};
 
 /// Names the compiler.
 const CLANG: &str = "TORIL_CLANG";
@@ -62,10 +62,26 @@ const INSTALL: &str = "install a clang for WebAssembly. Debian and Ubuntu: `apt-
     libclang-rt-19-dev-wasm32 wasi-libc`. Elsewhere: the WASI SDK, with `TORIL_CLANG=/opt/wasi-sdk/bin/clang`";
 const NO_PROCESSOR: &str = "the function `toril_process` is missing\nhint: include `toril.h`, and define `toril_result toril_process(void)`";
 
+/// The least processor.
+const PROBE: &str = "#include \"toril.h\"\ntoril_result toril_process(void) { return toril_done(toril_format(\"1\")); }\n";
+
 /// Which compiler, and flags of the user's.
 struct Clang {
     program: OsString,
     flags: Vec<String>,
+}
+
+/// Which compiler there is, once it has shown that it can build a processor: it needs parts that have no version to ask for.
+pub(super) async fn tools() -> anyhow::Result<String> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("probe.c");
+    tokio::fs::write(&file, PROBE).await?;
+    build(&file).await?;
+    let program = match std::env::var_os(CLANG) {
+        Some(named) => named,
+        None => found().await,
+    };
+    ask(Command::new(program).arg("--version"), INSTALL).await
 }
 
 /// Builds the processor of a file. It may include other files; a program of several source files includes them, too.
@@ -112,6 +128,7 @@ impl Clang {
         Ok(Built {
             component: toril_componentize::of_c(&tokio::fs::read(&core).await?)?,
             warnings: said.into_iter().filter(|said| !said.is_empty()).collect(),
+            file: None,
         })
     }
 

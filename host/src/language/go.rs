@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use tokio::process::Command;
 
-use super::{Built, run};
+use super::{Built, ask, number_of, run};
 
 /// Names the program.
 const GO: &str = "TORIL_GO";
@@ -28,8 +28,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
     let package = file.parent().unwrap_or(&file);
     let dir = tempfile::tempdir()?;
     let core = dir.path().join("core.wasm");
-    let go = std::env::var_os(GO).unwrap_or_else(|| OsString::from("go"));
-    let mut go = Command::new(go);
+    let mut go = program();
     go.args(BUILD).arg("-o").arg(&core).arg(".");
     go.current_dir(package);
     go.env("GOOS", "wasip1").env("GOARCH", "wasm");
@@ -43,7 +42,28 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
             .filter(|said| !said.is_empty())
             .into_iter()
             .collect(),
+        file: None,
     })
+}
+
+pub(super) async fn tools(file: &Path) -> anyhow::Result<String> {
+    let mut go = program();
+    // A module may ask for another version than the one that is installed.
+    go.current_dir(
+        file.parent()
+            .filter(|dir| dir.is_dir())
+            .unwrap_or(Path::new(".")),
+    );
+    let version = ask(go.args(["env", "GOVERSION"]), INSTALL).await?;
+    ensure!(
+        number_of(&version, 1) >= 24,
+        "Go is {version}, which is too old\nhint: {INSTALL}"
+    );
+    Ok(version)
+}
+
+fn program() -> Command {
+    Command::new(std::env::var_os(GO).unwrap_or_else(|| OsString::from("go")))
 }
 
 fn with_hint(error: anyhow::Error) -> anyhow::Error {

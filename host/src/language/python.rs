@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use super::{Built, run};
+use super::{Built, ask, number_of, run};
 
 /// Names the interpreter that has the package.
 const INTERPRETER: &str = "TORIL_PYTHON";
 /// A build takes half a minute on two slow cores; one that takes longer than this hangs.
 const BUILD_TIME_MAX: Duration = Duration::from_secs(600);
+
+const INSTALL: &str = "install Python 3.11 or newer: it builds processors in Python. To serve one without it, serve the \
+                       component that `toril build` makes";
 
 /// What the package prints.
 #[derive(Deserialize)]
@@ -27,9 +30,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
     let mut command = Command::new(&python);
     command.args(["-m", "toril", "build", "--json", "--out"]);
     command.arg(&out).arg(file);
-    let missing = "install Python 3.11 or newer: it builds processors in Python. To serve one without it, serve the \
-                   component that `toril build` makes";
-    let printed = run(&mut command, BUILD_TIME_MAX, missing).await;
+    let printed = run(&mut command, BUILD_TIME_MAX, INSTALL).await;
     let printed = printed.map_err(|error| with_hint(error, &python))?;
     let printed: Printed = serde_json::from_slice(&printed.output)
         .context("`python -m toril build` printed no JSON")?;
@@ -39,7 +40,26 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
         warnings: warnings
             .map(|warning| warning.trim_start_matches("warning: ").to_owned())
             .collect(),
+        file: None,
     })
+}
+
+pub(super) async fn tools(file: &Path) -> anyhow::Result<String> {
+    let python = interpreter(file);
+    let version = ask(Command::new(&python).arg("--version"), INSTALL).await?;
+    ensure!(
+        number_of(&version, 1) >= 11,
+        "`{}` is {version}, which is too old\nhint: {INSTALL}",
+        python.display()
+    );
+    let mut package = Command::new(&python);
+    package.args(["-c", "import toril, componentize_py; print('toril')"]);
+    let found = ask(&mut package, INSTALL).await;
+    found.map_err(|_| with_hint(anyhow!("No module named toril"), &python))?;
+    Ok(format!(
+        "{version}, package `toril` of `{}`",
+        python.display()
+    ))
 }
 
 /// The Python of a file: the one that is named, that of the active environment, or of the one beside the file or above.

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
 use toril_snapshot::{Script, Snapshots};
 
-use super::{Built, run};
+use super::{Built, ask, number_of, run};
 use crate::config::default_cache_dir;
 
 /// The package, below `node_modules`.
@@ -39,6 +39,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
     Ok(Built {
         component: component.await??,
         warnings: bundle.warnings,
+        file: None,
     })
 }
 
@@ -52,30 +53,51 @@ struct Bundle {
     sdk: serde_json::Value,
 }
 
+const INSTALL: &str = "install Node.js 20 or newer: it bundles processors in TypeScript and JavaScript. To serve one without it, \
+                       serve the component that `toril build` makes";
+
+pub(super) async fn tools(file: &Path) -> anyhow::Result<String> {
+    let version = ask(Command::new("node").arg("--version"), INSTALL).await?;
+    ensure!(
+        number_of(&version, 0) >= 20,
+        "Node.js is {version}, which is too old\nhint: {INSTALL}"
+    );
+    let package = find_package(file)?;
+    Ok(format!(
+        "Node.js {version}, `{PACKAGE}` in `{}`",
+        package.display()
+    ))
+}
+
 async fn bundle(package: &Path, file: &Path) -> anyhow::Result<Bundle> {
     let mut node = Command::new("node");
     node.arg(package.join("bundle.mjs")).arg(file);
-    let missing = "install Node.js 20 or newer: it bundles processors in TypeScript and JavaScript. To serve one without it, \
-                   serve the component that `toril build` makes";
-    let printed = run(&mut node, BUNDLE_TIME_MAX, missing).await?;
+    let printed = run(&mut node, BUNDLE_TIME_MAX, INSTALL).await?;
     serde_json::from_slice(&printed.output).context("the bundler printed what is no bundle")
 }
 
-/// The package that is installed for a file, as Node finds it: in `node_modules` of its directory or of one above.
+/// The package that is installed for a file, as Node finds it: in `node_modules` of its directory or of one above. Where there
+/// is none, the package that npm installed together with this program: a project that has `toril` alone, or none at all.
 fn find_package(file: &Path) -> anyhow::Result<PathBuf> {
     if let Some(dir) = std::env::var_os(PACKAGE_DIR) {
         return Ok(dir.into());
     }
     let file = std::path::absolute(file)?;
-    let dirs = file.ancestors().skip(1);
-    let mut packages = dirs.map(|dir| dir.join("node_modules").join(PACKAGE));
-    let found = packages.find(|package| package.join("bundle.mjs").is_file());
+    let program = std::env::current_exe().and_then(|program| program.canonicalize());
+    let found = installed_for(&file).or_else(|| installed_for(&program.ok()?));
     found.with_context(|| {
         let dir = file.parent().unwrap_or(&file).display();
         format!(
             "the npm package `{PACKAGE}`, which builds it, is not installed\nhint: run `npm install --save-dev {PACKAGE}` in `{dir}`"
         )
     })
+}
+
+/// pnpm keeps the packages that others depend on in `node_modules/.pnpm/node_modules`, which is above each of them, too.
+fn installed_for(file: &Path) -> Option<PathBuf> {
+    let dirs = file.ancestors().skip(1);
+    let mut packages = dirs.map(|dir| dir.join("node_modules").join(PACKAGE));
+    packages.find(|package| package.join("bundle.mjs").is_file())
 }
 
 #[cfg(test)]
@@ -91,9 +113,28 @@ mod tests {
             missing.contains("npm install --save-dev @toril/sdk"),
             "{missing}"
         );
-        let package = project.path().join("node_modules").join(PACKAGE);
+        let package = install(&project.path().join("node_modules"));
+        assert_eq!(find_package(&file).unwrap(), package);
+    }
+
+    #[test]
+    fn package_that_came_with_the_program_is_found_beside_it() {
+        let project = tempfile::tempdir().unwrap();
+        let modules = project.path().join("node_modules");
+        let beside = |program: &str| installed_for(&modules.join(program));
+        let by_pnpm =
+            ".pnpm/@toril+linux-x64-gnu@1.0.0/node_modules/@toril/linux-x64-gnu/bin/toril";
+        assert_eq!(beside(by_pnpm), None);
+        let hidden = install(&modules.join(".pnpm/node_modules"));
+        assert_eq!(beside(by_pnpm), Some(hidden));
+        let package = install(&modules);
+        assert_eq!(beside("@toril/linux-x64-gnu/bin/toril"), Some(package));
+    }
+
+    fn install(modules: &Path) -> PathBuf {
+        let package = modules.join(PACKAGE);
         std::fs::create_dir_all(&package).unwrap();
         std::fs::write(package.join("bundle.mjs"), "").unwrap();
-        assert_eq!(find_package(&file).unwrap(), package);
+        package
     }
 }

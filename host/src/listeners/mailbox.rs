@@ -199,6 +199,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn calls_are_told_to_those_who_listen_closely() {
+        let listeners = Listeners::default();
+        let mut plain = listeners.subscribe();
+        assert!(!listeners.has_close_reader());
+        let mut close = listeners.subscribe_closely();
+        assert!(listeners.has_close_reader());
+        listeners.call("1", "log(\"painting\")");
+        listeners.drained();
+        let call = close.recv().await.unwrap();
+        assert_eq!(call.name, "call");
+        assert_eq!(
+            call.json(),
+            serde_json::json!({ "jobId": "1", "call": "log(\"painting\")" })
+        );
+        assert_eq!(close.recv().await.unwrap().name, "drained");
+        assert_eq!(plain.recv().await.unwrap().name, "drained");
+        drop(close);
+        listeners.call("2", "log()");
+        assert!(!listeners.has_close_reader(), "it is noticed");
+    }
+
+    #[tokio::test]
     async fn readers_of_all_queues_of_a_host_share_one_limit() {
         let room = EventRoom::default();
         let queues: Vec<_> = (0..20).map(|_| Listeners::new(room.clone())).collect();

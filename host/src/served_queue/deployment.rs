@@ -244,7 +244,10 @@ impl Deployments {
         call.arg(arguments.reason);
         let revision = arguments.revision.map(|revision| revision.to_string());
         call.arg(revision.unwrap_or_default());
-        self.enlist().await?;
+        // Other changes are made to what was deployed before: a name with a typing error is not listed.
+        if arguments.upload.is_some() {
+            self.enlist().await?;
+        }
         let reply: Vec<Value> = self.redis.run(script, &call).await?;
         self.read_change(reply, arguments.digest)
     }

@@ -137,6 +137,7 @@ impl Reconciler {
             Message::Apply(order, reply) => return self.apply(*order, reply).await,
             Message::Reload(again, reply) => {
                 self.retry.reset();
+                self.refusals.repeat_next();
                 // The caller may have left.
                 let _ = reply.send(self.reload(again).await);
             }
@@ -195,7 +196,11 @@ impl Reconciler {
                 self.wanted = None;
                 self.refusals.accept(Part::Spec);
                 self.refusals.accept(Part::File);
+                let versions = Arc::clone(&prepared.source.versions);
                 self.exchange(spec, prepared);
+                if let Some(active) = versions.active() {
+                    self.tell_serving(&active, begun);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -204,6 +209,11 @@ impl Reconciler {
                 Err(error)
             }
         }
+    }
+
+    fn tell_serving(&self, version: &Version, begun: Instant) {
+        let listeners = &self.shared.observers.listeners;
+        listeners.serving(&version.digest().to_string(), begun.elapsed());
     }
 
     /// Serves with what was prepared: at once, or where the worker must be another one when its jobs have ended.
@@ -266,6 +276,7 @@ impl Reconciler {
             last_cancel: Mutex::new("0".to_owned()),
         });
         self.shared.revision.store(revision, Ordering::Relaxed);
+        self.shared.is_leaving.store(false, Ordering::Relaxed);
         self.shared.serving.store(Some(Arc::clone(&serving)));
         // The host may have been told to stop before it could see the worker.
         serving.advance(*self.context.stage.borrow());
@@ -296,6 +307,7 @@ impl Reconciler {
             next.as_ref().map(base) != Some(base(&old.source))
         });
         if next.is_none() {
+            self.shared.is_leaving.store(true, Ordering::Relaxed);
             // Before leaving: the task that follows deployments must not report it again.
             self.shared.serving.store(None);
         }
@@ -429,6 +441,8 @@ impl Reconciler {
         let source = self.next.clone();
         let versions = source.unwrap_or_else(|| serving.source.clone()).versions;
         let engine = Arc::clone(&self.context.engine);
+        let begun = Instant::now();
+        self.shared.observers.listeners.building(&file);
         let component = match read_processor(&file, engine.component_bytes_max()).await {
             Ok(component) => component,
             Err(error) => {
@@ -438,6 +452,11 @@ impl Reconciler {
         };
         let digest = Digest::of(&component);
         if versions.file().is_some_and(|file| *file.digest() == digest) {
+            if self.refusals.of(Part::File).is_some()
+                && let Some(active) = versions.active()
+            {
+                self.tell_serving(&active, begun);
+            }
             self.refusals.accept(Part::File);
             return Some(Reloaded::Unchanged);
         }
@@ -446,9 +465,9 @@ impl Reconciler {
         if !again && refused == Some(&*digest) {
             return Some(Reloaded::Unchanged);
         }
-        let begun = Instant::now();
+        let loading = Instant::now();
         let loaded = engine.load(component, &versions.policy()).await;
-        self.retry.took += begun.elapsed();
+        self.retry.took += loading.elapsed();
         match loaded {
             Ok(processor) => {
                 self.refusals.accept(Part::File);
@@ -461,7 +480,11 @@ impl Reconciler {
             }
         }
         let active = versions.active();
-        let serves = active.is_some_and(|active| *active.digest() == digest);
+        let active = active.filter(|active| *active.digest() == digest);
+        let serves = active.is_some();
+        if let Some(active) = active {
+            self.tell_serving(&active, begun);
+        }
         Some(match serves {
             true => Reloaded::Swapped,
             false => Reloaded::Hidden,

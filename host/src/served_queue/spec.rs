@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use toml_writer::ToTomlKey as _;
 use toril_queue::{KeepJobs, Limiter};
 use utoipa::ToSchema;
 
@@ -50,6 +52,12 @@ impl QueueSpec {
         }
     }
 
+    /// An error or a reason whose hint names the section of this queue: the sandbox knows no queues.
+    pub fn with_section_of(queue: &str, text: &str) -> String {
+        let section = format!("`[queues.{}.", queue.to_toml_key());
+        text.replace("`[queues.NAME.", &section)
+    }
+
     /// Refuses what would stop a queue, or a host.
     pub fn check(&self) -> anyhow::Result<()> {
         self.worker.check().map_err(anyhow::Error::msg)?;
@@ -76,19 +84,26 @@ macro_rules! define_file {
     ($(
         $(#[doc = $doc:literal])+
         $(#[serde($($file:tt)+)])?
+        $(#[schemars($($schema:tt)+)])?
         $field:ident: $type:ty = $default:expr, $api:tt $api_type:ident;
     )+) => {
         /// A queue's section of `toril.toml`.
-        #[derive(Debug, Deserialize)]
+        #[derive(Debug, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         pub(crate) struct QueueFile {
+            /// The component, or the source of the processor, relative to this file; without one, jobs wait for `toril deploy`.
             processor: Option<PathBuf>,
+            /// A job keeps the version that it started on.
             pinned: bool,
-            prefix: Option<String>,
-            limits: Limits,
-            grants: GrantsFile,
+            /// The prefix of its keys (default: the host's).
+            pub(crate) prefix: Option<String>,
+            /// What one attempt may use.
+            pub(crate) limits: Limits,
+            /// What its processors may do beyond their own job.
+            pub(crate) grants: GrantsFile,
+            /// How often an instance is used (default: a fresh one for each attempt).
             reuse: Option<Reuse>,
-            $($(#[serde($($file)+)])? $field: $type,)+
+            $($(#[doc = $doc])+ $(#[serde($($file)+)])? $(#[schemars($($schema)+)])? $field: $type,)+
         }
 
         impl Default for QueueFile {
@@ -107,15 +122,20 @@ macro_rules! define_file {
         }
 
         impl QueueFile {
+            /// The processor's file, as it stands there.
+            pub(crate) fn processor(&self) -> Option<&Path> {
+                self.processor.as_deref()
+            }
+
             /// Reads what it refers to. Paths are relative to `dir`.
-            pub(crate) fn into_spec(self, dir: &Path) -> anyhow::Result<QueueSpec> {
+            pub(crate) fn into_spec(self, dir: &Path, stand_in_secrets: bool) -> anyhow::Result<QueueSpec> {
                 Ok(QueueSpec {
                     processor: self.processor.map(|file| dir.join(file)),
                     pinned: self.pinned,
                     prefix: self.prefix,
                     worker: WorkerOptions { $($field: self.$field,)+ },
                     limits: self.limits,
-                    grants: self.grants.resolve(dir)?,
+                    grants: self.grants.resolve(dir, stand_in_secrets)?,
                     reuse: self.reuse,
                 })
             }
@@ -125,17 +145,19 @@ macro_rules! define_file {
 with_worker_options!(define_file);
 
 /// Grants, and where their secrets are.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-struct GrantsFile {
+pub(crate) struct GrantsFile {
+    /// Environment variables that it sees and that no log shows, and where their values are.
     secrets: BTreeMap<String, SecretSource>,
     /// The others, which refuse what they do not know.
     #[serde(flatten)]
+    #[schemars(with = "Grants")]
     grants: toml::Table,
 }
 
 /// Where a secret is kept.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum SecretSource {
     /// In an environment variable of the host.
@@ -145,14 +167,24 @@ enum SecretSource {
 }
 
 impl GrantsFile {
-    /// Reads the secrets, and makes paths absolute or relative to the config.
-    fn resolve(self, dir: &Path) -> anyhow::Result<Grants> {
-        let grants = Grants::deserialize(self.grants).map_err(|error| {
+    fn grants(&self) -> anyhow::Result<Grants> {
+        Grants::deserialize(self.grants.clone()).map_err(|error| {
             let hint = crate::unknown_key::hint(error.message());
             let hint = hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
             anyhow::anyhow!("`grants` is invalid: {}{hint}", error.message())
-        });
-        let mut grants = grants?;
+        })
+    }
+
+    /// With all defaults, and without the secrets' values.
+    pub(crate) fn shown(&self) -> anyhow::Result<toml::Table> {
+        let mut shown = toml::Table::try_from(self.grants()?)?;
+        shown.insert("secrets".into(), toml::Value::try_from(&self.secrets)?);
+        Ok(shown)
+    }
+
+    /// Reads the secrets, and makes paths absolute or relative to the config.
+    fn resolve(self, dir: &Path, stand_in_secrets: bool) -> anyhow::Result<Grants> {
+        let mut grants = self.grants()?;
         for granted in &mut grants.dirs {
             granted.host = dir.join(&granted.host);
             ensure!(
@@ -162,9 +194,12 @@ impl GrantsFile {
             );
         }
         for (name, source) in self.secrets {
-            let text = source
-                .read(dir)
-                .with_context(|| format!("secret `{name}`"))?;
+            let text = match stand_in_secrets {
+                true => format!("secret-{name}"),
+                false => source
+                    .read(dir)
+                    .with_context(|| format!("secret `{name}`"))?,
+            };
             let secret = Secret::new(text.trim().to_owned());
             let secret = secret.with_context(|| format!("secret `{name}` cannot be kept"))?;
             grants.secrets.insert(name, secret);

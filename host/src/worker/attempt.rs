@@ -18,6 +18,7 @@ use crate::redis_backend::RedisBackend;
 use crate::versions::Versions;
 use toril_queue::{Queue, QueueError};
 use toril_sandbox::attempt::{self, AttemptInput, AttemptResult};
+use toril_sandbox::backend::{JobBackend, Shown};
 use toril_sandbox::{Cancel, Engine, Outcome, Stop};
 
 /// The longest pause between two tries to let a scheduler go on.
@@ -117,7 +118,7 @@ impl Attempt {
         let backend = RedisBackend::new(self.queue.clone(), Arc::clone(job), listeners)
             .noting_changes(Arc::clone(self.held.changes()), self.lock_ms);
         let input = AttemptInput {
-            backend: Box::new(backend),
+            backend: self.shown(Box::new(backend)),
             cancel: Arc::clone(cancel),
             trace,
         };
@@ -142,6 +143,18 @@ impl Attempt {
             }
         }
         execution
+    }
+}
+
+impl Attempt {
+    /// Shows the processor's calls to those who listen closely, if there are any.
+    fn shown(&self, backend: Box<dyn JobBackend>) -> Box<dyn JobBackend> {
+        if !self.observers.listeners.has_close_reader() {
+            return backend;
+        }
+        let (observers, job) = (Arc::clone(&self.observers), Arc::clone(&self.held.job));
+        let show = move |call: &str| observers.listeners.call(&job.id, call);
+        Box::new(Shown::new(backend, Arc::new(show)))
     }
 }
 

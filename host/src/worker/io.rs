@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use super::attempt::Attempt;
+use super::failures;
 use super::inline::TURN;
 use super::outbox::Outbox;
 use super::schedule::{Actions, Call, Input, LostCall, Notice, Now, Start};
@@ -316,6 +317,7 @@ impl Io {
                 if let Some(telemetry) = telemetry {
                     telemetry.settled(queue, &held.job, &kind);
                 }
+                failures::log(queue, &held, &kind);
                 listeners.settled(&held.job, held.changes(), &kind, at_ms);
             }
             Notice::Dropped {

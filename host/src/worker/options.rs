@@ -9,9 +9,10 @@
 //! To add an option, add it to the list. Where its form differs between surfaces, name a type for the API, or a
 //! function for the file.
 
+pub(crate) mod in_file;
+
 use std::collections::BTreeMap;
 
-use serde::de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 use toril_queue::{KeepJobs, Limiter};
 use utoipa::ToSchema;
@@ -38,17 +39,20 @@ macro_rules! with_worker_options {
             /// Becomes `processedBy` and part of the name under which `getWorkers` lists the worker.
             name: Option<String> = None, "name" String;
             /// At most so many jobs in a time.
-            #[serde(deserialize_with = "crate::worker::options::limiter")]
+            #[serde(with = "crate::worker::options::in_file::limiter")]
+            #[schemars(with = "Option<crate::worker::options::in_file::LimiterInFile>")]
             limiter: Option<Limiter> = None, "limiter" LimiterOptions;
             /// How long to wait at most while the rate of the queue is limited before looking again, in ms.
             maximum_rate_limit_delay_ms: u64 = 30_000, "maximumRateLimitDelay" u64;
             /// How long to wait at most before calling a Redis again that did not answer, in ms.
             run_retry_delay_ms: u64 = 2_000, "runRetryDelay" u64;
             /// Which completed jobs to keep, where the job does not say.
-            #[serde(deserialize_with = "crate::worker::options::keep_jobs")]
+            #[serde(with = "crate::worker::options::in_file::keep_jobs")]
+            #[schemars(with = "crate::worker::options::in_file::KeepInFile")]
             remove_on_complete: KeepJobs = KeepJobs::ALL, "removeOnComplete" KeepRule;
             /// Which failed jobs to keep, where the job does not say.
-            #[serde(deserialize_with = "crate::worker::options::keep_jobs")]
+            #[serde(with = "crate::worker::options::in_file::keep_jobs")]
+            #[schemars(with = "crate::worker::options::in_file::KeepInFile")]
             remove_on_fail: KeepJobs = KeepJobs::ALL, "removeOnFail" KeepRule;
             /// Minutes of metrics to keep (default: none are collected).
             metrics_points: Option<u32> = None, "metrics" MetricsOptions;
@@ -72,6 +76,7 @@ macro_rules! define_options {
     ($(
         $(#[doc = $doc:literal])+
         $(#[serde($($file:tt)+)])?
+        $(#[schemars($($schema:tt)+)])?
         $field:ident: $type:ty = $default:expr, $api:tt $api_type:ident;
     )+) => {
         /// How a queue is worked. The names and defaults are those of BullMQ's `WorkerOptions`, but for `concurrency`.
@@ -172,84 +177,8 @@ impl From<KeepRule> for KeepJobs {
 
 impl<'de> Deserialize<'de> for KeepRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        keep_jobs(deserializer).map(KeepRule)
+        in_file::keep_jobs::deserialize(deserializer).map(KeepRule)
     }
-}
-
-/// Reads which jobs to keep. Unlike the same option of a job, it refuses keys that it does not know.
-pub(crate) fn keep_jobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeepJobs, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(default, deny_unknown_fields)]
-    #[derive(Default)]
-    struct Rule {
-        count: Option<i64>,
-        age: Option<f64>,
-        limit: Option<u64>,
-    }
-
-    struct RuleVisitor;
-
-    impl<'de> Visitor<'de> for RuleVisitor {
-        type Value = KeepJobs;
-
-        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            formatter.write_str("true, false, a count, or `{ count, age, limit }`")
-        }
-
-        fn visit_bool<E: Error>(self, remove: bool) -> Result<KeepJobs, E> {
-            let count = remove.then_some(0);
-            Ok(KeepJobs {
-                count,
-                ..KeepJobs::ALL
-            })
-        }
-
-        fn visit_i64<E: Error>(self, count: i64) -> Result<KeepJobs, E> {
-            let count = Some(count);
-            Ok(KeepJobs {
-                count,
-                ..KeepJobs::ALL
-            })
-        }
-
-        fn visit_u64<E: Error>(self, count: u64) -> Result<KeepJobs, E> {
-            self.visit_i64(i64::try_from(count).unwrap_or(i64::MAX))
-        }
-
-        fn visit_f64<E: Error>(self, count: f64) -> Result<KeepJobs, E> {
-            // BullMQ's script breaks on others.
-            match count.fract() {
-                0.0 => self.visit_i64(count as i64),
-                _ => Err(E::invalid_value(Unexpected::Float(count), &self)),
-            }
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<KeepJobs, A::Error> {
-            let rule = Rule::deserialize(MapAccessDeserializer::new(map))?;
-            Ok(KeepJobs {
-                count: rule.count,
-                age_s: rule.age,
-                limit: rule.limit,
-            })
-        }
-    }
-
-    deserializer.deserialize_any(RuleVisitor)
-}
-
-/// Reads a limiter by the names of the file.
-pub(crate) fn limiter<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Limiter>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct InFile {
-        max: u32,
-        duration_ms: u64,
-    }
-
-    let InFile { max, duration_ms } = InFile::deserialize(deserializer)?;
-    Ok(Some(Limiter { max, duration_ms }))
 }
 
 impl WorkerOptions {

@@ -162,6 +162,13 @@ impl Redis {
         })
     }
 
+    /// Refuses a server that is too old. Returns its version.
+    pub async fn check_version(&self) -> Result<String, QueueError> {
+        let version = self.server_info().await?.version;
+        check_version(&version)?;
+        Ok(version)
+    }
+
     /// Refuses a server that is too old and warns of one that may lose jobs.
     pub async fn check_server(&self) -> Result<ServerInfo, QueueError> {
         let info = self.server_info().await?;

@@ -1,6 +1,7 @@
 //! A running job of a dry run: each call is shown and carried out in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
@@ -9,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::adding::options_with_parent;
 use super::store::{State, Store, StoredJob};
 use crate::backend::{
-    CallResult, DependenciesQuery, DependencyKinds, FlowNode, FlowQuery, JobBackend, JobError,
-    JobView, NewJob, Page,
+    CallResult, DependenciesQuery, DependencyKinds, FlowNode, FlowQuery, HttpAnswers, JobBackend,
+    JobError, JobView, NewJob, Page, WallClock,
 };
 use crate::names::{JobRef, QueueRef};
 use crate::policy::QueueAccess;
@@ -90,6 +91,18 @@ impl JobBackend for DryBackend {
             stacktrace: &self.stacktrace,
             processed_on: job.processed_on,
         }
+    }
+
+    fn wall_clock(&self) -> Option<WallClock> {
+        if !self.store.lock().shows_clock {
+            return None;
+        }
+        let store = Arc::clone(&self.store);
+        Some(Arc::new(move || Duration::from_millis(store.lock().now_ms)))
+    }
+
+    fn http_answers(&self) -> Option<Arc<dyn HttpAnswers>> {
+        self.store.lock().answers.clone()
     }
 
     fn logged(&mut self, level: tracing::Level, line: &str) {

@@ -2,11 +2,12 @@
 //! the same of Redis.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use toril_options::{JobOptions, js};
 
-use crate::backend::NewJob;
+use crate::backend::{HttpAnswers, NewJob};
 use crate::names::{JobRef, QueueRef};
 
 /// Where a job is.
@@ -129,6 +130,9 @@ pub(super) struct Store {
     pub(super) ids_made: u64,
     ranks: u64,
     pub(super) show: Option<Box<dyn FnMut(String) + Send>>,
+    /// Guests, too, see this clock.
+    pub(super) shows_clock: bool,
+    pub(super) answers: Option<Arc<dyn HttpAnswers>>,
 }
 
 impl StoredJob {
@@ -244,11 +248,18 @@ impl Store {
             id,
         });
         let id = waiting.or_else(|| self.first_prioritized(queue))?;
-        let job = self.jobs.get_mut(&id)?;
+        self.start(&id)?;
+        Some(id)
+    }
+
+    /// Begins an attempt of a job that has left its line.
+    pub(super) fn start(&mut self, id: &JobRef) -> Option<()> {
+        let now = self.now_ms;
+        let job = self.jobs.get_mut(id)?;
         job.state = State::Active;
         job.attempts_started += 1;
         job.processed_on = now;
-        Some(id)
+        Some(())
     }
 
     fn first_prioritized(&self, queue: &QueueRef) -> Option<JobRef> {

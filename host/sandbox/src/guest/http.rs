@@ -2,7 +2,10 @@
 //!
 //! Each request is judged by itself, so a redirect that a guest follows is judged like any other: its host must
 //! be on the list, the addresses that the name has now are looked at, and the connection goes to the address
-//! that was looked at. Connections are not shared: nothing of one job reaches another.
+//! that was looked at. Connections are not shared: nothing of one job reaches another. In a test of a processor, answers
+//! that were written down take the place of the connection.
+
+mod answers;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -26,6 +29,7 @@ use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use crate::backend::{HttpAnswers, JobBackend};
 use crate::policy::{Grants, HttpGrant, Redactor};
 
 /// Sends the requests of one instance.
@@ -34,20 +38,24 @@ pub(crate) struct Outbound {
     /// For host names in the log: a processor chooses them.
     redactor: Option<Arc<Redactor>>,
     requests_left: u32,
+    /// In place of servers.
+    answers: Option<Arc<dyn HttpAnswers>>,
 }
 
 impl Outbound {
-    pub(crate) fn new(grants: &Grants) -> Self {
+    pub(crate) fn new(grants: &Grants, backend: &dyn JobBackend) -> Self {
         let grant = grants.http.as_ref();
         Outbound {
             requests_left: grant.map_or(0, |grant| grant.requests_max),
             redactor: grant.and(grants.secrets.redactor()).cloned(),
             grant: grant.cloned().map(Arc::new),
+            answers: backend.http_answers(),
         }
     }
 
     /// Begins the next attempt in the same instance.
-    pub(crate) fn renew(&mut self) {
+    pub(crate) fn renew(&mut self, backend: &dyn JobBackend) {
+        self.answers = backend.http_answers();
         self.requests_left = self.grant.as_ref().map_or(0, |grant| grant.requests_max);
     }
 
@@ -83,9 +91,13 @@ impl WasiHttpHooks for Outbound {
         _: Rest,
     ) -> Box<dyn Future<Output = Result<Answer, Error>> + Send> {
         let admitted = self.admit(request.uri());
+        let answers = self.answers.clone();
         Box::new(async move {
             let (grant, target) = admitted?;
-            send(&grant, target, request, options).await
+            match answers {
+                Some(answers) => answers::send(&grant, &*answers, request).await,
+                None => send(&grant, target, request, options).await,
+            }
         })
     }
 }

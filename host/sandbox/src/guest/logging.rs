@@ -3,6 +3,7 @@
 use tracing::Level as TracingLevel;
 
 use super::AttemptState;
+use super::output::LOGGED;
 use crate::bindings::toril::processor::logging::{Host, Level};
 
 impl Host for AttemptState {
@@ -15,7 +16,7 @@ impl Host for AttemptState {
             Level::Error => TracingLevel::ERROR,
         };
         let message = self.policy.grants.secrets.redact(&message);
-        self.log_budget.redacted_line(level, "log", &message);
+        self.log_budget.redacted_line(level, LOGGED, &message);
         self.backend.logged(level, &message);
         Ok(())
     }

@@ -11,9 +11,12 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::last_lines::LastLines;
+use crate::backend::{JobView, ShowCall};
 use crate::limits::Limits;
 use crate::policy::{Grants, Policy};
 
+/// The source of lines that a guest logs. The backend hears of them.
+pub(super) const LOGGED: &str = "log";
 /// Longer lines are cut: one line of the log stays one line.
 const LINE_BYTES_MAX: usize = 4096;
 
@@ -28,23 +31,27 @@ struct Budget {
     bytes_left: AtomicU64,
     grants: Arc<Grants>,
     on_stderr: Mutex<LastLines>,
+    /// Hears of each line, besides the log.
+    shown: Mutex<Option<ShowCall>>,
 }
 
 impl LogBudget {
-    pub(crate) fn new(queue: Arc<str>, job_id: &Arc<str>, policy: &Policy) -> Self {
+    pub(crate) fn new(job: &JobView, shown: Option<ShowCall>, policy: &Policy) -> Self {
         LogBudget(Arc::new(Budget {
-            queue,
-            job_id: Mutex::new(Arc::clone(job_id)),
+            queue: Arc::clone(job.queue),
+            job_id: Mutex::new(Arc::clone(job.id)),
             lines_left: AtomicU32::new(policy.limits.log_lines_max),
             bytes_left: AtomicU64::new(policy.limits.log_bytes_max),
             grants: Arc::clone(&policy.grants),
             on_stderr: Mutex::default(),
+            shown: Mutex::new(shown),
         }))
     }
 
     /// Begins the log of the next job.
-    pub(super) fn renew(&self, job_id: &Arc<str>, limits: &Limits) {
+    pub(super) fn renew(&self, job_id: &Arc<str>, shown: Option<ShowCall>, limits: &Limits) {
         *self.job_id() = Arc::clone(job_id);
+        *self.0.shown.lock() = shown;
         self.take_last_lines();
         let Budget {
             lines_left,
@@ -97,6 +104,11 @@ impl LogBudget {
     fn clean_line(&self, level: Level, source: &str, line: &str) {
         if !self.take_line(line.len()) {
             return;
+        }
+        if source != LOGGED
+            && let Some(show) = &*self.0.shown.lock()
+        {
+            show(&format!("{source}: {line}"));
         }
         let (queue, job_id) = (&*self.0.queue, &**self.job_id());
         match level {

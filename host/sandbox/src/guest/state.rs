@@ -60,9 +60,10 @@ impl AttemptState {
     pub(crate) fn new(input: AttemptInput, policy: &Arc<Policy>) -> anyhow::Result<Self> {
         let Policy { limits, grants, .. } = &**policy;
         let job = input.backend.job();
-        let log_budget = LogBudget::new(Arc::clone(job.queue), job.id, policy);
+        let log_budget = LogBudget::new(&job, input.backend.shows_lines(), policy);
         let deadline = limits.deadline_of(job.name, job.timeout_ms);
-        let wasi = wasi::context_with_dirs(policy, &log_budget)?.map(Box::new);
+        let wasi = wasi::context_with_dirs(policy, &log_budget, &*input.backend)?.map(Box::new);
+        let outbound = Outbound::new(grants, &*input.backend);
         Ok(AttemptState {
             backend: input.backend,
             data: None,
@@ -80,14 +81,15 @@ impl AttemptState {
             table: wasi::handles(),
             config: wasi::config_variables(grants),
             http: WasiHttpCtx::new(),
-            outbound: Outbound::new(grants),
+            outbound,
         })
     }
 
     /// Begins the next attempt of the same queue in the same instance.
     pub(crate) fn renew(&mut self, input: AttemptInput) {
         let (job, limits) = (input.backend.job(), &self.policy.limits);
-        self.log_budget.renew(job.id, limits);
+        let shown = input.backend.shows_lines();
+        self.log_budget.renew(job.id, shown, limits);
         self.deadline = limits.deadline_of(job.name, job.timeout_ms);
         self.ends = Instant::now() + self.deadline.duration();
         self.backend = input.backend;
@@ -96,7 +98,7 @@ impl AttemptState {
         (self.data, self.progress) = (None, None);
         (self.moved, self.last_words) = (None, None);
         self.quota.renew();
-        self.outbound.renew();
+        self.outbound.renew(&*self.backend);
     }
 
     /// The state in which a component is instantiated once to see that it can be.
@@ -165,7 +167,10 @@ impl WasiHttpView for AttemptState {
 
 impl WasiView for AttemptState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let make = || Box::new(wasi::context(&self.policy, &self.log_budget).build());
+        let make = || {
+            let mut context = wasi::context(&self.policy, &self.log_budget, &*self.backend);
+            Box::new(context.build())
+        };
         WasiCtxView {
             ctx: self.wasi.get_or_insert_with(make),
             table: &mut self.table,

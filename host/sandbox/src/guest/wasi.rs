@@ -1,11 +1,14 @@
 //! What WASI gives a guest: what every standard library imports, and in it what is granted.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::output::{GuestOutput, LogBudget, Printed};
+use crate::backend::{JobBackend, WallClock};
 use crate::policy::{Grants, Policy};
 
 /// Handles that a guest may hold at once: open files, streams, requests.
@@ -21,12 +24,19 @@ const MEMORY_VARIABLE: &str = "TORIL_MEMORY_BYTES_MAX";
 const REUSE_VARIABLE: &str = "TORIL_REUSE";
 
 /// The WASI context of an instance, but the directories.
-pub(super) fn context(policy: &Policy, log: &LogBudget) -> WasiCtxBuilder {
+pub(super) fn context(
+    policy: &Policy,
+    log: &LogBudget,
+    backend: &dyn JobBackend,
+) -> WasiCtxBuilder {
     let grants = &policy.grants;
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(GuestOutput::new(Printed::Stdout, log.clone()))
         .stderr(GuestOutput::new(Printed::Stderr, log.clone()));
     wasi.max_random_size(RANDOM_BYTES_MAX);
+    if let Some(clock) = backend.wall_clock() {
+        wasi.wall_clock(Shown(clock));
+    }
     wasi.env(MEMORY_VARIABLE, policy.limits.memory_bytes_max.to_string());
     if policy.reuse.is_some() {
         wasi.env(REUSE_VARIABLE, "1");
@@ -44,12 +54,13 @@ pub(super) fn context(policy: &Policy, log: &LogBudget) -> WasiCtxBuilder {
 pub(super) fn context_with_dirs(
     policy: &Policy,
     log: &LogBudget,
+    backend: &dyn JobBackend,
 ) -> anyhow::Result<Option<WasiCtx>> {
     let grants = &policy.grants;
     if grants.dirs.is_empty() {
         return Ok(None);
     }
-    let mut wasi = context(policy, log);
+    let mut wasi = context(policy, log, backend);
     for dir in &grants.dirs {
         let access = if dir.writable {
             FsPerms::ReadWrite
@@ -74,4 +85,17 @@ pub(super) fn handles() -> ResourceTable {
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES_MAX);
     table
+}
+
+/// The time that a dry run shows. The monotonic clock stays the machine's: guests wait by it.
+struct Shown(WallClock);
+
+impl HostWallClock for Shown {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        (self.0)()
+    }
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::http::HttpGrant;
 use super::redact::Secrets;
 
 /// What one queue's processors may do beyond their own job.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grants {
     /// Queues in which it may add, look at and remove jobs: names, `prefix:name` for one of another prefix,
@@ -32,7 +33,7 @@ pub struct Grants {
 }
 
 /// A directory of the host in which a processor may work.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DirGrant {
     /// Where it is on the host.
@@ -45,7 +46,7 @@ pub struct DirGrant {
 }
 
 /// An interface that a component may import without being able to use it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Stub {
     /// Outbound requests.
     #[serde(rename = "wasi:http")]

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::addresses::{canonical, is_public};
 
 /// Which servers a processor may ask, and how much.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpGrant {
     /// `host`, `host:port`, `*.domain` for all hosts below it, or an address.
@@ -52,9 +53,15 @@ mod defaults {
 }
 
 /// A net, or one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Net(IpNet);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct Net(#[schemars(with = "String")] IpNet);
+
+impl From<Net> for String {
+    fn from(Net(net): Net) -> Self {
+        net.to_string()
+    }
+}
 
 impl TryFrom<String> for Net {
     type Error = String;

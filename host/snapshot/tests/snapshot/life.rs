@@ -251,6 +251,56 @@ async fn what_jobs_make_of_a_snapshot_is_collected() {
 }
 
 #[tokio::test]
+async fn garbage_is_collected_before_memory_is_refused() {
+    // 60 MiB of cycles, beside as much as stays.
+    let script = "
+        const main = () => {
+            const kept = Array.from({ length: 20_000 }, (_, n) => ({ n }));
+            for (let n = 0; n < 300_000; n++) {
+                const [a, b] = [{ n }, { n }];
+                a.b = b; b.a = a;
+            }
+            return kept.length;
+        };
+    ";
+    for mut policy in [policy(), reused()] {
+        policy.limits.memory_bytes_max = 10 << 20;
+        let jobs = Jobs::under(policy, script).await;
+        for _ in 0..3 {
+            assert_eq!(jobs.value().await, "20000");
+        }
+    }
+}
+
+#[tokio::test]
+async fn instance_that_ran_out_of_memory_runs_no_other_job() {
+    let mut policy = reused();
+    policy.limits.memory_bytes_max = 12 << 20;
+    // What it keeps leaves no room in the end.
+    let script = "
+        let jobs = 0;
+        const kept = [];
+        const main = () => {
+            jobs += 1;
+            for (let n = 0; n < 1000; n++) kept.push('wall'.repeat(100 + (jobs % 7)) + n);
+            return jobs;
+        };
+    ";
+    let jobs = Jobs::under(policy, script).await;
+    for _ in 0..3 {
+        assert_eq!(jobs.value().await, "1");
+        let reason = loop {
+            match jobs.run().await {
+                Outcome::Completed(_) => {}
+                Outcome::Failed { message, .. } => break message,
+                outcome => panic!("{outcome:?}"),
+            }
+        };
+        assert_eq!(reason, "out of memory");
+    }
+}
+
+#[tokio::test]
 async fn what_an_object_of_the_snapshot_referred_to_last_is_collected_where_instances_are_reused() {
     let mut policy = reused();
     policy.limits.memory_bytes_max = 32 << 20;

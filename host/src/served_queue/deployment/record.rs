@@ -123,10 +123,14 @@ pub enum DeployError {
     #[error("queue `{0}` has no canary")]
     NoCanary(String),
     /// No other version was active before.
-    #[error("queue `{0}` has no earlier version to go back to")]
+    #[error(
+        "queue `{0}` has no earlier version to go back to\nhint: `toril undeploy {0}` takes the deployment away: hosts go back to their own files"
+    )]
     NothingBefore(String),
     /// There is no deployment.
-    #[error("nothing is deployed on queue `{0}`: its hosts serve their own files")]
+    #[error(
+        "nothing is deployed on queue `{0}`: its hosts, if there are any, serve their own files"
+    )]
     NothingDeployed(String),
     /// Another change was made meanwhile.
     #[error("the deployment of queue `{0}` was changed meanwhile, it is left as it is")]

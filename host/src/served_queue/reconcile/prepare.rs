@@ -76,6 +76,7 @@ impl Reconciler {
         if same && loaded.is_some() {
             return Ok(loaded);
         }
+        self.shared.observers.listeners.building(file);
         let version = load_file(&self.context.engine, file, policy).await?;
         // The same component keeps its counts, and its instances.
         let same = loaded.filter(|loaded| loaded.digest() == version.digest());

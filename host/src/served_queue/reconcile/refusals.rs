@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use crate::served_queue::spec::QueueSpec;
 use crate::served_queue::{Refusal, Shared};
 use toril_queue::now_ms;
 
@@ -30,6 +31,8 @@ pub(super) struct Refusals {
     shared: Arc<Shared>,
     parts: BTreeMap<Part, Refusal>,
     changed: bool,
+    /// Who listens closely hears of the next refusal also where it is none new.
+    repeat: bool,
 }
 
 impl Refusals {
@@ -38,7 +41,13 @@ impl Refusals {
             shared,
             parts: BTreeMap::new(),
             changed: false,
+            repeat: false,
         }
+    }
+
+    /// Tells of the next refusal in any case: a person asked, and waits for an answer.
+    pub(super) fn repeat_next(&mut self) {
+        self.repeat = true;
     }
 
     /// True where something else is shown than when this was asked last.
@@ -62,7 +71,7 @@ impl Refusals {
     pub(super) fn refuse(&mut self, part: Part, digest: Option<&str>, reason: String) {
         let refusal = Refusal {
             digest: digest.map(str::to_owned),
-            reason,
+            reason: QueueSpec::with_section_of(&self.shared.name, &reason),
             at: now_ms(),
         };
         let before = self.parts.insert(part, refusal.clone());
@@ -77,6 +86,9 @@ impl Refusals {
                 "swap was refused, the processor that serves stays"
             );
             self.shared.observers.metrics.refusals.inc();
+        }
+        if std::mem::take(&mut self.repeat) || is_news {
+            self.shared.observers.listeners.refused(&refusal.reason);
         }
         self.show();
     }

@@ -7,23 +7,19 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use rquickjs::{Context, Ctx, Function, Object, Persistent, Promise, Runtime, Value};
-use wasip2::cli::environment;
 
 use crate::bindings::Failure;
 use crate::bindings::toril::processor::logging;
 use crate::event_loop::{End, EventLoop, Waits};
 use crate::heap::{self, ScriptAllocator};
 use crate::source_map::SourceMap;
+use crate::terms::Terms;
 use crate::{clock, errors, host_calls, prelude, random, raw};
 
 /// How deep the script may call, in bytes of the stack in memory, of which there is 1 MiB. An instance cannot look at the stack
 /// that the host gives it, by default 4 MiB: calls of functions take 2.5 times as much of that one. What recurses in QuickJS
 /// itself takes up to 24 times as much, and traps where it goes very deep, as in JSON of 20,000 levels.
 pub(crate) const STACK_BYTES: usize = 896 << 10;
-/// How much a fresh instance allocates before the collector runs. Most jobs end before.
-const GARBAGE_BYTES: usize = 8 << 20;
-/// What hosts set where instances are reused.
-pub(crate) const REUSE_VARIABLE: &str = "TORIL_REUSE";
 /// Why an attempt ends whose promise stays pending.
 const STUCK: &str =
     "the processor's promise can never settle: nothing is left that it could wait for";
@@ -167,17 +163,11 @@ fn warm_up<'js>(
 /// The last that happens before the snapshot.
 fn seal(ctx: &Ctx<'_>) {
     random::forget();
-    raw::collect_garbage(ctx, GARBAGE_BYTES);
+    raw::collect_garbage(ctx);
     let end = heap::gaps::fill(ctx);
+    heap::seal(end, raw::used_bytes(ctx));
     raw::seal(ctx, end);
-    heap::seal(end);
     LOADING.set(false);
-}
-
-/// Whether the instance may run another job after this one.
-fn is_reused() -> bool {
-    let variables = environment::get_environment();
-    variables.iter().any(|(name, _)| name == REUSE_VARIABLE)
 }
 
 /// Runs one attempt of a job.
@@ -190,17 +180,26 @@ pub(crate) fn process() -> Result<String, Failure> {
 
 impl Engine {
     fn process(&self) -> Result<String, Failure> {
-        if !self.begun.replace(true) && is_reused() {
-            // What an object of the snapshot refers to would stay for all jobs to come, although the script dropped it.
-            heap::unseal();
-            raw::unseal(&self.context);
+        match self.begun.replace(true) {
+            false => self.begin(&Terms::read()),
+            true => heap::renew(),
         }
-        heap::renew();
         self.context.with(|ctx| {
             let outcome = self.call(&ctx);
             self.events.clear();
             outcome
         })
+    }
+
+    /// Makes the snapshot's memory that of this instance.
+    fn begin(&self, terms: &Terms) {
+        let collect_at = heap::limit(terms.memory_bytes_max);
+        if terms.is_reused {
+            // What an object of the snapshot refers to would stay for all jobs to come, although the script dropped it.
+            heap::unseal();
+            raw::unseal(&self.context);
+        }
+        raw::collect_garbage_at(&self.context, collect_at);
     }
 
     fn call(&self, ctx: &Ctx<'_>) -> Result<String, Failure> {

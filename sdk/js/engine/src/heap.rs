@@ -10,18 +10,14 @@ use std::hint::black_box;
 use std::ptr;
 
 use rquickjs::allocator::Allocator;
-use wasip2::cli::environment;
 
-/// Where the host says how much memory an attempt may have, in bytes.
-pub(crate) const LIMIT_VARIABLE: &str = "TORIL_MEMORY_BYTES_MAX";
-/// What hosts allow where they say nothing.
-const LIMIT_DEFAULT: usize = 128 << 20;
 /// For the strings that pass between script and host, which are not the script's.
 const RESERVE: usize = 1 << 20;
 /// For the error that the script gets: it has to be made when there is no memory left.
 const LAST_WORDS: usize = RESERVE / 2;
-/// How much a job takes before the host is asked how much it may.
-const UNASKED: usize = 4 << 20;
+/// The least that is allocated between two collections of garbage, and the most before the first one.
+const GARBAGE_BYTES_MIN: usize = 64 << 10;
+const GARBAGE_BYTES_MAX: usize = 8 << 20;
 const PAGE: usize = 64 << 10;
 
 thread_local! {
@@ -29,7 +25,8 @@ thread_local! {
         clean: Cell::new(true),
         for_script: Cell::new(false),
         limit: Cell::new(usize::MAX),
-        limit_known: Cell::new(true),
+        used_at_seal: Cell::new(0),
+        used_max: Cell::new(usize::MAX),
         refused: Cell::new(false),
         requests: Cell::new(0),
         floor: Cell::new(0),
@@ -43,7 +40,9 @@ struct Heap {
     for_script: Cell<bool>,
     /// How large the instance's memory may become for the script, in bytes.
     limit: Cell<usize>,
-    limit_known: Cell<bool>,
+    /// What QuickJS had in use when it was sealed, in bytes, and how much that may become.
+    used_at_seal: Cell<usize>,
+    used_max: Cell<usize>,
     refused: Cell<bool>,
     /// Counts what QuickJS asks for beyond its own blocks.
     requests: Cell<u32>,
@@ -51,14 +50,34 @@ struct Heap {
     floor: Cell<usize>,
 }
 
-/// Ends the time of loading.
-pub(crate) fn seal(end: usize) {
+/// Ends the time of loading. QuickJS has so many bytes in use.
+pub(crate) fn seal(end: usize, used: usize) {
     STATE.with(|heap| {
         heap.floor.set(end);
         heap.clean.set(false);
-        heap.limit.set(memory_bytes() + UNASKED);
-        heap.limit_known.set(false);
+        heap.used_at_seal.set(used);
     });
+}
+
+/// Sets how large the memory of the instance may become, before its first job. Returns how much may be in use before garbage
+/// is collected for the first time.
+pub(crate) fn limit(memory_bytes_max: usize) -> usize {
+    STATE.with(|heap| {
+        let (limit, used) = (
+            memory_bytes_max.saturating_sub(RESERVE),
+            heap.used_at_seal.get(),
+        );
+        heap.limit.set(limit);
+        heap.used_max
+            .set((limit + used).saturating_sub(memory_bytes()));
+        used + heap.garbage_bytes(used, GARBAGE_BYTES_MAX)
+    })
+}
+
+/// How much more may be allocated before garbage is collected. QuickJS calls it: see `quickjs/garbage.patch`.
+#[unsafe(export_name = "JS_GarbageBytes")]
+extern "C" fn garbage_bytes(used: usize) -> usize {
+    STATE.with(|heap| heap.garbage_bytes(used, used / 2))
 }
 
 /// What lies below the end of the snapshot is as any other memory from now on.
@@ -98,11 +117,7 @@ impl Heap {
                 break memory;
             }
         };
-        let mut memory = attempt();
-        if memory.is_null() && !self.limit_known.replace(true) {
-            self.limit.set(limit_of_host().saturating_sub(RESERVE));
-            memory = attempt();
-        }
+        let memory = attempt();
         if memory.is_null() && !self.refused.replace(true) {
             self.limit.update(|limit| limit + LAST_WORDS);
         }
@@ -125,17 +140,15 @@ impl Heap {
         above
     }
 
+    /// Half of what is left at most, so that it is looked for more often as less is left.
+    fn garbage_bytes(&self, used: usize, most: usize) -> usize {
+        let left = self.used_max.get().saturating_sub(used);
+        most.min(left / 2).max(GARBAGE_BYTES_MIN)
+    }
+
     fn has_room(&self, bytes: usize) -> bool {
         !self.for_script.get() || memory_bytes() + bytes <= self.limit.get()
     }
-}
-
-fn limit_of_host() -> usize {
-    let variables = environment::get_environment();
-    let value = variables.iter().find(|(name, _)| name == LIMIT_VARIABLE);
-    value
-        .and_then(|(_, value)| value.parse().ok())
-        .unwrap_or(LIMIT_DEFAULT)
 }
 
 fn memory_bytes() -> usize {

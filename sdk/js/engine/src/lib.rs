@@ -24,6 +24,7 @@ mod random;
 mod raw;
 mod source_map;
 mod stacks;
+mod terms;
 
 use bindings::{Failure, Guest, exports::boot};
 

@@ -48,15 +48,23 @@ pub(crate) fn run_job<'js>(ctx: &Ctx<'js>) -> Result<bool, Value<'js>> {
     }
 }
 
-/// Collects now, and then not before so many bytes more are in use.
-pub(crate) fn collect_garbage(ctx: &Ctx<'_>, bytes_until_next: usize) {
-    let runtime = runtime(ctx);
+/// Collects garbage now.
+pub(crate) fn collect_garbage(ctx: &Ctx<'_>) {
+    unsafe { qjs::JS_RunGC(runtime(ctx)) };
+}
+
+/// Collects garbage once so many bytes are in use. Not even a `Ctx` has to be there.
+pub(crate) fn collect_garbage_at(context: &Context, bytes: usize) {
+    let runtime = unsafe { qjs::JS_GetRuntime(context.as_raw().as_ptr()) };
+    unsafe { qjs::JS_SetGCThreshold(runtime, bytes as qjs::size_t) };
+}
+
+/// How many bytes QuickJS has in use.
+pub(crate) fn used_bytes(ctx: &Ctx<'_>) -> usize {
+    let mut usage = std::mem::MaybeUninit::uninit();
     unsafe {
-        qjs::JS_RunGC(runtime);
-        let mut usage = std::mem::MaybeUninit::uninit();
-        qjs::JS_ComputeMemoryUsage(runtime, usage.as_mut_ptr());
-        let used = usage.assume_init().malloc_size as usize;
-        qjs::JS_SetGCThreshold(runtime, (used + bytes_until_next) as qjs::size_t);
+        qjs::JS_ComputeMemoryUsage(runtime(ctx), usage.as_mut_ptr());
+        usage.assume_init().malloc_size as usize
     }
 }
 

@@ -9,7 +9,7 @@ use wasip2::random::random;
 use super::{Calls, Pairs, Text};
 use crate::bindings::toril::processor::logging::{self, Level};
 use crate::event_loop::EventLoop;
-use crate::{clock, engine, heap, stacks};
+use crate::{clock, engine, stacks, terms};
 
 /// As many as `crypto.getRandomValues` gives at most.
 const RANDOM_BYTES_MAX: u64 = 65_536;
@@ -56,8 +56,7 @@ impl<'js> FromJs<'js> for Level {
 
 fn variables() -> Vec<(String, String)> {
     let mut variables = environment::get_environment();
-    let not_granted = [heap::LIMIT_VARIABLE, engine::REUSE_VARIABLE];
-    variables.retain(|(name, _)| !not_granted.contains(&name.as_str()));
+    variables.retain(|(name, _)| !terms::is_of_the_host(name));
     variables
 }
 

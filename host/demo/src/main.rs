@@ -544,12 +544,9 @@ fn install(example: &str, to: &Path) -> anyhow::Result<()> {
     Ok(std::fs::rename(draft, to)?)
 }
 
-/// Where cargo put the host: this runs from `release/examples`.
+/// Where cargo put the host: beside this.
 fn release_dir() -> anyhow::Result<PathBuf> {
     let exe = std::env::current_exe()?;
-    Ok(exe
-        .ancestors()
-        .nth(2)
-        .context("demo is not where cargo puts examples")?
-        .to_owned())
+    let dir = exe.parent().context("demo is in no directory")?;
+    Ok(dir.to_owned())
 }

@@ -1,0 +1,77 @@
+//! `toril config`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+use toml_writer::ToTomlKey as _;
+use toril::config::{Origin, Setting, Source, schema};
+
+use super::{RedisArgs, print_json, print_line};
+
+/// Shows the effective config: every setting, its value, and where the value comes from.
+///
+/// What is printed is a config file with the same meaning. Secrets are not read.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  toril config --queue paint\n  toril config --changed\n  toril config --schema > toril.schema.json"
+)]
+pub(super) struct Config {
+    /// Only the settings of this queue.
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+    /// Only what is not a default.
+    #[arg(long)]
+    changed: bool,
+    /// Prints JSON: an array of objects with `path`, `value` and `origin`.
+    #[arg(long)]
+    json: bool,
+    /// Prints the JSON schema of toril.toml, for editors.
+    #[arg(long, conflicts_with_all = ["queue", "changed", "json"])]
+    schema: bool,
+    #[command(flatten)]
+    redis: RedisArgs,
+}
+
+impl Config {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.schema {
+            print_line(format_args!("{:#}", schema()));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let source = Source {
+            file: self.redis.config.clone(),
+            overrides: self.redis.overrides(),
+        };
+        let mut settings = source.settings()?;
+        settings.retain(|setting| self.shows(setting));
+        match self.json {
+            true => print_json(&json!(settings)),
+            false => show(&settings),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn shows(&self, setting: &Setting) -> bool {
+        let of_queue = |name| matches!(&setting.path[..], [all, queue, ..] if all == "queues" && queue == name);
+        let is_wanted = self.queue.as_ref().is_none_or(of_queue);
+        is_wanted && !(self.changed && setting.origin == Origin::Default)
+    }
+}
+
+/// A line for each, under the heads of their sections.
+fn show(settings: &[Setting]) {
+    let mut shown: &[String] = &[];
+    for setting in settings {
+        let Some((key, section)) = setting.path.split_last() else {
+            continue;
+        };
+        if section != shown {
+            let keys: Vec<String> = section.iter().map(|key| key.to_toml_key()).collect();
+            print_line(format_args!("\n[{}]", keys.join(".")));
+            shown = section;
+        }
+        let line = format!("{} = {}", key.to_toml_key(), setting.value);
+        print_line(format_args!("{line:<40} # {}", setting.origin));
+    }
+}

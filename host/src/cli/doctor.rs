@@ -1,0 +1,208 @@
+//! `toril doctor`.
+
+mod machine;
+mod processors;
+mod redis;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+use toril::config::{Config, Source};
+
+use super::output::note;
+use super::{RedisArgs, print_json, print_line};
+
+/// Looks for what would keep processors from being built or served, and says how to repair it.
+///
+/// It looks at toril.toml, the processors of its queues with their tools and grants, Redis (version, eviction policy,
+/// rights, latency), the cache of compiled code and the limits of this process. The exit code is 1 if there is an error.
+#[derive(Args)]
+pub(super) struct Doctor {
+    /// Repairs what can be repaired without harm: installs Rust's target for WebAssembly, makes the cache private, and sets
+    /// the eviction policy of Redis until it restarts.
+    #[arg(long)]
+    fix: bool,
+    /// Prints JSON: an array of findings.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    redis: RedisArgs,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Warning,
+    Error,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Finding {
+    level: Level,
+    about: String,
+    what: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<String>,
+    #[serde(skip)]
+    fix: Option<Fix>,
+}
+
+/// A repair that does no harm.
+enum Fix {
+    /// A command of the user's.
+    Run(&'static str, &'static [&'static str]),
+    /// Makes a directory its owner's alone.
+    ClosedDir(std::path::PathBuf),
+    /// Has Redis refuse writes when it is full, instead of dropping jobs.
+    NoEviction(Box<toril::queue::Redis>),
+}
+
+impl Finding {
+    fn ok(about: impl Into<String>, what: impl Into<String>) -> Self {
+        Finding {
+            level: Level::Ok,
+            about: about.into(),
+            what: what.into(),
+            repair: None,
+            fix: None,
+        }
+    }
+
+    /// Of an error: its hint is the repair.
+    fn error(about: impl Into<String>, error: &anyhow::Error) -> Self {
+        let mut hint = None;
+        let causes = error.chain().map(|cause| {
+            let cause = cause.to_string();
+            match cause.split_once("\nhint: ") {
+                Some((what, repair)) => {
+                    hint.get_or_insert(repair.to_owned());
+                    what.to_owned()
+                }
+                None => cause,
+            }
+        });
+        let what: Vec<String> = causes.collect();
+        Finding {
+            level: Level::Error,
+            repair: hint,
+            ..Finding::ok(about, what.join(": "))
+        }
+    }
+
+    fn warning(
+        about: impl Into<String>,
+        what: impl Into<String>,
+        repair: impl Into<String>,
+    ) -> Self {
+        Finding {
+            level: Level::Warning,
+            repair: Some(repair.into()),
+            ..Finding::ok(about, what)
+        }
+    }
+
+    fn fixed_by(mut self, fix: Fix) -> Self {
+        self.fix = Some(fix);
+        self
+    }
+
+    fn show(&self) {
+        let level = match self.level {
+            Level::Ok => "ok",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        };
+        let what = self.what.replace('\n', "\n                       ");
+        print_line(format_args!("{level:<8} {:<13} {what}", self.about));
+        if let Some(repair) = &self.repair {
+            print_line(format_args!("           repair: {repair}"));
+        }
+    }
+}
+
+impl Doctor {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut findings = self.look().await;
+        if self.fix {
+            let fixes: Vec<Fix> = findings
+                .iter_mut()
+                .filter_map(|found| found.fix.take())
+                .collect();
+            for fix in &fixes {
+                match fix.apply().await {
+                    Ok(done) => note(format_args!("fixed: {done}")),
+                    Err(error) => note(format_args!("not fixed: {error:#}")),
+                }
+            }
+            if !fixes.is_empty() {
+                findings = self.look().await;
+            }
+        }
+        match self.json {
+            true => print_json(&json!(findings)),
+            false => findings.iter().for_each(Finding::show),
+        }
+        let sound = findings.iter().all(|found| found.level != Level::Error);
+        Ok(ExitCode::from(u8::from(!sound)))
+    }
+
+    async fn look(&self) -> Vec<Finding> {
+        let source = Source {
+            file: self.redis.config.clone(),
+            overrides: self.redis.overrides(),
+        };
+        let config = source.load();
+        let mut findings = vec![about_config(&config)];
+        let engine = config.as_ref().map(|config| config.runtime.clone());
+        findings.extend(machine::look(&engine.unwrap_or_default()));
+        findings.extend(redis::look(&self.redis).await);
+        if let Ok(config) = &config {
+            findings.extend(processors::look(config).await);
+        }
+        findings
+    }
+}
+
+fn about_config(config: &anyhow::Result<Config>) -> Finding {
+    match config {
+        Ok(config) if config.queues.is_empty() => Finding::warning(
+            "config",
+            "no queue is configured",
+            "add a section `[queues.NAME]` to toril.toml; `toril new NAME` makes a project with one",
+        ),
+        Ok(config) => {
+            let queues: Vec<&str> = config.queues.keys().map(String::as_str).collect();
+            Finding::ok("config", format!("serves {}", queues.join(", ")))
+        }
+        Err(error) => Finding::error("config", error),
+    }
+}
+
+impl Fix {
+    async fn apply(&self) -> anyhow::Result<String> {
+        match self {
+            Fix::Run(program, arguments) => {
+                let command = format!("{program} {}", arguments.join(" "));
+                let done = tokio::process::Command::new(program)
+                    .args(*arguments)
+                    .stdout(std::io::stderr())
+                    .status()
+                    .await?;
+                anyhow::ensure!(done.success(), "`{command}` failed: {done}");
+                Ok(command)
+            }
+            Fix::ClosedDir(dir) => {
+                use std::os::unix::fs::PermissionsExt as _;
+                std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+                Ok(format!("`{}` has mode 0700", dir.display()))
+            }
+            Fix::NoEviction(redis) => redis::forbid_eviction(redis).await,
+        }
+    }
+}

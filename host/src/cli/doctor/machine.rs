@@ -1,0 +1,56 @@
+//! The limits of this process, and the cache of compiled code.
+
+use toril::sandbox::{Engine, EngineOptions, check_cache_dir};
+
+use super::{Finding, Fix};
+
+pub(super) fn look(options: &EngineOptions) -> Vec<Finding> {
+    vec![memory(options), cache(options)]
+}
+
+/// Guests need address space, much more than memory: the engine reserves it when it is made.
+fn memory(options: &EngineOptions) -> Finding {
+    let made = Engine::new(&EngineOptions {
+        cache_dir: None,
+        ..options.clone()
+    });
+    let limit = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    match (made, limit) {
+        (Ok(_), None) => Finding::ok("address space", "is not limited"),
+        (Ok(_), Some(limit)) => Finding::warning(
+            "address space",
+            format!(
+                "is limited to {} GiB: fewer jobs may run at once than configured; the log of `toril serve` says how many",
+                limit >> 30
+            ),
+            "raise the limit of the process: `ulimit -v unlimited`, or `LimitAS=infinity` in a systemd unit",
+        ),
+        (Err(error), _) => Finding::error("address space", &error),
+    }
+}
+
+fn cache(options: &EngineOptions) -> Finding {
+    let Some(dir) = &options.cache_dir else {
+        return Finding::warning(
+            "cache",
+            "compiled code is not kept: each start compiles all processors",
+            "set `cache = true` in `[runtime]`, or HOME",
+        );
+    };
+    let what = match check_cache_dir(dir) {
+        Ok(()) => {
+            return Finding::ok(
+                "cache",
+                format!("compiled code is kept in `{}`", dir.display()),
+            );
+        }
+        Err(reason) => format!("`{}` is not used: {reason}", dir.display()),
+    };
+    let command = format!("chmod 700 {}", dir.display());
+    Finding::warning(
+        "cache",
+        what,
+        format!("`{command}`, or name another directory as `runtime.cache_dir`"),
+    )
+    .fixed_by(Fix::ClosedDir(dir.clone()))
+}

@@ -1,0 +1,145 @@
+//! The languages of `toril new`, and the files of their projects.
+
+use clap::ValueEnum;
+
+/// What a processor is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Lang {
+    Typescript,
+    Javascript,
+    Python,
+    Go,
+    C,
+    Rust,
+}
+
+/// What differs between the languages.
+pub(super) struct Details {
+    /// As people write it.
+    pub(super) name: &'static str,
+    /// The processor's file.
+    pub(super) processor: &'static str,
+    /// What fetches the SDK, or makes the language's tools ready.
+    pub(super) install: &'static str,
+    /// Where its SDK is in the directory `sdk`, if it has one to depend on.
+    pub(super) sdk: Option<&'static str>,
+    /// Paths in the project, and texts.
+    pub(super) files: &'static [(&'static str, &'static str)],
+}
+
+/// A text of `host/templates`. Names there may differ: git and cargo would go by `.gitignore` and `Cargo.toml`.
+macro_rules! template {
+    ($file:literal) => {
+        include_str!(concat!("../../../templates/", $file))
+    };
+}
+
+/// The files of every project.
+pub(super) const COMMON: [(&str, &str); 3] = [
+    ("README.md", template!("common/README.md")),
+    ("toril.toml", template!("common/toril.toml")),
+    ("cases/four-walls.toml", template!("common/case.toml")),
+];
+
+const TYPESCRIPT: Details = Details {
+    name: "TypeScript",
+    processor: "processor.ts",
+    install: "npm install",
+    sdk: Some("js"),
+    files: &[
+        (".gitignore", template!("typescript/gitignore")),
+        ("package.json", template!("typescript/package.json")),
+        ("processor.ts", template!("typescript/processor.ts")),
+        ("tsconfig.json", template!("typescript/tsconfig.json")),
+    ],
+};
+
+const JAVASCRIPT: Details = Details {
+    name: "JavaScript",
+    processor: "processor.js",
+    install: "npm install",
+    sdk: Some("js"),
+    files: &[
+        (".gitignore", template!("javascript/gitignore")),
+        ("package.json", template!("javascript/package.json")),
+        ("processor.js", template!("javascript/processor.js")),
+    ],
+};
+
+const PYTHON: Details = Details {
+    name: "Python",
+    processor: "processor.py",
+    install: "python3 -m venv .venv && .venv/bin/pip install .",
+    sdk: Some("python"),
+    files: &[
+        (".gitignore", template!("python/gitignore")),
+        ("processor.py", template!("python/processor.py")),
+        ("pyproject.toml", template!("python/pyproject.toml")),
+    ],
+};
+
+const GO: Details = Details {
+    name: "Go",
+    processor: "main.go",
+    install: "go mod download",
+    sdk: Some("go"),
+    files: &[
+        (".gitignore", template!("go/gitignore")),
+        ("go.mod", template!("go/go.mod.in")),
+        ("main.go", template!("go/main.go")),
+    ],
+};
+
+const C: Details = Details {
+    name: "C",
+    processor: "processor.c",
+    install: "sudo apt-get install clang-19 lld-19 libclang-rt-19-dev-wasm32 wasi-libc",
+    sdk: None,
+    files: &[
+        (".gitignore", template!("c/gitignore")),
+        ("processor.c", template!("c/processor.c")),
+    ],
+};
+
+const RUST: Details = Details {
+    name: "Rust",
+    processor: "src/lib.rs",
+    install: "rustup target add wasm32-wasip2",
+    sdk: Some("rust"),
+    files: &[
+        (".gitignore", template!("rust/gitignore")),
+        ("Cargo.toml", template!("rust/Cargo.toml.in")),
+        ("src/lib.rs", template!("rust/lib.rs")),
+    ],
+};
+
+impl Lang {
+    pub(super) fn details(self) -> &'static Details {
+        match self {
+            Lang::Typescript => &TYPESCRIPT,
+            Lang::Javascript => &JAVASCRIPT,
+            Lang::Python => &PYTHON,
+            Lang::Go => &GO,
+            Lang::C => &C,
+            Lang::Rust => &RUST,
+        }
+    }
+
+    /// How the manifest names the SDK; `path` is a local one.
+    pub(super) fn dependency(self, path: Option<&str>) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        match (self, path) {
+            (Lang::Typescript | Lang::Javascript, Some(path)) => format!("file:{path}"),
+            (Lang::Typescript | Lang::Javascript, None) => format!("^{version}"),
+            (Lang::Python, Some(path)) => format!("toril @ file://{}", path.replace(' ', "%20")),
+            (Lang::Python, None) => format!("toril=={version}"),
+            (Lang::Go, Some(path)) => format!("replace toril => \"{path}\""),
+            (Lang::Go, None) => {
+                "// The module is found here.\n// replace toril => PATH_OF_TORIL/sdk/go".to_owned()
+            }
+            (Lang::Rust, Some(path)) => format!("{{ path = \"{path}\" }}"),
+            (Lang::Rust, None) => format!("\"{version}\""),
+            (Lang::C, _) => String::new(),
+        }
+    }
+}

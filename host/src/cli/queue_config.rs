@@ -1,0 +1,51 @@
+//! What the config says of one queue, for commands that serve none.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use toril::config::{DEFAULT_FILE, Overrides, Source, default_cache_dir};
+use toril::sandbox::{EngineOptions, LoadError};
+use toril::served_queue::spec::QueueSpec;
+
+/// Says why a component was refused, for the queue that it is meant for.
+pub(super) fn refused(file: &Path, queue: Option<&str>, error: &LoadError) -> anyhow::Error {
+    let reason = match queue {
+        Some(queue) => QueueSpec::with_section_of(queue, &error.to_string()),
+        None => error.to_string(),
+    };
+    anyhow::Error::msg(reason).context(format!("component `{}` was refused", file.display()))
+}
+
+/// What a host would run a queue's processor with.
+pub(super) struct QueueConfig {
+    /// For an engine that runs one job at a time.
+    pub(super) engine: EngineOptions,
+    pub(super) spec: QueueSpec,
+}
+
+/// Reads it. The sections of other queues, whose secrets may be out of reach here, are not read.
+pub(super) fn of(config: Option<PathBuf>, queue: &str) -> anyhow::Result<QueueConfig> {
+    let overrides = Overrides {
+        only_queue: Some(queue.to_owned()),
+        ..Overrides::default()
+    };
+    let name = config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+    let source = Source {
+        file: config,
+        overrides,
+    };
+    let mut config = source.load()?;
+    let spec = config.queues.remove(queue).with_context(|| {
+        format!(
+            "queue `{queue}` is not in `{}`\nhint: add `[queues.{queue}]` to it, or name another file with `--config`",
+            name.display()
+        )
+    })?;
+    let engine = EngineOptions {
+        executions_max: 1,
+        idle_max: 0,
+        cache_dir: config.runtime.cache_dir.or_else(default_cache_dir),
+        ..config.runtime
+    };
+    Ok(QueueConfig { engine, spec })
+}

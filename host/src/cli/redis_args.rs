@@ -1,0 +1,130 @@
+//! Which Redis a command talks to: flags, the environment, `toril.toml`, or the one of this machine.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use toril::config::{DEFAULT_FILE, Overrides, RedisSource, Source, read_authority};
+use toril::private_redis;
+use toril::queue::{Queue, QueueName, Redis, redacted};
+use toril::served_queue::deployment::Deployments;
+
+use super::output::note;
+use super::progress::during;
+
+/// Which Redis and which prefix.
+#[derive(Args)]
+pub(super) struct RedisArgs {
+    /// The Redis to use, such as `redis://user:password@host:6379/0` [default: the config's, or 127.0.0.1:6379].
+    ///
+    /// `rediss://` uses TLS, `redis+cluster://host:port,host:port` is a cluster, and
+    /// `redis+sentinel://host:port,host:port/SERVICE` the master that sentinels name.
+    #[arg(long, env = "TORIL_REDIS", value_name = "URL", hide_env_values = true)]
+    pub(super) redis: Option<String>,
+    /// The certificate authority to trust for `rediss://`, PEM [default: those of the system].
+    #[arg(long, env = "TORIL_REDIS_CA_FILE", value_name = "FILE")]
+    pub(super) redis_ca_file: Option<PathBuf>,
+    /// The prefix of the queue's keys.
+    #[arg(long, env = "TORIL_PREFIX", value_name = "PREFIX")]
+    pub(super) prefix: Option<String>,
+    /// The config file [default: toril.toml, if it is there].
+    #[arg(long, env = "TORIL_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+impl RedisArgs {
+    /// What these say over the config.
+    pub(super) fn overrides(&self) -> Overrides {
+        Overrides {
+            redis_url: self.redis.clone(),
+            redis_ca_file: self.redis_ca_file.clone(),
+            prefix: self.prefix.clone(),
+            ..Overrides::default()
+        }
+    }
+
+    pub(super) fn source(&self) -> anyhow::Result<RedisSource> {
+        let source = Source {
+            file: self.config.clone(),
+            overrides: self.overrides(),
+        };
+        source.redis()
+    }
+
+    /// Connects, and returns the prefix of queues that have none of their own, too.
+    pub(super) async fn connected(&self) -> anyhow::Result<(Redis, String)> {
+        let source = self.source()?;
+        let prefix = source.redis.prefix.clone();
+        let redis = self.connect(&source, Some(&prefix)).await?;
+        redis.check_prefix(&prefix)?;
+        Ok((redis, prefix))
+    }
+
+    /// Connects once: a command that a person waits for does not wait for Redis.
+    pub(super) async fn queue(&self, name: &str) -> anyhow::Result<Queue> {
+        let name = QueueName::new(name)?;
+        let source = self.source()?;
+        let prefix = source.prefix_of(&name);
+        let redis = self.connect(&source, Some(prefix)).await?;
+        redis.check_prefix(prefix)?;
+        Ok(Queue::new(redis, prefix, &name))
+    }
+
+    pub(super) async fn deployments(&self, queue: &str) -> anyhow::Result<Deployments> {
+        Ok(Deployments::of(&self.queue(queue).await?))
+    }
+
+    /// The deployments of all queues, by `prefix:queue`; those aside that nobody has worked for a day.
+    pub(super) async fn all_deployments(&self) -> anyhow::Result<Vec<(String, Deployments)>> {
+        let source = self.source()?;
+        let redis = self.connect(&source, self.prefix.as_deref()).await?;
+        let mut all = Vec::new();
+        for name in Deployments::queues(&redis).await? {
+            let Some((prefix, queue)) = name.rsplit_once(':') else {
+                continue;
+            };
+            if self.prefix.as_deref().is_none_or(|wanted| wanted == prefix) {
+                let Ok(queue) = QueueName::new(queue) else {
+                    continue;
+                };
+                let deployments = Deployments::of(&Queue::new(redis.clone(), prefix, &queue));
+                if !deployments.is_abandoned().await? {
+                    all.push((name, deployments));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    async fn connect(&self, source: &RedisSource, prefix: Option<&str>) -> anyhow::Result<Redis> {
+        let configured = source.redis.url.clone();
+        let url = configured.unwrap_or_else(|| private_redis::url(source.redis.local_port));
+        note(format_args!(
+            "redis {} ({}), {}",
+            redacted(&url),
+            self.origin_of_url(source),
+            prefix.map_or_else(
+                || "all prefixes".to_owned(),
+                |prefix| format!("prefix {prefix}")
+            )
+        ));
+        let authority = read_authority(source.redis.ca_file.as_deref())?;
+        let connected = Redis::connect_trusting(&url, authority.as_deref());
+        let connected = during("connecting to Redis", connected).await;
+        connected.with_context(|| {
+            format!(
+                "failed to connect to redis at `{}`\nhint: start it, or name another one with `--redis` or as \
+                 `redis` in {DEFAULT_FILE}",
+                redacted(&url)
+            )
+        })
+    }
+
+    fn origin_of_url(&self, source: &RedisSource) -> String {
+        match (&source.file, &source.redis.url) {
+            _ if self.redis.is_some() => "as the command or TORIL_REDIS says".to_owned(),
+            (Some(file), Some(_)) => format!("from {}", file.display()),
+            _ => "none is configured".to_owned(),
+        }
+    }
+}

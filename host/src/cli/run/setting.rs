@@ -1,0 +1,57 @@
+//! With what a job runs: the config of a queue, or nothing but defaults.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use toril::config::default_cache_dir;
+use toril::sandbox::{EngineOptions, Grants, Policy};
+
+use crate::cli::queue_config::{self, QueueConfig};
+
+/// What a job runs with.
+pub(super) struct Setting {
+    pub(super) engine: EngineOptions,
+    pub(super) policy: Policy,
+    pub(super) file: PathBuf,
+}
+
+impl Setting {
+    /// Nothing is real, so all queues may be used.
+    pub(super) fn without_config(file: PathBuf) -> Self {
+        let grants = Grants {
+            queues: vec!["*".into()],
+            ..Grants::default()
+        };
+        Setting {
+            engine: EngineOptions {
+                executions_max: 1,
+                cache_dir: default_cache_dir(),
+                ..EngineOptions::default()
+            },
+            policy: Policy {
+                grants: Arc::new(grants),
+                ..Policy::default()
+            },
+            file,
+        }
+    }
+
+    /// As the config has the queue, with another file if one is named.
+    pub(super) fn of_queue(
+        queue: &str,
+        config: Option<PathBuf>,
+        file: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        let QueueConfig { engine, spec } = queue_config::of(config, queue)?;
+        let policy = spec.policy();
+        let file = file.or(spec.processor).with_context(|| {
+            format!("queue `{queue}` has no processor in the config\nhint: name its file: `toril run FILE --queue {queue}`")
+        })?;
+        Ok(Setting {
+            engine,
+            policy,
+            file,
+        })
+    }
+}

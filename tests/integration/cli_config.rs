@@ -1,0 +1,225 @@
+//! What commands take from `toril.toml`, and what they say of it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::tempdir;
+
+use crate::harness::{TORIL, TestHost, TestRedis, processor, queue_section};
+
+fn toril_in(dir: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(TORIL);
+    command
+        .args(arguments)
+        .env_remove("TORIL_REDIS")
+        .current_dir(dir);
+    command.output().unwrap()
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn commands_talk_to_the_redis_of_the_config_and_say_so() {
+    let redis = TestRedis::start(false).await;
+    let url = redis.server.url();
+    let dir = tempdir().unwrap();
+    let config = format!(
+        "redis = \"{url}\"\nprefix = \"shop\"\n[queues.paint]\nprefix = \"hall\"\n\
+        [queues.paint.grants]\nsecrets = {{ KEY = {{ file = \"/nowhere\" }} }}\n"
+    );
+    std::fs::write(dir.path().join("toril.toml"), config).unwrap();
+    let (id, said) = texts(&toril_in(dir.path(), &["add", "paint", "walls"]));
+    assert_eq!(
+        (&*id, &*said),
+        (
+            "1\n",
+            &*format!("redis {url} (from toril.toml), prefix hall\n")
+        )
+    );
+    let (_, said) = texts(&toril_in(dir.path(), &["add", "other", "walls"]));
+    assert!(said.ends_with("prefix shop\n"), "{said}");
+    let quiet = ["add", "paint", "walls", "--quiet", "--prefix", "cellar"];
+    assert_eq!(
+        texts(&toril_in(dir.path(), &quiet)),
+        ("1\n".to_owned(), String::new())
+    );
+    for key in ["hall:paint:1", "shop:other:1", "cellar:paint:1"] {
+        let name: String = redis.command(&["HGET", key, "name"]).await;
+        assert_eq!(name, "walls", "{key}");
+    }
+    let (_, said) = texts(&toril_in(dir.path(), &["status", "--redis", &url]));
+    let named = format!("redis {url} (as the command or TORIL_REDIS says), all prefixes\n");
+    assert_eq!(said, named);
+}
+
+#[test]
+fn run_of_a_queue_has_its_processor_its_grants_and_its_limits() {
+    let dir = tempdir().unwrap();
+    let section = |grants: &str| {
+        let config = format!(
+            "{}{grants}",
+            queue_section("my ring", "fixture-http", "")
+                .replace("queues.my ring", "queues.\"my ring\"")
+        );
+        std::fs::write(dir.path().join("toril.toml"), config).unwrap();
+        toril_in(dir.path(), &["run", "--queue", "my ring"])
+    };
+    let (_, said) = texts(&section(""));
+    assert!(
+        said.contains("hint: add `http = { hosts =")
+            && said.contains("to `[queues.\"my ring\".grants]`"),
+        "{said}"
+    );
+    let (outcome, said) = texts(&section(
+        "[queues.\"my ring\".grants.http]\nhosts = [\"a.example\"]\n",
+    ));
+    assert!(outcome.starts_with("failed"), "{outcome}{said}");
+
+    let limits = queue_section(
+        "ring",
+        "fixture-misbehaving",
+        "limits = { deadline_ms = 60 }",
+    );
+    std::fs::write(dir.path().join("toril.toml"), limits).unwrap();
+    let run = ["run", "--queue", "ring", "--name", "loop"];
+    let (outcome, said) = texts(&toril_in(dir.path(), &run));
+    assert!(
+        outcome.contains("exceeded its time limit of 60 ms"),
+        "{outcome}{said}"
+    );
+    let (_, said) = texts(&toril_in(dir.path(), &["run", "--queue", "rnig"]));
+    assert!(said.contains("hint: add `[queues.rnig]` to it"), "{said}");
+}
+
+#[tokio::test]
+async fn failed_attempt_is_a_line_of_the_log() {
+    let redis = TestRedis::start(false).await;
+    let mut host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", "").await;
+    let url = redis.server.url();
+    let options = r#"{"attempts":2,"backoff":50}"#;
+    let added = toril_in(
+        host.dir.path(),
+        &["add", "ring", "panic", "--opts", options, "--redis", &url],
+    );
+    assert!(added.status.success(), "{added:?}");
+    host.logs("attempt failed, and the job with it").await;
+    let log = host.log();
+    let line = |text: &str| log.lines().find(|line| line.contains(text)).unwrap();
+    let first = line("attempt failed, the job is tried again");
+    let last = line("attempt failed, and the job with it");
+    assert!(first.contains(" INFO ") && last.contains(" WARN "), "{log}");
+    assert!(first.contains("attempt=1 attempts=2"), "{first}");
+    assert!(first.contains("retry_in_ms=50"), "{first}");
+    for field in [
+        "queue=\"ring\"",
+        "job_id=\"1\"",
+        "job_name=\"panic\"",
+        "attempt=2 attempts=2",
+    ] {
+        assert!(last.contains(field), "{last}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_undone_is_refused_with_what_can() {
+    let redis = TestRedis::start(false).await;
+    let url = redis.server.url();
+    let dir = tempdir().unwrap();
+    let toril = |arguments: &[&str]| {
+        let all = [arguments, &["--redis", &url, "--wait", "0"]].concat();
+        texts(&toril_in(dir.path(), &all))
+    };
+    let (_, said) = toril(&["undeploy", "pant"]);
+    assert!(
+        said.contains("nothing is deployed on queue `pant`"),
+        "{said}"
+    );
+    let (listed, _) = texts(&toril_in(dir.path(), &["status", "--redis", &url]));
+    assert_eq!(listed, "");
+    let noop = processor("fixture-noop").display().to_string();
+    toril(&["deploy", "paint", &noop]);
+    let (_, said) = toril(&["rollback", "paint"]);
+    assert!(said.contains("hint: `toril undeploy paint`"), "{said}");
+    let (undeployed, _) = texts(&toril_in(
+        dir.path(),
+        &["undeploy", "paint", "--redis", &url],
+    ));
+    let line = "no host works this queue now; hosts that start later serve their own files\n";
+    assert!(undeployed.ends_with(line), "{undeployed}");
+}
+
+#[test]
+fn config_that_is_shown_is_one_with_the_same_meaning() {
+    let dir = tempdir().unwrap();
+    let config = "prefix = \"shop\"\n[queues.\"my ring\"]\nlimiter = { max = 5, duration_ms = 1000 }\n\
+        remove_on_fail = { age = 60.0, count = 5 }\nbackoff = { gentle = [1, 2] }\n[queues.\"my ring\".grants]\nenv = { A = \"b\" }\n";
+    std::fs::write(dir.path().join("toril.toml"), config).unwrap();
+    let (shown, said) = texts(&toril_in(dir.path(), &["config"]));
+    assert_eq!(said, "");
+    assert!(
+        shown.contains("prefix = \"shop\"                          # toril.toml\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("\n[queues.\"my ring\".limits]\n"), "{shown}");
+    std::fs::write(dir.path().join("shown.toml"), &shown).unwrap();
+    let again = toril_in(dir.path(), &["config", "--config", "shown.toml"]);
+    let values = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|line| line.rsplit_once(" # "));
+        lines.map(|(line, _)| line.trim_end().to_owned()).collect()
+    };
+    assert_eq!(values(&texts(&again).0), values(&shown));
+    let (changed, _) = texts(&toril_in(dir.path(), &["config", "--changed"]));
+    assert_eq!(changed.matches(" # toril.toml").count(), 5, "{changed}");
+    assert!(!changed.contains("# default"), "{changed}");
+}
+
+#[tokio::test]
+async fn run_begins_where_a_job_was() {
+    let redis = TestRedis::start(false).await;
+    let url = redis.server.url();
+    let dir = tempdir().unwrap();
+    let toril = |arguments: &[&str]| texts(&toril_in(dir.path(), arguments));
+    let flaky = processor("flaky").display().to_string();
+    let (outcome, _) = toril(&["run", &flaky, "--data", r#"{"failures":2}"#]);
+    assert!(outcome.starts_with("failed"), "{outcome}");
+    let (outcome, said) = toril(&[
+        "run",
+        &flaky,
+        "--data",
+        r#"{"failures":2}"#,
+        "--attempt",
+        "3",
+    ]);
+    assert!(outcome.contains("completed"), "{outcome}{said}");
+
+    let sum = processor("renovate-interior").display().to_string();
+    let children = dir.path().join("children.json");
+    std::fs::write(
+        &children,
+        r#"[{"queue":"steps","name":"paint","value":100},{"queue":"steps","value":300}]"#,
+    )
+    .unwrap();
+    let (outcome, said) = toril(&[
+        "run",
+        &sum,
+        "--name",
+        "renovate-interior",
+        "--children",
+        "children.json",
+    ]);
+    assert!(outcome.contains("completed: 400"), "{outcome}{said}");
+    std::fs::write(&children, r#"[{"queue":"steps","result":1}]"#).unwrap();
+    let (_, said) = toril(&["run", &sum, "--children", "children.json"]);
+    assert!(said.contains("unknown field `result`"), "{said}");
+
+    let data = r#"{"price":70}"#;
+    toril(&["add", "paint", "paint", "--data", data, "--redis", &url]);
+    let (outcome, said) = toril(&["run", &sum, "--job", "paint/1", "--redis", &url]);
+    assert!(outcome.ends_with("completed: 70\n"), "{outcome}{said}");
+    let (_, said) = toril(&["run", &sum, "--job", "paint/2", "--redis", &url]);
+    assert!(said.contains("has no job `2`"), "{said}");
+}

@@ -1,0 +1,329 @@
+//! `toril doctor`: each finding broken, and repaired.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{TORIL, TestRedis, processor};
+
+/// A project with one queue, and a home of its own.
+struct Project {
+    dir: TempDir,
+    redis: String,
+}
+
+impl Project {
+    fn with(redis: &str, config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let project = Project {
+            dir,
+            redis: redis.to_owned(),
+        };
+        project.configure(config);
+        project
+    }
+
+    fn configure(&self, config: &str) {
+        std::fs::write(self.path("toril.toml"), config).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(TORIL);
+        self.adjust(&mut command);
+        command.arg("doctor");
+        command
+    }
+
+    fn adjust(&self, command: &mut Command) {
+        command.current_dir(self.dir.path());
+        command.env("XDG_CACHE_HOME", self.path("cache"));
+        command
+            .env_remove("TORIL_CARGO")
+            .env("TORIL_REDIS", &self.redis);
+    }
+
+    fn findings(&self, arguments: &[&str]) -> Findings {
+        findings_of(self.command().args(arguments))
+    }
+}
+
+struct Findings {
+    all: Vec<Value>,
+    exit_code: Option<i32>,
+}
+
+fn findings_of(command: &mut Command) -> Findings {
+    let output = command.args(["--json", "--quiet"]).output().unwrap();
+    Findings {
+        all: serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")),
+        exit_code: output.status.code(),
+    }
+}
+
+impl Findings {
+    /// The level of the finding whose text contains this, and its repair.
+    #[track_caller]
+    fn of(&self, about: &str, text: &str) -> (&str, &str) {
+        let found = self.all.iter().find(|found| {
+            found["about"] == about
+                && found["what"]
+                    .as_str()
+                    .is_some_and(|what| what.contains(text))
+        });
+        let found = found.unwrap_or_else(|| panic!("{about}: {text} in {:#?}", self.all));
+        let text = |key: &str| found[key].as_str().unwrap_or_default();
+        (text("level"), text("repair"))
+    }
+}
+
+fn noop() -> String {
+    format!(
+        "[queues.ring]\nprocessor = {:?}\n",
+        processor("fixture-noop")
+    )
+}
+
+#[tokio::test]
+async fn all_is_well() {
+    let redis = TestRedis::start(false).await;
+    let project = Project::with(&redis.server.url(), &noop());
+    let found = project.findings(&[]);
+    assert_eq!(found.exit_code, Some(0), "{:#?}", found.all);
+    for (about, text) in [
+        ("config", "serves ring"),
+        ("address space", "is not limited"),
+        ("cache", "compiled code is kept"),
+        ("redis", "version "),
+        ("redis", "answers in"),
+        ("redis", "drops no jobs"),
+        ("redis", "scripts may use the keys"),
+        ("queue ring", "can be served"),
+    ] {
+        assert_eq!(found.of(about, text).0, "ok");
+    }
+}
+
+#[tokio::test]
+async fn config_and_component_are_judged() {
+    let redis = TestRedis::start(false).await;
+    let project = Project::with(
+        &redis.server.url(),
+        "[queues.ring]\nprocesor = \"a.wasm\"\n",
+    );
+    let found = project.findings(&[]);
+    assert_eq!(found.exit_code, Some(1));
+    assert_eq!(found.of("config", "toril.toml").0, "error");
+    project.configure("");
+    let (level, repair) = (
+        "warning",
+        "add a section `[queues.NAME]` to toril.toml; `toril new NAME` makes a project with one",
+    );
+    assert_eq!(
+        project.findings(&[]).of("config", "no queue"),
+        (level, repair)
+    );
+
+    let http = format!(
+        "[queues.ring]\nprocessor = {:?}\n",
+        processor("fixture-http")
+    );
+    project.configure(&http);
+    let found = project.findings(&[]);
+    let (level, repair) = found.of("queue ring", "was refused");
+    assert_eq!((level, found.exit_code), ("error", Some(1)));
+    assert!(repair.ends_with("to `[queues.ring.grants]`"), "{repair}");
+    project.configure(&format!(
+        "{http}[queues.ring.grants.http]\nhosts = [\"a.example\"]\n"
+    ));
+    assert_eq!(
+        project.findings(&[]).of("queue ring", "can be served").0,
+        "ok"
+    );
+}
+
+#[tokio::test]
+async fn cache_that_others_may_write_to_is_closed() {
+    let redis = TestRedis::start(false).await;
+    let project = Project::with(&redis.server.url(), &noop());
+    let cache = project.path("cache/toril/compiled");
+    std::fs::create_dir_all(&cache).unwrap();
+    let mode = |mode| std::fs::set_permissions(&cache, std::fs::Permissions::from_mode(mode));
+    mode(0o777).unwrap();
+    let found = project.findings(&[]);
+    let (level, repair) = found.of("cache", "others may write to it");
+    assert!(
+        level == "warning" && repair.contains("chmod 700"),
+        "{repair}"
+    );
+    assert_eq!(
+        project
+            .findings(&["--fix"])
+            .of("cache", "compiled code is kept")
+            .0,
+        "ok"
+    );
+    project.configure(&format!("runtime = {{ cache = false }}\n{}", noop()));
+    assert_eq!(
+        project.findings(&[]).of("cache", "is not kept").0,
+        "warning"
+    );
+}
+
+#[tokio::test]
+async fn redis_that_may_drop_jobs_no_longer_does() {
+    let redis = TestRedis::start(false).await;
+    let project = Project::with(&redis.server.url(), &noop());
+    let set = ["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"];
+    let _: () = redis.command(&set).await;
+    let found = project.findings(&[]);
+    let (level, repair) = found.of("redis", "`allkeys-lru`");
+    assert!(
+        level == "warning" && repair.contains("noeviction"),
+        "{repair}"
+    );
+    assert_eq!(
+        project.findings(&["--fix"]).of("redis", "drops no jobs").0,
+        "ok"
+    );
+}
+
+#[tokio::test]
+async fn rights_of_the_user_are_tried() {
+    let redis = TestRedis::start(false).await;
+    let user = [
+        "ACL", "SETUSER", "worker", "on", ">secret", "+@all", "~bull:*",
+    ];
+    let _: () = redis.command(&user).await;
+    let url = redis
+        .server
+        .url()
+        .replace("redis://", "redis://worker:secret@");
+    let project = Project::with(&url, &noop());
+    let found = project.findings(&[]);
+    let (level, repair) = found.of("redis", "keys of deployments cannot be used");
+    assert!(level == "error" && repair.contains("~toril:*"), "{repair}");
+    let _: () = redis
+        .command(&["ACL", "SETUSER", "worker", "~toril:*"])
+        .await;
+    assert_eq!(project.findings(&[]).of("redis", "scripts may use").0, "ok");
+}
+
+#[test]
+fn redis_that_does_not_answer_is_an_error_and_none_is_a_warning() {
+    let project = Project::with("redis://127.0.0.1:1", &noop());
+    let found = project.findings(&[]);
+    let (level, repair) = found.of("redis", "failed to connect");
+    assert!(
+        level == "error" && repair.starts_with("start it"),
+        "{repair}"
+    );
+    project.configure(&format!("local_redis_port = 1\n{}", noop()));
+    let mut command = project.command();
+    let found = findings_of(command.env_remove("TORIL_REDIS"));
+    assert_eq!(found.of("redis", "none is configured").0, "warning");
+    // Without a server that could be started, nothing can be served.
+    let mut command = project.command();
+    let found = findings_of(command.env_remove("TORIL_REDIS").env("PATH", "/nowhere"));
+    assert_eq!(found.of("redis", "failed to connect").0, "error");
+}
+
+#[tokio::test]
+async fn limited_address_space_is_named() {
+    let redis = TestRedis::start(false).await;
+    let project = Project::with(&redis.server.url(), &noop());
+    let mut shell = Command::new("sh");
+    project.adjust(&mut shell);
+    let kib = (64 << 20).to_string();
+    shell.args([
+        "-c",
+        "ulimit -v \"$0\" && exec \"$@\"",
+        &kib,
+        TORIL,
+        "doctor",
+    ]);
+    let found = findings_of(&mut shell);
+    let (level, repair) = found.of("address space", "is limited to 64 GiB");
+    assert!(
+        level == "warning" && repair.contains("ulimit -v unlimited"),
+        "{repair}"
+    );
+}
+
+#[tokio::test]
+async fn missing_tools_are_named_once_with_what_installs_them() {
+    let redis = TestRedis::start(false).await;
+    let config = |file: &str| {
+        format!("[queues.one]\nprocessor = {file:?}\n[queues.two]\nprocessor = {file:?}\n")
+    };
+    let project = Project::with(&redis.server.url(), "");
+    for (file, language, repair) in [
+        ("paint.ts", "typescript", "install Node.js 20"),
+        ("paint.py", "python", "install Python 3.11"),
+        ("paint.go", "go", "install Go 1.24"),
+        ("paint.c", "c", "install a clang"),
+        ("src/lib.rs", "rust", "install Rust"),
+    ] {
+        std::fs::create_dir_all(project.path("src")).unwrap();
+        std::fs::write(project.path("Cargo.toml"), "").unwrap();
+        std::fs::write(project.path(file), "").unwrap();
+        project.configure(&config(file));
+        let mut command = project.command();
+        command.env("PATH", "/nowhere");
+        for named in ["TORIL_PYTHON", "TORIL_GO", "TORIL_CLANG", "VIRTUAL_ENV"] {
+            command.env_remove(named);
+        }
+        let found = findings_of(&mut command);
+        assert_eq!(found.exit_code, Some(1));
+        let (level, hint) = found.of(language, "was not found");
+        assert!(
+            level == "error" && hint.starts_with(repair),
+            "{language}: {hint}"
+        );
+        let times = found.all.iter().filter(|found| found["about"] == language);
+        assert_eq!(times.count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn missing_target_of_rust_is_added() {
+    let redis = TestRedis::start(false).await;
+    let project = Project::with(
+        &redis.server.url(),
+        "[queues.ring]\nprocessor = \"src/lib.rs\"\n",
+    );
+    std::fs::create_dir_all(project.path("src")).unwrap();
+    std::fs::write(project.path("src/lib.rs"), "").unwrap();
+    let manifest = "[package]\nname = \"ring\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n[workspace]\n";
+    std::fs::write(project.path("Cargo.toml"), manifest).unwrap();
+    // As if the target was not there until `rustup` is called.
+    let added = project.path("added");
+    let tool = |name: &str, script: &str| {
+        let file = project.path(name);
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let real = "PATH=\"${PATH#*:}\" exec rustc \"$@\"";
+    tool(
+        "rustc",
+        &format!("[ -e {added:?} ] || {{ echo /nowhere; exit; }}\n{real}"),
+    );
+    let adds = "[ \"$*\" = 'target add wasm32-wasip2' ]";
+    tool("rustup", &format!("{adds} && touch {added:?}"));
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", project.dir.path().display());
+    let find = |arguments: &[&str]| {
+        let mut command = project.command();
+        let found = findings_of(command.args(arguments).env("PATH", &path));
+        found.of("rust", "").0.to_owned()
+    };
+    assert_eq!(find(&[]), "error");
+    assert!(!added.exists());
+    assert_eq!(find(&["--fix"]), "ok");
+}
