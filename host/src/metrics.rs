@@ -19,7 +19,7 @@ use prometheus_client::registry::Registry;
 
 use toril_sandbox::Outcome;
 
-/// What is known of a metric beside its values. The README lists them; a test compares.
+/// What is known of a metric beside its values. The book lists them; a test compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Description {
     /// The whole name; of a counter with `_total`.

@@ -455,7 +455,10 @@ async fn health_and_metrics_are_told() {
         );
         let labels = described.labels.join(", ");
         let row = format!("| `{name}` | {kind} | {labels} | {meaning} |");
-        assert!(page.contains(&row), "docs/src/reference/metrics.md lists: {row}");
+        assert!(
+            page.contains(&row),
+            "docs/src/reference/metrics.md lists: {row}"
+        );
     }
     assert_eq!(text("/healthz").await, "ok\n");
     assert_eq!(text("/readyz").await, "ok\n");

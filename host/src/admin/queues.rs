@@ -78,6 +78,7 @@ pub(super) async fn attach(
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DetachQuery {
     /// Lets running jobs end; otherwise they are stopped and given back.
@@ -164,6 +165,7 @@ pub(super) async fn jobs(
 
 /// How to cancel.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CancelQuery {
     /// Why, for people: it becomes part of `failedReason`, and the processor can read it.

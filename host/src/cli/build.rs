@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use toril::config::{DEFAULT_FILE, default_cache_dir};
+use toril::config::DEFAULT_FILE;
 use toril::language::Language;
 use toril::language::project::{self, Found};
-use toril::sandbox::{Engine, EngineOptions, Policy};
+use toril::sandbox::{Engine, Policy};
 
 use super::progress::during;
+use super::queue_config;
 
 /// Builds the component of a processor in TypeScript, JavaScript, Python, Go, Rust or C, or those of a project.
 ///
@@ -123,10 +124,7 @@ async fn build(file: &Path, out: &Path, is_named: bool) -> anyhow::Result<ExitCo
 }
 
 async fn imports(component: &[u8]) -> anyhow::Result<Vec<String>> {
-    let engine = Arc::new(Engine::new(&EngineOptions {
-        cache_dir: default_cache_dir(),
-        ..EngineOptions::for_one_component()
-    })?);
+    let engine = Arc::new(Engine::new(&queue_config::one_component())?);
     let processor = engine.load(component.to_vec(), &Policy::unjudged()).await?;
     Ok(processor.inspection.imports.clone())
 }

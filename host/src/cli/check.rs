@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 use toril::processor_file::read_processor;
-use toril::sandbox::{Engine, EngineOptions, Grants, Policy, Processor};
+use toril::sandbox::{Engine, Grants, Policy, Processor};
 
 use super::progress::during;
 use super::queue_config::{self, QueueConfig};
@@ -38,7 +38,7 @@ impl Check {
                 let QueueConfig { engine, spec } = queue_config::of(self.config.clone(), queue)?;
                 (engine, Arc::new(spec.policy()))
             }
-            None => (EngineOptions::for_one_component(), Policy::unjudged()),
+            None => (queue_config::one_component(), Policy::unjudged()),
         };
         let engine = Arc::new(Engine::new(&options)?);
         let name = self.file.display();

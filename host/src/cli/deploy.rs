@@ -9,13 +9,14 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::time::Instant;
 use toril::processor_file::read_processor;
-use toril::sandbox::{Engine, EngineOptions, Policy};
+use toril::sandbox::{Engine, Policy};
 use toril::served_queue::QueueStatus;
 use toril::served_queue::deployment::{Deployment, Deployments, Note, Upload};
 use toril::versions::CanaryRule;
 
 use super::RedisArgs;
 use super::progress::during;
+use super::queue_config;
 
 /// How often the hosts' reports are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -113,7 +114,7 @@ struct Wait {
 
 impl Deploy {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let engine = Arc::new(Engine::new(&EngineOptions::for_one_component())?);
+        let engine = Arc::new(Engine::new(&queue_config::one_component())?);
         let path = self.file.display();
         let built = read_processor(&self.file, engine.component_bytes_max());
         let bytes = during(format_args!("building `{path}`"), built).await?;

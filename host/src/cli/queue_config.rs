@@ -7,6 +7,14 @@ use toril::config::{DEFAULT_FILE, Overrides, Source, default_cache_dir};
 use toril::sandbox::{EngineOptions, LoadError};
 use toril::served_queue::spec::QueueSpec;
 
+/// For an engine that looks at one component, which is compiled once and then kept.
+pub(super) fn one_component() -> EngineOptions {
+    EngineOptions {
+        cache_dir: default_cache_dir(),
+        ..EngineOptions::for_one_component()
+    }
+}
+
 /// Says why a component was refused, for the queue that it is meant for.
 pub(super) fn refused(file: &Path, queue: Option<&str>, error: &LoadError) -> anyhow::Error {
     let reason = match queue {
