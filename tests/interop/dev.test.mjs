@@ -201,7 +201,7 @@ describe('toril build', () => {
         await writeFile(file, CRATE['src/lib.rs'].replace('    4\n', `${line}\n`));
         return refused('build', file);
       };
-      assert.match(await built('    let unused = 1;\n    4'), /^warning: unused variable: `unused`\n +--> src\/lib\.rs:3:9/);
+      assert.match(await built('    let unused = 1;\n    4'), /^warning: unused variable: `unused`\n +--> src\/lib\.rs:3:9/m);
       assert.match(await built('    doors'), /error\[E0425\]: cannot find value `doors` in this scope\n +--> src\/lib\.rs:3:5/);
       await writeFile(join(dir, 'Cargo.toml'), CRATE['Cargo.toml'].replace('crate-type = ["cdylib"]', ''));
       assert.match(await built('    4'), /makes no component\nhint: add `crate-type = \["cdylib"\]`/);

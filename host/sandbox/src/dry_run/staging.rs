@@ -16,6 +16,13 @@ impl DryRun {
         store.settle(&job, outcome);
     }
 
+    /// Says that a queue has made so many ids: the next job that is added without one gets the number after it.
+    pub fn set_ids_made(&self, queue: &str, count: u64) {
+        if let Ok(queue) = QueueRef::new(PREFIX, queue) {
+            self.store.lock().queue(&queue).counter = count;
+        }
+    }
+
     /// Says that a job had so many attempts, and why the last one failed.
     pub fn set_attempts(&self, queue: &str, id: &str, made: u32, failed_reason: Option<&str>) {
         let mut store = self.store.lock();

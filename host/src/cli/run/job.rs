@@ -97,7 +97,13 @@ impl Start {
         children: Option<&Path>,
     ) -> anyhow::Result<String> {
         let mut options = self.options;
-        options.insert("jobId".into(), self.id.into());
+        match self.id.parse::<u64>() {
+            // No producer may give such an id: queues make them.
+            Ok(number) => dry_run.set_ids_made(queue, number.saturating_sub(1)),
+            Err(_) => {
+                options.insert("jobId".into(), self.id.into());
+            }
+        }
         let options = Value::Object(options).to_string();
         let id = dry_run.add(queue, &self.name, &self.data, &options);
         let id = id.map_err(|error| anyhow!("job cannot be added: {error}"))?;
