@@ -60,9 +60,9 @@ npm: engine
 	node scripts/pack-npm.mjs
 
 lint:
-	@scripts/setup.sh wasm lua engine packaging typos
+	@scripts/setup.sh wasm lua engine linters
 	scripts/lint-packaging.sh
-	typos
+	"$${CARGO_TARGET_DIR:-target}/lint-venv/bin/typos"
 	$(CARGO) fmt --all --check
 	cd sdk/js/engine && $(CARGO) fmt --check
 	scripts/walls.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks what is released but not built by `make test`: the image, the Compose file, the unit of systemd, the workflows, and
-# that all of them name the same versions. scripts/setup.sh packaging installs the linters.
+# that all of them name the same versions. scripts/setup.sh linters installs the linters.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

