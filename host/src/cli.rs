@@ -28,6 +28,19 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use output::{print_json, print_line};
 use redis_args::RedisArgs;
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+/// Lines of a host's log that wait to be written. Beyond, they are dropped.
+const LOG_LINES_WAITING_MAX: usize = 10_000;
+
+/// A log that is written by a thread of its own: the one that talks to Redis must not wait for whoever reads the log.
+fn beside_the_work() -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .buffered_lines_limit(LOG_LINES_WAITING_MAX)
+        .lossy(true)
+        .finish(output::Log)
+}
 
 const DEFAULT_LOG: &str = "info";
 
@@ -85,8 +98,8 @@ enum Verb {
 }
 
 impl Cli {
-    /// Logs go to stderr; stdout carries data.
-    pub(crate) fn init_log(&self) {
+    /// Logs go to stderr; stdout carries data. What is returned writes the rest of the log when it is dropped.
+    pub(crate) fn init_log(&self) -> Option<WorkerGuard> {
         output::set_quiet(self.quiet);
         use tracing_subscriber::EnvFilter;
         let log = match &self.verb {
@@ -97,9 +110,16 @@ impl Cli {
             output::say(format_args!("warning: log filter is ignored: {error}"));
             EnvFilter::new("info")
         });
+        let (writer, guard) = match self.verb {
+            Verb::Serve(_) => {
+                let (writer, guard) = beside_the_work();
+                (BoxMakeWriter::new(writer), Some(guard))
+            }
+            _ => (BoxMakeWriter::new(|| output::Log), None),
+        };
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(|| output::Log);
+            .with_writer(writer);
         if self.log_json {
             log.json().init();
         } else {
@@ -107,6 +127,7 @@ impl Cli {
                 .fmt_fields(output::log_fields())
                 .init();
         }
+        guard
     }
 
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {

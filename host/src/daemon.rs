@@ -317,36 +317,30 @@ async fn follow_files(
         if let Some(watch) = &mut watch {
             watch.renew();
         }
-        let config = follow_change(host, source, &mut current, by_signal);
-        if let (Some(watch), Some(config)) = (&mut watch, config) {
-            watch.set(directories(&config, &config_dirs));
+        let config = source.load().inspect_err(|error| {
+            error!(
+                error = format!("{error:#}"),
+                "config was refused, the old one stays"
+            );
+        });
+        // Before the files are read: what changes after that is noticed.
+        if let (Some(watch), Ok(config)) = (&mut watch, &config) {
+            watch.set(directories(config, &config_dirs));
         }
+        follow_change(host, config.ok(), &mut current, by_signal);
     }
 }
 
-/// Tells each queue what changed. Each takes it up by itself: nobody waits here. Returns the config as it is now, unless it
-/// was refused.
-fn follow_change(
-    host: &Host,
-    source: &Source,
-    current: &mut Config,
-    by_signal: bool,
-) -> Option<Config> {
+/// Tells each queue what changed. Each takes it up by itself: nobody waits here.
+fn follow_change(host: &Host, config: Option<Config>, current: &mut Config, by_signal: bool) {
     let mut applied = BTreeSet::new();
-    let config = source.load().inspect_err(|error| {
-        error!(
-            error = format!("{error:#}"),
-            "config was refused, the old one stays"
-        );
-    });
-    let config = config.ok();
     // A directory of processors names queues, too.
-    if let Some(config) = &config
+    if let Some(config) = config
         && (by_signal || config.processors_dir.is_some())
     {
-        warn_of_fixed_keys(current, config);
+        warn_of_fixed_keys(current, &config);
         applied = apply(host, &current.queues, &config.queues);
-        *current = config.clone();
+        *current = config;
     }
     let files = host.start_reload(by_signal, |name| !applied.contains(name));
     for (queue, reloaded) in files {
@@ -356,7 +350,6 @@ fn follow_change(
             }
         });
     }
-    config
 }
 
 fn warn_of_fixed_keys(old: &Config, new: &Config) {

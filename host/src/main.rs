@@ -8,7 +8,7 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let command = cli::Cli::parse();
-    command.init_log();
+    let _log = command.init_log();
     // One thread talks to Redis, and begins short jobs between two calls. On several, each answer would wake
     // another one, which takes longer than what is to be done with it. Guests that take longer have their own.
     let runtime = match tokio::runtime::Builder::new_multi_thread()

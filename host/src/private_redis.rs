@@ -1,5 +1,6 @@
 //! A Redis server of our own: where none is configured and none is found, in the demo, and in tests.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -112,7 +113,58 @@ pub fn url(port: u16) -> String {
     format!("redis://127.0.0.1:{port}")
 }
 
+/// Locks the data for one server. The server inherits the lock, and holds it for as long as it runs: also where whoever
+/// started it was killed.
+fn lock(dir: &Path) -> anyhow::Result<File> {
+    let path = dir.join("server.lock");
+    let locked = || -> anyhow::Result<File> {
+        let file = File::create(&path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another Redis uses it\nhint: stop that one: another `toril` has started it, which may have been killed since"
+            ),
+        }
+        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())?;
+        Ok(file)
+    };
+    locked().with_context(|| format!("failed to lock the data in `{}`", dir.display()))
+}
+
+/// Stops a server that has its data in this directory, and that nobody waits for any more.
+pub async fn stop_orphan(dir: &Path, port: u16) -> anyhow::Result<()> {
+    let Ok(redis) = Redis::connect(&url(port)).await else {
+        return Ok(());
+    };
+    let mut get = redis::cmd("CONFIG");
+    let found: Vec<String> = get
+        .arg("GET")
+        .arg("dir")
+        .query_async(&mut redis.shared())
+        .await
+        .unwrap_or_default();
+    let is_ours = found.get(1).is_some_and(|of| {
+        let of = Path::new(of).canonicalize().ok();
+        of.is_some() && of == dir.canonicalize().ok()
+    });
+    if !is_ours {
+        return Ok(());
+    }
+    // It answers by closing the connection.
+    let _ = redis::cmd("SHUTDOWN").exec_async(&mut redis.shared()).await;
+    let gone = async {
+        while lock(dir).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(STOP_TIMEOUT, gone)
+        .await
+        .with_context(|| format!("the Redis at port {port} does not stop"))
+}
+
 fn spawn(dir: &Path, port: u16, append_only: bool) -> anyhow::Result<Child> {
+    let _inherited = lock(dir)?;
     for server in SERVERS {
         let mut command = Command::new(server);
         command

@@ -233,12 +233,15 @@ impl Context {
             return Err(ApplyError::Stopping);
         }
         match queues.get(name.as_str()) {
-            Some(served)
-                if must_be_new && !served.shared.is_leaving.swap(false, Ordering::Relaxed) =>
-            {
-                return Err(ApplyError::Attached(name.to_string()));
+            Some(served) => {
+                let is_leaving = &served.shared.is_leaving;
+                if must_be_new && !is_leaving.load(Ordering::Relaxed) {
+                    return Err(ApplyError::Attached(name.to_string()));
+                }
+                served.send(message)?;
+                // The queue is this one's from now on.
+                is_leaving.store(false, Ordering::Relaxed);
             }
-            Some(served) => served.send(message)?,
             None => {
                 let served = ServedQueue::start(self, name);
                 served.send(message)?;

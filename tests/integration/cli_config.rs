@@ -41,12 +41,12 @@ async fn commands_talk_to_the_redis_of_the_config_and_say_so() {
     );
     let (_, said) = texts(&toril_in(dir.path(), &["add", "other", "walls"]));
     assert!(said.ends_with("prefix shop\n"), "{said}");
-    let quiet = ["add", "paint", "walls", "--quiet", "--prefix", "cellar"];
+    let quiet = ["add", "shed", "walls", "--quiet", "--prefix", "cellar"];
     assert_eq!(
         texts(&toril_in(dir.path(), &quiet)),
         ("1\n".to_owned(), String::new())
     );
-    for key in ["hall:paint:1", "shop:other:1", "cellar:paint:1"] {
+    for key in ["hall:paint:1", "shop:other:1", "cellar:shed:1"] {
         let name: String = redis.command(&["HGET", key, "name"]).await;
         assert_eq!(name, "walls", "{key}");
     }

@@ -7,7 +7,9 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{TORIL, TestRedis, processor};
+use toril::queue::JobState;
+
+use crate::harness::{TORIL, TestHost, TestRedis, add, processor, reaches};
 
 /// A project with one queue, and a home of its own.
 struct Project {
@@ -177,6 +179,25 @@ async fn cache_that_others_may_write_to_is_closed() {
 }
 
 #[tokio::test]
+async fn directory_that_others_use_is_left_as_it_is() {
+    let redis = TestRedis::start(false).await;
+    let project = Project::with(&redis.server.url(), "");
+    for (name, mode, files) in [("shared", 0o1777, &[][..]), ("mixed", 0o777, &["mine.txt"])] {
+        let dir = project.path(name);
+        std::fs::create_dir(&dir).unwrap();
+        for file in files {
+            std::fs::write(dir.join(file), "").unwrap();
+        }
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode)).unwrap();
+        project.configure(&format!("runtime = {{ cache_dir = {dir:?} }}\n{}", noop()));
+        let found = project.findings(&["--fix"]);
+        assert_eq!(found.of("cache", "others may write to it").0, "warning");
+        let now = std::fs::metadata(&dir).unwrap().permissions().mode();
+        assert_eq!(now & 0o7777, mode, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn redis_that_may_drop_jobs_no_longer_does() {
     let redis = TestRedis::start(false).await;
     let project = Project::with(&redis.server.url(), &noop());
@@ -209,10 +230,21 @@ async fn rights_of_the_user_are_tried() {
     let found = project.findings(&[]);
     let (level, repair) = found.of("redis", "keys of deployments cannot be used");
     assert!(level == "error" && repair.contains("~toril:*"), "{repair}");
-    let _: () = redis
-        .command(&["ACL", "SETUSER", "worker", "~toril:*"])
-        .await;
+    // A host can serve with what the repair names.
+    let advised = repair.split("SETUSER NAME ").nth(1).unwrap();
+    let advised = advised.trim_end_matches('`').split(' ');
+    let user = [
+        "ACL", "SETUSER", "worker", "reset", "on", ">secret", "~bull:*", "&*",
+    ];
+    let user: Vec<&str> = user.into_iter().chain(advised).collect();
+    let _: () = redis.command(&user).await;
     assert_eq!(project.findings(&[]).of("redis", "scripts may use").0, "ok");
+    let mut host = TestHost::spawn(&format!("redis = \"{url}\"\n{}", noop()), &[]);
+    host.logs("serving").await;
+    let queue = redis.queue("ring").await;
+    let id = add(&queue, "any", Value::Null).await;
+    reaches(&queue, &id, JobState::Completed).await;
+    host.stop().await;
 }
 
 #[test]

@@ -392,3 +392,47 @@ async fn component_that_the_compiler_refuses_ends_the_start_of_all_queues() {
     eventually("it says why", says).await;
     assert!(host.log().contains("queue `trap`"), "{}", host.log());
 }
+
+#[tokio::test]
+async fn data_has_one_redis_also_when_the_host_was_killed() {
+    let port = free_port();
+    let arguments = ["--local-redis-port", &port.to_string()];
+    let config = queue_section("ring", "fixture-noop", "");
+    let mut host = TestHost::spawn(&config, &arguments);
+    host.logs("serving").await;
+    let dir = host.dir.path().join(".toril/redis");
+    host.signal("KILL");
+    host.ended().await;
+    let error = PrivateRedis::start(&dir, free_port(), true).await.err();
+    let error = format!("{:#}", error.unwrap());
+    assert!(error.contains("another Redis uses it"), "{error}");
+    toril::private_redis::stop_orphan(&dir, port).await.unwrap();
+    let redis = PrivateRedis::start(&dir, port, true).await.unwrap();
+    redis.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn host_whose_log_nobody_reads_goes_on() {
+    let redis = TestRedis::start(false).await;
+    let dir = tempdir().unwrap();
+    let config = queue_section("ring", "fixture-misbehaving", "concurrency = 50");
+    let config = format!("redis = \"{}\"\n{config}", redis.server.url());
+    std::fs::write(dir.path().join("toril.toml"), config).unwrap();
+    // A pipe that is full after some hundred lines.
+    let (_unread, log) = std::io::pipe().unwrap();
+    let mut host = tokio::process::Command::new(crate::harness::TORIL)
+        .arg("serve")
+        .current_dir(dir.path())
+        .env_remove("TORIL_REDIS")
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let queue = redis.queue("ring").await;
+    let mut last = String::new();
+    for _ in 0..2000 {
+        last = add(&queue, "panic", json!(null)).await;
+    }
+    reaches(&queue, &last, JobState::Failed).await;
+    host.kill().await.unwrap();
+}

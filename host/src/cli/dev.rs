@@ -8,6 +8,7 @@ mod redis;
 mod session;
 mod source_line;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -126,14 +127,20 @@ fn introduce(config: &Config, redis: &DevRedis) {
         return;
     };
     let mut command = format!(
-        "toril add {name} first --data '{{}}'{}",
+        "toril add {} first --data '{{}}'{}",
+        quoted(name),
         redis.as_argument()
     );
     let prefix = queue.prefix.as_ref().unwrap_or(&config.redis.prefix);
     if prefix != DEFAULT_PREFIX {
-        command += &format!(" --prefix '{prefix}'");
+        command += &format!(" --prefix {}", quoted(prefix));
     }
     super::print_line(format_args!(
         "add a first job from another terminal: {command}"
     ));
+}
+
+/// A name in a command that people copy. The config may be somebody else's.
+fn quoted(name: &str) -> Cow<'_, str> {
+    shlex::try_quote(name).unwrap_or(Cow::Borrowed("''"))
 }

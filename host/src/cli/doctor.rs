@@ -20,8 +20,8 @@ use super::{RedisArgs, print_json, print_line};
 /// rights, latency), the cache of compiled code and the limits of this process. The exit code is 1 if there is an error.
 #[derive(Args)]
 pub(super) struct Doctor {
-    /// Repairs what can be repaired without harm: installs Rust's target for WebAssembly, makes the cache private, and sets
-    /// the eviction policy of Redis until it restarts.
+    /// Repairs some of it: installs Rust's target for WebAssembly, makes a cache of the host's own private, and has Redis refuse
+    /// writes when it is full instead of dropping jobs, until it restarts. Without this flag nothing is changed.
     #[arg(long)]
     fix: bool,
     /// Prints JSON: an array of findings.
@@ -53,7 +53,7 @@ struct Finding {
     fix: Option<Fix>,
 }
 
-/// A repair that does no harm.
+/// A repair that `--fix` makes.
 enum Fix {
     /// A command of the user's.
     Run(&'static str, &'static [&'static str]),

@@ -24,7 +24,7 @@ pub(super) struct RedisArgs {
     /// The certificate authority to trust for `rediss://`, PEM [default: those of the system].
     #[arg(long, env = "TORIL_REDIS_CA_FILE", value_name = "FILE")]
     pub(super) redis_ca_file: Option<PathBuf>,
-    /// The prefix of the queue's keys.
+    /// The prefix of the keys of queues for which the config has none of their own [default: the config's, or `bull`].
     #[arg(long, env = "TORIL_PREFIX", value_name = "PREFIX")]
     pub(super) prefix: Option<String>,
     /// The config file [default: toril.toml, if it is there].

@@ -90,7 +90,7 @@ impl Source {
         }
         override_with(&mut settings, &self.overrides);
         for setting in &mut settings {
-            if setting.path == ["redis"] {
+            if setting.path == ["redis"] || setting.path == ["otlp_endpoint"] {
                 setting.value = Value::from(redacted(setting.value.as_str().unwrap_or_default()));
             }
         }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn each_value_says_where_it_comes_from() {
-        let text = "redis = \"redis://:secret@a\"\n[queues.paint]\nconcurrency = 7\nremove_on_fail = { age = 60.0 }\n\
+        let text = "redis = \"redis://:secret@a?password=secret\"\notlp_endpoint = \"http://u:secret@b\"\n[queues.paint]\nconcurrency = 7\nremove_on_fail = { age = 60.0 }\n\
             [queues.paint.grants]\nsecrets = { KEY = { env = \"NOWHERE\" } }\n[queues.paint.grants.http]\nhosts = [\"a.example\"]\n";
         let overrides = Overrides {
             prefix: Some("shop".into()),
@@ -217,7 +217,8 @@ mod tests {
         };
         let settings = settings(text, overrides);
         for line in [
-            "redis = \"redis://***@a\" # file",
+            "redis = \"redis://***@a?***\" # file",
+            "otlp_endpoint = \"http://***@b\" # file",
             "prefix = \"shop\" # --prefix or TORIL_PREFIX",
             "grace_ms = 30000 # default",
             "runtime.executions_max = 1000 # default",

@@ -26,8 +26,6 @@ pub struct RedisConfig {
 pub struct RedisSource {
     /// Which Redis.
     pub redis: RedisConfig,
-    /// True where flags or the environment name the prefix.
-    pub prefix_is_named: bool,
     /// Prefixes that queues have for themselves.
     queue_prefixes: BTreeMap<String, String>,
     /// The config file that was read.
@@ -35,13 +33,9 @@ pub struct RedisSource {
 }
 
 impl RedisSource {
-    /// The prefix of a queue's keys.
+    /// The prefix of a queue's keys: its own goes before all, as where it is served.
     pub fn prefix_of(&self, queue: &str) -> &str {
-        let own = self.queue_prefixes.get(queue);
-        match own.filter(|_| !self.prefix_is_named) {
-            Some(prefix) => prefix,
-            None => &self.redis.prefix,
-        }
+        self.queue_prefixes.get(queue).unwrap_or(&self.redis.prefix)
     }
 }
 
@@ -69,7 +63,6 @@ impl File {
         let own = queues.filter_map(|(name, queue)| Some((name.clone(), queue.prefix.clone()?)));
         Ok(RedisSource {
             redis: self.redis(overrides)?,
-            prefix_is_named: overrides.prefix.is_some(),
             queue_prefixes: own.collect(),
             file,
         })

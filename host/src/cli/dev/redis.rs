@@ -101,6 +101,9 @@ async fn start_own(dir: &Path, port: Option<u16>) -> anyhow::Result<PrivateRedis
     let note = dir.join("port");
     let last = std::fs::read_to_string(&note).ok();
     let last = last.and_then(|port| port.trim().parse().ok());
+    if let Some(port) = last {
+        private_redis::stop_orphan(dir, port).await?;
+    }
     let redis = match last {
         Some(port) if is_free(port) => PrivateRedis::start(dir, port, true).await?,
         _ => PrivateRedis::start_anywhere(dir, true).await?,

@@ -1,5 +1,8 @@
 //! The limits of this process, and the cache of compiled code.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
 use toril::sandbox::{Engine, EngineOptions, check_cache_dir};
 
 use super::{Finding, Fix};
@@ -46,11 +49,28 @@ fn cache(options: &EngineOptions) -> Finding {
         }
         Err(reason) => format!("`{}` is not used: {reason}", dir.display()),
     };
+    if !is_own_dir(dir) {
+        let repair =
+            "name another directory as `runtime.cache_dir`: one that the host's user alone uses";
+        return Finding::warning("cache", what, repair);
+    }
     let command = format!("chmod 700 {}", dir.display());
-    Finding::warning(
-        "cache",
-        what,
-        format!("`{command}`, or name another directory as `runtime.cache_dir`"),
-    )
-    .fixed_by(Fix::ClosedDir(dir.clone()))
+    let repair = format!("`{command}`, or name another directory as `runtime.cache_dir`");
+    Finding::warning("cache", what, repair).fixed_by(Fix::ClosedDir(dir.clone()))
+}
+
+/// False for a directory that others may use for something else, such as `/tmp`.
+fn is_own_dir(dir: &Path) -> bool {
+    const STICKY: u32 = 0o1000;
+    let (Ok(found), Ok(own)) = (dir.symlink_metadata(), Path::new("/proc/self").metadata()) else {
+        return false;
+    };
+    let is_shared = found.mode() & STICKY != 0;
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names = files.map(|file| file.path());
+    let is_code = |file: PathBuf| {
+        file.extension()
+            .is_some_and(|kind| kind == "cwasm" || kind == "functions")
+    };
+    found.is_dir() && found.uid() == own.uid() && !is_shared && names.all(is_code)
 }

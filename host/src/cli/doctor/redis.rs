@@ -115,7 +115,7 @@ async fn rights(redis: &Redis, prefix: &str) -> Vec<Finding> {
         findings.extend(called.err().map(|error| Finding {
             repair: Some(format!(
                 "give the user of the URL the right to use scripts and the keys `{pattern}:*`: \
-                 `ACL SETUSER NAME +@all -@dangerous ~{pattern}:*`"
+                 `ACL SETUSER NAME +@all -@dangerous +info ~{pattern}:*`"
             )),
             ..Finding::error(
                 "redis",

@@ -97,10 +97,11 @@ impl Start {
         children: Option<&Path>,
     ) -> anyhow::Result<String> {
         let mut options = self.options;
-        match self.id.parse::<u64>() {
+        let number = self.id.parse::<u64>().ok();
+        match number.filter(|number| *number > 0 && number.to_string() == self.id) {
             // No producer may give such an id: queues make them.
-            Ok(number) => dry_run.set_ids_made(queue, number.saturating_sub(1)),
-            Err(_) => {
+            Some(number) => dry_run.set_ids_made(queue, number - 1),
+            None => {
                 options.insert("jobId".into(), self.id.into());
             }
         }

@@ -69,7 +69,7 @@ pub(crate) fn limit(memory_bytes_max: usize) -> usize {
         );
         heap.limit.set(limit);
         heap.used_max
-            .set((limit + used).saturating_sub(memory_bytes()));
+            .set(limit.saturating_add(used).saturating_sub(memory_bytes()));
         used + heap.garbage_bytes(used, GARBAGE_BYTES_MAX)
     })
 }
@@ -89,7 +89,7 @@ pub(crate) fn unseal() {
 pub(crate) fn renew() {
     STATE.with(|heap| {
         if heap.refused.take() {
-            heap.limit.update(|limit| limit - LAST_WORDS);
+            heap.limit.update(|limit| limit.saturating_sub(LAST_WORDS));
         }
     });
 }
@@ -119,7 +119,7 @@ impl Heap {
         };
         let memory = attempt();
         if memory.is_null() && !self.refused.replace(true) {
-            self.limit.update(|limit| limit + LAST_WORDS);
+            self.limit.update(|limit| limit.saturating_add(LAST_WORDS));
         }
         memory.cast()
     }
@@ -147,7 +147,7 @@ impl Heap {
     }
 
     fn has_room(&self, bytes: usize) -> bool {
-        !self.for_script.get() || memory_bytes() + bytes <= self.limit.get()
+        !self.for_script.get() || memory_bytes().saturating_add(bytes) <= self.limit.get()
     }
 }
 

@@ -27,7 +27,11 @@ impl Terms {
         for (name, value) in environment::get_environment() {
             match &*name {
                 MEMORY_VARIABLE => {
-                    terms.memory_bytes_max = value.parse().unwrap_or(MEMORY_DEFAULT);
+                    // More than there are addresses is as much as there can be.
+                    let bytes = value
+                        .parse::<u64>()
+                        .map(|bytes| bytes.min(usize::MAX as u64));
+                    terms.memory_bytes_max = bytes.map_or(MEMORY_DEFAULT, |bytes| bytes as usize);
                 }
                 REUSE_VARIABLE => terms.is_reused = true,
                 _ => {}
