@@ -107,6 +107,20 @@ pub trait JobBackend: QueueBackend + SchedulerBackend {
     ) -> CallResult<()>;
 }
 
+/// What a refused call says to people.
+pub fn reason(error: JobError) -> String {
+    match error {
+        JobError::NotFound(reason)
+        | JobError::LockLost(reason)
+        | JobError::NotInState(reason)
+        | JobError::ChildFailed(reason)
+        | JobError::Denied(reason)
+        | JobError::Limit(reason)
+        | JobError::Invalid(reason)
+        | JobError::Unavailable(reason) => reason,
+    }
+}
+
 impl From<Refusal> for JobError {
     fn from(refusal: Refusal) -> Self {
         match refusal {

@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use crate::attempt::{self, AttemptInput, AttemptResult};
-use crate::backend::{CallResult, HttpAnswers, JobError, NewJob};
+use crate::backend::{CallResult, HttpAnswers, JobBackend, JobError, NewJob, ShowCall, Shown};
 use crate::compile::{LoadError, Processor};
 use crate::engine::Engine;
 use crate::flow_json::{self, FlowOptions};
@@ -52,6 +52,7 @@ pub struct DryRun {
     engine: Arc<Engine>,
     store: Arc<Mutex<Store>>,
     served: BTreeMap<QueueRef, Served>,
+    show: Option<ShowCall>,
 }
 
 #[derive(Clone)]
@@ -91,12 +92,15 @@ impl DryRun {
             engine,
             store: Arc::new(Mutex::new(Store::new(now_ms))),
             served: BTreeMap::new(),
+            show: None,
         }
     }
 
     /// Shows each call that a guest makes.
     pub fn show(&mut self, show: Box<dyn FnMut(String) + Send>) {
-        self.store.lock().show = Some(show);
+        let show = Mutex::new(show);
+        let show = move |call: &str| (show.lock())(call.to_owned());
+        self.show = Some(Arc::new(show));
     }
 
     /// Answers the requests of guests, which then reach no server.
@@ -193,8 +197,12 @@ impl DryRun {
             Some(reason) => AttemptResult::without_a_guest(Outcome::unrecoverable(reason)),
             None => {
                 let backend = DryBackend::new(Arc::clone(&self.store), job.clone(), taken);
+                let backend: Box<dyn JobBackend> = Box::new(backend);
                 let input = AttemptInput {
-                    backend: Box::new(backend),
+                    backend: match &self.show {
+                        Some(show) => Box::new(Shown::calls(backend, Arc::clone(show))),
+                        None => backend,
+                    },
                     cancel: Arc::default(),
                     trace: None,
                 };

@@ -1,4 +1,4 @@
-//! A job that is in no queue: each call is shown, and answered as a healthy queue would.
+//! A job that is in no queue: each call is answered as a healthy queue would.
 
 mod queues;
 
@@ -21,7 +21,6 @@ pub struct LoneJob {
     name: String,
     data: String,
     timestamp: u64,
-    show: Box<dyn FnMut(String) + Send>,
 }
 
 impl LoneJob {
@@ -34,14 +33,7 @@ impl LoneJob {
             name: name.to_owned(),
             data: data.to_owned(),
             timestamp: since_epoch.map_or(0, |elapsed| elapsed.as_millis() as u64),
-            show: Box::new(drop),
         }
-    }
-
-    /// Shows each call.
-    pub fn shown(mut self, show: Box<dyn FnMut(String) + Send>) -> Self {
-        self.show = show;
-        self
     }
 }
 
@@ -73,116 +65,79 @@ impl JobBackend for LoneJob {
         }
     }
 
-    fn logged(&mut self, level: tracing::Level, line: &str) {
-        (self.show)(format!("log({level}, {line:?})"));
-    }
-
-    async fn update_data(&mut self, data: &str) -> CallResult<()> {
-        (self.show)(format!("update-data({data})"));
+    async fn update_data(&mut self, _: &str) -> CallResult<()> {
         Ok(())
     }
 
-    async fn update_progress(&mut self, progress: &str) -> CallResult<()> {
-        (self.show)(format!("update-progress({progress})"));
+    async fn update_progress(&mut self, _: &str) -> CallResult<()> {
         Ok(())
     }
 
-    async fn log(&mut self, line: &str) -> CallResult<u64> {
-        (self.show)(format!("log({line:?})"));
+    async fn log(&mut self, _: &str) -> CallResult<u64> {
         Ok(1)
     }
 
-    async fn move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
-        (self.show)(format!("move-to-delayed({timestamp_ms})"));
+    async fn move_to_delayed(&mut self, _: u64) -> CallResult<()> {
         Ok(())
     }
 
-    async fn move_to_waiting_children(&mut self, child: Option<&str>) -> CallResult<bool> {
-        (self.show)(format!(
-            "move-to-waiting-children({})",
-            child.unwrap_or_default()
-        ));
+    async fn move_to_waiting_children(&mut self, _: Option<&str>) -> CallResult<bool> {
         Ok(false)
     }
 
     async fn move_to_wait(&mut self) -> CallResult<()> {
-        (self.show)("move-to-wait()".into());
         Ok(())
     }
 
     async fn children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
-        (self.show)("children-values()".into());
         Ok(Vec::new())
     }
 
     async fn failed_children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
-        (self.show)("failed-children-values()".into());
         Ok(Vec::new())
     }
 
-    async fn dependencies(&mut self, query: &DependenciesQuery, _: usize) -> CallResult<String> {
-        (self.show)(format!("dependencies({query:?})"));
+    async fn dependencies(&mut self, _: &DependenciesQuery, _: usize) -> CallResult<String> {
         Ok("{}".into())
     }
 
-    async fn dependencies_count(&mut self, kinds: DependencyKinds) -> CallResult<String> {
-        (self.show)(format!("dependencies-count({kinds:?})"));
+    async fn dependencies_count(&mut self, _: DependencyKinds) -> CallResult<String> {
         Ok("{}".into())
     }
 
     async fn remove_unprocessed_children(&mut self, _: &QueueAccess) -> CallResult<u64> {
-        (self.show)("remove-unprocessed-children()".into());
         Ok(0)
     }
 
     async fn remove_child_dependency(&mut self) -> CallResult<bool> {
-        (self.show)("remove-child-dependency()".into());
         Ok(false)
     }
 
-    async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {
-        for job in &jobs {
-            let options = serde_json::Value::Object(job.options.clone());
-            (self.show)(format!(
-                "add({}, {}, {}, {options})",
-                queue.name(),
-                job.name,
-                job.data
-            ));
-        }
+    async fn add(&mut self, _: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {
         Ok((1..=jobs.len())
             .map(|number| format!("rehearsal-{number}"))
             .collect())
     }
 
-    async fn add_flows(&mut self, flows: Vec<FlowNode>) -> CallResult<String> {
-        (self.show)(format!("add-flows({} flows)", flows.len()));
+    async fn add_flows(&mut self, _: Vec<FlowNode>) -> CallResult<String> {
         Ok("[]".into())
     }
 
     async fn get_flow(
         &mut self,
-        job: &JobRef,
+        _: &JobRef,
         _: FlowQuery,
         _: &QueueAccess,
         _: usize,
     ) -> CallResult<String> {
-        (self.show)(format!("get-flow({job})"));
         Ok("null".into())
     }
 
-    async fn state(&mut self, job: &JobRef) -> CallResult<String> {
-        (self.show)(format!("state({job})"));
+    async fn state(&mut self, _: &JobRef) -> CallResult<String> {
         Ok("unknown".into())
     }
 
-    async fn remove(
-        &mut self,
-        job: &JobRef,
-        with_children: bool,
-        _: &QueueAccess,
-    ) -> CallResult<()> {
-        (self.show)(format!("remove({job}, {with_children})"));
+    async fn remove(&mut self, _: &JobRef, _: bool, _: &QueueAccess) -> CallResult<()> {
         Ok(())
     }
 }

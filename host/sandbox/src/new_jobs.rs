@@ -1,6 +1,6 @@
 //! Jobs that a guest wants to add: parsed once, judged by the policy, carried out by the backend.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::names::{JobRef, QueueRef};
 
@@ -15,6 +15,18 @@ pub struct NewJob {
     pub options: Map<String, Value>,
     /// The job that waits for it.
     pub parent: Option<JobRef>,
+}
+
+impl NewJob {
+    /// BullMQ's `JobsOptions`, as a producer of Node gives them.
+    pub(crate) fn options_with_parent(&self) -> Map<String, Value> {
+        let mut options = self.options.clone();
+        if let Some(parent) = &self.parent {
+            let parent = json!({ "id": parent.id, "queue": parent.queue.to_string() });
+            options.insert("parent".into(), parent);
+        }
+        options
+    }
 }
 
 /// A node of a flow.

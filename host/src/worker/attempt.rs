@@ -154,7 +154,7 @@ impl Attempt {
         }
         let (observers, job) = (Arc::clone(&self.observers), Arc::clone(&self.held.job));
         let show = move |call: &str| observers.listeners.call(&job.id, call);
-        Box::new(Shown::new(backend, Arc::new(show)))
+        Box::new(Shown::calls_and_lines(backend, Arc::new(show)))
     }
 }
 

@@ -1,11 +1,9 @@
-//! A backend that tells of each call before another one carries it out: for people who watch their processors.
-//!
-//! The calls read as those that a dry run shows.
+//! A backend that tells of each call before another one carries it out: the one place that says how calls read.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     CallResult, CustomEvent, DependenciesQuery, DependencyKinds, Finished, FlowNode, FlowQuery,
@@ -22,12 +20,25 @@ pub type ShowCall = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct Shown {
     backend: Box<dyn JobBackend>,
     show: ShowCall,
+    with_lines: bool,
 }
 
 impl Shown {
     /// Shows what is asked of a backend.
-    pub fn new(backend: Box<dyn JobBackend>, show: ShowCall) -> Self {
-        Shown { backend, show }
+    pub fn calls(backend: Box<dyn JobBackend>, show: ShowCall) -> Self {
+        Shown {
+            backend,
+            show,
+            with_lines: false,
+        }
+    }
+
+    /// Shows the lines that the guest prints, too.
+    pub fn calls_and_lines(backend: Box<dyn JobBackend>, show: ShowCall) -> Self {
+        Shown {
+            with_lines: true,
+            ..Shown::calls(backend, show)
+        }
     }
 
     fn show(&self, call: &str) {
@@ -50,7 +61,7 @@ impl JobBackend for Shown {
     }
 
     fn shows_lines(&self) -> Option<ShowCall> {
-        Some(Arc::clone(&self.show))
+        self.with_lines.then(|| Arc::clone(&self.show))
     }
 
     fn logged(&mut self, level: tracing::Level, line: &str) {
@@ -128,7 +139,7 @@ impl JobBackend for Shown {
 
     async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {
         for job in &jobs {
-            let (queue, options) = (queue.name(), Value::Object(options_of(job)));
+            let (queue, options) = (queue.name(), Value::Object(job.options_with_parent()));
             self.show(&format!(
                 "add({queue}, {}, {}, {options})",
                 job.name, job.data
@@ -247,19 +258,10 @@ impl SchedulerBackend for Shown {
     }
 }
 
-fn options_of(job: &NewJob) -> Map<String, Value> {
-    let mut options = job.options.clone();
-    if let Some(parent) = &job.parent {
-        let parent = json!({ "id": parent.id, "queue": parent.queue.to_string() });
-        options.insert("parent".into(), parent);
-    }
-    options
-}
-
 fn flow(node: &FlowNode) -> Value {
-    let data = toril_options::json::read(&node.job.data).unwrap_or(Value::Null);
+    let data = toril_options::json::read(&node.job.data).unwrap_or_else(|_| json!(node.job.data));
     let mut shown = json!({
-        "name": node.job.name, "queueName": node.queue.name(), "data": data, "opts": options_of(&node.job),
+        "name": node.job.name, "queueName": node.queue.name(), "data": data, "opts": node.job.options_with_parent(),
     });
     if !node.children.is_empty() {
         shown["children"] = node.children.iter().map(flow).collect();

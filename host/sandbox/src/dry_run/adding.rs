@@ -1,6 +1,6 @@
 //! Adding jobs to a dry run, with the checks of BullMQ's `Queue.add` and `FlowProducer.add`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use toril_options::{JobOptions, NewOptions};
 
 use super::store::{Children, State, Store, StoredJob};
@@ -280,15 +280,5 @@ fn read(job: &NewJob) -> CallResult<NewOptions> {
     if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&job.data) {
         return Err(JobError::Invalid(format!("data is not JSON: {error}")));
     }
-    NewOptions::read(&job.name, &job.data, &options_with_parent(job)).map_err(JobError::Invalid)
-}
-
-/// BullMQ's `JobsOptions`, as a producer of Node gives them.
-pub(super) fn options_with_parent(job: &NewJob) -> Map<String, Value> {
-    let mut options = job.options.clone();
-    if let Some(parent) = &job.parent {
-        let parent = json!({ "id": parent.id, "queue": parent.queue.to_string() });
-        options.insert("parent".into(), parent);
-    }
-    options
+    NewOptions::read(&job.name, &job.data, &job.options_with_parent()).map_err(JobError::Invalid)
 }

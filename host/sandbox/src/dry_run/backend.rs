@@ -1,4 +1,4 @@
-//! A running job of a dry run: each call is shown and carried out in memory.
+//! A running job of a dry run: each call is carried out in memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value, json};
 
-use super::adding::options_with_parent;
 use super::store::{State, Store, StoredJob};
 use crate::backend::{
     CallResult, DependenciesQuery, DependencyKinds, FlowNode, FlowQuery, HttpAnswers, JobBackend,
@@ -43,18 +42,12 @@ impl DryBackend {
         }
     }
 
-    pub(super) fn shown(&self, call: impl FnOnce() -> String) -> MutexGuard<'_, Store> {
-        let mut store = self.store.lock();
-        store.shown(call);
-        store
+    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock()
     }
 
-    fn with_own<T>(
-        &self,
-        call: impl FnOnce() -> String,
-        change: impl FnOnce(&mut StoredJob) -> T,
-    ) -> CallResult<T> {
-        let mut store = self.shown(call);
+    fn with_own<T>(&self, change: impl FnOnce(&mut StoredJob) -> T) -> CallResult<T> {
+        let mut store = self.store();
         let missing = || JobError::NotFound(format!("Missing key for job {}", self.id));
         store
             .jobs
@@ -94,7 +87,7 @@ impl JobBackend for DryBackend {
     }
 
     fn wall_clock(&self) -> Option<WallClock> {
-        if !self.store.lock().shows_clock {
+        if !self.store().shows_clock {
             return None;
         }
         let store = Arc::clone(&self.store);
@@ -102,25 +95,15 @@ impl JobBackend for DryBackend {
     }
 
     fn http_answers(&self) -> Option<Arc<dyn HttpAnswers>> {
-        self.store.lock().answers.clone()
-    }
-
-    fn logged(&mut self, level: tracing::Level, line: &str) {
-        drop(self.shown(|| format!("log({level}, {line:?})")));
+        self.store().answers.clone()
     }
 
     async fn update_data(&mut self, data: &str) -> CallResult<()> {
-        self.with_own(
-            || format!("update-data({data})"),
-            |job| data.clone_into(&mut job.data),
-        )
+        self.with_own(|job| data.clone_into(&mut job.data))
     }
 
     async fn update_progress(&mut self, progress: &str) -> CallResult<()> {
-        self.with_own(
-            || format!("update-progress({progress})"),
-            |job| progress.clone_into(&mut job.progress),
-        )
+        self.with_own(|job| progress.clone_into(&mut job.progress))
     }
 
     async fn log(&mut self, line: &str) -> CallResult<u64> {
@@ -131,18 +114,17 @@ impl JobBackend for DryBackend {
             job.logs.drain(..extra as usize);
             job.logs.len() as u64
         };
-        self.with_own(|| format!("log({line:?})"), add)
+        self.with_own(add)
     }
 
     async fn move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
-        let mut store = self.shown(|| format!("move-to-delayed({timestamp_ms})"));
+        let mut store = self.store();
         let delay_ms = timestamp_ms.saturating_sub(store.now_ms);
         store.delay(&self.job, delay_ms);
         Ok(())
     }
 
     async fn move_to_waiting_children(&mut self, child: Option<&str>) -> CallResult<bool> {
-        let call = || format!("move-to-waiting-children({})", child.unwrap_or_default());
         let id = &self.id;
         let wait = |job: &mut StoredJob| {
             if !job.children.failed.is_empty() {
@@ -160,32 +142,25 @@ impl JobBackend for DryBackend {
             }
             Ok(waits)
         };
-        self.with_own(call, wait)?
+        self.with_own(wait)?
     }
 
     async fn move_to_wait(&mut self) -> CallResult<()> {
-        self.shown(|| "move-to-wait()".into())
-            .make_ready(&self.job, true);
+        self.store().make_ready(&self.job, true);
         Ok(())
     }
 
     async fn children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
-        self.with_own(
-            || "children-values()".into(),
-            |job| pairs(&job.children.processed),
-        )
+        self.with_own(|job| pairs(&job.children.processed))
     }
 
     async fn failed_children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
-        self.with_own(
-            || "failed-children-values()".into(),
-            |job| pairs(&job.children.ignored),
-        )
+        self.with_own(|job| pairs(&job.children.ignored))
     }
 
     async fn dependencies(&mut self, query: &DependenciesQuery, _: usize) -> CallResult<String> {
         let read = |job: &mut StoredJob| dependencies(job, query).to_string();
-        self.with_own(|| format!("dependencies({query:?})"), read)
+        self.with_own(read)
     }
 
     async fn dependencies_count(&mut self, kinds: DependencyKinds) -> CallResult<String> {
@@ -204,40 +179,23 @@ impl JobBackend for DryBackend {
                 .collect();
             Value::Object(counted).to_string()
         };
-        self.with_own(|| format!("dependencies-count({kinds:?})"), count)
+        self.with_own(count)
     }
 
     async fn remove_unprocessed_children(&mut self, access: &QueueAccess) -> CallResult<u64> {
-        self.shown(|| "remove-unprocessed-children()".into())
-            .remove_unprocessed_children(&self.job, access)
+        self.store().remove_unprocessed_children(&self.job, access)
     }
 
     async fn remove_child_dependency(&mut self) -> CallResult<bool> {
-        self.shown(|| "remove-child-dependency()".into())
-            .leave_parent(&self.job)
+        self.store().leave_parent(&self.job)
     }
 
     async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {
-        let mut store = self.store.lock();
-        for job in &jobs {
-            let options = Value::Object(options_with_parent(job));
-            store.shown(|| {
-                format!(
-                    "add({}, {}, {}, {options})",
-                    queue.name(),
-                    job.name,
-                    job.data
-                )
-            });
-        }
-        store.add(queue, jobs)
+        self.store().add(queue, jobs)
     }
 
     async fn add_flows(&mut self, flows: Vec<FlowNode>) -> CallResult<String> {
-        let shown: Vec<Value> = flows.iter().map(shown_flow).collect();
-        let trees = self
-            .shown(|| format!("add-flows({})", Value::Array(shown)))
-            .add_flows(flows)?;
+        let trees = self.store().add_flows(flows)?;
         Ok(Value::Array(trees).to_string())
     }
 
@@ -248,7 +206,7 @@ impl JobBackend for DryBackend {
         access: &QueueAccess,
         _: usize,
     ) -> CallResult<String> {
-        let store = self.shown(|| format!("get-flow({job})"));
+        let store = self.store();
         let tree = store.tree(
             job,
             query.depth.min(toril_options::json::FLOW_LEVELS_MAX),
@@ -259,7 +217,7 @@ impl JobBackend for DryBackend {
     }
 
     async fn state(&mut self, job: &JobRef) -> CallResult<String> {
-        let store = self.shown(|| format!("state({job})"));
+        let store = self.store();
         let state = store.jobs.get(job).map(|job| job.state.name());
         Ok(state.unwrap_or("unknown").to_owned())
     }
@@ -270,8 +228,7 @@ impl JobBackend for DryBackend {
         with_children: bool,
         access: &QueueAccess,
     ) -> CallResult<()> {
-        self.shown(|| format!("remove({job}, {with_children})"))
-            .remove(job, with_children, access)
+        self.store().remove(job, with_children, access)
     }
 }
 
@@ -399,15 +356,4 @@ fn page_of<T>(items: impl Iterator<Item = T>, page: Option<Page>) -> impl Iterat
         (to_usize(page.cursor), to_usize(page.count))
     });
     items.skip(skip).take(take)
-}
-
-fn shown_flow(node: &FlowNode) -> Value {
-    let mut shown = json!({
-        "name": node.job.name, "queueName": node.queue.name(), "data": parsed(&node.job.data),
-        "opts": options_with_parent(&node.job),
-    });
-    if !node.children.is_empty() {
-        shown["children"] = node.children.iter().map(shown_flow).collect();
-    }
-    shown
 }

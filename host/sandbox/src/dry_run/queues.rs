@@ -18,14 +18,14 @@ use crate::policy::QueueAccess;
 #[async_trait]
 impl QueueBackend for DryBackend {
     async fn change_delay(&mut self, job: &JobRef, delay_ms: u64) -> CallResult<()> {
-        let mut store = self.shown(|| format!("change-delay({job}, {delay_ms})"));
+        let mut store = self.store();
         store.must_be(job, "delayed", "changeDelay")?;
         store.delay(job, delay_ms);
         Ok(())
     }
 
     async fn change_priority(&mut self, job: &JobRef, priority: u32, lifo: bool) -> CallResult<()> {
-        let mut store = self.shown(|| format!("change-priority({job}, {priority}, {lifo})"));
+        let mut store = self.store();
         let stored = store.existing(job, "changePriority")?;
         stored.priority = priority.into();
         if matches!(stored.state, State::Waiting | State::Prioritized) {
@@ -36,7 +36,7 @@ impl QueueBackend for DryBackend {
     }
 
     async fn promote(&mut self, job: &JobRef) -> CallResult<()> {
-        let mut store = self.shown(|| format!("promote({job})"));
+        let mut store = self.store();
         store.must_be(job, "delayed", "promote")?;
         store.make_ready(job, false);
         Ok(())
@@ -48,12 +48,12 @@ impl QueueBackend for DryBackend {
         ended: Finished,
         access: &QueueAccess,
     ) -> CallResult<()> {
-        let mut store = self.shown(|| format!("retry({job}, {ended:?})"));
+        let mut store = self.store();
         store.retry(job, ended, access)
     }
 
     async fn counts(&mut self, queue: &QueueRef) -> CallResult<String> {
-        let store = self.shown(|| format!("counts({queue})"));
+        let store = self.store();
         let states = [
             State::Active,
             State::Completed,
@@ -78,20 +78,18 @@ impl QueueBackend for DryBackend {
     }
 
     async fn remove_deduplication_key(&mut self, queue: &QueueRef, id: &str) -> CallResult<bool> {
-        let mut store = self.shown(|| format!("remove-deduplication-key({queue}, {id})"));
+        let mut store = self.store();
         Ok(store.queue(queue).deduplicated.remove(id).is_some())
     }
 
     async fn rate_limit(&mut self, queue: &QueueRef, duration_ms: u64) -> CallResult<()> {
-        let mut store = self.shown(|| format!("rate-limit({queue}, {duration_ms})"));
+        let mut store = self.store();
         let until = store.now_ms.saturating_add(duration_ms);
         store.queue(queue).limited_until_ms = until;
         Ok(())
     }
 
-    async fn publish_event(&mut self, queue: &QueueRef, event: &CustomEvent) -> CallResult<()> {
-        let CustomEvent { name, fields } = event;
-        drop(self.shown(|| format!("publish-event({queue}, {name}, {fields:?})")));
+    async fn publish_event(&mut self, _: &QueueRef, _: &CustomEvent) -> CallResult<()> {
         Ok(())
     }
 }
@@ -103,24 +101,22 @@ impl SchedulerBackend for DryBackend {
         queue: &QueueRef,
         scheduler: NewScheduler,
     ) -> CallResult<Option<String>> {
-        let schedule = Value::Object(scheduler.schedule.clone());
-        let call = || format!("upsert-scheduler({queue}, {}, {schedule})", scheduler.id);
-        self.shown(call).upsert_scheduler(queue, scheduler)
+        self.store().upsert_scheduler(queue, scheduler)
     }
 
     async fn remove_scheduler(&mut self, queue: &QueueRef, id: &str) -> CallResult<bool> {
-        let mut store = self.shown(|| format!("remove-scheduler({queue}, {id})"));
+        let mut store = self.store();
         Ok(store.remove_scheduler(queue, id))
     }
 
     async fn scheduler(&mut self, queue: &QueueRef, id: &str) -> CallResult<String> {
-        let mut store = self.shown(|| format!("scheduler({queue}, {id})"));
+        let mut store = self.store();
         let found = store.queue(queue).schedulers.get(id);
         Ok(found.map_or("null".into(), |found| described(id, found).to_string()))
     }
 
     async fn schedulers(&mut self, queue: &QueueRef, range: SchedulerRange) -> CallResult<String> {
-        let mut store = self.shown(|| format!("schedulers({queue})"));
+        let mut store = self.store();
         let mut all: Vec<_> = store.queue(queue).schedulers.iter().collect();
         all.sort_by_key(|(id, scheduler)| (scheduler.next_ms, (*id).clone()));
         if !range.asc {

@@ -129,7 +129,6 @@ pub(super) struct Store {
     pub(super) queues: BTreeMap<QueueRef, QueueState>,
     pub(super) ids_made: u64,
     ranks: u64,
-    pub(super) show: Option<Box<dyn FnMut(String) + Send>>,
     /// Guests, too, see this clock.
     pub(super) shows_clock: bool,
     pub(super) answers: Option<Arc<dyn HttpAnswers>>,
@@ -156,13 +155,6 @@ impl Store {
     pub(super) fn next_rank(&mut self) -> u64 {
         self.ranks += 1;
         self.ranks
-    }
-
-    /// Shows a call of the guest, if anybody looks.
-    pub(super) fn shown(&mut self, call: impl FnOnce() -> String) {
-        if let Some(show) = &mut self.show {
-            show(call());
-        }
     }
 
     /// Puts a new job where its options say; `first` where it is to be the next one.

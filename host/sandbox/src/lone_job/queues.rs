@@ -1,4 +1,4 @@
-//! Queues of a job that is in no queue: each call is shown, and answered as by empty queues.
+//! Queues of a job that is in no _: each call is answered as by empty queues.
 
 use async_trait::async_trait;
 
@@ -11,44 +11,35 @@ use crate::policy::QueueAccess;
 
 #[async_trait]
 impl QueueBackend for LoneJob {
-    async fn change_delay(&mut self, job: &JobRef, delay_ms: u64) -> CallResult<()> {
-        (self.show)(format!("change-delay({job}, {delay_ms})"));
+    async fn change_delay(&mut self, _: &JobRef, _: u64) -> CallResult<()> {
         Ok(())
     }
 
-    async fn change_priority(&mut self, job: &JobRef, priority: u32, lifo: bool) -> CallResult<()> {
-        (self.show)(format!("change-priority({job}, {priority}, {lifo})"));
+    async fn change_priority(&mut self, _: &JobRef, _: u32, _: bool) -> CallResult<()> {
         Ok(())
     }
 
-    async fn promote(&mut self, job: &JobRef) -> CallResult<()> {
-        (self.show)(format!("promote({job})"));
+    async fn promote(&mut self, _: &JobRef) -> CallResult<()> {
         Ok(())
     }
 
-    async fn retry(&mut self, job: &JobRef, ended: Finished, _: &QueueAccess) -> CallResult<()> {
-        (self.show)(format!("retry({job}, {ended:?})"));
+    async fn retry(&mut self, _: &JobRef, _: Finished, _: &QueueAccess) -> CallResult<()> {
         Ok(())
     }
 
-    async fn counts(&mut self, queue: &QueueRef) -> CallResult<String> {
-        (self.show)(format!("counts({queue})"));
+    async fn counts(&mut self, _: &QueueRef) -> CallResult<String> {
         Ok("{}".into())
     }
 
-    async fn remove_deduplication_key(&mut self, queue: &QueueRef, id: &str) -> CallResult<bool> {
-        (self.show)(format!("remove-deduplication-key({queue}, {id})"));
+    async fn remove_deduplication_key(&mut self, _: &QueueRef, _: &str) -> CallResult<bool> {
         Ok(false)
     }
 
-    async fn rate_limit(&mut self, queue: &QueueRef, duration_ms: u64) -> CallResult<()> {
-        (self.show)(format!("rate-limit({queue}, {duration_ms})"));
+    async fn rate_limit(&mut self, _: &QueueRef, _: u64) -> CallResult<()> {
         Ok(())
     }
 
-    async fn publish_event(&mut self, queue: &QueueRef, event: &CustomEvent) -> CallResult<()> {
-        let CustomEvent { name, fields } = event;
-        (self.show)(format!("publish-event({queue}, {name}, {fields:?})"));
+    async fn publish_event(&mut self, _: &QueueRef, _: &CustomEvent) -> CallResult<()> {
         Ok(())
     }
 }
@@ -57,27 +48,21 @@ impl QueueBackend for LoneJob {
 impl SchedulerBackend for LoneJob {
     async fn upsert_scheduler(
         &mut self,
-        queue: &QueueRef,
-        scheduler: NewScheduler,
+        _: &QueueRef,
+        _: NewScheduler,
     ) -> CallResult<Option<String>> {
-        let NewScheduler { id, schedule, .. } = scheduler;
-        let schedule = serde_json::Value::Object(schedule);
-        (self.show)(format!("upsert-scheduler({queue}, {id}, {schedule})"));
         Ok(None)
     }
 
-    async fn remove_scheduler(&mut self, queue: &QueueRef, id: &str) -> CallResult<bool> {
-        (self.show)(format!("remove-scheduler({queue}, {id})"));
+    async fn remove_scheduler(&mut self, _: &QueueRef, _: &str) -> CallResult<bool> {
         Ok(false)
     }
 
-    async fn scheduler(&mut self, queue: &QueueRef, id: &str) -> CallResult<String> {
-        (self.show)(format!("scheduler({queue}, {id})"));
+    async fn scheduler(&mut self, _: &QueueRef, _: &str) -> CallResult<String> {
         Ok("null".into())
     }
 
-    async fn schedulers(&mut self, queue: &QueueRef, _: SchedulerRange) -> CallResult<String> {
-        (self.show)(format!("schedulers({queue})"));
+    async fn schedulers(&mut self, _: &QueueRef, _: SchedulerRange) -> CallResult<String> {
         Ok("[]".into())
     }
 }

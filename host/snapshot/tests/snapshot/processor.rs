@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use toril_sandbox::attempt::{self, AttemptInput};
+use toril_sandbox::backend::Shown;
 use toril_sandbox::{
     Engine, EngineOptions, Grants, LoadError, LoneJob, Outcome, Policy, Processor, Reuse, Stub,
 };
@@ -125,9 +126,10 @@ impl Jobs {
 
     pub(crate) async fn run_with(&self, data: &str) -> Outcome {
         let shown = Arc::clone(&self.shown);
-        let show = Box::new(move |line| shown.lock().push(line));
+        let show = Arc::new(move |call: &str| shown.lock().push(call.to_owned()));
+        let job = Box::new(LoneJob::new("paint", data));
         let input = AttemptInput {
-            backend: Box::new(LoneJob::new("paint", data).shown(show)),
+            backend: Box::new(Shown::calls(job, show)),
             cancel: Arc::default(),
             trace: None,
         };
