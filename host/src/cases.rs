@@ -169,7 +169,7 @@ impl Runner {
         let policy = Arc::new(policy_of(case, &queue, &spec)?);
         let file = case.job.processor.as_ref().map(|file| self.dir.join(file));
         let file = file.or(spec.processor).with_context(|| {
-            format!("the case names no processor\nhint: add `processor = \"FILE\"` to `[queues.{queue}]` in toril.toml, or to `[job]`")
+            format!("the case names no processor\nhint: add `processor = \"FILE\"` to `[{}]` in toril.toml, or to `[job]`", QueueSpec::section(&queue))
         })?;
         let processor = self.processors.load(&self.engine, &file, &policy).await?;
         let stage = Stage {
@@ -200,7 +200,8 @@ impl Runner {
             Some(spec) => Ok((name.to_owned(), spec.clone())),
             None => {
                 let hint = crate::unknown_key::nearest(name, known());
-                let hint = hint.unwrap_or_else(|| format!("hint: add `[queues.{name}]` to it"));
+                let hint = hint
+                    .unwrap_or_else(|| format!("hint: add `[{}]` to it", QueueSpec::section(name)));
                 anyhow::bail!("queue `{name}` is not in toril.toml\n{hint}")
             }
         }
@@ -237,7 +238,8 @@ fn policy_of(case: &Case, queue: &str, spec: &QueueSpec) -> anyhow::Result<Polic
 
 fn not_granted(kind: &str, name: &str, queue: &str) -> String {
     format!(
-        "`{kind}.{name}` is not granted to queue `{queue}`\nhint: add `{kind}.{name} = \"VALUE\"` to `[queues.{queue}.grants]`"
+        "`{kind}.{name}` is not granted to queue `{queue}`\nhint: add `{kind}.{name} = \"VALUE\"` to `[{}.grants]`",
+        QueueSpec::section(queue)
     )
 }
 

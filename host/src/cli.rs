@@ -34,7 +34,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 /// Lines of a host's log that wait to be written. Beyond, they are dropped.
 const LOG_LINES_WAITING_MAX: usize = 10_000;
 
-/// A log that is written by a thread of its own: the one that talks to Redis must not wait for whoever reads the log.
+/// A separate thread writes the log, because a slow reader must not block the thread that talks to Redis.
 fn beside_the_work() -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default()
         .buffered_lines_limit(LOG_LINES_WAITING_MAX)

@@ -286,7 +286,7 @@ async fn drained(host: &Host, signals: &mut Signals, grace_ms: u64) {
 }
 
 /// Takes up changes of the config on SIGHUP, and of watched files at once, until the host should stop.
-/// Whoever attends the host is told of every change, and needs no signal for the config.
+/// If the host is attended, a saved config needs no signal.
 async fn follow_files(
     host: &Host,
     source: &Source,

@@ -113,8 +113,7 @@ pub fn url(port: u16) -> String {
     format!("redis://127.0.0.1:{port}")
 }
 
-/// Locks the data for one server. The server inherits the lock, and holds it for as long as it runs: also where whoever
-/// started it was killed.
+/// Locks the data for one server. The server inherits the lock and holds it while it runs, even if its parent was killed.
 fn lock(dir: &Path) -> anyhow::Result<File> {
     let path = dir.join("server.lock");
     let locked = || -> anyhow::Result<File> {

@@ -223,3 +223,49 @@ async fn run_begins_where_a_job_was() {
     let (_, said) = toril(&["run", &sum, "--job", "paint/2", "--redis", &url]);
     assert!(said.contains("has no job `2`"), "{said}");
 }
+
+#[test]
+fn config_without_a_cache_keeps_no_compiled_code() {
+    let dir = tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    let section = queue_section("ring", "fixture-noop", "");
+    let kept = |runtime: &str| {
+        std::fs::write(
+            dir.path().join("toril.toml"),
+            format!("{runtime}\n{section}"),
+        )
+        .unwrap();
+        for command in [
+            &["run", "--queue", "ring"][..],
+            &["check", "--queue", "ring"],
+        ] {
+            let mut toril = Command::new(TORIL);
+            toril.args(command).current_dir(dir.path());
+            if command[0] == "check" {
+                toril.arg(processor("fixture-noop"));
+            }
+            let output = toril.env("XDG_CACHE_HOME", &cache).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
+        cache.exists()
+    };
+    assert!(!kept("runtime = { cache = false }"));
+    assert!(kept(""));
+}
+
+#[test]
+fn job_that_cannot_be_added_is_refused_in_words() {
+    let dir = tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("children.json"),
+        r#"[{"queue":"steps","id":"7"}]"#,
+    )
+    .unwrap();
+    let noop = processor("fixture-noop").display().to_string();
+    let run = ["run", &noop, "--children", "children.json"];
+    let (_, said) = texts(&toril_in(dir.path(), &run));
+    assert!(
+        said.contains("child `child` cannot be added: Custom Id cannot be integers"),
+        "{said}"
+    );
+}

@@ -11,6 +11,7 @@ use super::answers::Answers;
 use super::expectation::{Fields, OutcomeName};
 use super::file::{Case, ChildFile};
 use toril_queue::json;
+use toril_sandbox::backend::reason;
 use toril_sandbox::dry_run::{DryRun, State, StoredJob};
 use toril_sandbox::names::JobRef;
 use toril_sandbox::{Engine, MovedTo, Outcome, Policy, Processor};
@@ -101,7 +102,7 @@ impl Stage<'_> {
         let job = &case.job;
         let options = with_id(job.options(), job.id.as_deref());
         let id = dry_run.add(self.queue, &job.name, &job.data()?, &options);
-        let id = id.map_err(|error| anyhow!("the job cannot be added: {error}"))?;
+        let id = id.map_err(|error| anyhow!("the job cannot be added: {}", reason(error)))?;
         for child in &case.children {
             let added = self.add_child(dry_run, &id, child);
             added.with_context(|| format!("child `{}`", child.name))?;
@@ -120,7 +121,7 @@ impl Stage<'_> {
         options.insert("parent".into(), parent);
         let options = with_id(options, child.id.as_deref());
         let id = dry_run.add(&child.queue, &child.name, &child.data()?, &options);
-        let id = id.map_err(|error| anyhow!("it cannot be added: {error}"))?;
+        let id = id.map_err(|error| anyhow!("it cannot be added: {}", reason(error)))?;
         let outcome = match (child.value()?, &child.failed_reason) {
             (Some(value), _) => Outcome::Completed(value),
             (None, Some(reason)) => Outcome::unrecoverable(reason.as_str()),

@@ -45,14 +45,14 @@ pub(super) fn of(config: Option<PathBuf>, queue: &str) -> anyhow::Result<QueueCo
     let mut config = source.load()?;
     let spec = config.queues.remove(queue).with_context(|| {
         format!(
-            "queue `{queue}` is not in `{}`\nhint: add `[queues.{queue}]` to it, or name another file with `--config`",
-            name.display()
+            "queue `{queue}` is not in `{}`\nhint: add `[{}]` to it, or name another file with `--config`",
+            name.display(),
+            QueueSpec::section(queue)
         )
     })?;
     let engine = EngineOptions {
         executions_max: 1,
         idle_max: 0,
-        cache_dir: config.runtime.cache_dir.or_else(default_cache_dir),
         ..config.runtime
     };
     Ok(QueueConfig { engine, spec })

@@ -33,7 +33,7 @@ pub struct RedisSource {
 }
 
 impl RedisSource {
-    /// The prefix of a queue's keys: its own goes before all, as where it is served.
+    /// The prefix of a queue's keys. A prefix in the queue's own section takes precedence, as in `toril serve`.
     pub fn prefix_of(&self, queue: &str) -> &str {
         self.queue_prefixes.get(queue).unwrap_or(&self.redis.prefix)
     }

@@ -52,9 +52,14 @@ impl QueueSpec {
         }
     }
 
+    /// The section of a queue in `toril.toml`, as it is written there.
+    pub fn section(queue: &str) -> String {
+        format!("queues.{}", queue.to_toml_key())
+    }
+
     /// An error or a reason whose hint names the section of this queue: the sandbox knows no queues.
     pub fn with_section_of(queue: &str, text: &str) -> String {
-        let section = format!("`[queues.{}.", queue.to_toml_key());
+        let section = format!("`[{}.", Self::section(queue));
         text.replace("`[queues.NAME.", &section)
     }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use toril::queue::{Queue, json as text};
 use toril::sandbox::Outcome;
+use toril::sandbox::backend::reason;
 use toril::sandbox::dry_run::DryRun;
 
 /// The prefix of a dry run's queues.
@@ -107,7 +108,7 @@ impl Start {
         }
         let options = Value::Object(options).to_string();
         let id = dry_run.add(queue, &self.name, &self.data, &options);
-        let id = id.map_err(|error| anyhow!("job cannot be added: {error}"))?;
+        let id = id.map_err(|error| anyhow!("job cannot be added: {}", reason(error)))?;
         if let Some(file) = children {
             let added = add_children(dry_run, queue, &id, file);
             added.with_context(|| format!("children of `{}`", file.display()))?;
@@ -136,7 +137,9 @@ fn add_children(dry_run: &DryRun, queue: &str, parent: &str, file: &Path) -> any
         }
         let data = child.data.to_string();
         let id = dry_run.add(&child.queue, &child.name, &data, &options.to_string());
-        let id = id.map_err(|error| anyhow!("child `{}` cannot be added: {error}", child.name))?;
+        let id = id.map_err(|error| {
+            anyhow!("child `{}` cannot be added: {}", child.name, reason(error))
+        })?;
         let outcome = match (child.value, child.failed_reason) {
             (Some(_), Some(_)) => {
                 bail!("child `{}` has both `value` and `failedReason`", child.name)
