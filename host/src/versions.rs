@@ -241,9 +241,11 @@ impl Versions {
         self.policy.load_full()
     }
 
-    /// Changes the policy of attempts that start from now on.
+    /// Changes the policy of attempts that start from now on. One that says the same as before keeps its connections.
     pub fn set_policy(&self, policy: Arc<Policy>) {
-        self.policy.store(policy);
+        if **self.policy.load() != *policy {
+            self.policy.store(policy);
+        }
     }
 
     /// Pins jobs to the version that they start on, from now on, or does so no longer.

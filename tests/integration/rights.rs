@@ -301,8 +301,8 @@ async fn requests_go_where_they_may_and_nowhere_else() {
     let got = completes(&queue, "get", at(&format!("to/127.0.0.1:{port}/"))).await;
     assert_eq!(got["begin"], "hello", "a redirect to where it may go");
 
-    let denied = "HttpRequestDenied";
-    let private = "DestinationIpProhibited";
+    let denied = "not in grants.http.hosts of queue ring";
+    let private = "its address is private and not in grants.http.private of queue ring";
     for (url, reason) in [
         (json!(format!("http://127.0.0.1:{other}/")), denied),
         (json!("http://169.254.169.254/latest/meta-data"), denied),
@@ -318,7 +318,7 @@ async fn requests_go_where_they_may_and_nowhere_else() {
             at(&format!(
                 "to/127.0.0.1:{port}/to/127.0.0.1:{port}/to/127.0.0.1:{port}/"
             )),
-            "ConnectionLimitReached",
+            "the attempt has sent 3, which is grants.http.requests_max of queue ring",
         ),
     ] {
         let failed = fails(&queue, "get", url.clone()).await;

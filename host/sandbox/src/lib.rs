@@ -7,7 +7,7 @@
 //! A [`dry_run`] is a backend in memory: processors run without Redis.
 //!
 //! This file only declares and re-exports. Modules import downwards: `dry_run`, `attempt`, `compile`, `engine`
-//! and `reuse`, `guest`, `flow_json`, `backend`, `policy`, `new_jobs` and `names`, and below these what knows no
+//! and `reuse`, `guest`, `flow_json`, `backend`, `policy`, `connections`, `new_jobs` and `names`, and below these what knows no
 //! job.
 
 pub mod attempt;
@@ -18,6 +18,7 @@ mod cancel;
 mod compile;
 mod compiler;
 mod component_sizes;
+mod connections;
 mod cpu_time;
 mod deadline;
 mod digest;
@@ -49,6 +50,7 @@ pub use cache::Cache;
 pub use cache::check_cache_dir;
 pub use cancel::{Cancel, Stop, cancellation};
 pub use compile::{Checked, LoadError, Processor};
+pub use connections::{Connections, TlsFiles};
 pub use deadline::{Deadline, DeadlineSource};
 pub use digest::{Digest, short_digest};
 pub use engine::Engine;

@@ -13,14 +13,22 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use toml_writer::ToTomlKey as _;
 
+use crate::connections::Connections;
 use crate::limits::Limits;
 pub(crate) use events::check_event;
 pub use grants::{DirGrant, Grants, Stub};
+pub(crate) use http::HttpRefusal;
 pub use http::{HttpGrant, Net};
 pub use queues::{QueueAccess, Refusal};
 pub(crate) use redact::Redactor;
 pub use redact::{Secret, Secrets};
+
+/// The section of a queue in the config, as it is written there.
+pub fn section(queue: &str) -> String {
+    format!("queues.{}", queue.to_toml_key())
+}
 
 /// What a queue's processors may use and do.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,6 +39,8 @@ pub struct Policy {
     pub grants: Arc<Grants>,
     /// How often an instance is used; none makes a fresh one for each attempt.
     pub reuse: Option<Reuse>,
+    /// The connections that its attempts share.
+    pub connections: Connections,
 }
 
 impl Policy {
@@ -50,6 +60,7 @@ impl Policy {
             limits,
             grants: Arc::new(grants),
             reuse: None,
+            connections: Connections::default(),
         })
     }
 }

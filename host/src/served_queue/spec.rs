@@ -8,12 +8,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use toml_writer::ToTomlKey as _;
 use toril_queue::{KeepJobs, Limiter};
 use utoipa::ToSchema;
 
 use crate::worker::options::{ApiWorkerOptions, WorkerOptions, with_worker_options};
-use toril_sandbox::{Grants, Limits, Policy, Reuse, Secret};
+use toril_sandbox::{Connections, Grants, Limits, Policy, Reuse, Secret};
 
 /// How one queue is served.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -49,12 +48,13 @@ impl QueueSpec {
             limits: self.limits.clone(),
             grants: Arc::new(self.grants.clone()),
             reuse: self.reuse,
+            connections: Connections::default(),
         }
     }
 
     /// The section of a queue in `toril.toml`, as it is written there.
     pub fn section(queue: &str) -> String {
-        format!("queues.{}", queue.to_toml_key())
+        toril_sandbox::policy::section(queue)
     }
 
     /// An error or a reason whose hint names the section of this queue: the sandbox knows no queues.
@@ -197,6 +197,9 @@ impl GrantsFile {
                 "`grants.dirs`: `{}` is not a directory",
                 granted.host.display()
             );
+        }
+        if let Some(http) = &mut grants.http {
+            http.resolve(dir).context("`grants.http`")?;
         }
         for (name, source) in self.secrets {
             let text = match stand_in_secrets {

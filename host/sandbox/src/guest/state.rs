@@ -63,7 +63,7 @@ impl AttemptState {
         let log_budget = LogBudget::new(&job, input.backend.shows_lines(), policy);
         let deadline = limits.deadline_of(job.name, job.timeout_ms);
         let wasi = wasi::context_with_dirs(policy, &log_budget, &*input.backend)?.map(Box::new);
-        let outbound = Outbound::new(grants, &*input.backend);
+        let outbound = Outbound::new(policy, &*input.backend);
         Ok(AttemptState {
             backend: input.backend,
             data: None,

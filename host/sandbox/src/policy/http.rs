@@ -1,12 +1,17 @@
 //! Which servers and which addresses a guest's requests may go to.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use anyhow::ensure;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::addresses::{canonical, is_public};
+use crate::connections::http::HttpSettings;
+use crate::connections::{Proxy, TlsFiles};
 
 /// Which servers a processor may ask, and how much.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +37,24 @@ pub struct HttpGrant {
     /// How long a request may take until the end of its response, in ms.
     #[serde(default = "defaults::timeout_ms")]
     pub timeout_ms: u64,
+    /// Connections at once, for all jobs of the queue on this host.
+    #[serde(default = "defaults::connections_max")]
+    pub connections_max: u32,
+    /// How long a connection is kept that no request uses, in ms. 0 keeps none.
+    #[serde(default = "defaults::idle_ms")]
+    pub idle_ms: u64,
+    /// Authorities in PEM that are trusted beside those of the system, relative to this file.
+    pub ca_file: Option<PathBuf>,
+    /// A certificate with its chain in PEM, which servers are shown that ask for one. With `key_file`.
+    pub cert_file: Option<PathBuf>,
+    /// The key of `cert_file`, in PEM.
+    pub key_file: Option<PathBuf>,
+    /// A proxy through which all requests go: `http://proxy.example.com:3128`. It resolves the names of servers, so that
+    /// their addresses are its concern.
+    pub proxy: Option<String>,
+    /// What the files say. Filled in by the config.
+    #[serde(skip)]
+    pub tls: TlsFiles,
 }
 
 mod defaults {
@@ -48,6 +71,14 @@ mod defaults {
     }
 
     pub(super) fn timeout_ms() -> u64 {
+        30_000
+    }
+
+    pub(super) fn connections_max() -> u32 {
+        256
+    }
+
+    pub(super) fn idle_ms() -> u64 {
         30_000
     }
 }
@@ -76,6 +107,39 @@ impl TryFrom<String> for Net {
 }
 
 impl HttpGrant {
+    /// Reads the files that it names, relative to `dir`, and refuses what cannot work.
+    pub fn resolve(&mut self, dir: &Path) -> anyhow::Result<()> {
+        ensure!(
+            self.connections_max > 0,
+            "`connections_max` must be 1 or more"
+        );
+        if let Some(proxy) = &self.proxy {
+            // The text may hold a password.
+            ensure!(
+                Proxy::of(proxy).is_some(),
+                "`proxy` is not a URL such as `http://proxy.example.com:3128`"
+            );
+        }
+        for file in [&mut self.ca_file, &mut self.cert_file, &mut self.key_file] {
+            if let Some(file) = file {
+                *file = dir.join(&*file);
+            }
+        }
+        let [ca, cert, key] =
+            [&self.ca_file, &self.cert_file, &self.key_file].map(Option::as_deref);
+        self.tls = TlsFiles::read(ca, cert, key)?;
+        Ok(())
+    }
+
+    pub(crate) fn settings(&self) -> HttpSettings {
+        HttpSettings {
+            connections_max: self.connections_max,
+            idle: Duration::from_millis(self.idle_ms),
+            tls: self.tls.clone(),
+            proxy: self.proxy.as_deref().and_then(Proxy::of),
+        }
+    }
+
     pub(crate) fn admits(&self, host: &str, port: u16) -> bool {
         self.hosts.iter().any(|granted| {
             let (name, granted_port) = split_port(granted);
@@ -102,6 +166,55 @@ impl HttpGrant {
                 .parse::<IpAddr>()
                 .is_ok_and(|named| canonical(named) == address)
             || self.private.iter().any(|Net(net)| net.contains(&address))
+    }
+}
+
+/// Why a request is not sent.
+#[derive(Clone, Copy)]
+pub(crate) enum HttpRefusal {
+    /// The host is not on the list.
+    Host,
+    /// Its addresses are private.
+    Private,
+    /// The attempt sent as many as it may.
+    Requests,
+    /// No connection became free in time.
+    Connections,
+}
+
+impl HttpRefusal {
+    /// What a guest and the log are told, and what to change.
+    pub(crate) fn text(self, grant: &HttpGrant, queue: &str, host: &str, port: u16) -> String {
+        let key = match self {
+            HttpRefusal::Host => "hosts",
+            HttpRefusal::Private => "private",
+            HttpRefusal::Requests => "requests_max",
+            HttpRefusal::Connections => "connections_max",
+        };
+        let why = match self {
+            HttpRefusal::Host => format!("not in grants.http.{key} of queue {queue}"),
+            HttpRefusal::Private => {
+                format!("its address is private and not in grants.http.{key} of queue {queue}")
+            }
+            HttpRefusal::Requests => format!(
+                "the attempt has sent {}, which is grants.http.{key} of queue {queue}",
+                grant.requests_max
+            ),
+            HttpRefusal::Connections => format!(
+                "all {} connections are in use, which is grants.http.{key} of queue {queue}",
+                grant.connections_max
+            ),
+        };
+        let hint = match self {
+            HttpRefusal::Host if port == 80 || port == 443 => format!("add \"{host}\" to `{key}`"),
+            HttpRefusal::Host => format!("add \"{host}:{port}\" to `{key}`"),
+            HttpRefusal::Private => format!("add the address or its net to `{key}`"),
+            HttpRefusal::Requests | HttpRefusal::Connections => format!("raise `{key}`"),
+        };
+        let section = super::section(queue);
+        format!(
+            "request to {host}:{port} was refused: {why}\nhint: {hint} in `[{section}.grants.http]`"
+        )
     }
 }
 

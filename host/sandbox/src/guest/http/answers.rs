@@ -8,8 +8,9 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::{Answer, Bounded, TOO_LARGE_REQUEST, TOO_LARGE_RESPONSE};
+use super::Answer;
 use crate::backend::{HttpAnswer, HttpAnswers};
+use crate::connections::http::{Bounded, TOO_LARGE_REQUEST, TOO_LARGE_RESPONSE};
 use crate::policy::HttpGrant;
 
 pub(super) async fn send(

@@ -1,0 +1,382 @@
+//! The connections of one queue to the servers that it may ask. A request takes an idle one, or connects; the connection
+//! comes back when the response has been read to its end.
+//!
+//! Requests under way hold a place each, and there are as many places as connections. So whoever has a place may connect,
+//! once an idle connection has made room.
+
+mod body;
+mod idle;
+mod target;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use rustls::ClientConfig;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+pub(crate) use self::body::{Bounded, TOO_LARGE_REQUEST, TOO_LARGE_RESPONSE};
+use self::idle::Idle;
+pub(crate) use self::target::Target;
+use super::connect::{Admits, Proxy, Stream, connect};
+use super::tls::TlsFiles;
+
+/// What a request carries.
+pub(crate) type RequestBody = Bounded<WasiBody>;
+
+/// How many connections there are, and how they are made.
+pub(crate) struct HttpSettings {
+    pub(crate) connections_max: u32,
+    /// How long a connection is kept that no request uses.
+    pub(crate) idle: Duration,
+    pub(crate) tls: TlsFiles,
+    pub(crate) proxy: Option<Proxy>,
+}
+
+/// The connections of one queue.
+pub(crate) struct HttpPool {
+    settings: HttpSettings,
+    places: Arc<Semaphore>,
+    idle: Mutex<Idle>,
+    /// Made by the first request that needs it.
+    tls: OnceLock<Result<Arc<ClientConfig>, String>>,
+    /// Closes idle connections when their time is over.
+    sweeper: Mutex<Option<tokio::task::AbortHandle>>,
+}
+
+pub(super) enum Connection {
+    Http1(http1::SendRequest<RequestBody>),
+    /// With what counts its requests.
+    Http2(http2::SendRequest<RequestBody>, Arc<()>),
+}
+
+/// Until when the parts of a request must be done.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) connected: Instant,
+    pub(crate) answered: Instant,
+}
+
+/// A connection that is lent to a request, until the response is dropped.
+pub(crate) struct Loan {
+    pool: Arc<HttpPool>,
+    target: Arc<Target>,
+    connection: Option<Connection>,
+    place: Option<OwnedSemaphorePermit>,
+    until: Instant,
+    runtime: Handle,
+}
+
+/// A response, and the connection that it comes from.
+pub(crate) type Lent = (Response<Incoming>, Loan);
+
+type Unsent = TrySendError<Request<RequestBody>>;
+
+impl HttpPool {
+    pub(crate) fn new(settings: HttpSettings) -> Self {
+        HttpPool {
+            places: Arc::new(Semaphore::new(settings.connections_max as usize)),
+            settings,
+            idle: Mutex::default(),
+            tls: OnceLock::new(),
+            sweeper: Mutex::default(),
+        }
+    }
+
+    /// Sends a request and waits for the head of its response.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        target: &Arc<Target>,
+        mut request: Request<RequestBody>,
+        times: Times,
+        admits: &Admits<'_>,
+    ) -> Result<Lent, Error> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = timeout_at(times.connected, place).await;
+        let place = place.map_err(|_| Error::ConnectionLimitReached)?.ok();
+        let uri = request.uri().clone();
+        let mut may_be_stale = true;
+        loop {
+            let idle = may_be_stale.then(|| self.idle.lock().take(target, self.settings.idle));
+            let (mut connection, is_reused) = match idle.flatten() {
+                Some(connection) => (connection, true),
+                None => self.connect_within(target, times.connected, admits).await?,
+            };
+            let again = if is_reused { copy(&request) } else { None };
+            self.address(target, &connection, &uri, &mut request);
+            let answer = timeout_at(times.answered, connection.send(request)).await;
+            match answer.map_err(|_| Error::HttpResponseTimeout)? {
+                Ok(response) => {
+                    let loan = self.loan(target, connection, place, response.headers());
+                    return Ok((response, loan));
+                }
+                // A server may close a connection at the moment at which it is used again.
+                Err(mut unsent) => match unsent.take_message().filter(|_| is_reused) {
+                    Some(request_again) => request = request_again,
+                    None => match again.filter(|_| is_stale(unsent.error())) {
+                        Some(copy) => (request, may_be_stale) = (copy, false),
+                        None => return Err(unsent.into_error().into()),
+                    },
+                },
+            }
+        }
+    }
+
+    /// Writes into the request where it goes, as the protocol of the connection has it.
+    fn address(
+        &self,
+        target: &Target,
+        connection: &Connection,
+        uri: &Uri,
+        request: &mut Request<RequestBody>,
+    ) {
+        let mut whole = uri.clone();
+        match (connection, &self.settings.proxy) {
+            // The name is part of the address there.
+            (Connection::Http2(..), _) => drop(request.headers_mut().remove(header::HOST)),
+            // A proxy is told the whole address.
+            (_, Some(proxy)) if !target.tls => {
+                if let Some(login) = proxy.login() {
+                    let headers = request.headers_mut();
+                    headers.insert(header::PROXY_AUTHORIZATION, login.clone());
+                }
+            }
+            // To the server itself goes the path alone; the host is in its header, from which a try by HTTP/2 may have
+            // taken it.
+            _ => {
+                let host = uri.authority().and_then(|host| host.as_str().parse().ok());
+                if let Some(host) = host {
+                    request.headers_mut().entry(header::HOST).or_insert(host);
+                }
+                let path = uri.path_and_query().cloned();
+                whole = path.map_or(Uri::from_static("/"), Uri::from);
+            }
+        }
+        *request.uri_mut() = whole;
+    }
+
+    async fn connect_within(
+        self: &Arc<Self>,
+        target: &Arc<Target>,
+        end: Instant,
+        admits: &Admits<'_>,
+    ) -> Result<(Connection, bool), Error> {
+        let connection = timeout_at(end, self.connection(target, admits)).await;
+        connection.map_err(|_| Error::ConnectionTimeout)?
+    }
+
+    /// A new connection, or one that became free while it was in line for one. Second: whether it was used before.
+    async fn connection(
+        &self,
+        target: &Arc<Target>,
+        admits: &Admits<'_>,
+    ) -> Result<(Connection, bool), Error> {
+        let line = self.idle.lock().line(target);
+        let Some(line) = line else {
+            return Ok((self.connect(target, admits).await?, false));
+        };
+        let alone = line.lock().await;
+        if let Some(connection) = self.idle.lock().take(target, self.settings.idle) {
+            return Ok((connection, true));
+        }
+        if self.idle.lock().line(target).is_none() {
+            drop(alone);
+        }
+        Ok((self.connect(target, admits).await?, false))
+    }
+
+    async fn connect(
+        &self,
+        target: &Arc<Target>,
+        admits: &Admits<'_>,
+    ) -> Result<Connection, Error> {
+        // This request has its place, so that what is left is room for idle ones.
+        let room = self.places.available_permits();
+        self.idle.lock().shrink_to(room);
+        let proxy = self.settings.proxy.as_ref();
+        let stream = connect(admits, proxy, target, || self.tls_config()).await?;
+        let connection = Connection::over(stream).await?;
+        let until = Instant::now() + self.settings.idle;
+        self.idle.lock().note(target, &connection, until);
+        Ok(connection)
+    }
+
+    fn tls_config(&self) -> Result<Arc<ClientConfig>, Error> {
+        let make = || {
+            let mut config = self
+                .settings
+                .tls
+                .client_config()
+                .map_err(|error| format!("{error:#}"))?;
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            Ok(Arc::new(config))
+        };
+        let config = self.tls.get_or_init(make).clone();
+        config.map_err(|error| Error::InternalError(Some(error)))
+    }
+
+    fn loan(
+        self: &Arc<Self>,
+        target: &Arc<Target>,
+        connection: Connection,
+        place: Option<OwnedSemaphorePermit>,
+        headers: &HeaderMap,
+    ) -> Loan {
+        let idle = self.settings.idle;
+        let idle = promised(headers).map_or(idle, |promised| promised.min(idle));
+        Loan {
+            pool: Arc::clone(self),
+            target: Arc::clone(target),
+            connection: Some(connection),
+            place,
+            until: Instant::now() + idle,
+            runtime: Handle::current(),
+        }
+    }
+
+    fn put(
+        self: &Arc<Self>,
+        target: &Arc<Target>,
+        sender: http1::SendRequest<RequestBody>,
+        until: Instant,
+        runtime: &Handle,
+    ) {
+        if !sender.is_closed() && until > Instant::now() {
+            self.idle.lock().put(target, sender, until);
+            self.sweep(runtime);
+        }
+    }
+
+    /// Sees to it that idle connections are closed when their time is over.
+    fn sweep(self: &Arc<Self>, runtime: &Handle) {
+        let mut sweeper = self.sweeper.lock();
+        if sweeper.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let pool = Arc::downgrade(self);
+        let task = runtime.spawn(async move {
+            while let Some(next) = pool.upgrade().and_then(|pool| pool.drop_expired()) {
+                sleep_until(next).await;
+            }
+        });
+        *sweeper = Some(task.abort_handle());
+    }
+
+    fn drop_expired(&self) -> Option<Instant> {
+        let mut sweeper = self.sweeper.lock();
+        let next = self.idle.lock().drop_expired();
+        if next.is_none() {
+            // Whoever puts a connection back from here on starts another one.
+            *sweeper = None;
+        }
+        next
+    }
+}
+
+impl Connection {
+    async fn over(stream: Stream) -> Result<Self, Error> {
+        let (speaks_http2, stream) = (stream.speaks_http2(), TokioIo::new(stream));
+        if speaks_http2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new());
+            let (sender, connection) = builder.handshake(stream).await?;
+            tokio::spawn(async move { drop(connection.await) });
+            return Ok(Connection::Http2(sender, Arc::new(())));
+        }
+        let (sender, connection) = http1::handshake(stream).await?;
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Connection::Http1(sender))
+    }
+
+    async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Unsent> {
+        match self {
+            Connection::Http1(sender) => sender.try_send_request(request).await,
+            Connection::Http2(sender, _) => sender.try_send_request(request).await,
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let Some(Connection::Http1(mut sender)) = self.connection.take() else {
+            return;
+        };
+        let (target, until) = (Arc::clone(&self.target), self.until);
+        if sender.is_ready() {
+            return self.pool.put(&target, sender, until, &self.runtime);
+        }
+        if sender.is_closed() {
+            return;
+        }
+        // The connection notices the end of the response a moment later, or the request is still being sent. Until then
+        // it is in use.
+        let (pool, place, runtime) = (
+            Arc::clone(&self.pool),
+            self.place.take(),
+            self.runtime.clone(),
+        );
+        self.runtime.spawn(async move {
+            if sender.ready().await.is_ok() {
+                pool.put(&target, sender, until, &runtime);
+            }
+            drop(place);
+        });
+    }
+}
+
+/// For how long a server says that it keeps an idle connection, less a second for the way.
+fn promised(headers: &HeaderMap) -> Option<Duration> {
+    let said = headers.get("keep-alive")?.to_str().ok()?;
+    let seconds = said
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("timeout="))?;
+    let seconds: u32 = seconds.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.saturating_sub(1).into()))
+}
+
+/// The same request, where it may be sent twice: RFC 9110 lets a client do so by itself where the method says that nothing
+/// changes by it, or nothing more.
+fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    const REPEATABLE: [Method; 5] = [
+        Method::GET,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::PUT,
+        Method::DELETE,
+    ];
+    if !request.body().is_end_stream() || !REPEATABLE.contains(request.method()) {
+        return None;
+    }
+    let nothing = Empty::<Bytes>::new().map_err(|never| match never {});
+    let mut copy = Request::new(request.body().like(nothing.boxed_unsync()));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// True for errors of a connection that had come to its end before the request.
+fn is_stale(error: &hyper::Error) -> bool {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    let is_cut = |error: &std::io::Error| {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+    };
+    error.is_incomplete_message()
+        || error.is_canceled()
+        || error.is_closed()
+        || io.is_some_and(is_cut)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! HTTP over TLS, by whichever protocol the server chooses.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{HandshakeKind, RootCertStore, ServerConfig};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use wasmtime_wasi_http::Error;
+
+use super::super::HttpSettings;
+use super::{get, pool, request, send, settings};
+use crate::connections::TlsFiles;
+
+/// What a server saw.
+#[derive(Default)]
+struct Seen {
+    handshakes: AtomicUsize,
+    resumed: AtomicUsize,
+}
+
+struct TlsServer {
+    port: u16,
+    seen: Arc<Seen>,
+    dir: TempDir,
+}
+
+struct Choice {
+    protocols: Vec<Vec<u8>>,
+    /// Requests after which the server says that it takes no more on a connection.
+    requests_max: usize,
+    asks_for_certificate: bool,
+}
+
+const HTTP2: Choice = Choice {
+    protocols: Vec::new(),
+    requests_max: usize::MAX,
+    asks_for_certificate: false,
+};
+
+fn identity() -> CertifiedKey<KeyPair> {
+    generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+}
+
+fn server_config(identity: &CertifiedKey<KeyPair>, choice: &Choice) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(identity.signing_key.serialize_der());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(identity.cert.der().clone()).unwrap();
+    let builder = match choice.asks_for_certificate {
+        true => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+        false => builder.with_no_client_auth(),
+    };
+    let chain = vec![identity.cert.der().clone()];
+    let mut config = builder.with_single_cert(chain, key.into()).unwrap();
+    config.alpn_protocols = choice.protocols.clone();
+    config
+}
+
+impl TlsServer {
+    async fn start(choice: Choice) -> Self {
+        let (identity, dir) = (identity(), tempfile::tempdir().unwrap());
+        std::fs::write(dir.path().join("cert.pem"), identity.cert.pem()).unwrap();
+        let key = identity.signing_key.serialize_pem();
+        std::fs::write(dir.path().join("key.pem"), key).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(&identity, &choice)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::<Seen>::default();
+        let counted = Arc::clone(&seen);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, seen) = (acceptor.clone(), Arc::clone(&counted));
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        seen.handshakes.fetch_add(1, Ordering::SeqCst);
+                        let kind = stream.get_ref().1.handshake_kind();
+                        let resumed = usize::from(kind == Some(HandshakeKind::Resumed));
+                        seen.resumed.fetch_add(resumed, Ordering::SeqCst);
+                        serve(stream, choice.requests_max).await;
+                    }
+                });
+            }
+        });
+        TlsServer { port, seen, dir }
+    }
+
+    fn uri(&self) -> String {
+        format!("https://localhost:{}/", self.port)
+    }
+
+    fn handshakes(&self) -> usize {
+        self.seen.handshakes.load(Ordering::SeqCst)
+    }
+
+    fn trusted(&self, with_certificate: bool) -> TlsFiles {
+        let [cert, key] = ["cert.pem", "key.pem"].map(|name| self.dir.path().join(name));
+        let own = with_certificate.then_some(());
+        TlsFiles::read(Some(&cert), own.map(|()| &*cert), own.map(|()| &*key)).unwrap()
+    }
+}
+
+async fn serve(
+    stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>,
+    requests_max: usize,
+) {
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let (asked, last) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(tokio::sync::Notify::new()),
+    );
+    let ended = Arc::clone(&last);
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (asked, last) = (Arc::clone(&asked), Arc::clone(&last));
+        async move {
+            let host = request.headers().contains_key("host");
+            let version = format!("{:?} {host}", request.version());
+            if asked.fetch_add(1, Ordering::SeqCst) + 1 == requests_max {
+                last.notify_one();
+            }
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(version))))
+        }
+    });
+    let io = TokioIo::new(stream);
+    if !is_http2 {
+        let _ = hyper::server::conn::http1::Builder::new()
+            .serve_connection(io, service)
+            .await;
+        return;
+    }
+    let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+    tokio::select! {
+        _ = &mut connection => {}
+        () = ended.notified() => {
+            // GOAWAY.
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+fn trusting(tls: TlsFiles) -> Arc<super::super::HttpPool> {
+    pool(HttpSettings { tls, ..settings() })
+}
+
+#[tokio::test]
+async fn requests_share_one_connection_of_http2_also_when_they_come_together() {
+    let choice = Choice {
+        protocols: vec![b"h2".to_vec()],
+        ..HTTP2
+    };
+    let server = TlsServer::start(choice).await;
+    let pool = trusting(server.trusted(false));
+    let uri = server.uri();
+    // More than there are connections.
+    let all = join_all((0..50).map(|_| get(&pool, &uri))).await;
+    for body in all {
+        assert_eq!(body.unwrap(), "HTTP/2.0 false");
+    }
+    assert_eq!(server.handshakes(), 1);
+}
+
+#[tokio::test]
+async fn server_that_takes_no_more_requests_on_a_connection_gets_another() {
+    let choice = Choice {
+        protocols: vec![b"h2".to_vec()],
+        requests_max: 3,
+        ..HTTP2
+    };
+    let server = TlsServer::start(choice).await;
+    let pool = trusting(server.trusted(false));
+    for _ in 0..30 {
+        assert_eq!(get(&pool, &server.uri()).await.unwrap(), "HTTP/2.0 false");
+    }
+    // The goodbye may arrive after the next request was sent.
+    assert!(
+        (5..=11).contains(&server.handshakes()),
+        "{}",
+        server.handshakes()
+    );
+}
+
+#[tokio::test]
+async fn sessions_of_tls_are_resumed() {
+    let server = TlsServer::start(HTTP2).await;
+    let one = HttpSettings {
+        idle: std::time::Duration::ZERO,
+        tls: server.trusted(false),
+        ..settings()
+    };
+    let pool = pool(one);
+    for _ in 0..5 {
+        assert_eq!(get(&pool, &server.uri()).await.unwrap(), "HTTP/1.1 true");
+    }
+    assert_eq!(server.handshakes(), 5);
+    assert_eq!(server.seen.resumed.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn servers_are_trusted_by_the_file_of_the_grant_and_clients_by_theirs() {
+    let server = TlsServer::start(Choice {
+        asks_for_certificate: true,
+        ..HTTP2
+    })
+    .await;
+    let uri = server.uri();
+    let stranger = trusting(TlsFiles::default());
+    assert!(matches!(get(&stranger, &uri).await, Err(Error::Tls(_))));
+    let nameless = trusting(server.trusted(false));
+    assert!(get(&nameless, &uri).await.is_err());
+    let known = trusting(server.trusted(true));
+    assert_eq!(get(&known, &uri).await.unwrap(), "HTTP/1.1 true");
+    let by_address = uri.replace("localhost", "127.0.0.1");
+    assert!(matches!(get(&known, &by_address).await, Err(Error::Tls(_))));
+}
+
+#[tokio::test]
+async fn posts_go_over_http2_with_their_bodies() {
+    let choice = Choice {
+        protocols: vec![b"h2".to_vec()],
+        ..HTTP2
+    };
+    let server = TlsServer::start(choice).await;
+    let pool = trusting(server.trusted(false));
+    let response = send(&pool, request(Method::POST, &server.uri(), Some("body")))
+        .await
+        .unwrap();
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "HTTP/2.0 false"
+    );
+}
+
+#[test]
+fn files_that_are_of_no_use_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let (one, other) = (identity(), identity());
+    let cert = write("cert.pem", &one.cert.pem());
+    let key = write("key.pem", &other.signing_key.serialize_pem());
+    let empty = write("empty.pem", "");
+    for (files, said) in [
+        ([Some(&empty), None, None], "holds no certificate"),
+        ([None, Some(&cert), None], "are set together"),
+        ([None, Some(&cert), Some(&key)], "do not fit"),
+        ([None, Some(&cert), Some(&empty)], "holds no key"),
+    ] {
+        let [ca, cert, key] = files.map(|file| file.map(|file| &**file));
+        let error = TlsFiles::read(ca, cert, key).unwrap_err();
+        assert!(format!("{error:#}").contains(said), "{error:#}");
+    }
+}

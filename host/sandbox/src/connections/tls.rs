@@ -1,0 +1,91 @@
+//! Whom a client of TLS trusts, and as whom it shows itself.
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use anyhow::{Context as _, bail, ensure};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+/// The contents of the files that a grant names. Compared by content, so that a renewed certificate is a change.
+#[derive(Clone, Default, PartialEq)]
+pub struct TlsFiles {
+    authorities: Vec<u8>,
+    /// A certificate with its chain, and its key.
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl TlsFiles {
+    /// Reads the files, and refuses those that are of no use.
+    pub fn read(
+        ca_file: Option<&Path>,
+        cert_file: Option<&Path>,
+        key_file: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let read = |file: &Path| {
+            std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))
+        };
+        let identity = match (cert_file, key_file) {
+            (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
+            (None, None) => None,
+            _ => bail!("`cert_file` and `key_file` are set together or not at all"),
+        };
+        let authorities = ca_file.map(read).transpose()?.unwrap_or_default();
+        let files = TlsFiles {
+            authorities,
+            identity,
+        };
+        ensure!(
+            ca_file.is_none() || !files.authorities()?.is_empty(),
+            "`ca_file` holds no certificate in PEM"
+        );
+        files.client_config()?;
+        Ok(files)
+    }
+
+    fn authorities(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+        certificates(&self.authorities).context("`ca_file`")
+    }
+
+    /// A client that trusts the authorities of the system and those of the grant. Sessions that it resumes are its own.
+    pub(super) fn client_config(&self) -> anyhow::Result<ClientConfig> {
+        let mut roots = system_roots().clone();
+        for authority in self.authorities()? {
+            roots.add(authority).context("`ca_file`")?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let Some((chain, key)) = &self.identity else {
+            return Ok(config.with_no_client_auth());
+        };
+        let chain = certificates(chain).context("`cert_file`")?;
+        let key = PrivateKeyDer::from_pem_slice(key).context("`key_file` holds no key in PEM")?;
+        config
+            .with_client_auth_cert(chain, key)
+            .context("`cert_file` and `key_file` do not fit each other")
+    }
+}
+
+impl std::fmt::Debug for TlsFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsFiles")
+    }
+}
+
+fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let read: Result<_, _> = CertificateDer::pem_slice_iter(pem).collect();
+    read.context("is not PEM")
+}
+
+/// The authorities that the system trusts; read once.
+fn system_roots() -> &'static RootCertStore {
+    static ROOTS: LazyLock<RootCertStore> = LazyLock::new(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots
+    });
+    &ROOTS
+}
