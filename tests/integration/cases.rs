@@ -276,7 +276,10 @@ fn requests_without_an_answer_and_hosts_without_a_grant_fail_the_case() {
         "answer for GET https://other.example/a?b=c was not asked for"
     );
     assert!(
-        report["log"].as_str().unwrap().contains("not granted"),
+        report["log"]
+            .as_str()
+            .unwrap()
+            .contains("was refused: not in grants.http.hosts of queue paint"),
         "{report}"
     );
 }

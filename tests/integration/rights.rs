@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use toril::queue::{JobState, Queue};
 
 use crate::harness::{TestHost, TestRedis, add, processor, queue_section, reaches, toril};
@@ -236,6 +236,38 @@ async fn stubbed_sockets_open_nothing() {
     host.stop().await;
 }
 
+/// The answer to the next request of a connection.
+async fn answer_to(stream: &mut TcpStream) -> Option<String> {
+    let mut request = Vec::new();
+    // The guest says of no body how long it is.
+    let is_whole = |request: &[u8]| {
+        let is_chunked = String::from_utf8_lossy(request).contains("transfer-encoding: chunked");
+        let end: &[u8] = if is_chunked {
+            b"\r\n0\r\n\r\n"
+        } else {
+            b"\r\n\r\n"
+        };
+        request.ends_with(end)
+    };
+    while !is_whole(&request) {
+        let read = stream.read_buf(&mut request).await;
+        read.ok().filter(|read| *read > 0)?;
+    }
+    let answer = |status: &str, headers: &str, body: &str| {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
+    };
+    let request = String::from_utf8_lossy(&request);
+    Some(match request.split(' ').nth(1).unwrap_or("/") {
+        "/never" => return std::future::pending().await,
+        "/large" => answer("200 OK", "", &"x".repeat(200_000)),
+        path => match path.strip_prefix("/to/") {
+            Some(url) => answer("302 Found", &format!("location: http://{url}\r\n"), ""),
+            None => answer("200 OK", "", "hello"),
+        },
+    })
+}
+
 /// A server that answers each request in the way that its path says; returns its port.
 async fn server() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -243,40 +275,9 @@ async fn server() -> u16 {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
-                let mut request = vec![0; 1 << 16];
-                let read = stream.read(&mut request).await.unwrap_or(0);
-                let request = String::from_utf8_lossy(&request[..read]).into_owned();
-                let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
-                if request.starts_with("POST") {
-                    // Answers a whole request only.
-                    let mut rest = request.into_bytes();
-                    while !rest.ends_with(b"0\r\n\r\n") {
-                        match stream.read_buf(&mut rest).await {
-                            Ok(read) if read > 0 => {}
-                            _ => return,
-                        }
-                    }
+                while let Some(answer) = answer_to(&mut stream).await {
+                    let _ = stream.write_all(answer.as_bytes()).await;
                 }
-                let answer = |status: &str, headers: &str, body: &str| {
-                    format!(
-                        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}",
-                        body.len()
-                    )
-                };
-                let answer = match path.as_str() {
-                    "/never" => return std::future::pending().await,
-                    "/large" => answer("200 OK", "", &"x".repeat(200_000)),
-                    path => match path.strip_prefix("/to/") {
-                        Some(url) => {
-                            answer("302 Found", &format!("location: http://{url}\r\n"), "")
-                        }
-                        None => answer("200 OK", "", "hello"),
-                    },
-                };
-                let _ = stream.write_all(answer.as_bytes()).await;
-                // What is still being sent is taken, so that the answer is not lost with it.
-                let mut rest = vec![0; 1 << 16];
-                while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
             });
         }
     });
