@@ -33,6 +33,7 @@ mod queue;
 mod rights;
 mod sandbox;
 mod swaps;
+mod tcp;
 mod telemetry;
 mod terminal;
 mod topologies;

@@ -186,7 +186,7 @@ async fn imports_without_a_grant_are_refused_at_load_with_the_grant_to_add() {
         (
             "fixture-socket",
             "wasi:sockets/",
-            "stub = [\"wasi:sockets\"]",
+            "tcp = { hosts = [\"smtp.example.com:587\"] }",
         ),
         (
             "fixture-rights",

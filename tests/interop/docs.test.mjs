@@ -119,11 +119,26 @@ test('each processor in Rust compiles', async () => {
 
 // ---- configs ------------------------------------------------------------------------------------------------------------
 
+/** The certificate of an authority that signed nothing. */
+const AUTHORITY = `-----BEGIN CERTIFICATE-----
+MIIBkzCCATmgAwIBAgIUTzjs/HVO5JCHwtXSpCEZ8UHZirYwCgYIKoZIzj0EAwIw
+HjEcMBoGA1UEAwwTQXV0aG9yaXR5IG9mIGEgdGVzdDAgFw0yNjExMjkxNTA5MzBa
+GA8yMTI2MTEwNTE1MDkzMFowHjEcMBoGA1UEAwwTQXV0aG9yaXR5IG9mIGEgdGVz
+dDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFu1MRNSz9zUvM2faPp66hJSKk6S
+6S0s4taBN4Eyt0rtPwIm23bSPE8sh1nKBGq67XSpK/xBFmVgKfJcrPuR4OSjUzBR
+MB0GA1UdDgQWBBSmT85yrWkVXwooEFEfARMEnK76nzAfBgNVHSMEGDAWgBSmT85y
+rWkVXwooEFEfARMEnK76nzAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gA
+MEUCIQCcLgmDmRxf7qdkkP3j/PMY5khe3XQtKCxacOADUg+uUgIgZcxuwdr/ZTRG
+ithByhTsMpp6eeg1U7h5CA8kSzrxSCc=
+-----END CERTIFICATE-----
+`;
+
 /** Loads a config as `toril check` does, by one of its queues. Returns the exit code and what was said. */
 async function check(text, queue) {
   const dir = await mkdtemp(join(home, 'config-'));
   await mkdir(join(dir, 'processors'));
-  for (const file of ['ca.pem', 'admin.token', 'cert']) await writeFile(join(dir, file), 'secret');
+  await writeFile(join(dir, 'ca.pem'), AUTHORITY);
+  for (const file of ['admin.token', 'cert']) await writeFile(join(dir, file), 'secret');
   await writeFile(join(dir, 'toril.toml'), text.replaceAll('/run/secrets/', `${dir}/`).replaceAll('/srv/paint', dir).replaceAll('host = "data"', `host = "${dir}"`));
   const args = ['check', processor('fixture-noop'), '--queue', queue, '--config', join(dir, 'toril.toml')];
   const env = { ...process.env, PAINT_API_KEY: 'secret' };
@@ -147,7 +162,7 @@ test('each config is taken', async () => {
 test('the reference of the config has every key', async () => {
   const [{ text }] = blocksOf('toml').filter(({ path }) => basename(path) === 'config.md');
   // Of an unknown key the host says which keys there are.
-  for (const table of ['', '[admin]', '[runtime]', '[queues.paint]', '[queues.paint.limits]', '[queues.paint.grants]', '[queues.paint.grants.http]']) {
+  for (const table of ['', '[admin]', '[runtime]', '[queues.paint]', '[queues.paint.limits]', '[queues.paint.grants]', '[queues.paint.grants.http]', '[queues.paint.grants.tcp]']) {
     const begin = table && `\n${table}`;
     const at = table ? text.indexOf(begin) + begin.length : 0;
     const line = table ? text.indexOf('\n', at) + 1 : 0;

@@ -72,6 +72,9 @@ pub async fn run(
     // It may have failed for want of memory, and the next job would, too.
     let has_failed = matches!(outcome, Outcome::Failed { .. });
     goes_on &= !(has_failed && run.store.data().quota.is_nearly_full());
+    // No connection outlives its attempt.
+    let are_closed = run.store.data().sockets.are_closed();
+    goes_on = goes_on && are_closed.await;
     let outcome = in_spite_of(&cancel, outcome);
     if goes_on {
         processor.put_idle(run);
@@ -206,9 +209,8 @@ fn trapped(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
             | Stop::Memory(_)
             | Stop::SharedMemory(_)
             | Stop::Tables(_)
-            | Stop::HostCalls(_) => {
-                Outcome::failure(stop.to_string(), stack_of(stop, error), false)
-            }
+            | Stop::HostCalls(_)
+            | Stop::TcpBytes(_) => Outcome::failure(stop.to_string(), stack_of(stop, error), false),
         };
     }
     if error.is::<PoolConcurrencyLimitError>() {

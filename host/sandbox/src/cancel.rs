@@ -32,6 +32,9 @@ pub enum Stop {
     /// It called the host more often than it may.
     #[error("processor exceeded its limit of {0} host calls")]
     HostCalls(u64),
+    /// It sent or received more over its connections than it may.
+    #[error("processor exceeded its limit of {0} bytes over TCP (`grants.tcp.bytes_max`)")]
+    TcpBytes(u64),
     /// Its job was cancelled, with what was said about it.
     #[error("{}", cancellation(.0))]
     Cancelled(Arc<str>),

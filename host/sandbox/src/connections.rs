@@ -7,20 +7,46 @@ mod tls;
 
 use std::sync::{Arc, OnceLock};
 
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+
 pub(crate) use self::connect::Proxy;
 use self::http::HttpPool;
 pub use self::tls::TlsFiles;
+
+/// Names that one queue looks up at once for `grants.tcp`: a server of names that never answers holds a thread for each.
+const LOOKUPS_AT_ONCE: usize = 8;
 
 /// The connections of one queue. Each kind is made when it is first asked for.
 #[derive(Clone, Default)]
 pub struct Connections {
     http: Arc<OnceLock<Arc<HttpPool>>>,
+    /// Of connections that guests make themselves, which no other job shares.
+    lookups: Arc<OnceLock<Arc<Semaphore>>>,
+    tcp_tls: Arc<OnceLock<Arc<ClientConfig>>>,
 }
 
 impl Connections {
     /// Those to servers that speak HTTP.
     pub(crate) fn http(&self, make: impl FnOnce() -> HttpPool) -> Arc<HttpPool> {
         Arc::clone(self.http.get_or_init(|| Arc::new(make())))
+    }
+
+    /// Places for look-ups of names.
+    pub(crate) fn lookups(&self) -> Arc<Semaphore> {
+        let places = self
+            .lookups
+            .get_or_init(|| Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)));
+        Arc::clone(places)
+    }
+
+    /// How a connection of a guest becomes TLS. Jobs that connect one after the other resume their sessions.
+    pub(crate) fn tcp_tls(&self, files: &TlsFiles) -> anyhow::Result<Arc<ClientConfig>> {
+        if let Some(config) = self.tcp_tls.get() {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(files.client_config()?);
+        Ok(Arc::clone(self.tcp_tls.get_or_init(|| config)))
     }
 }
 

@@ -10,6 +10,7 @@ mod output;
 mod producer;
 mod queues;
 mod schedulers;
+mod sockets;
 mod state;
 mod wasi;
 
@@ -26,6 +27,7 @@ pub(crate) use state::AttemptState;
 pub(crate) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     files::add_to_linker(linker)?;
+    sockets::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |state| state.wasi_config())?;
     Processor::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)?;

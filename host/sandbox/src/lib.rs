@@ -60,5 +60,7 @@ pub use inspect::{Inspection, NotAProcessor, inspect};
 pub use limits::{Limits, NameLimits};
 pub use lone_job::LoneJob;
 pub use outcome::{MovedTo, Outcome};
-pub use policy::{DirGrant, Grants, HttpGrant, Policy, Reuse, Secret, Secrets, Stub};
+pub use policy::{
+    DirGrant, Grants, HostAndPort, HttpGrant, Net, Policy, Reuse, Secret, Secrets, Stub, TcpGrant,
+};
 pub use world::World;

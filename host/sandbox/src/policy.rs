@@ -4,10 +4,12 @@ mod addresses;
 mod events;
 pub(crate) mod files;
 mod grants;
+mod hosts;
 mod http;
 mod job_ids;
 mod queues;
 pub(crate) mod redact;
+mod tcp;
 
 use std::sync::Arc;
 
@@ -19,11 +21,14 @@ use crate::connections::Connections;
 use crate::limits::Limits;
 pub(crate) use events::check_event;
 pub use grants::{DirGrant, Grants, Stub};
+pub use hosts::{HostAndPort, Net};
+pub use http::HttpGrant;
 pub(crate) use http::HttpRefusal;
-pub use http::{HttpGrant, Net};
 pub use queues::{QueueAccess, Refusal};
 pub(crate) use redact::Redactor;
 pub use redact::{Secret, Secrets};
+pub use tcp::TcpGrant;
+pub(crate) use tcp::{TcpJudge, TcpRefusal, judge_tls};
 
 /// The section of a queue in the config, as it is written there.
 pub fn section(queue: &str) -> String {
@@ -53,7 +58,7 @@ impl Policy {
             ..Limits::default()
         };
         let grants = Grants {
-            stub: vec![Stub::Http, Stub::Sockets, Stub::Config],
+            stub: vec![Stub::Http, Stub::Sockets, Stub::Tls, Stub::Config],
             ..Grants::default()
         };
         Arc::new(Policy {

@@ -201,6 +201,9 @@ impl GrantsFile {
         if let Some(http) = &mut grants.http {
             http.resolve(dir).context("`grants.http`")?;
         }
+        if let Some(tcp) = &mut grants.tcp {
+            tcp.resolve(dir).context("`grants.tcp`")?;
+        }
         for (name, source) in self.secrets {
             let text = match stand_in_secrets {
                 true => format!("secret-{name}"),

@@ -21,7 +21,7 @@
 //!
 //! The processor's crate is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`; it also depends
 //! on `serde`. `?` on an error fails the attempt (the job for good, if the error is [`Error::ChildFailed`]); the other
-//! ways to end an attempt are values of [`Failure`]. A panic fails only the attempt, with its message.
+//! ways to end an attempt are values of [`Failure`]. A panic fails only the attempt, with its message. Connections that become TLS are in [`net`].
 //!
 //! [Toril]: https://docs.rs/toril
 
@@ -30,6 +30,7 @@ mod failure;
 mod flow;
 mod job;
 mod log;
+pub mod net;
 mod queue;
 mod scheduler;
 

@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::http::Outbound;
 use super::last_lines::LastLines;
 use super::output::LogBudget;
+use super::sockets::Sockets;
 use super::wasi;
 use crate::backend::JobBackend;
 use crate::cancel::{Cancel, Stop};
@@ -49,10 +50,11 @@ pub struct AttemptState {
     /// None until the guest first asks for anything of it: many never do, and the random generators in it take
     /// as long to make as a small job computes. Here from the start where directories are granted.
     wasi: Option<Box<WasiCtx>>,
-    table: ResourceTable,
+    pub(super) table: ResourceTable,
     config: WasiConfigVariables,
     http: WasiHttpCtx,
     outbound: Outbound,
+    pub(crate) sockets: Sockets,
 }
 
 impl AttemptState {
@@ -82,6 +84,7 @@ impl AttemptState {
             config: wasi::config_variables(grants),
             http: WasiHttpCtx::new(),
             outbound,
+            sockets: Sockets::default(),
         })
     }
 
@@ -99,6 +102,7 @@ impl AttemptState {
         (self.moved, self.last_words) = (None, None);
         self.quota.renew();
         self.outbound.renew(&*self.backend);
+        self.sockets = Sockets::default();
     }
 
     /// The state in which a component is instantiated once to see that it can be.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::http::HttpGrant;
 use super::redact::Secrets;
+use super::tcp::TcpGrant;
 
 /// What one queue's processors may do beyond their own job.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +29,8 @@ pub struct Grants {
     pub config: BTreeMap<String, String>,
     /// Requests to other servers, through `wasi:http`.
     pub http: Option<HttpGrant>,
+    /// Connections to other servers, through `wasi:sockets` and `wasi:tls`.
+    pub tcp: Option<TcpGrant>,
     /// Interfaces that are linked and refuse every call: for toolchains that import more than they use.
     pub stub: Vec<Stub>,
 }
@@ -51,9 +54,12 @@ pub enum Stub {
     /// Outbound requests.
     #[serde(rename = "wasi:http")]
     Http,
-    /// Sockets, which no grant serves.
+    /// Sockets.
     #[serde(rename = "wasi:sockets")]
     Sockets,
+    /// TLS over sockets.
+    #[serde(rename = "wasi:tls")]
+    Tls,
     /// Config values.
     #[serde(rename = "wasi:config")]
     Config,
@@ -68,6 +74,7 @@ impl Grants {
         let has = |stub| self.stub.contains(&stub);
         for import in imports {
             let package = import.split('/').next().unwrap_or_default();
+            const TCP: &str = "tcp = { hosts = [\"smtp.example.com:587\"] }";
             let (served, hint) = match package {
                 "wasi:http" => (
                     self.http.is_some() || has(Stub::Http),
@@ -77,16 +84,18 @@ impl Grants {
                     !self.config.is_empty() || has(Stub::Config),
                     "config = { key = \"value\" }",
                 ),
-                "wasi:sockets" => (has(Stub::Sockets), "stub = [\"wasi:sockets\"]"),
+                "wasi:sockets" => (self.tcp.is_some() || has(Stub::Sockets), TCP),
+                "wasi:tls" => (self.tcp.is_some() || has(Stub::Tls), TCP),
                 _ => continue,
             };
             if !served {
-                let what = match package {
-                    "wasi:sockets" => "which no grant serves; to link it without any use of it",
-                    _ => "which needs a grant",
+                // Toolchains import sockets for programs that open none.
+                let unused = match package {
+                    "wasi:sockets" => ", or `stub = [\"wasi:sockets\"]` if it makes no connections",
+                    _ => "",
                 };
                 return Err(format!(
-                    "component imports `{import}`, {what}\nhint: add `{hint}` to `[queues.NAME.grants]`"
+                    "component imports `{import}`, which needs a grant\nhint: add `{hint}` to `[queues.NAME.grants]`{unused}"
                 ));
             }
         }
@@ -117,6 +126,13 @@ impl Grants {
                     .map(|http| http.hosts.clone())
                     .unwrap_or_default(),
             ),
+            (
+                "tcp",
+                self.tcp
+                    .as_ref()
+                    .map(TcpGrant::hosts_shown)
+                    .unwrap_or_default(),
+            ),
         ];
         let granted = kinds.into_iter().filter(|(_, names)| !names.is_empty());
         granted
@@ -135,7 +151,9 @@ mod tests {
         for (name, hint) in [
             ("wasi:http/outgoing-handler@0.2.4", "http = { hosts ="),
             ("wasi:config/store@0.2.0-rc.1", "config = {"),
+            ("wasi:sockets/tcp@0.2.6", "tcp = { hosts ="),
             ("wasi:sockets/tcp@0.2.6", "stub = [\"wasi:sockets\"]"),
+            ("wasi:tls/types@0.2.0-draft", "tcp = { hosts ="),
         ] {
             let error = Grants::default().check_imports(import(name)).unwrap_err();
             assert!(error.contains(name) && error.contains(hint), "{error}");
@@ -146,5 +164,10 @@ mod tests {
         for name in ["wasi:http/types@0.2.4", "wasi:sockets/tcp@0.2.6"] {
             assert!(granted.check_imports(import(name)).is_ok());
         }
+        let granted: Grants = toml::from_str("tcp = { hosts = [\"a.example:25\"] }").unwrap();
+        for name in ["wasi:tls/types@0.2.0-draft", "wasi:sockets/tcp@0.2.6"] {
+            assert!(granted.check_imports(import(name)).is_ok());
+        }
+        assert_eq!(granted.describe(), ["tcp: a.example:25"]);
     }
 }

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::ensure;
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::addresses::{canonical, is_public};
+use super::hosts::{self, Net, is_named, split_port};
 use crate::connections::http::HttpSettings;
 use crate::connections::{Proxy, TlsFiles};
 
@@ -83,29 +82,6 @@ mod defaults {
     }
 }
 
-/// A net, or one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-pub struct Net(#[schemars(with = "String")] IpNet);
-
-impl From<Net> for String {
-    fn from(Net(net): Net) -> Self {
-        net.to_string()
-    }
-}
-
-impl TryFrom<String> for Net {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let net = text
-            .parse::<IpNet>()
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        net.map(Net)
-            .map_err(|_| format!("`{text}` is neither an address nor a net such as `10.1.0.0/16`"))
-    }
-}
-
 impl HttpGrant {
     /// Reads the files that it names, relative to `dir`, and refuses what cannot work.
     pub fn resolve(&mut self, dir: &Path) -> anyhow::Result<()> {
@@ -143,29 +119,18 @@ impl HttpGrant {
     pub(crate) fn admits(&self, host: &str, port: u16) -> bool {
         self.hosts.iter().any(|granted| {
             let (name, granted_port) = split_port(granted);
-            let name_fits = match name.strip_prefix("*.") {
-                Some(domain) => host
-                    .strip_suffix(domain)
-                    .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
-                None => host == name,
-            };
             // Where no port is named, those of the schemes are meant.
             let port_fits = match granted_port {
                 Some(granted) => granted == port,
                 None => port == 443 || port == 80,
             };
-            name_fits && port_fits
+            is_named(name, host) && port_fits
         })
     }
 
     /// An address that is not public must be named: in `private`, or as a host by itself.
     pub(crate) fn admits_address(&self, address: IpAddr, host: &str) -> bool {
-        let address = canonical(address);
-        is_public(address)
-            || host
-                .parse::<IpAddr>()
-                .is_ok_and(|named| canonical(named) == address)
-            || self.private.iter().any(|Net(net)| net.contains(&address))
+        hosts::admits_address(&self.private, address, host)
     }
 }
 
@@ -215,26 +180,6 @@ impl HttpRefusal {
         format!(
             "request to {host}:{port} was refused: {why}\nhint: {hint} in `[{section}.grants.http]`"
         )
-    }
-}
-
-/// Splits `host:port`, where the host may be an IPv6 address in brackets.
-fn split_port(granted: &str) -> (&str, Option<u16>) {
-    if let Some((host, rest)) = granted
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-    {
-        return (
-            host,
-            rest.strip_prefix(':').and_then(|port| port.parse().ok()),
-        );
-    }
-    match granted.split_once(':') {
-        Some((host, port)) if !port.contains(':') => match port.parse() {
-            Ok(port) => (host, Some(port)),
-            Err(_) => (granted, None),
-        },
-        _ => (granted, None),
     }
 }
 
@@ -302,14 +247,5 @@ mod tests {
             assert!(!admits(private), "{private}");
         }
         assert!(grant.admits_address("127.0.0.1".parse().unwrap(), "127.0.0.1"));
-    }
-
-    #[test]
-    fn nets_that_are_none_are_refused() {
-        let error = toml::from_str::<HttpGrant>("hosts = []\nprivate = [\"ten\"]").unwrap_err();
-        assert!(
-            error.to_string().contains("neither an address nor a net"),
-            "{error}"
-        );
     }
 }

@@ -1,0 +1,134 @@
+//! `wasi:tls` over the streams of a socket: rustls, with the authorities of the system and of the grant.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use wasmtime::component::Linker;
+use wasmtime_wasi_tls::p2::LinkOptions;
+use wasmtime_wasi_tls::{
+    Error, TlsProvider, TlsTransport, WasiTlsCtx, WasiTlsCtxBuilder, WasiTlsCtxView, WasiTlsView,
+};
+
+use super::NOTES_MAX;
+use crate::guest::AttemptState;
+use crate::policy::{Policy, judge_tls};
+
+pub(super) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Result<()> {
+    let mut options = LinkOptions::default();
+    options.tls(true);
+    wasmtime_wasi_tls::p2::add_to_linker(linker, &options)
+}
+
+impl WasiTlsView for AttemptState {
+    fn tls(&mut self) -> WasiTlsCtxView<'_> {
+        let make = || {
+            let job = self.backend.job();
+            Box::new(context(Client {
+                policy: Arc::clone(&self.policy),
+                queue: Arc::clone(job.queue),
+                job_id: Arc::clone(job.id),
+                notes: AtomicU32::new(0),
+            }))
+        };
+        WasiTlsCtxView {
+            ctx: self.sockets.tls.get_or_insert_with(make),
+            table: &mut self.table,
+        }
+    }
+}
+
+fn context(client: Client) -> WasiTlsCtx {
+    WasiTlsCtxBuilder::new().provider(Box::new(client)).build()
+}
+
+/// Makes TLS of the connections of one attempt.
+struct Client {
+    policy: Arc<Policy>,
+    queue: Arc<str>,
+    job_id: Arc<str>,
+    /// Refusals that the log shows.
+    notes: AtomicU32,
+}
+
+impl Client {
+    /// How to begin TLS with a server of this name, if it was granted, and how long that may take.
+    fn admit(&self, name: &str) -> Result<(Arc<ClientConfig>, Duration), Error> {
+        let grants = &self.policy.grants;
+        let Some(grant) = &grants.tcp else {
+            return Err(Error::msg("TLS needs the grant `tcp`"));
+        };
+        if let Err(refusal) = judge_tls(grant, name) {
+            let text = refusal.text(&self.queue);
+            let text = grants.secrets.redact(&text);
+            if self.notes.fetch_add(1, Ordering::Relaxed) < NOTES_MAX {
+                tracing::info!(queue = &*self.queue, job_id = &*self.job_id, "{text}");
+            }
+            return Err(Error::msg(text));
+        }
+        let config = self.policy.connections.tcp_tls(&grant.tls);
+        let config = config.map_err(|error| Error::msg(format!("{error:#}")))?;
+        Ok((config, Duration::from_millis(grant.connect_timeout_ms)))
+    }
+}
+
+type Connecting =
+    Pin<Box<dyn Future<Output = Result<Box<dyn wasmtime_wasi_tls::TlsStream>, Error>> + Send>>;
+
+impl TlsProvider for Client {
+    fn connect(&self, name: String, transport: Box<dyn TlsTransport>) -> Connecting {
+        let admitted = self.admit(&name);
+        Box::pin(async move {
+            let (config, time_max) = admitted?;
+            let name = ServerName::try_from(name)
+                .map_err(|_| Error::msg("the name of the server is invalid"))?;
+            let connecting = TlsConnector::from(config).connect(name, transport);
+            let connected = timeout(time_max, connecting).await;
+            let connected =
+                connected.map_err(|_| Error::msg("the server did not begin TLS in time"))?;
+            Ok(Box::new(Stream(connected?)) as Box<dyn wasmtime_wasi_tls::TlsStream>)
+        })
+    }
+}
+
+/// A stream that is of a type of ours, so that the trait can be implemented.
+struct Stream(TlsStream<Box<dyn TlsTransport>>);
+
+impl wasmtime_wasi_tls::TlsStream for Stream {}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
