@@ -12,6 +12,7 @@ mod flow;
 mod forget;
 mod health;
 mod job;
+mod kv;
 mod new;
 mod output;
 mod progress;
@@ -85,6 +86,7 @@ enum Verb {
     Add(add::Add),
     Job(job::Job),
     Flow(flow::Flow),
+    Kv(kv::Kv),
     Events(events::Events),
     Deploy(deploy::Deploy),
     Rollback(deploy::Rollback),
@@ -144,6 +146,7 @@ impl Cli {
             Verb::Add(add) => add.run().await,
             Verb::Job(job) => job.run().await,
             Verb::Flow(flow) => flow.run().await,
+            Verb::Kv(kv) => kv.run().await,
             Verb::Events(events) => events.run().await,
             Verb::Deploy(deploy) => deploy.run().await,
             Verb::Rollback(rollback) => rollback.run().await,

@@ -3,6 +3,7 @@
 //! The worker makes one for each attempt. It asks nothing whether the guest may: the sandbox's policy did.
 
 mod calls;
+mod kv;
 mod queues;
 
 use std::sync::Arc;

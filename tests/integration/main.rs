@@ -24,6 +24,7 @@ mod guests;
 mod harness;
 mod host;
 mod json;
+mod kv;
 mod lifecycle;
 mod memory;
 mod new;

@@ -6,7 +6,9 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
-use toril::queue::{FlowNode, FlowOptions, JobState, Queue, QueueName, Redis, parse_flow};
+use toril::queue::{
+    Caller, FlowNode, FlowOptions, JobState, KvOwner, KvRoom, Queue, QueueName, Redis, parse_flow,
+};
 
 use crate::harness::{TestHost, eventually, new_job, processor, queue_section, reaches, toril_at};
 
@@ -198,6 +200,39 @@ async fn in_step(master: &Node) {
         (wait.ok()? == 1).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn cluster_keeps_key_value_stores_beside_the_queue() {
+    let (nodes, holder) = start_cluster("{bull}").await;
+    let url = format!("redis+cluster://{}", nodes[0].address());
+    let redis = Redis::connect(&url).await.unwrap();
+    let queue = Queue::new(redis.clone(), "{bull}", &QueueName::new("ring").unwrap());
+    for owner in [KvOwner::Queue, KvOwner::Prefix] {
+        let (store, room) = (queue.kv(owner, "default").unwrap(), KvRoom::UNBOUNDED);
+        let entries = ["a", "b"].map(|key| (key.to_owned(), b"1".to_vec()));
+        store.set(&entries, &room).await.unwrap();
+        let mut caller = Caller::new(redis.clone(), "attempt");
+        let sum = store.increment("a", 1, &room, &caller.request()).await;
+        assert_eq!(sum.unwrap(), 2);
+        let read = store.read(&["a".to_owned()], 10).await.unwrap().remove(0);
+        let request = caller.request();
+        let swapped = store.swap("a", read.version, b"x", &room, &request).await;
+        assert!(swapped.unwrap());
+        assert_eq!(store.get("a").await.unwrap().unwrap(), b"x");
+        assert_eq!(store.keys(None).await.unwrap().keys, ["a", "b"]);
+        assert_eq!(store.usage().await.unwrap().keys, 2);
+    }
+    let keys: Vec<String> = nodes[holder]
+        .command(&["KEYS", "toril:*:kv*"])
+        .await
+        .unwrap();
+    let values = keys.iter().filter(|key| key.contains(":default:"));
+    assert!(values.count() >= 4 + 3 + 3, "{keys:?}");
+    for owner in [KvOwner::Queue, KvOwner::Prefix] {
+        let store = queue.kv(owner, "default").unwrap();
+        assert_eq!(store.clear().await.unwrap(), 2);
+    }
 }
 
 #[tokio::test]

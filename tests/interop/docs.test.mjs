@@ -92,7 +92,7 @@ test('each TypeScript fits the types of the SDK', async () => {
   }));
   const compilerOptions = {
     target: 'es2023', module: 'esnext', moduleResolution: 'bundler', moduleDetection: 'force', lib: ['es2023', 'dom'], types: [],
-    paths: { bullmq: [join(root, 'sdk/js/types/index.d.ts')] }, strict: true, noEmit: true, skipLibCheck: true,
+    paths: { bullmq: [join(root, 'sdk/js/types/index.d.ts')], '@toril/sdk/kv': [join(root, 'sdk/js/types/kv.d.ts')] }, strict: true, noEmit: true, skipLibCheck: true,
   };
   // A project has these of `@types/node`.
   await writeFile(join(dir, 'process.d.ts'), 'declare const process: { env: Record<string, string | undefined> };\n');
@@ -162,7 +162,7 @@ test('each config is taken', async () => {
 test('the reference of the config has every key', async () => {
   const [{ text }] = blocksOf('toml').filter(({ path }) => basename(path) === 'config.md');
   // Of an unknown key the host says which keys there are.
-  for (const table of ['', '[admin]', '[runtime]', '[queues.paint]', '[queues.paint.limits]', '[queues.paint.grants]', '[queues.paint.grants.http]', '[queues.paint.grants.tcp]']) {
+  for (const table of ['', '[admin]', '[runtime]', '[queues.paint]', '[queues.paint.limits]', '[queues.paint.grants]', '[queues.paint.grants.http]', '[queues.paint.grants.tcp]', '[queues.paint.grants.kv]']) {
     const begin = table && `\n${table}`;
     const at = table ? text.indexOf(begin) + begin.length : 0;
     const line = table ? text.indexOf('\n', at) + 1 : 0;

@@ -5,6 +5,7 @@ use std::fmt;
 use redis::{ErrorKind, RedisError};
 
 use crate::job_state::JobState;
+use crate::kv::KvRefusal;
 
 /// A script's answer that is not success, numbered as BullMQ numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +197,9 @@ pub enum QueueError {
         /// How large it may be.
         bytes_max: usize,
     },
+    /// A write into a key-value store was refused.
+    #[error(transparent)]
+    Kv(#[from] KvRefusal),
     /// A script answered in a form that it never should.
     #[error("unexpected reply from redis to `{0}`")]
     Reply(&'static str),
@@ -238,6 +242,7 @@ impl QueueError {
             | QueueError::BeyondAccess(_)
             | QueueError::TooLarge { .. }
             | QueueError::Invalid(_)
+            | QueueError::Kv(_)
             | QueueError::Reply(_) => false,
         }
     }

@@ -3,6 +3,7 @@
 //! A backend carries out what it is asked; whether the guest may ask it is the policy's question, which was
 //! answered before. Values arrive as they were judged: a backend never parses a guest's JSON again.
 
+mod kv;
 mod queues;
 mod shown;
 mod stand_ins;
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use std::sync::Arc;
 
+pub use self::kv::{KvBackend, KvError, KvPage, KvResult, KvRoom, KvStore, KvVersioned};
 pub use self::queues::{
     CustomEvent, Finished, NewScheduler, QueueBackend, SchedulerBackend, SchedulerRange,
 };
@@ -26,7 +28,7 @@ pub type CallResult<T> = Result<T, JobError>;
 
 /// The job of one attempt, and what can be done with it and from it.
 #[async_trait]
-pub trait JobBackend: QueueBackend + SchedulerBackend {
+pub trait JobBackend: QueueBackend + SchedulerBackend + KvBackend {
     /// The job as it was when the attempt began.
     fn job(&self) -> JobView<'_>;
 

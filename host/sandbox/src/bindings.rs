@@ -48,6 +48,43 @@ wasmtime::component::bindgen!({
     with: { "toril:processor/jobs.job": crate::bindings::JobHandle },
 });
 
+/// The guest's handle of a key-value store.
+pub struct Bucket(pub(crate) crate::backend::KvStore);
+
+/// The guest's handle of a value that it has read in order to replace it.
+pub struct Cas {
+    pub(crate) store: crate::backend::KvStore,
+    pub(crate) key: String,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) version: u64,
+}
+
+/// `wasi:keyvalue`, from the sandbox's own WIT.
+pub mod keyvalue {
+    wasmtime::component::bindgen!({
+        path: "wit",
+        world: "wasi:keyvalue/imports",
+        imports: {
+            "wasi:keyvalue/store.[method]bucket.get": async | trappable,
+            "wasi:keyvalue/store.[method]bucket.set": async | trappable,
+            "wasi:keyvalue/store.[method]bucket.delete": async | trappable,
+            "wasi:keyvalue/store.[method]bucket.exists": async | trappable,
+            "wasi:keyvalue/store.[method]bucket.list-keys": async | trappable,
+            "wasi:keyvalue/atomics.increment": async | trappable,
+            "wasi:keyvalue/atomics.swap": async | trappable,
+            "wasi:keyvalue/atomics.[static]cas.new": async | trappable,
+            "wasi:keyvalue/batch.get-many": async | trappable,
+            "wasi:keyvalue/batch.set-many": async | trappable,
+            "wasi:keyvalue/batch.delete-many": async | trappable,
+            default: trappable,
+        },
+        with: {
+            "wasi:keyvalue/store.bucket": crate::bindings::Bucket,
+            "wasi:keyvalue/atomics.cas": crate::bindings::Cas,
+        },
+    });
+}
+
 /// The world whose job stands free. Only `current-job` is its own: all else it has in common with the other one.
 pub mod plain {
     wasmtime::component::bindgen!({

@@ -18,6 +18,7 @@
 mod adding;
 mod backend;
 mod families;
+mod kv;
 mod queues;
 mod settling;
 mod staging;

@@ -4,6 +4,7 @@ mod current_job;
 mod files;
 mod http;
 mod jobs;
+mod keyvalue;
 mod last_lines;
 mod logging;
 mod output;
@@ -30,6 +31,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
     sockets::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |state| state.wasi_config())?;
+    keyvalue::add_to_linker(linker)?;
     Processor::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)?;
     // All that the other world imports besides.
     plain_job::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)

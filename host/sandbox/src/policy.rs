@@ -7,6 +7,7 @@ mod grants;
 mod hosts;
 mod http;
 mod job_ids;
+mod keyvalue;
 mod queues;
 pub(crate) mod redact;
 mod tcp;
@@ -24,6 +25,8 @@ pub use grants::{DirGrant, Grants, Stub};
 pub use hosts::{HostAndPort, Net};
 pub use http::HttpGrant;
 pub(crate) use http::HttpRefusal;
+pub use keyvalue::{KvGrant, StoreName};
+pub(crate) use keyvalue::{StoreRefusal, check_batch, check_key};
 pub use queues::{QueueAccess, Refusal};
 pub(crate) use redact::Redactor;
 pub use redact::{Secret, Secrets};
@@ -59,6 +62,7 @@ impl Policy {
         };
         let grants = Grants {
             stub: vec![Stub::Http, Stub::Sockets, Stub::Tls, Stub::Config],
+            kv: Some(KvGrant::default()),
             ..Grants::default()
         };
         Arc::new(Policy {

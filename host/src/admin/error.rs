@@ -131,7 +131,9 @@ impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> Self {
         let message = error.to_string();
         match error {
-            QueueError::Invalid(_) | QueueError::TooLarge { .. } => ApiError::invalid(message),
+            QueueError::Invalid(_) | QueueError::TooLarge { .. } | QueueError::Kv(_) => {
+                ApiError::invalid(message)
+            }
             // Another one was faster, or the job is not where the request needs it.
             QueueError::Job { .. }
             | QueueError::Locked(_)

@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use serde_json::json;
+use toril::queue::{KvOwner, Queue};
+use toril::served_queue::deployment::{DeployError, Deployments, Forgotten};
+
 use super::RedisArgs;
 
 /// Forgets a queue that no host works any more.
@@ -12,11 +16,16 @@ use super::RedisArgs;
 /// status` lists it no more. BullMQ's own keys are never touched: the queue and its jobs stay, and other workers go on.
 /// Refused while a host works the queue: stop the host, or take the queue out of its config, first. Without this command,
 /// `toril status` lists such a queue for a day, and its components are kept for hosts that come back.
+///
+/// The queue's key-value stores stay unless `--kv` is given; those that queues share stay in any case.
 #[derive(Args)]
 #[command(after_help = "Example:\n  toril forget paint")]
 pub(super) struct Forget {
     /// The queue.
     queue: String,
+    /// Removes the key-value stores of the queue, too.
+    #[arg(long)]
+    kv: bool,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -26,21 +35,59 @@ pub(super) struct Forget {
 
 impl Forget {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let deployments = self.redis.deployments(&self.queue).await?;
-        let forgotten = deployments.forget().await?;
-        if self.json {
-            super::print_json(&forgotten);
-            return Ok(ExitCode::SUCCESS);
+        let queue = self.redis.queue(&self.queue).await?;
+        let stores = queue.kv_stores(KvOwner::Queue).await?;
+        let forgotten = match Deployments::of(&queue).forget().await {
+            // It may have nothing else.
+            Err(DeployError::NothingKnown(_)) if self.kv && !stores.is_empty() => {
+                Forgotten::default()
+            }
+            forgotten => forgotten?,
+        };
+        if self.kv {
+            clear(&queue, &stores).await?;
         }
-        let queue = &self.queue;
-        super::print_line(format_args!("forgot queue {queue}"));
+        match self.json {
+            true => self.print_json(&forgotten, &stores),
+            false => self.print_lines(&forgotten, &stores),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print_json(&self, forgotten: &Forgotten, stores: &[String]) {
+        let mut shown = json!(forgotten);
+        let key = match self.kv {
+            true => "storesRemoved",
+            false => "storesKept",
+        };
+        shown[key] = json!(stores);
+        super::print_json(&shown);
+    }
+
+    fn print_lines(&self, forgotten: &Forgotten, stores: &[String]) {
+        super::print_line(format_args!("forgot queue {}", self.queue));
         let deployed = forgotten.active.as_deref().unwrap_or("nothing");
         super::print_line(format_args!("  was deployed  {deployed}"));
         super::print_line(format_args!(
             "  removed       {} components of {} bytes, {} changes",
             forgotten.versions, forgotten.bytes, forgotten.changes
         ));
+        let names = stores.join(", ");
+        if self.kv && !stores.is_empty() {
+            super::print_line(format_args!("  removed       key-value stores: {names}"));
+        }
         super::print_line("  kept          BullMQ's keys: the queue and its jobs");
-        Ok(ExitCode::SUCCESS)
+        if !self.kv && !stores.is_empty() {
+            super::print_line(format_args!(
+                "  kept          key-value stores: {names} (`--kv` removes them)"
+            ));
+        }
     }
+}
+
+async fn clear(queue: &Queue, stores: &[String]) -> anyhow::Result<()> {
+    for name in stores {
+        queue.kv(KvOwner::Queue, name)?.clear().await?;
+    }
+    Ok(())
 }

@@ -76,6 +76,11 @@ pub(super) fn print_line(line: impl Display) {
     });
 }
 
+/// Writes bytes as they are, for a file or a pipe.
+pub(super) fn print_bytes(bytes: &[u8]) {
+    above_status(|| std::io::stdout().write_all(bytes));
+}
+
 /// Writes a line of JSON. On a terminal, too, it says exactly the same.
 pub(super) fn print_json(value: &impl Serialize) {
     // Plain data, which can always be written.

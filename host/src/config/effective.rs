@@ -181,7 +181,7 @@ fn is_section(path: &[String]) -> bool {
         ["admin" | "runtime" | "queues"]
             | ["queues", _]
             | ["queues", _, "limits" | "grants"]
-            | ["queues", _, "grants", "http"]
+            | ["queues", _, "grants", "http" | "kv"]
     )
 }
 

@@ -67,7 +67,7 @@ pub(super) fn job_error(error: QueueError) -> JobError {
         },
         QueueError::BeyondAccess(_) => JobError::Denied(message),
         QueueError::Locked(_) | QueueError::NotInState { .. } => JobError::NotInState(message),
-        QueueError::Invalid(_) => JobError::Invalid(message),
+        QueueError::Invalid(_) | QueueError::Kv(_) => JobError::Invalid(message),
         QueueError::TooLarge { .. } => JobError::Limit(message),
         QueueError::Redis(_) | QueueError::Reply(_) => JobError::Unavailable(message),
     }

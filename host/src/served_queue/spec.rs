@@ -204,6 +204,9 @@ impl GrantsFile {
         if let Some(tcp) = &mut grants.tcp {
             tcp.resolve(dir).context("`grants.tcp`")?;
         }
+        if let Some(kv) = &grants.kv {
+            kv.check().map_err(anyhow::Error::msg)?;
+        }
         for (name, source) in self.secrets {
             let text = match stand_in_secrets {
                 true => format!("secret-{name}"),

@@ -151,12 +151,16 @@ export async function bundle(file, { minify = false, color = false } = {}) {
   };
 }
 
-/** What the component says of itself. The engine imports `wasi:http`; only a bundle with `fetch` in it uses that. */
+/** What the engine imports that needs a grant, and the file without which a bundle does not use it. */
+const IMPORTS = { 'wasi:http': ['fetch', 'fetch.js'], 'wasi:keyvalue': ['kv.js'] };
+
+/** What the component says of itself: also what it imports without any use. */
 function about(metafile, absolute) {
   const { name, version } = JSON.parse(readFileSync(join(SDK, 'package.json'), 'utf8'));
   const parts = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs));
-  const requests = parts.some((part) => absolute(part) === join(SRC, 'fetch', 'fetch.js'));
-  return { sdk: name, version, unused: requests ? [] : ['wasi:http'] };
+  const has = (file) => parts.some((part) => absolute(part) === join(SRC, ...file));
+  const unused = Object.entries(IMPORTS).filter(([, file]) => !has(file));
+  return { sdk: name, version, unused: unused.map(([name]) => name) };
 }
 
 /** Files that change the bundle though nothing imports them. */

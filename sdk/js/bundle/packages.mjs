@@ -1,7 +1,7 @@
 // Packages that cannot work in a processor, whatever is done about it: why, and what to do.
 
 const REDIS =
-  'the host holds the connection to Redis: leave `connection` out, and take jobs, queues and flows from `bullmq`; keep other data in a service that speaks HTTP';
+  'the host holds the connection to Redis: leave `connection` out, and take jobs, queues and flows from `bullmq`; keep other data in a key-value store (`@toril/sdk/kv`)';
 const DATABASE = 'it needs a connection of its own (TCP), which a processor cannot have; use a driver or a service that speaks HTTP';
 const NATIVE = 'it has code for one kind of machine; use a package in JavaScript alone, or a processor in Rust';
 const BROWSER = 'it starts a browser; let a service do that, and call it with `fetch`';

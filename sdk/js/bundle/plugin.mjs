@@ -40,6 +40,7 @@ export function sdkPlugin({ src, globals, refused }) {
       build.onResolve({ filter: /^(?:bullmq(?:\/.*)?|@toril\/sdk)$/ }, ({ kind }) => ({
         path: join(src, kind === 'require-call' ? 'required.js' : 'index.js'),
       }));
+      build.onResolve({ filter: /^@toril\/sdk\/kv$/ }, () => ({ path: join(src, 'kv.js') }));
       build.onResolve({ filter: /^toril:globals$/ }, () => ({ path: 'globals', namespace: 'toril-globals' }));
       build.onLoad({ filter: /.*/, namespace: 'toril-globals' }, () => ({
         contents: globals.map((file) => `import ${JSON.stringify(file)};`).join('\n'),

@@ -168,3 +168,10 @@ test('the command prints one line of JSON, or why there is none', async () => {
     await rm(dir, { recursive: true });
   }
 });
+
+test('imports of the engine that a bundle does not use are named as such', async () => {
+  const unused = async (text) => (await bundled(text)).sdk.unused;
+  assert.deepEqual(await unused('export default () => 1;'), ['wasi:http', 'wasi:keyvalue']);
+  assert.deepEqual(await unused("import { open } from '@toril/sdk/kv'; export default () => open().get('k');"), ['wasi:http']);
+  assert.deepEqual(await unused("export default () => fetch('http://a');"), ['wasi:keyvalue']);
+});

@@ -56,6 +56,7 @@ function fakeHost(answers, calls) {
     producer: part('producer'),
     queues: part('queues'),
     schedulers: part('schedulers'),
+    kv: part('kv'),
     logging: part('logging'),
     environment: () => Object.entries(answers.environment ?? {}),
     randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)).buffer,

@@ -29,6 +29,7 @@ mod children;
 mod failure;
 mod flow;
 mod job;
+pub mod kv;
 mod log;
 pub mod net;
 mod queue;

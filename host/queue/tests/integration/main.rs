@@ -8,6 +8,7 @@ mod connections;
 mod damage;
 mod harness;
 mod ids;
+mod kv;
 mod locks;
 mod pausing;
 mod settling;

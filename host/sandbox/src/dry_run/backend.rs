@@ -18,7 +18,7 @@ use crate::policy::QueueAccess;
 /// One attempt of a job of a dry run.
 pub(super) struct DryBackend {
     store: Arc<Mutex<Store>>,
-    job: JobRef,
+    pub(super) job: JobRef,
     id: Arc<str>,
     queue: Arc<str>,
     /// As it was when the attempt began.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use toril_options::{JobOptions, js};
 
-use crate::backend::{HttpAnswers, NewJob};
+use super::kv::Table;
+use crate::backend::{HttpAnswers, KvStore, NewJob};
 use crate::names::{JobRef, QueueRef};
 
 /// Where a job is.
@@ -127,6 +128,8 @@ pub(super) struct Store {
     pub(super) now_ms: u64,
     pub(super) jobs: BTreeMap<JobRef, StoredJob>,
     pub(super) queues: BTreeMap<QueueRef, QueueState>,
+    /// By the prefix or the queue that a store belongs to.
+    pub(super) kv: BTreeMap<(String, KvStore), Table>,
     pub(super) ids_made: u64,
     ranks: u64,
     /// Guests, too, see this clock.

@@ -51,6 +51,8 @@ pub struct AttemptState {
     /// as long to make as a small job computes. Here from the start where directories are granted.
     wasi: Option<Box<WasiCtx>>,
     pub(super) table: ResourceTable,
+    /// By handles of `wasi:keyvalue` that hold a value.
+    pub(super) cas_bytes_held: usize,
     config: WasiConfigVariables,
     http: WasiHttpCtx,
     outbound: Outbound,
@@ -81,6 +83,7 @@ impl AttemptState {
             deadline,
             wasi,
             table: wasi::handles(),
+            cas_bytes_held: 0,
             config: wasi::config_variables(grants),
             http: WasiHttpCtx::new(),
             outbound,
@@ -118,6 +121,7 @@ impl AttemptState {
     /// What the guest wrote to stderr last. It is over, and with it the streams in which part of a line may be left.
     pub(crate) fn last_lines(&mut self) -> LastLines {
         self.table = wasi::handles();
+        self.cas_bytes_held = 0;
         self.log_budget.take_last_lines()
     }
 

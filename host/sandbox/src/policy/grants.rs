@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::http::HttpGrant;
+use super::keyvalue::KvGrant;
 use super::redact::Secrets;
 use super::tcp::TcpGrant;
 
@@ -31,6 +32,8 @@ pub struct Grants {
     pub http: Option<HttpGrant>,
     /// Connections to other servers, through `wasi:sockets` and `wasi:tls`.
     pub tcp: Option<TcpGrant>,
+    /// Key-value stores, through `wasi:keyvalue`.
+    pub kv: Option<KvGrant>,
     /// Interfaces that are linked and refuse every call: for toolchains that import more than they use.
     pub stub: Vec<Stub>,
 }
@@ -86,6 +89,7 @@ impl Grants {
                 ),
                 "wasi:sockets" => (self.tcp.is_some() || has(Stub::Sockets), TCP),
                 "wasi:tls" => (self.tcp.is_some() || has(Stub::Tls), TCP),
+                "wasi:keyvalue" => (self.kv.is_some(), "kv = { stores = [\"default\"] }"),
                 _ => continue,
             };
             if !served {
@@ -133,6 +137,10 @@ impl Grants {
                     .map(TcpGrant::hosts_shown)
                     .unwrap_or_default(),
             ),
+            (
+                "kv",
+                self.kv.as_ref().map(KvGrant::describe).unwrap_or_default(),
+            ),
         ];
         let granted = kinds.into_iter().filter(|(_, names)| !names.is_empty());
         granted
@@ -152,7 +160,7 @@ mod tests {
             ("wasi:http/outgoing-handler@0.2.4", "http = { hosts ="),
             ("wasi:config/store@0.2.0-rc.1", "config = {"),
             ("wasi:sockets/tcp@0.2.6", "tcp = { hosts ="),
-            ("wasi:sockets/tcp@0.2.6", "stub = [\"wasi:sockets\"]"),
+            ("wasi:keyvalue/store@0.2.0-draft2", "kv = { stores ="),
             ("wasi:tls/types@0.2.0-draft", "tcp = { hosts ="),
         ] {
             let error = Grants::default().check_imports(import(name)).unwrap_err();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use toril::config::default_cache_dir;
-use toril::sandbox::{EngineOptions, Grants, Policy};
+use toril::sandbox::{EngineOptions, Grants, KvGrant, Policy};
 
 use crate::cli::queue_config::{self, QueueConfig};
 
@@ -17,10 +17,11 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    /// Nothing is real, so all queues may be used.
+    /// Nothing is real, so all queues and a store may be used.
     pub(super) fn without_config(file: PathBuf) -> Self {
         let grants = Grants {
             queues: vec!["*".into()],
+            kv: Some(KvGrant::default()),
             ..Grants::default()
         };
         Setting {

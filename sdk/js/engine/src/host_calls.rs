@@ -1,6 +1,7 @@
 //! What the script can call of the host: `__toril`, one object for each interface, and how values pass.
 
 mod job;
+mod kv;
 mod queues;
 mod system;
 
@@ -17,6 +18,7 @@ use crate::event_loop::EventLoop;
 pub(crate) fn object<'js>(ctx: &Ctx<'js>, events: &Rc<EventLoop>) -> Result<Object<'js>> {
     let toril = Object::new(ctx.clone())?;
     toril.set("job", job::object(ctx)?)?;
+    toril.set("kv", kv::object(ctx)?)?;
     toril.set("producer", queues::producer(ctx)?)?;
     toril.set("queues", queues::queues(ctx)?)?;
     toril.set("schedulers", queues::schedulers(ctx)?)?;

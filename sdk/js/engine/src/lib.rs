@@ -8,7 +8,7 @@ mod bindings {
         reason = "generated"
     )]
     wit_bindgen::generate!({
-        path: ["../../../wit", "wit"],
+        path: ["../../../wit", "../../../host/sandbox/wit", "wit"],
         world: "toril:engine/engine",
         generate_all,
     });
