@@ -47,11 +47,12 @@ test: engine
 # Incremental builds are up to a fifth slower when they run.
 bench: export CARGO_INCREMENTAL = 0
 bench: engine
-	@scripts/setup.sh wasm redis node
-	$(BUILD_GUESTS) -p fixture-noop -p fixture-version
+	@scripts/setup.sh wasm redis node postgres
+	$(BUILD_GUESTS) -p fixture-noop -p fixture-version -p fixture-work
 	$(CARGO) build --release --bin toril
 	$(CARGO) build --release --manifest-path bench/official/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
-	for dir in sdk/js bench/typescript tests/interop; do (cd $$dir && npm ci --no-audit --no-fund) || exit 1; done
+	$(CARGO) build --release --manifest-path bench/server/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
+	for dir in sdk/js bench/typescript bench/work tests/interop; do (cd $$dir && npm ci --no-audit --no-fund) || exit 1; done
 	node bench/bench.mjs
 
 npm: engine

@@ -4,9 +4,10 @@
 // BEFORE=/path/to/toril compares with an older build instead: it runs beside this one, in the same rounds; the ratios are
 // printed and nothing is written. In either case what falls short of `expected.mjs` fails the run.
 //
-// Environment: SECTIONS [throughput,typescript,latency,execution,memory,startup,growth,flows,scaling], ROUNDS [5],
+// Environment: SECTIONS [throughput,typescript,latency,execution,memory,startup,growth,flows,scaling,work], ROUNDS [5],
 // CONCURRENCIES [1,10,50,200], PEERS [all], JOBS [20000], WAITING [10000,100000,1000000],
-// CHILDREN [1000,10000,100000], IDLE_SECONDS [30]. With BEFORE, SECTIONS are [throughput,memory,startup]; throughput
+// CHILDREN [1000,10000,100000], KINDS [http,https,postgres,json,compute,chatty] of work, IDLE_SECONDS [30].
+// SECTIONS=work ROUNDS=1 JOBS=2000 CONCURRENCIES=50 takes some two minutes. With BEFORE, SECTIONS are [throughput,memory,startup]; throughput
 // alone takes some six minutes with ROUNDS=3 JOBS=10000. Sections that are left out keep their figures in results.json.
 
 import { execFileSync } from 'node:child_process';
@@ -19,12 +20,14 @@ import { misses } from './expected.mjs';
 import { cores } from './measure.mjs';
 import { hosts, peers } from './peers.mjs';
 import { plot } from './plot.mjs';
-import * as sections from './sections.mjs';
+import * as others from './sections.mjs';
+import { kinds, work } from './work.mjs';
 
+const sections = { ...others, work };
 const here = dirname(fileURLToPath(import.meta.url));
 const list = (name, otherwise) => process.env[name]?.split(',') ?? otherwise;
 const beside = hosts.before !== undefined;
-const order = beside ? ['throughput', 'memory', 'startup'] : ['throughput', 'typescript', 'latency', 'execution', 'memory', 'startup', 'growth', 'flows', 'scaling'];
+const order = beside ? ['throughput', 'memory', 'startup'] : ['throughput', 'typescript', 'latency', 'execution', 'memory', 'startup', 'growth', 'flows', 'scaling', 'work'];
 const settings = {
   rounds: Number(process.env.ROUNDS ?? 5),
   jobs: Number(process.env.JOBS ?? 20000),
@@ -34,6 +37,7 @@ const settings = {
   runs: {},
   waiting: list('WAITING', [10_000, 100_000, 1_000_000]).map(Number),
   children: list('CHILDREN', [1_000, 10_000, 100_000]).map(Number),
+  kinds: list('KINDS', kinds),
 };
 
 function limit({ redisBusy, workerCpuMicros, jobsPerSecond }) {
@@ -61,7 +65,7 @@ function lines(title, figures) {
 }
 
 /** How many times ours is better than theirs, for each pair and section that was measured. */
-function ratios({ throughput = {}, latency = {}, flows }) {
+function ratios({ throughput = {}, latency = {}, flows, work = {} }) {
   const found = {};
   const note = (name, ours, theirs) => {
     if (ours && theirs) found[name] = Number((ours / theirs).toFixed(2));
@@ -76,6 +80,13 @@ function ratios({ throughput = {}, latency = {}, flows }) {
       note(`${ours}/${theirs} flows`, flows?.families[ours]?.jobsPerSecond, flows?.families[theirs]?.jobsPerSecond);
     }
   }
+  for (const [kind, by] of Object.entries(work)) {
+    for (const ours of ['toril', 'toril-reuse']) {
+      for (const c of Object.keys(by[ours] ?? {})) {
+        note(`${ours}/node-inline ${kind} c${c}`, by[ours][c].jobsPerSecond, by['node-inline']?.[c]?.jobsPerSecond);
+      }
+    }
+  }
   return found;
 }
 
@@ -83,7 +94,7 @@ const byConcurrency = (figures) => Object.fromEntries(Object.entries(figures).fl
   Object.entries(by).map(([c, figure]) => [`${name} c${c}`, figure]))));
 
 function show(results) {
-  const { throughput, typescript, latency, execution, memory, startup, growth, flows, scaling } = results;
+  const { throughput, typescript, latency, execution, memory, startup, growth, flows, scaling, work } = results;
   if (throughput) table('throughput', byConcurrency(throughput));
   if (typescript) table('TypeScript and JavaScript', byConcurrency(typescript));
   if (latency) lines('added to completed on an idle queue', latency);
@@ -96,6 +107,16 @@ function show(results) {
     table('one parent, children', flows.oneParent);
   }
   if (scaling) table('processes', scaling);
+  for (const [kind, figures] of Object.entries(work ?? {})) table(`work: ${kind}`, byConcurrency(figures));
+  const asked = servers(work ?? {});
+  if (Object.keys(asked).length > 0) lines('what the server of the jobs saw', asked);
+}
+
+/** For jobs that ask a server: connections, handshakes, and how busy it was. */
+function servers(work) {
+  const asked = Object.entries(work).flatMap(([kind, by]) => Object.entries(byConcurrency(by)).map(([name, figure]) => [`${kind} ${name}`, figure]));
+  return Object.fromEntries(asked.filter(([, { connections }]) => connections !== undefined)
+    .map(([name, { connections, handshakes, serverBusy }]) => [name, { connections, handshakes, 'server busy': serverBusy }]));
 }
 
 function save(file, measured) {

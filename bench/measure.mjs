@@ -15,7 +15,7 @@ const Redis = require('ioredis');
 /** Clock ticks per second of /proc; Linux on every machine that this runs on. */
 const TICKS = 100;
 
-function freePort() {
+export function freePort() {
   return new Promise((resolve) => {
     const server = createServer();
     server.listen(0, '127.0.0.1', () => {

@@ -1,6 +1,7 @@
 // The workers that are compared. Each is a process that works the queue `bench` until it is told to end.
 
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -26,8 +27,8 @@ export function toril({ port, dir }, concurrency, { host = 'toril', options = ''
   return start(hosts[host], ['serve', '--config', config, '--log', 'error']);
 }
 
-const node = (kind) => ({ port }, concurrency) =>
-  start(process.execPath, ['--no-warnings', join(here, 'worker.mjs'), String(port), String(concurrency), kind]);
+const node = (kind, ...settings) => ({ port }, concurrency) =>
+  start(process.execPath, ['--no-warnings', join(here, 'worker.mjs'), String(port), String(concurrency), kind, ...settings]);
 
 const REUSE = 'reuse = { jobs = 1000000 }';
 const ofHosts = Object.keys(hosts).flatMap((host) => [
@@ -67,6 +68,24 @@ export const peers = {
   'node-sandbox-process': node('process'),
   'node-sandbox-thread': node('thread'),
 };
+
+/** How each peer starts that does real work: `grants` are lines for the config of hosts, `settings` are for Node. */
+export const workers = (grants, settings) => ({
+  ...Object.fromEntries(Object.keys(hosts).flatMap((host) => [
+    [host, (place, c) => toril(place, c, { host, fixture: 'fixture_work', options: grants })],
+    [`${host}-reuse`, (place, c) => toril(place, c, { host, fixture: 'fixture_work', options: `${REUSE}\n${grants}` })],
+  ])),
+  'node-inline': node('work', JSON.stringify(settings)),
+});
+
+/** The server that jobs ask; see `server/src/main.rs`. */
+export async function startServer(dir) {
+  const child = launch(join(target, 'release/bench-server'), [dir], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = await once(child.stdout, 'data');
+  const [http, https] = String(line).trim().split(' ');
+  const stats = async () => (await fetch(`http://127.0.0.1:${http}/stats`)).json();
+  return { child, http, https, authority: join(dir, 'authority.pem'), stats };
+}
 
 /** Ends a worker and waits until it is gone. */
 export async function stop(child) {

@@ -3,55 +3,9 @@
 import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import {
-  FlowProducer, QueueEvents, completed, cpu, medians, pause, percentile, place, preload, redisCpu, redisWork, resident,
-  rounded, until,
-} from './measure.mjs';
+import { FlowProducer, QueueEvents, completed, cpu, pause, percentile, place, preload, resident, rounded, until } from './measure.mjs';
 import { hosts, peers, scripts, stop, toril } from './peers.mjs';
-
-/** Counted from here on: starting up is not what is measured. */
-const WARM = 100;
-
-const tell = (text) => console.error(text);
-
-/** Runs `action` for each case, `rounds` times, interleaved; returns the medians by case. `runs` gets each run. */
-async function interleaved(rounds, cases, action, runs = {}) {
-  for (let round = 1; round <= rounds; round++) {
-    // There and back: none is always the one that follows the same other.
-    for (const name of round % 2 ? cases : [...cases].reverse()) {
-      const result = await action(name);
-      (runs[name] ??= []).push(result);
-      const shown = Object.entries(result).map(([key, value]) => `${key} ${rounded(value)}`).join(', ');
-      tell(`round ${round} of ${rounds}: ${name}: ${shown}`);
-    }
-  }
-  return Object.fromEntries(Object.entries(runs).map(([name, some]) => [name, medians(some)]));
-}
-
-/** Starts workers and lets them run until `count` more jobs are completed; ends them. */
-async function work({ redis }, startAll, count) {
-  const start = await completed(redis);
-  const children = startAll();
-  await until('the first jobs complete', async () => (await completed(redis)) >= start + WARM);
-  const workers = () => children.reduce((sum, child) => sum + cpu(child.pid), 0);
-  const [workBefore, from, begin, workerFrom, redisFrom] =
-    [await redisWork(redis), await completed(redis), Date.now(), workers(), await redisCpu(redis)];
-  // Asked seldom, since asking takes from the two cores that are measured: the jobs say when the last one ended.
-  await until('all jobs complete', async () => (await completed(redis)) >= start + count, 20);
-  const [, end] = await redis.zrange('bull:bench:completed', 0, 0, 'REV', 'WITHSCORES');
-  const micros = (Number(end) - begin) * 1e3;
-  const [workerMicros, redisMicros, done] = [workers() - workerFrom, (await redisCpu(redis)) - redisFrom, (await completed(redis)) - from];
-  const work = await redisWork(redis);
-  await Promise.all(children.map(stop));
-  return {
-    jobsPerSecond: done / micros * 1e6,
-    workerCpuMicros: workerMicros / done,
-    redisCpuMicros: redisMicros / done,
-    redisScriptMicros: (work.micros - workBefore.micros) / done,
-    redisCommands: (work.commands - workBefore.commands) / done,
-    redisBusy: redisMicros / micros,
-  };
-}
+import { WARM, byPeer, interleaved, tell, work } from './runs.mjs';
 
 /** The same preloaded jobs through each peer, by concurrency. `runs` gets each run, by peer and concurrency. */
 export const throughput = ({ rounds, jobs, concurrencies, wanted, runs }) =>
@@ -83,12 +37,7 @@ async function throughputOf(peers, { rounds, jobs, concurrencies, wanted, runs }
     return work(here, () => [peers[peer](here, c)], count);
   }, runs);
   await here.close();
-  const results = {};
-  for (const [name, figure] of Object.entries(figures)) {
-    const [peer, c] = name.split(' c');
-    (results[peer] ??= {})[c] = figure;
-  }
-  return results;
+  return byPeer(figures);
 }
 
 /** From `add` to the event `completed`, one job at a time on an idle queue, as a producer sees it. */
@@ -220,7 +169,7 @@ export async function flows({ rounds, children }) {
   };
   const families = 1000;
   const all = ['toril', 'toril-reuse', 'node-inline'];
-  const byPeer = await interleaved(rounds, all, (peer) => run(peer, Array.from({ length: families }, () => flow(10)), families * 11));
+  const familiesByPeer = await interleaved(rounds, all, (peer) => run(peer, Array.from({ length: families }, () => flow(10)), families * 11));
   const cases = children.flatMap((count) => ['toril', 'node-inline'].map((peer) => `${peer} ${count}`));
   const byChildren = await interleaved(rounds, cases, (name) => {
     const [peer, count] = name.split(' ');
@@ -228,7 +177,7 @@ export async function flows({ rounds, children }) {
   });
   await producer.close();
   await here.close();
-  return { families: byPeer, oneParent: byChildren };
+  return { families: familiesByPeer, oneParent: byChildren };
 }
 
 /** Several hosts on one queue. */

@@ -1,78 +1,35 @@
-//! How an attempt ends other than with a value, and why a call on a job failed.
+//! How an attempt ends other than with a value.
 
-use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt;
 use std::time::Duration;
 
 use crate::__internal::bindings::toril::processor::jobs as raw;
 
-/// Why a call on a [`Job`](crate::Job) failed.
-///
-/// Leaves a processor with `?`; a [`ChildFailed`](Error::ChildFailed) makes the job fail for good,
-/// every other one fails the attempt.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Error {
-    /// The job, or one that the call names, does not exist.
-    NotFound(String),
-    /// Another worker has the job now, or nobody: stop working on it.
-    LockLost(String),
-    /// The job is not in a state in which it can be moved.
-    NotInState(String),
-    /// A child failed that fails its parent too.
-    ChildFailed(String),
-    /// The operator did not grant this.
-    Denied(String),
-    /// A limit of the operator was reached.
-    Limit(String),
-    /// An argument is not what it should be.
-    Invalid(String),
-    /// Redis did not answer.
-    Unavailable(String),
-    /// JSON does not fit the type that was asked for, or a value cannot be written as JSON.
-    Json {
-        /// What was read or written, such as `job data`.
-        what: &'static str,
-        /// What serde says.
-        source: serde_json::Error,
-    },
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Error::NotFound(message)
-            | Error::LockLost(message)
-            | Error::NotInState(message)
-            | Error::ChildFailed(message)
-            | Error::Denied(message)
-            | Error::Limit(message)
-            | Error::Invalid(message)
-            | Error::Unavailable(message) => f.write_str(message),
-            Error::Json { what, source } => write!(f, "{what} does not fit: {source}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<raw::JobError> for Error {
-    fn from(error: raw::JobError) -> Self {
-        match error {
-            raw::JobError::NotFound(message) => Error::NotFound(message),
-            raw::JobError::LockLost(message) => Error::LockLost(message),
-            raw::JobError::NotInState(message) => Error::NotInState(message),
-            raw::JobError::ChildFailed(message) => Error::ChildFailed(message),
-            raw::JobError::Denied(message) => Error::Denied(message),
-            raw::JobError::Limit(message) => Error::Limit(message),
-            raw::JobError::Invalid(message) => Error::Invalid(message),
-            raw::JobError::Unavailable(message) => Error::Unavailable(message),
-        }
-    }
-}
-
 /// How an attempt ends other than with a value: BullMQ's special errors, as values.
 ///
-/// Any error becomes [`Failed`](Failure::Failed) through `?`.
+/// `?` makes a [`Failed`](Failure::Failed) of any error, of `anyhow::Error`, and of a text. If one of BullMQ's special
+/// errors is among an error's sources, the attempt ends as that one says:
+///
+/// ```
+/// # use toril_sdk::prelude::*;
+/// use anyhow::Context as _;
+///
+/// fn charge(card: &str) -> anyhow::Result<()> {
+///     anyhow::ensure!(card != "expired", Failure::unrecoverable("card expired"));
+///     Ok(())
+/// }
+///
+/// fn process(job: Job) -> Result<(), Failure> {
+///     let card: String = job.data()?;
+///     // An expired card fails the job for good, with this text.
+///     charge(&card).with_context(|| format!("failed to charge order {}", job.id()))?;
+///     if card.is_empty() {
+///         Err("an order needs a card")?;
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
@@ -120,24 +77,121 @@ impl Failure {
     }
 }
 
-impl<E: std::error::Error + 'static> From<E> for Failure {
+impl Failure {
+    /// The same as an error, for functions that return another error than `Failure`: as its source it still decides
+    /// how the attempt ends. `anyhow::Error` is made of a `Failure` by `?` alone.
+    pub fn into_error(self) -> FailureError {
+        FailureError(Exit::Failure(self))
+    }
+}
+
+// Errors, boxed errors, `anyhow::Error`, `String` and `&str` all become a boxed error, and nothing else does. A bound by
+// `std::error::Error` would leave the last three out, because its crate might implement it for them one day.
+impl<E: Into<Box<dyn StdError>>> From<E> for Failure {
     fn from(error: E) -> Self {
+        Failure::of(&*error.into())
+    }
+}
+
+impl From<Failure> for anyhow::Error {
+    fn from(failure: Failure) -> Self {
+        anyhow::Error::new(failure.into_error())
+    }
+}
+
+impl Failure {
+    /// The way in which the first special error of the chain ends an attempt, with the text of `error`.
+    fn of(error: &(dyn StdError + 'static)) -> Self {
         let message = error.to_string();
-        let stack = Some(error_chain(&error));
-        match (&error as &dyn Any).downcast_ref::<Error>() {
-            Some(Error::ChildFailed(_)) => Failure::Unrecoverable { message, stack },
-            _ => Failure::Failed { message, stack },
+        let stack = error_chain(error);
+        let exit = sources(error).find_map(|source| source.downcast_ref::<Exit>());
+        match exit {
+            None => Failure::Failed {
+                message,
+                stack: Some(stack),
+            },
+            Some(Exit::Child) => Failure::Unrecoverable {
+                message,
+                stack: Some(stack),
+            },
+            Some(Exit::Failure(Failure::Failed { stack: inner, .. })) => Failure::Failed {
+                message,
+                stack: Some(joined(stack, inner.as_deref())),
+            },
+            Some(Exit::Failure(Failure::Unrecoverable { stack: inner, .. })) => {
+                Failure::Unrecoverable {
+                    message,
+                    stack: Some(joined(stack, inner.as_deref())),
+                }
+            }
+            Some(Exit::Failure(other)) => other.clone(),
         }
     }
 }
 
+/// A [`Failure`] as an error, made by [`Failure::into_error`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureError(Exit);
+
+impl fmt::Display for FailureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for FailureError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// What decides how an attempt ends. It is a source rather than the error itself: wrappers such as `io::Error`, a
+/// transparent error, and `anyhow::Error` in a box hide the error that they hold, but show its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// A failed child fails the job for good.
+    Child,
+    Failure(Failure),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Exit::Child => "a child failed",
+            Exit::Failure(
+                Failure::Failed { message, .. } | Failure::Unrecoverable { message, .. },
+            ) => message,
+            Exit::Failure(Failure::Delayed) => "the job was delayed",
+            Exit::Failure(Failure::WaitingChildren) => "the job waits for its children",
+            Exit::Failure(Failure::Waiting) => "the job was put back to wait",
+            Exit::Failure(Failure::RateLimited(_)) => "the queue is limited",
+        })
+    }
+}
+
+impl StdError for Exit {}
+
+fn sources<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
 /// Writes an error and its sources the way a stack trace reads.
-fn error_chain(error: &dyn std::error::Error) -> String {
+fn error_chain(error: &(dyn StdError + 'static)) -> String {
     let mut chain = format!("Error: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
+    // An exit says what the error above it said.
+    let causes = sources(error).skip(1).filter(|cause| !cause.is::<Exit>());
+    for cause in causes {
         chain.push_str(&format!("\n    caused by: {cause}"));
-        source = cause.source();
+    }
+    chain
+}
+
+fn joined(mut chain: String, stack: Option<&str>) -> String {
+    if let Some(stack) = stack {
+        chain.push('\n');
+        chain.push_str(stack);
     }
     chain
 }
@@ -163,7 +217,10 @@ impl From<Failure> for raw::Failure {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Context as _;
+
     use super::*;
+    use crate::Error;
 
     #[test]
     fn any_error_becomes_a_failed_attempt() {
@@ -178,12 +235,106 @@ mod tests {
         );
     }
 
+    fn failed(message: &str, stack: &str) -> Failure {
+        Failure::Failed {
+            message: message.to_owned(),
+            stack: Some(stack.to_owned()),
+        }
+    }
+
+    #[test]
+    fn texts_and_boxes_and_anyhow_become_failed_attempts() {
+        let owned = String::from("no paint");
+        let text: Result<(), &str> = Err(owned.as_str());
+        let by = |leave: &dyn Fn() -> Result<(), Failure>| leave().unwrap_err();
+        let expected = failed("no paint", "Error: no paint");
+        assert_eq!(by(&|| Ok(text?)), expected);
+        assert_eq!(by(&|| Err("no paint".to_owned())?), expected);
+        assert_eq!(by(&|| Err(anyhow::anyhow!("no paint"))?), expected);
+        assert_eq!(
+            by(&|| Err(Box::<dyn StdError>::from("no paint"))?),
+            expected
+        );
+
+        let parsed = "x".parse::<u32>().context("walls");
+        let stack = "Error: walls\n    caused by: invalid digit found in string";
+        assert_eq!(Failure::from(parsed.unwrap_err()), failed("walls", stack));
+    }
+
+    /// An error that hides the error that it holds.
+    #[derive(Debug, thiserror::Error)]
+    enum Hiding {
+        #[error(transparent)]
+        Any(#[from] anyhow::Error),
+        #[error("failed to paint")]
+        Failure(#[from] FailureError),
+    }
+
+    /// Each way in which a failure may be wrapped.
+    fn wrapped(failure: &Failure) -> Vec<Failure> {
+        let any = || anyhow::Error::from(failure.clone());
+        let error = || failure.clone().into_error();
+        vec![
+            error().into(),
+            any().into(),
+            any().context("painting").into(),
+            any().context("painting").context("house").into(),
+            Hiding::Any(any()).into(),
+            Hiding::Failure(error()).into(),
+            anyhow::Error::new(Hiding::Failure(error())).into(),
+            anyhow::Error::new(Hiding::Any(any().context("painting"))).into(),
+            std::io::Error::other(error()).into(),
+            std::io::Error::other(any()).into(),
+            Box::<dyn StdError>::from(error()).into(),
+        ]
+    }
+
+    #[test]
+    fn special_exits_are_found_wherever_they_are_among_the_sources() {
+        let limited = Failure::RateLimited(Duration::from_secs(3));
+        for exit in [
+            Failure::Delayed,
+            Failure::WaitingChildren,
+            Failure::Waiting,
+            limited,
+        ] {
+            for (n, found) in wrapped(&exit).into_iter().enumerate() {
+                assert_eq!(found, exit, "wrapped in way {n}");
+            }
+        }
+        for found in wrapped(&Failure::unrecoverable("card expired")) {
+            assert!(matches!(found, Failure::Unrecoverable { .. }), "{found:?}");
+        }
+        for found in wrapped(&Failure::new("card refused")) {
+            assert!(matches!(found, Failure::Failed { .. }), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn unrecoverable_error_keeps_its_contexts_and_its_stack() {
+        let inner = Failure::Unrecoverable {
+            message: "card expired".to_owned(),
+            stack: Some("at charge".to_owned()),
+        };
+        let failure: Failure = anyhow::Error::from(inner).context("order 7").into();
+        let expected = Failure::Unrecoverable {
+            message: "order 7".to_owned(),
+            stack: Some("Error: order 7\n    caused by: card expired\nat charge".to_owned()),
+        };
+        assert_eq!(failure, expected);
+    }
+
     #[test]
     fn failed_child_is_unrecoverable() {
-        let failure: Failure = Error::ChildFailed("child failed".into()).into();
-        assert!(
-            matches!(failure, Failure::Unrecoverable { .. }),
-            "{failure:?}"
-        );
+        let failed = || Error::ChildFailed("child failed".into());
+        let stack = "Error: child failed".to_owned();
+        let expected = Failure::Unrecoverable {
+            message: "child failed".to_owned(),
+            stack: Some(stack),
+        };
+        assert_eq!(Failure::from(failed()), expected);
+        assert_eq!(Failure::from(anyhow::Error::from(failed())), expected);
+        let with_context: Failure = anyhow::Error::from(failed()).context("house").into();
+        assert!(matches!(with_context, Failure::Unrecoverable { .. }));
     }
 }

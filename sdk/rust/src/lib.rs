@@ -20,14 +20,18 @@
 //! ```
 //!
 //! The processor's crate is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`; it also depends
-//! on `serde`. `?` on an error fails the attempt (the job for good, if the error is [`Error::ChildFailed`]); the other
-//! ways to end an attempt are values of [`Failure`]. A panic fails only the attempt, with its message. Connections that become TLS are in [`net`].
+//! on `serde`. `?` on any error, and on a text, fails the attempt (the job for good, if the error is
+//! [`Error::ChildFailed`]); the other ways to end an attempt are values of [`Failure`], also where other errors wrap them. A
+//! panic fails only the attempt, with its message. Requests to other servers are in [`http`], connections in [`net`], and
+//! values that outlive a job in [`kv`].
 //!
 //! [Toril]: https://docs.rs/toril
 
 mod children;
+mod error;
 mod failure;
 mod flow;
+pub mod http;
 mod job;
 pub mod kv;
 mod log;
@@ -36,7 +40,8 @@ mod queue;
 mod scheduler;
 
 pub use children::{Dependencies, DependenciesQuery, DependencyCounts, Page};
-pub use failure::{Error, Failure};
+pub use error::Error;
+pub use failure::{Failure, FailureError};
 pub use flow::{Flow, FlowJob};
 pub use job::Job;
 pub use log::Level;
@@ -47,8 +52,8 @@ pub use toril_sdk_macros::processor;
 /// What a processor usually needs: `use toril_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Describe, Error, Failure, Flow, FlowJob, Job, NewJob, Queue, Schedule, debug, error, info,
-        trace, warn,
+        Describe, Error, Failure, Flow, FlowJob, Job, NewJob, Queue, Schedule, debug, error, http,
+        info, trace, warn,
     };
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};

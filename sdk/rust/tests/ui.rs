@@ -4,5 +4,6 @@
 fn mistakes_are_explained() {
     let cases = trybuild::TestCases::new();
     cases.pass("tests/ui/processor.rs");
+    cases.pass("tests/ui/any-error.rs");
     cases.compile_fail("tests/ui/mistake-*.rs");
 }
