@@ -35,7 +35,7 @@ engine:
 	cp "$$(cd sdk/js/engine && realpath "$${CARGO_TARGET_DIR:-target}")/wasm32-wasip2/release/engine.wasm" sdk/js/engine.wasm
 
 test: engine
-	@scripts/setup.sh wasm redis node python go c
+	@scripts/setup.sh wasm redis postgres node python go c
 	$(BUILD_GUESTS) $(GUESTS) $(FIXTURES)
 	for dir in $(NODE_DIRS); do (cd $$dir && npm ci --no-audit --no-fund) || exit 1; done
 	$(CARGO) build --release --bin toril

@@ -178,7 +178,7 @@ async function adminApi() {
 // ---- WIT ----------------------------------------------------------------------------------------------------------------
 
 async function wit() {
-  const files = (await readdir(join(root, 'wit'))).filter((name) => name.endsWith('.wit')).sort();
+  const files = (await readdir(join(root, 'wit'), { recursive: true })).filter((name) => name.endsWith('.wit')).sort();
   // The world first: it names the others.
   files.sort((a, b) => Number(b === 'world.wit') - Number(a === 'world.wit'));
   const parts = await Promise.all(

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing for the parts named: wasm, redis, node, lua, engine, python, go, c, linters, mdbook. Says what to do
+# Installs what is missing for the parts named: wasm, redis, postgres, node, lua, engine, python, go, c, linters, mdbook. Says what to do
 # where it cannot.
 set -euo pipefail
 
@@ -50,6 +50,13 @@ setup_wasm() {
 
 setup_redis() {
   if ! has redis-server && ! has valkey-server; then install redis-server redis-server valkey redis; fi
+}
+
+# Debian's commands for it are beside its version, not in PATH.
+setup_postgres() {
+  if ! has initdb && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+    install postgres postgresql postgresql-server postgresql
+  fi
 }
 
 setup_lua() {

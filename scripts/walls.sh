@@ -16,6 +16,7 @@ wall() {
 
 wall toril-options 'redis|tokio|wasmtime.*|toril|toril-queue|toril-sandbox'
 wall toril-queue 'wasmtime.*|wasmparser|cranelift.*|toril|toril-sandbox'
+wall toril-postgres 'wasmtime.*|wasmparser|redis|toril|toril-queue|toril-sandbox|toril-options'
 wall toril-sandbox 'redis|toril|toril-queue'
 wall toril-snapshot 'redis|toril|toril-queue'
 wall toril-componentize 'redis|cranelift-codegen|toril|toril-queue|toril-sandbox|toril-snapshot'

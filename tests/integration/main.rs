@@ -30,6 +30,7 @@ mod memory;
 mod new;
 mod old_components;
 mod policy;
+mod postgres;
 mod queue;
 mod rights;
 mod sandbox;

@@ -139,9 +139,10 @@ async function check(text, queue) {
   await mkdir(join(dir, 'processors'));
   await writeFile(join(dir, 'ca.pem'), AUTHORITY);
   for (const file of ['admin.token', 'cert']) await writeFile(join(dir, file), 'secret');
+  await writeFile(join(dir, 'database-url'), 'postgres://toril:secret@localhost/shop');
   await writeFile(join(dir, 'toril.toml'), text.replaceAll('/run/secrets/', `${dir}/`).replaceAll('/srv/paint', dir).replaceAll('host = "data"', `host = "${dir}"`));
   const args = ['check', processor('fixture-noop'), '--queue', queue, '--config', join(dir, 'toril.toml')];
-  const env = { ...process.env, PAINT_API_KEY: 'secret' };
+  const env = { ...process.env, PAINT_API_KEY: 'secret', DATABASE_URL: 'postgres://toril:secret@localhost/shop' };
   return runs(toril, args, { env }).then(({ stdout }) => ({ code: 0, said: stdout }), ({ code, stderr }) => ({ code, said: stderr }));
 }
 
@@ -162,7 +163,7 @@ test('each config is taken', async () => {
 test('the reference of the config has every key', async () => {
   const [{ text }] = blocksOf('toml').filter(({ path }) => basename(path) === 'config.md');
   // Of an unknown key the host says which keys there are.
-  for (const table of ['', '[admin]', '[runtime]', '[queues.paint]', '[queues.paint.limits]', '[queues.paint.grants]', '[queues.paint.grants.http]', '[queues.paint.grants.tcp]', '[queues.paint.grants.kv]']) {
+  for (const table of ['', '[admin]', '[runtime]', '[queues.paint]', '[queues.paint.limits]', '[queues.paint.grants]', '[queues.paint.grants.http]', '[queues.paint.grants.tcp]', '[queues.paint.grants.kv]', '[queues.paint.grants.postgres.shop]']) {
     const begin = table && `\n${table}`;
     const at = table ? text.indexOf(begin) + begin.length : 0;
     const line = table ? text.indexOf('\n', at) + 1 : 0;

@@ -75,6 +75,7 @@ pub async fn run(
     // No connection outlives its attempt.
     let are_closed = run.store.data().sockets.are_closed();
     goes_on = goes_on && are_closed.await;
+    run.store.data_mut().give_sessions_back();
     let outcome = in_spite_of(&cancel, outcome);
     if goes_on {
         processor.put_idle(run);

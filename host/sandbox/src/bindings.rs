@@ -85,6 +85,27 @@ pub mod keyvalue {
     });
 }
 
+/// Postgres, in a package of its own.
+pub mod postgres {
+    wasmtime::component::bindgen!({
+        path: "../../wit/postgres",
+        world: "imports",
+        imports: {
+            "toril:postgres/client.[method]connection.query": async | trappable,
+            "toril:postgres/client.[method]connection.execute": async | trappable,
+            "toril:postgres/client.[method]transaction.query": async | trappable,
+            "toril:postgres/client.[method]transaction.execute": async | trappable,
+            "toril:postgres/client.[method]transaction.commit": async | trappable,
+            "toril:postgres/client.[method]transaction.rollback": async | trappable,
+            default: trappable,
+        },
+        with: {
+            "toril:postgres/client.connection": crate::guest::ConnectionHandle,
+            "toril:postgres/client.transaction": crate::guest::TransactionHandle,
+        },
+    });
+}
+
 /// The world whose job stands free. Only `current-job` is its own: all else it has in common with the other one.
 pub mod plain {
     wasmtime::component::bindgen!({

@@ -5,10 +5,13 @@ mod connect;
 pub(crate) mod http;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
+use toril_postgres::Pool;
 
 pub(crate) use self::connect::Proxy;
 use self::http::HttpPool;
@@ -24,6 +27,8 @@ pub struct Connections {
     /// Of connections that guests make themselves, which no other job shares.
     lookups: Arc<OnceLock<Arc<Semaphore>>>,
     tcp_tls: Arc<OnceLock<Arc<ClientConfig>>>,
+    /// By the names of `grants.postgres`.
+    postgres: Arc<Mutex<BTreeMap<String, Pool>>>,
 }
 
 impl Connections {
@@ -47,6 +52,21 @@ impl Connections {
         }
         let config = Arc::new(files.client_config()?);
         Ok(Arc::clone(self.tcp_tls.get_or_init(|| config)))
+    }
+
+    /// Those to a database. The error is for the guest.
+    pub(crate) fn postgres(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<Pool, String>,
+    ) -> Result<Pool, String> {
+        let mut pools = self.postgres.lock();
+        if let Some(pool) = pools.get(name) {
+            return Ok(pool.clone());
+        }
+        let pool = make()?;
+        pools.insert(name.to_owned(), pool.clone());
+        Ok(pool)
     }
 }
 

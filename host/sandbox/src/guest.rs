@@ -8,6 +8,7 @@ mod keyvalue;
 mod last_lines;
 mod logging;
 mod output;
+mod postgres;
 mod producer;
 mod queues;
 mod schedulers;
@@ -19,7 +20,10 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::Processor;
 use crate::bindings::plain::toril::processor::current_job as plain_job;
+use crate::bindings::postgres::toril::postgres::client;
 pub(crate) use current_job::InvalidData;
+#[allow(unreachable_pub, reason = "they are in what is generated")]
+pub use postgres::{ConnectionHandle, TransactionHandle};
 pub use state::AttemptInput;
 pub(crate) use state::AttemptState;
 
@@ -33,6 +37,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
     wasmtime_wasi_config::add_to_linker(linker, |state| state.wasi_config())?;
     keyvalue::add_to_linker(linker)?;
     Processor::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)?;
+    client::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)?;
     // All that the other world imports besides.
     plain_job::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)
 }

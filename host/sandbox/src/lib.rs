@@ -61,7 +61,7 @@ pub use limits::{Limits, NameLimits};
 pub use lone_job::LoneJob;
 pub use outcome::{MovedTo, Outcome};
 pub use policy::{
-    DirGrant, Grants, HostAndPort, HttpGrant, KvGrant, Net, Policy, Reuse, Secret, Secrets, Stub,
-    TcpGrant,
+    DirGrant, Grants, HostAndPort, HttpGrant, KvGrant, Net, Policy, PostgresGrant, Reuse, Secret,
+    SecretSource, Secrets, Stub, TcpGrant,
 };
 pub use world::World;

@@ -8,6 +8,7 @@ mod hosts;
 mod http;
 mod job_ids;
 mod keyvalue;
+mod postgres;
 mod queues;
 pub(crate) mod redact;
 mod tcp;
@@ -27,6 +28,7 @@ pub use http::HttpGrant;
 pub(crate) use http::HttpRefusal;
 pub use keyvalue::{KvGrant, StoreName};
 pub(crate) use keyvalue::{StoreRefusal, check_batch, check_key};
+pub use postgres::{PostgresGrant, SecretSource};
 pub use queues::{QueueAccess, Refusal};
 pub(crate) use redact::Redactor;
 pub use redact::{Secret, Secrets};
@@ -61,15 +63,20 @@ impl Policy {
             ..Limits::default()
         };
         let grants = Grants {
-            stub: vec![Stub::Http, Stub::Sockets, Stub::Tls, Stub::Config],
             kv: Some(KvGrant::default()),
+            stub: vec![
+                Stub::Http,
+                Stub::Sockets,
+                Stub::Tls,
+                Stub::Config,
+                Stub::Postgres,
+            ],
             ..Grants::default()
         };
         Arc::new(Policy {
             limits,
             grants: Arc::new(grants),
-            reuse: None,
-            connections: Connections::default(),
+            ..Policy::default()
         })
     }
 }

@@ -12,7 +12,7 @@ use toril_queue::{KeepJobs, Limiter};
 use utoipa::ToSchema;
 
 use crate::worker::options::{ApiWorkerOptions, WorkerOptions, with_worker_options};
-use toril_sandbox::{Connections, Grants, Limits, Policy, Reuse, Secret};
+use toril_sandbox::{Grants, Limits, Policy, Reuse, Secret, SecretSource};
 
 /// How one queue is served.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -48,7 +48,7 @@ impl QueueSpec {
             limits: self.limits.clone(),
             grants: Arc::new(self.grants.clone()),
             reuse: self.reuse,
-            connections: Connections::default(),
+            ..Policy::default()
         }
     }
 
@@ -161,16 +161,6 @@ pub(crate) struct GrantsFile {
     grants: toml::Table,
 }
 
-/// Where a secret is kept.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum SecretSource {
-    /// In an environment variable of the host.
-    Env(String),
-    /// In a file; white space around it does not count.
-    File(PathBuf),
-}
-
 impl GrantsFile {
     fn grants(&self) -> anyhow::Result<Grants> {
         Grants::deserialize(self.grants.clone()).map_err(|error| {
@@ -210,26 +200,29 @@ impl GrantsFile {
         for (name, source) in self.secrets {
             let text = match stand_in_secrets {
                 true => format!("secret-{name}"),
-                false => source
-                    .read(dir)
-                    .with_context(|| format!("secret `{name}`"))?,
+                false => read(&source, dir).with_context(|| format!("secret `{name}`"))?,
             };
             let secret = Secret::new(text.trim().to_owned());
             let secret = secret.with_context(|| format!("secret `{name}` cannot be kept"))?;
             grants.secrets.insert(name, secret);
         }
+        // Without its URL a database is not reached.
+        for (name, granted) in grants.postgres.iter_mut().filter(|_| !stand_in_secrets) {
+            let url = read(&granted.url, dir);
+            let resolved = url.and_then(|url| granted.resolve(&url, dir));
+            resolved.with_context(|| format!("`grants.postgres.{name}`"))?;
+        }
         Ok(grants)
     }
 }
 
-impl SecretSource {
-    fn read(&self, dir: &Path) -> anyhow::Result<String> {
-        match self {
-            SecretSource::Env(variable) => std::env::var(variable)
-                .with_context(|| format!("environment variable `{variable}`")),
-            SecretSource::File(file) => std::fs::read_to_string(dir.join(file))
-                .with_context(|| format!("failed to read `{}`", file.display())),
+fn read(source: &SecretSource, dir: &Path) -> anyhow::Result<String> {
+    match source {
+        SecretSource::Env(variable) => {
+            std::env::var(variable).with_context(|| format!("environment variable `{variable}`"))
         }
+        SecretSource::File(file) => std::fs::read_to_string(dir.join(file))
+            .with_context(|| format!("failed to read `{}`", file.display())),
     }
 }
 

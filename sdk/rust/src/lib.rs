@@ -36,6 +36,7 @@ mod job;
 pub mod kv;
 mod log;
 pub mod net;
+pub mod postgres;
 mod queue;
 mod scheduler;
 

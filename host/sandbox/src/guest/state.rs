@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::http::Outbound;
 use super::last_lines::LastLines;
 use super::output::LogBudget;
+use super::postgres::Sessions;
 use super::sockets::Sockets;
 use super::wasi;
 use crate::backend::JobBackend;
@@ -57,6 +58,7 @@ pub struct AttemptState {
     http: WasiHttpCtx,
     outbound: Outbound,
     pub(crate) sockets: Sockets,
+    pub(super) sessions: Sessions,
 }
 
 impl AttemptState {
@@ -88,6 +90,7 @@ impl AttemptState {
             http: WasiHttpCtx::new(),
             outbound,
             sockets: Sockets::default(),
+            sessions: Sessions::default(),
         })
     }
 
@@ -136,6 +139,11 @@ impl AttemptState {
             .overdue(self.cancel_grace())
             .cloned()
             .or_else(|| late().then(|| Stop::Deadline(self.deadline.clone())))
+    }
+
+    /// When the attempt ends.
+    pub(super) fn ends(&self) -> Instant {
+        self.ends
     }
 
     /// How long the attempt may take.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::http::HttpGrant;
 use super::keyvalue::KvGrant;
+use super::postgres::PostgresGrant;
 use super::redact::Secrets;
 use super::tcp::TcpGrant;
 
@@ -34,6 +35,8 @@ pub struct Grants {
     pub tcp: Option<TcpGrant>,
     /// Key-value stores, through `wasi:keyvalue`.
     pub kv: Option<KvGrant>,
+    /// Databases, through `toril:postgres`, by the names under which a processor opens them.
+    pub postgres: BTreeMap<String, PostgresGrant>,
     /// Interfaces that are linked and refuse every call: for toolchains that import more than they use.
     pub stub: Vec<Stub>,
 }
@@ -66,6 +69,9 @@ pub enum Stub {
     /// Config values.
     #[serde(rename = "wasi:config")]
     Config,
+    /// Databases.
+    #[serde(rename = "toril:postgres")]
+    Postgres,
 }
 
 impl Grants {
@@ -90,6 +96,10 @@ impl Grants {
                 "wasi:sockets" => (self.tcp.is_some() || has(Stub::Sockets), TCP),
                 "wasi:tls" => (self.tcp.is_some() || has(Stub::Tls), TCP),
                 "wasi:keyvalue" => (self.kv.is_some(), "kv = { stores = [\"default\"] }"),
+                "toril:postgres" => (
+                    !self.postgres.is_empty() || has(Stub::Postgres),
+                    "postgres.main = { url = { env = \"DATABASE_URL\" } }",
+                ),
                 _ => continue,
             };
             if !served {
@@ -141,6 +151,13 @@ impl Grants {
                 "kv",
                 self.kv.as_ref().map(KvGrant::describe).unwrap_or_default(),
             ),
+            (
+                "postgres",
+                self.postgres
+                    .iter()
+                    .map(|(name, grant)| grant.describe(name))
+                    .collect(),
+            ),
         ];
         let granted = kinds.into_iter().filter(|(_, names)| !names.is_empty());
         granted
@@ -162,14 +179,19 @@ mod tests {
             ("wasi:sockets/tcp@0.2.6", "tcp = { hosts ="),
             ("wasi:keyvalue/store@0.2.0-draft2", "kv = { stores ="),
             ("wasi:tls/types@0.2.0-draft", "tcp = { hosts ="),
+            ("toril:postgres/client@1.0.0", "postgres.main = { url ="),
         ] {
             let error = Grants::default().check_imports(import(name)).unwrap_err();
             assert!(error.contains(name) && error.contains(hint), "{error}");
         }
         let granted: Grants =
-            toml::from_str("http = { hosts = [\"a.example\"] }\nstub = [\"wasi:sockets\"]")
+            toml::from_str("http = { hosts = [\"a.example\"] }\nstub = [\"wasi:sockets\"]\npostgres.main.url = { env = \"X\" }")
                 .unwrap();
-        for name in ["wasi:http/types@0.2.4", "wasi:sockets/tcp@0.2.6"] {
+        for name in [
+            "wasi:http/types@0.2.4",
+            "wasi:sockets/tcp@0.2.6",
+            "toril:postgres/client@1.0.0",
+        ] {
             assert!(granted.check_imports(import(name)).is_ok());
         }
         let granted: Grants = toml::from_str("tcp = { hosts = [\"a.example:25\"] }").unwrap();

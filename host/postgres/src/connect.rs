@@ -1,0 +1,260 @@
+//! Connections to a server, up to its first `ReadyForQuery`: TCP or a socket, TLS, and who asks.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use fallible_iterator::FallibleIterator as _;
+use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::message::backend::Message;
+use postgres_protocol::message::frontend;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use crate::address::{Address, Place, Tls};
+use crate::error::{Error, ServerError};
+use crate::framed::{Framed, MESSAGE_BYTES_MAX, NotRead, Stream};
+
+/// How to reach one database.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    pub(crate) address: Arc<Address>,
+    tls: Arc<ClientConfig>,
+}
+
+/// What names a session to the server, to cancel what it does.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Key {
+    process: i32,
+    secret: i32,
+}
+
+impl Connector {
+    /// Trusts the authorities of the file, or those that the system trusts.
+    pub(crate) fn new(address: Address, ca_file: Option<&Path>) -> io::Result<Self> {
+        let tls = match ca_file {
+            Some(file) => tls_config(roots_of(file)?)?,
+            None => system_tls_config()?,
+        };
+        let address = Arc::new(address);
+        Ok(Connector { address, tls })
+    }
+
+    async fn stream(&self) -> Result<Box<dyn Stream>, Error> {
+        match &self.address.place {
+            Place::Unix(path) => match UnixStream::connect(path).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error) => Err(unreachable(&error)),
+            },
+            Place::Tcp(host, port) => {
+                let connected = TcpStream::connect((host.as_str(), *port)).await;
+                let stream = connected.map_err(|error| unreachable(&error))?;
+                stream
+                    .set_nodelay(true)
+                    .map_err(|error| unreachable(&error))?;
+                self.encrypted(stream, host).await
+            }
+        }
+    }
+
+    async fn encrypted(&self, mut stream: TcpStream, host: &str) -> Result<Box<dyn Stream>, Error> {
+        if self.address.tls == Tls::Disable {
+            return Ok(Box::new(stream));
+        }
+        let mut request = bytes::BytesMut::new();
+        frontend::ssl_request(&mut request);
+        let asked = async {
+            stream.write_all(&request).await?;
+            // Not a byte more: what follows an answer in the clear is not the server's.
+            stream.read_u8().await
+        };
+        match asked.await.map_err(|error| unreachable(&error))? {
+            b'S' => {}
+            _ if self.address.tls == Tls::Prefer => return Ok(Box::new(stream)),
+            _ => {
+                return Err(Error::Refused(
+                    "Postgres offers no TLS\nhint: add `?sslmode=disable` to the URL of the database if the network between is trusted"
+                        .into(),
+                ));
+            }
+        }
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            Error::Refused("the host of the database is no name that a certificate has".into())
+        })?;
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        match connector.connect(name, stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            // Certificates that are not trusted, mostly, which no further try changes.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Error::Refused(
+                format!("TLS connection to Postgres failed: {error}"),
+            )),
+            Err(error) => Err(unreachable(&error)),
+        }
+    }
+
+    /// A connection on which statements can be sent.
+    pub(crate) async fn connect(&self) -> Result<(Framed, Key), Error> {
+        let mut framed = Framed::new(self.stream().await?);
+        let address = &*self.address;
+        let who = [("user", &*address.user), ("database", &*address.database)];
+        let more = address
+            .parameters
+            .iter()
+            .map(|(name, value)| (*name, &**value));
+        let said = frontend::startup_message(who.into_iter().chain(more), &mut framed.out);
+        said.map_err(|_| Error::Refused("the URL of the database has a NUL in it".into()))?;
+        framed.send().await.map_err(|error| unreachable(&error))?;
+        self.authenticate(&mut framed).await?;
+        let key = begin(&mut framed).await?;
+        Ok((framed, key))
+    }
+
+    async fn authenticate(&self, framed: &mut Framed) -> Result<(), Error> {
+        let password = || {
+            let password = self.address.password.as_deref();
+            password.ok_or_else(|| {
+                Error::Refused(
+                    "Postgres asks for a password, and the URL of the database has none".into(),
+                )
+            })
+        };
+        match next(framed).await? {
+            Message::AuthenticationOk => return Ok(()),
+            Message::AuthenticationCleartextPassword => {
+                let said = frontend::password_message(password()?.as_bytes(), &mut framed.out);
+                said.map_err(|error| unreachable(&error))?;
+            }
+            Message::AuthenticationMd5Password(asked) => {
+                let user = self.address.user.as_bytes();
+                let hash = md5_hash(user, password()?.as_bytes(), asked.salt());
+                let said = frontend::password_message(hash.as_bytes(), &mut framed.out);
+                said.map_err(|error| unreachable(&error))?;
+            }
+            Message::AuthenticationSasl(asked) => {
+                let offered = asked.mechanisms().any(|name| Ok(name == SCRAM_SHA_256));
+                if !matches!(offered, Ok(true)) {
+                    return Err(unknown_authentication());
+                }
+                scram(framed, password()?).await?;
+            }
+            _ => return Err(unknown_authentication()),
+        }
+        framed.send().await.map_err(|error| unreachable(&error))?;
+        match next(framed).await? {
+            Message::AuthenticationOk => Ok(()),
+            _ => Err(unknown_authentication()),
+        }
+    }
+
+    /// Asks the server to stop what a session does.
+    pub(crate) async fn cancel(&self, key: Key) -> Result<(), Error> {
+        let mut stream = self.stream().await?;
+        let mut request = bytes::BytesMut::new();
+        frontend::cancel_request(key.process, key.secret, &mut request);
+        let sent = async {
+            stream.write_all(&request).await?;
+            stream.shutdown().await?;
+            // The server closes the connection once it passed the request on.
+            let mut rest = [0; 16];
+            stream.read(&mut rest).await
+        };
+        sent.await
+            .map(drop)
+            .map_err(|error| Error::Unavailable(error.to_string()))
+    }
+}
+
+async fn scram(framed: &mut Framed, password: &str) -> Result<(), Error> {
+    let failed =
+        |error: io::Error| Error::Refused(format!("Postgres did not prove who it is: {error}"));
+    let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
+    frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut framed.out)
+        .map_err(failed)?;
+    framed.send().await.map_err(|error| unreachable(&error))?;
+    let Message::AuthenticationSaslContinue(asked) = next(framed).await? else {
+        return Err(unknown_authentication());
+    };
+    scram.update(asked.data()).map_err(failed)?;
+    frontend::sasl_response(scram.message(), &mut framed.out).map_err(failed)?;
+    framed.send().await.map_err(|error| unreachable(&error))?;
+    let Message::AuthenticationSaslFinal(proof) = next(framed).await? else {
+        return Err(unknown_authentication());
+    };
+    scram.finish(proof.data()).map_err(failed)
+}
+
+/// What the server says of a session before its first statement.
+async fn begin(framed: &mut Framed) -> Result<Key, Error> {
+    let mut key = Key::default();
+    loop {
+        match next(framed).await? {
+            Message::BackendKeyData(data) => {
+                key = Key {
+                    process: data.process_id(),
+                    secret: data.secret_key(),
+                };
+            }
+            Message::ReadyForQuery(_) => return Ok(key),
+            _ => {}
+        }
+    }
+}
+
+async fn next(framed: &mut Framed) -> Result<Message, Error> {
+    match framed.next(MESSAGE_BYTES_MAX).await {
+        Ok(Message::ErrorResponse(body)) => Err(Error::Server(Box::new(ServerError::read(&body)))),
+        Ok(message) => Ok(message),
+        Err(NotRead::Io(error)) => Err(unreachable(&error)),
+        Err(NotRead::TooLong(_)) => Err(Error::Refused("what answers is no Postgres".into())),
+    }
+}
+
+fn unknown_authentication() -> Error {
+    Error::Refused(
+        "Postgres asks for a kind of authentication that is not offered\nhint: passwords are: scram-sha-256, md5 and password"
+            .into(),
+    )
+}
+
+/// No address: it may hold what nobody should see.
+fn unreachable(error: &io::Error) -> Error {
+    Error::Unavailable(format!("Postgres is unreachable: {error}"))
+}
+
+fn roots_of(file: &Path) -> io::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(file).map_err(io::Error::other)?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(io::Error::other)?;
+        roots.add(certificate).map_err(io::Error::other)?;
+    }
+    if roots.is_empty() {
+        return Err(io::Error::other("there is no certificate in it"));
+    }
+    Ok(roots)
+}
+
+fn tls_config(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Read once.
+fn system_tls_config() -> io::Result<Arc<ClientConfig>> {
+    static CONFIG: LazyLock<Option<Arc<ClientConfig>>> = LazyLock::new(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        tls_config(roots).ok()
+    });
+    let config = CONFIG.clone();
+    config.ok_or_else(|| io::Error::other("TLS cannot be set up on this system"))
+}

@@ -1,0 +1,482 @@
+//! One connection to Postgres: statements, each with one round trip, and the state that the server says it is in.
+
+mod reply;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use postgres_protocol::IsNull;
+use postgres_protocol::message::frontend;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::connect::{Connector, Key};
+use crate::error::{Error, ServerError};
+use crate::framed::Framed;
+use crate::statement::{Kind, Statement};
+use crate::statements::{Prepared, Statements};
+use crate::value::Value;
+use reply::Reply;
+
+/// How long a server may take to end a statement that it was asked to cancel.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A column of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name, which need not be the only one.
+    pub name: String,
+    /// The name of its type in Postgres; `oid 12345` for one that the database made.
+    pub type_name: String,
+    pub(crate) oid: u32,
+}
+
+/// The answer to a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    /// None where the statement returns no rows.
+    pub columns: Arc<[Column]>,
+    /// A value for each column.
+    pub rows: Vec<Vec<Value>>,
+    /// Rows that were read, added, changed or removed, as the server counts them.
+    pub affected: u64,
+}
+
+/// What an answer may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Rows.
+    pub rows_max: usize,
+    /// Bytes of all rows as they are held; parameters and the statement may have as many.
+    pub bytes_max: usize,
+    /// When the statement is cancelled.
+    pub until: Instant,
+}
+
+/// How a transaction sees others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the words of SQL")]
+pub enum Isolation {
+    #[default]
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+/// How a statement stands to a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transaction {
+    /// It is one by itself.
+    Alone {
+        /// Its transaction may change nothing.
+        read_only: bool,
+    },
+    /// It is the first one of a transaction, which begins with it.
+    Begins {
+        /// How it sees others.
+        isolation: Isolation,
+        /// It may change nothing.
+        read_only: bool,
+    },
+    /// It is a further one.
+    GoesOn,
+}
+
+/// What the server last said of the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Idle,
+    Open,
+    Failed,
+}
+
+/// One connection.
+pub struct Session {
+    framed: Framed,
+    connector: Connector,
+    key: Key,
+    pub(crate) born: Instant,
+    pub(crate) status: Status,
+    /// Something may be left of its user: settings, locks, temporary tables.
+    pub(crate) touched: bool,
+    /// A statement is under way, or the exchange broke off: nothing can be sent.
+    pub(crate) busy: bool,
+    /// Not to be used again.
+    pub(crate) retires: bool,
+    statements: Statements,
+}
+
+/// What is sent around a statement, in the same round trip.
+struct Around {
+    before: Vec<String>,
+    after: Option<&'static str>,
+}
+
+/// Once a transaction has looked at the database, nothing in it can make it writable.
+const LOOK: &str = "SELECT 1";
+
+impl Around {
+    fn new(transaction: Transaction) -> Self {
+        let (before, after) = match transaction {
+            Transaction::GoesOn | Transaction::Alone { read_only: false } => (vec![], None),
+            Transaction::Alone { read_only: true } => (
+                vec!["BEGIN READ ONLY".to_owned(), LOOK.to_owned()],
+                Some("COMMIT"),
+            ),
+            Transaction::Begins {
+                isolation,
+                read_only,
+            } => {
+                let level = match isolation {
+                    Isolation::ReadCommitted => "READ COMMITTED",
+                    Isolation::RepeatableRead => "REPEATABLE READ",
+                    Isolation::Serializable => "SERIALIZABLE",
+                };
+                let access = if read_only { "READ ONLY" } else { "READ WRITE" };
+                let mut before = vec![format!("BEGIN ISOLATION LEVEL {level} {access}")];
+                before.extend(read_only.then(|| LOOK.to_owned()));
+                (before, None)
+            }
+        };
+        Around { before, after }
+    }
+}
+
+impl Session {
+    pub(crate) async fn connect(connector: &Connector) -> Result<Self, Error> {
+        let (framed, key) = connector.connect().await?;
+        Ok(Session {
+            framed,
+            connector: connector.clone(),
+            key,
+            born: Instant::now(),
+            status: Status::Idle,
+            touched: false,
+            busy: false,
+            retires: false,
+            statements: Statements::default(),
+        })
+    }
+
+    /// True if a transaction is open.
+    pub fn in_transaction(&self) -> bool {
+        self.status != Status::Idle
+    }
+
+    /// True if something of the session's user may be left in it.
+    pub fn is_touched(&self) -> bool {
+        self.touched
+    }
+
+    /// True if nothing can be sent any more.
+    pub fn is_broken(&self) -> bool {
+        self.busy
+    }
+
+    /// Carries out one statement. If this future is dropped, the session is of no further use.
+    pub async fn run(
+        &mut self,
+        statement: Statement<'_>,
+        parameters: &[Value],
+        transaction: Transaction,
+        bounds: &Bounds,
+    ) -> Result<Rows, Error> {
+        refuse_kind(statement.kind)?;
+        if transaction == Transaction::GoesOn && self.status == Status::Idle {
+            return Err(Error::Refused("transaction is not open any more".into()));
+        }
+        let mut result = self
+            .try_run(statement, parameters, transaction, bounds)
+            .await;
+        if let Err(Error::Server(error)) = &result
+            && is_stale(error)
+        {
+            // The plan of a statement that was prepared does not fit any more; nothing of it was carried out.
+            self.statements.clear();
+            self.touched = true;
+            if transaction != Transaction::GoesOn {
+                self.end("ROLLBACK", Instant::now() + CANCEL_TIMEOUT)
+                    .await?;
+                result = self
+                    .try_run(statement, parameters, transaction, bounds)
+                    .await;
+            }
+        }
+        let alone = matches!(transaction, Transaction::Alone { .. });
+        if alone && !self.busy {
+            self.end("ROLLBACK", Instant::now() + CANCEL_TIMEOUT)
+                .await?;
+        }
+        result
+    }
+
+    async fn try_run(
+        &mut self,
+        statement: Statement<'_>,
+        parameters: &[Value],
+        transaction: Transaction,
+        bounds: &Bounds,
+    ) -> Result<Rows, Error> {
+        let around = Around::new(transaction);
+        let began = Instant::now();
+        let mut reply = Reply::new(around.before.len(), bounds);
+        let fresh = self.write(statement, parameters, &around, &mut reply, bounds.bytes_max)?;
+        self.touched |= statement.kind == Kind::Touching;
+        self.exchange(&mut reply, began, bounds.until).await?;
+        if let (Some(name), None) = (fresh, &reply.error) {
+            let columns = Arc::clone(&reply.columns);
+            let prepared = Prepared { name, columns };
+            self.statements.keep(statement.text, prepared);
+        }
+        reply.into_rows()
+    }
+
+    /// Writes what is to be sent. Returns the name under which the statement is prepared by it.
+    fn write(
+        &mut self,
+        statement: Statement<'_>,
+        parameters: &[Value],
+        around: &Around,
+        reply: &mut Reply,
+        bytes_max: usize,
+    ) -> Result<Option<Arc<str>>, Error> {
+        let out = &mut self.framed.out;
+        out.clear();
+        let size = statement.text.len() + parameters.iter().map(Value::bytes).sum::<usize>();
+        if size > bytes_max {
+            return Err(Error::Limit(format!(
+                "statement and parameters have {size} bytes, more than the limit of {bytes_max}"
+            )));
+        }
+        for text in &around.before {
+            write_statement(out, "", Some(text), &[])?;
+        }
+        // What a touched session did may have removed or exchanged what was prepared.
+        let keeps =
+            statement.kind == Kind::Plain && !self.touched && Statements::may_keep(statement.text);
+        let mut fresh = None;
+        match self.statements.get(statement.text).filter(|_| keeps) {
+            Some(prepared) => {
+                reply.columns = prepared.columns;
+                write_statement(out, &prepared.name, None, parameters)?;
+            }
+            None => {
+                if keeps {
+                    fresh = Some(self.statements.new_name());
+                    if let Some(name) = self.statements.make_room() {
+                        frontend::close(b'S', &name, out).map_err(|_| nul())?;
+                    }
+                }
+                let name = fresh.as_deref().unwrap_or_default();
+                write_statement(out, name, Some(statement.text), parameters)?;
+            }
+        }
+        if let Some(text) = around.after {
+            write_statement(out, "", Some(text), &[])?;
+        }
+        frontend::sync(out);
+        Ok(fresh)
+    }
+
+    /// Sends what was written and reads the answer, until it must have come; then the statement is cancelled.
+    async fn exchange(
+        &mut self,
+        reply: &mut Reply,
+        began: Instant,
+        until: Instant,
+    ) -> Result<(), Error> {
+        let timed_out = || Error::TimedOut(until.duration_since(began).as_millis());
+        self.busy = true;
+        match timeout_at(until, self.framed.send()).await {
+            Ok(sent) => sent.map_err(|error| Error::lost(&error))?,
+            Err(_) => return Err(timed_out()),
+        }
+        if let Ok(received) = timeout_at(until, self.receive(reply)).await {
+            return received;
+        }
+        let cancelled = async {
+            self.connector.cancel(self.key).await?;
+            self.receive(reply).await
+        };
+        match timeout(CANCEL_TIMEOUT, cancelled).await {
+            Ok(Ok(())) => {}
+            _ => return Err(timed_out()),
+        }
+        // It may have ended in that moment, or failed by itself.
+        match &reply.error {
+            Some(error) if error.code == ServerError::CANCELLED => Err(timed_out()),
+            _ => {
+                // The request may still be on its way to whoever is next.
+                self.retires = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads to the end of an answer. May be dropped and called again.
+    async fn receive(&mut self, reply: &mut Reply) -> Result<(), Error> {
+        loop {
+            let message = self.framed.next(reply.row_bytes_max()).await;
+            let message = message.map_err(|error| reply.not_read(error))?;
+            match reply.take(message)? {
+                reply::Next::Message => {}
+                reply::Next::Setting => self.touched = true,
+                reply::Next::End(status) => {
+                    (self.status, self.busy) = (status, false);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Ends the transaction. An error says that it was rolled back, except for one of a lost connection, after which that is
+    /// not known.
+    pub async fn commit(&mut self, until: Instant) -> Result<(), Error> {
+        let failed = self.status == Status::Failed;
+        self.end("COMMIT", until).await?;
+        match failed {
+            true => Err(Error::Refused(
+                "transaction was rolled back, because one of its statements had failed".into(),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes back what the transaction did.
+    pub async fn roll_back(&mut self, until: Instant) -> Result<(), Error> {
+        self.end("ROLLBACK", until).await
+    }
+
+    async fn end(&mut self, command: &str, until: Instant) -> Result<(), Error> {
+        if self.status == Status::Idle {
+            return Ok(());
+        }
+        self.simple(&[command], until).await
+    }
+
+    /// Carries out commands of our own, each a transaction by itself.
+    async fn simple(&mut self, commands: &[&str], until: Instant) -> Result<(), Error> {
+        let out = &mut self.framed.out;
+        out.clear();
+        for command in commands {
+            frontend::query(command, out).map_err(|_| nul())?;
+        }
+        let began = Instant::now();
+        let mut first_error = None;
+        self.busy = true;
+        for (number, _) in commands.iter().enumerate() {
+            let bounds = Bounds {
+                rows_max: 0,
+                bytes_max: 0,
+                until,
+            };
+            let mut reply = Reply::new(usize::MAX, &bounds);
+            if number == 0 {
+                self.exchange(&mut reply, began, until).await?;
+            } else {
+                self.busy = true;
+                let received = timeout_at(until, self.receive(&mut reply)).await;
+                received
+                    .map_err(|_| Error::TimedOut(until.duration_since(began).as_millis()))??;
+            }
+            first_error = first_error.or(reply.error);
+        }
+        match first_error {
+            Some(error) => Err(Error::Server(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves nothing of its user: the transaction is rolled back, and all else removed, if there may be anything.
+    pub(crate) async fn reset(&mut self, until: Instant) -> Result<(), Error> {
+        if !self.touched {
+            return self.roll_back(until).await;
+        }
+        self.statements.clear();
+        self.simple(&["ROLLBACK", "DISCARD ALL"], until).await?;
+        self.touched = false;
+        Ok(())
+    }
+
+    /// True if the server said nothing since the last answer, as it does when it closes the connection.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.framed.is_quiet()
+    }
+
+    /// Ends the connection. A statement that is under way is cancelled: the server would not see that nobody waits for it.
+    pub(crate) async fn close(mut self) {
+        if self.busy {
+            let cancelled = self.connector.cancel(self.key);
+            if !matches!(timeout(CANCEL_TIMEOUT, cancelled).await, Ok(Ok(()))) {
+                tracing::debug!("statement of a session that is closed could not be cancelled");
+            }
+        }
+        self.end_now();
+    }
+
+    pub(crate) fn end_now(&mut self) {
+        if !self.busy {
+            self.framed.terminate();
+        }
+    }
+}
+
+fn refuse_kind(kind: Kind) -> Result<(), Error> {
+    let reason = match kind {
+        Kind::Plain | Kind::Touching => return Ok(()),
+        Kind::TransactionControl => {
+            "transactions are begun and ended with the calls for it, not with statements\nhint: call `begin`, then `commit` or `rollback`"
+        }
+        Kind::Copy => {
+            "COPY is not carried out: there is no stream for its rows\nhint: insert several rows with one statement, from arrays with `unnest`"
+        }
+        Kind::Listen => "LISTEN is not carried out: a job has nobody who would be told",
+    };
+    Err(Error::Refused(reason.into()))
+}
+
+/// A table was changed since, or somebody between us and the server forgot the statement.
+fn is_stale(error: &ServerError) -> bool {
+    let routine = error.routine.as_deref().unwrap_or_default();
+    error.code == "26000" || (error.code == "0A000" && routine == "RevalidateCachedQuery")
+}
+
+fn nul() -> Error {
+    Error::Refused("statement has a NUL in it, which SQL does not know".into())
+}
+
+/// Appends one statement: parsed where its text is given, then bound and executed. All values come back as text.
+fn write_statement(
+    out: &mut BytesMut,
+    name: &str,
+    text: Option<&str>,
+    parameters: &[Value],
+) -> Result<(), Error> {
+    if parameters.len() > i16::MAX as usize {
+        return Err(Error::Refused(format!(
+            "statement has {} parameters, and Postgres takes {} at most\nhint: pass arrays, with `unnest` or `= any($1)`",
+            parameters.len(),
+            i16::MAX
+        )));
+    }
+    if let Some(text) = text {
+        // The server infers the types of parameters, as it does for quoted literals.
+        frontend::parse(name, text, [], out).map_err(|_| nul())?;
+    }
+    let formats = parameters.iter().map(Value::format);
+    let write = |value: &Value, out: &mut BytesMut| {
+        Ok(match value.written() {
+            Some(bytes) => {
+                out.extend_from_slice(&bytes);
+                IsNull::No
+            }
+            None => IsNull::Yes,
+        })
+    };
+    let bound = frontend::bind("", name, formats, parameters, write, [], out);
+    bound.map_err(|_| Error::Limit("parameters are larger than Postgres takes".into()))?;
+    if text.is_some() {
+        frontend::describe(b'P', "", out).map_err(|_| nul())?;
+    }
+    frontend::execute("", 0, out).map_err(|_| nul())
+}

@@ -1,0 +1,183 @@
+//! The answer of the server to what was sent with one round trip, within bounds.
+
+use std::sync::Arc;
+
+use fallible_iterator::FallibleIterator as _;
+use postgres_protocol::message::backend::{DataRowBody, Message, RowDescriptionBody};
+
+use super::{Bounds, Column, Rows, Status};
+use crate::error::{Error, ServerError};
+use crate::framed::NotRead;
+use crate::value::{Value, elements_max, type_name};
+
+/// What a value takes beside its bytes.
+const VALUE_BYTES: usize = size_of::<Value>();
+/// What an element of an array takes while it is read: a text of its own.
+const ELEMENT_BYTES: usize = 48;
+
+/// What came so far.
+pub(super) struct Reply {
+    /// Statements before the one whose answer counts.
+    before: usize,
+    rows_max: usize,
+    bytes_max: usize,
+    bytes_left: usize,
+    pub(super) columns: Arc<[Column]>,
+    rows: Vec<Vec<Value>>,
+    affected: u64,
+    pub(super) error: Option<Box<ServerError>>,
+    /// A value that could not be read: the rest is read nevertheless, so that the session stays of use.
+    unreadable: Option<String>,
+}
+
+/// What a message was.
+pub(super) enum Next {
+    Message,
+    /// A setting of the session has changed.
+    Setting,
+    /// The last one.
+    End(Status),
+}
+
+impl Reply {
+    pub(super) fn new(before: usize, bounds: &Bounds) -> Self {
+        Reply {
+            before,
+            rows_max: bounds.rows_max,
+            bytes_max: bounds.bytes_max,
+            bytes_left: bounds.bytes_max,
+            columns: Arc::new([]),
+            rows: Vec::new(),
+            affected: 0,
+            error: None,
+            unreadable: None,
+        }
+    }
+
+    fn counts(&self) -> bool {
+        self.before == 0
+    }
+
+    /// What the next row may have. Those of our own statements are small.
+    pub(super) fn row_bytes_max(&self) -> usize {
+        // Lengths of values, which the limit does not count.
+        self.bytes_left.saturating_add(16 * 1024)
+    }
+
+    pub(super) fn not_read(&self, error: NotRead) -> Error {
+        match error {
+            NotRead::Io(error) => Error::lost(&error),
+            NotRead::TooLong(bytes) => Error::Limit(format!(
+                "Postgres answered with a message of {bytes} bytes, and the limit of an answer is {} (`bytes_max`)",
+                self.bytes_max
+            )),
+        }
+    }
+
+    pub(super) fn take(&mut self, message: Message) -> Result<Next, Error> {
+        match message {
+            Message::RowDescription(body) if self.counts() => self.columns = columns_of(&body)?,
+            Message::DataRow(body) if self.counts() => self.add(&body)?,
+            Message::CommandComplete(body) => {
+                if self.counts() {
+                    let count = body.tag().ok().and_then(|tag| tag.rsplit(' ').next());
+                    let count = count.and_then(|count| count.parse().ok());
+                    self.affected = count.unwrap_or_default();
+                }
+                // Of those that come after it nothing counts, either.
+                self.before = self.before.wrapping_sub(1);
+            }
+            Message::EmptyQueryResponse => self.before = self.before.wrapping_sub(1),
+            Message::ErrorResponse(body) => {
+                let error = Box::new(ServerError::read(&body));
+                self.error.get_or_insert(error);
+            }
+            Message::ParameterStatus(_) => return Ok(Next::Setting),
+            Message::ReadyForQuery(body) => {
+                return Ok(Next::End(match body.status() {
+                    b'I' => Status::Idle,
+                    b'T' => Status::Open,
+                    _ => Status::Failed,
+                }));
+            }
+            Message::CopyInResponse(_) | Message::CopyOutResponse(_) | Message::CopyData(_) => {
+                return Err(Error::Refused("COPY is not carried out".into()));
+            }
+            _ => {}
+        }
+        Ok(Next::Message)
+    }
+
+    fn add(&mut self, body: &DataRowBody) -> Result<(), Error> {
+        if self.rows.len() >= self.rows_max {
+            return Err(Error::Limit(format!(
+                "answer has more than {} rows (`rows_max`)",
+                self.rows_max
+            )));
+        }
+        let mut row = Vec::with_capacity(self.columns.len());
+        let mut ranges = body.ranges();
+        let columns = Arc::clone(&self.columns);
+        let mut columns = columns.iter();
+        while let Some(range) = ranges.next().map_err(|error| Error::lost(&error))? {
+            let bytes = range.as_ref().map_or(0, |range| range.len());
+            let column = columns.next();
+            let text = range.clone().map_or(&[][..], |range| &body.buffer()[range]);
+            let elements = column.map_or(0, |column| elements_max(column.oid, text));
+            self.count(VALUE_BYTES + bytes + elements * ELEMENT_BYTES)?;
+            let value = match (range, column) {
+                (Some(range), Some(column)) => {
+                    let value = Value::read(column.oid, &body.buffer()[range]);
+                    value.unwrap_or_else(|| {
+                        self.unreadable.get_or_insert_with(|| column.name.clone());
+                        Value::Null
+                    })
+                }
+                _ => Value::Null,
+            };
+            row.push(value);
+        }
+        self.rows.push(row);
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), Error> {
+        let left = self.bytes_left.checked_sub(bytes);
+        self.bytes_left = left.ok_or_else(|| {
+            Error::Limit(format!(
+                "answer has more than {} bytes (`bytes_max`)",
+                self.bytes_max
+            ))
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn into_rows(self) -> Result<Rows, Error> {
+        if let Some(error) = self.error {
+            return Err(Error::Server(error));
+        }
+        if let Some(column) = self.unreadable {
+            return Err(Error::Refused(format!(
+                "a value of column `{column}` cannot be read: it is not UTF-8, or a setting of the session writes it in another way"
+            )));
+        }
+        Ok(Rows {
+            columns: self.columns,
+            rows: self.rows,
+            affected: self.affected,
+        })
+    }
+}
+
+fn columns_of(body: &RowDescriptionBody) -> Result<Arc<[Column]>, Error> {
+    let mut columns = Vec::new();
+    let mut fields = body.fields();
+    while let Some(field) = fields.next().map_err(|error| Error::lost(&error))? {
+        columns.push(Column {
+            name: field.name().to_owned(),
+            type_name: type_name(field.type_oid()).into_owned(),
+            oid: field.type_oid(),
+        });
+    }
+    Ok(columns.into())
+}
