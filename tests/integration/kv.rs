@@ -427,7 +427,7 @@ async fn misuse_ends_with_a_reason_and_leaves_nothing() {
             "",
         ),
         (
-            json!([["handles", "default", 2000]]),
+            json!([["handles", "default", "", 2000]]),
             "processor has too many open handles",
         ),
         (
@@ -498,7 +498,7 @@ async fn component_that_imports_it_is_refused_without_a_grant_with_the_line_to_a
         "{log}"
     );
     assert!(
-        log.contains("hint: add `kv = { stores = [\"default\"] }` to `[queues.ring.grants]`"),
+        log.contains("hint: add `kv = { stores = [\"default\"] }` to `[queues.NAME.grants]`"),
         "{log}"
     );
     // A processor that uses no store needs no grant for it.
