@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{
-    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+    AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -142,7 +142,7 @@ impl MailServer {
 
 /// True where TLS is to begin.
 async fn take_mail(
-    stream: &mut (impl AsyncBufReadExt + AsyncWrite + Unpin),
+    stream: &mut (impl AsyncBufRead + AsyncWrite + Unpin),
     is_plain: bool,
     kept: &Mutex<Vec<String>>,
 ) -> Option<bool> {
