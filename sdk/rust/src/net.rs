@@ -93,7 +93,7 @@ impl TcpStream {
                 connection,
                 _socket: socket,
             }),
-            Some(Ok(Err(error))) => Err(io::Error::other(error.to_debug_string())),
+            Some(Ok(Err(error))) => Err(io::Error::other(said(&error))),
             Some(Err(())) | None => Err(io::Error::other("TLS did not begin")),
         }
     }
@@ -183,10 +183,17 @@ struct Streams {
     output: OutputStream,
 }
 
+/// What the host says of an error, without a stack of the host.
+fn said(error: &wasip2::io::error::Error) -> String {
+    let text = error.to_debug_string();
+    let said = text.split("\nStack backtrace:").next();
+    said.unwrap_or_default().trim_end().to_owned()
+}
+
 fn failed(error: StreamError) -> io::Error {
     match error {
         StreamError::Closed => io::ErrorKind::BrokenPipe.into(),
-        StreamError::LastOperationFailed(error) => io::Error::other(error.to_debug_string()),
+        StreamError::LastOperationFailed(error) => io::Error::other(said(&error)),
     }
 }
 
