@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
+use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connect::{Connector, Key};
 use crate::error::{Error, ServerError};
-use crate::framed::Framed;
+use crate::framed::{Framed, MESSAGE_BYTES_MAX};
 use crate::statement::{Kind, Statement};
 use crate::statements::{Prepared, Statements};
 use crate::value::Value;
@@ -20,6 +21,8 @@ use reply::Reply;
 
 /// How long a server may take to end a statement that it was asked to cancel.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The first wait for that where nobody waits for the statement; each further one is twice as long.
+const CANCEL_FIRST: Duration = Duration::from_millis(30);
 
 /// A column of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -405,13 +408,29 @@ impl Session {
 
     /// Ends the connection. A statement that is under way is cancelled: the server would not see that nobody waits for it.
     pub(crate) async fn close(mut self) {
-        if self.busy {
-            let cancelled = self.connector.cancel(self.key);
-            if !matches!(timeout(CANCEL_TIMEOUT, cancelled).await, Ok(Ok(()))) {
-                tracing::debug!("statement of a session that is closed could not be cancelled");
+        let mut wait = CANCEL_FIRST;
+        while self.busy && wait < CANCEL_TIMEOUT {
+            // One that comes before the server has begun the statement changes nothing, so that it is sent again.
+            let ended = async {
+                self.connector.cancel(self.key).await?;
+                self.drain().await;
+                Ok::<_, Error>(())
+            };
+            match timeout(wait, ended).await {
+                Ok(Ok(())) => break,
+                Ok(Err(_)) | Err(_) => wait *= 2,
             }
         }
         self.end_now();
+    }
+
+    /// Reads to the end of an answer that nobody wants, or to a message that is too long to be read.
+    async fn drain(&mut self) {
+        while let Ok(message) = self.framed.next(MESSAGE_BYTES_MAX).await {
+            if let Message::ReadyForQuery(_) = message {
+                return;
+            }
+        }
     }
 
     pub(crate) fn end_now(&mut self) {
