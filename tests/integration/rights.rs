@@ -184,7 +184,7 @@ async fn imports_without_a_grant_are_refused_at_load_with_the_grant_to_add() {
             "http = { hosts = [\"api.example.com\"] }",
         ),
         (
-            "fixture-socket",
+            "tcp-echo",
             "wasi:sockets/",
             "tcp = { hosts = [\"smtp.example.com:587\"] }",
         ),
@@ -227,7 +227,7 @@ async fn stubbed_sockets_open_nothing() {
     let queue = redis.queue("ring").await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let stub = "grants = { stub = [\"wasi:sockets\"] }";
+    let stub = "grants = { stub = [\"wasi:sockets\", \"wasi:tls\"] }";
     let host = TestHost::serve_queue(&redis, "ring", "fixture-socket", stub).await;
     for address in [address, "localhost:80".to_owned()] {
         let reason = fails(&queue, "any", json!(address)).await;

@@ -63,7 +63,7 @@ async fn connections_go_where_they_may_and_nowhere_else() {
         // The port next to it, the address of a name that this attempt did not look up, and another name for it.
         other.address(),
         named.address(),
-        format!("localhost:{}", granted.port),
+        format!("localhost:{}", other.port),
         format!("[::1]:{}", granted.port),
         format!("127.0.0.2:{}", granted.port),
         "169.254.169.254:80".to_owned(),
@@ -90,12 +90,12 @@ async fn connections_go_where_they_may_and_nowhere_else() {
     let id = add(
         &queue,
         "connect",
-        json!(format!("localhost:{}", granted.port)),
+        json!(format!("localhost:{}", other.port)),
     )
     .await;
     let said = format!(
         "connection to localhost:{} was refused: not in grants.tcp.hosts of queue ring",
-        granted.port
+        other.port
     );
     host.logs(&said).await;
     reaches(&queue, &id, JobState::Failed).await;

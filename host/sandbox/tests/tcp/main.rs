@@ -36,7 +36,7 @@ fn fixture() -> PathBuf {
 
 /// An engine without a host around it, with `fixture-socket`.
 struct World {
-    engine: Engine,
+    engine: Arc<Engine>,
     processor: Processor,
     policy: Arc<Policy>,
 }
@@ -53,7 +53,7 @@ impl World {
             executions_max: 10,
             ..EngineOptions::default()
         };
-        let engine = Engine::new(&options).unwrap();
+        let engine = Arc::new(Engine::new(&options).unwrap());
         let component = std::fs::read(fixture()).expect("guests are built");
         let processor = engine.load(component, &policy).await.unwrap();
         World {
