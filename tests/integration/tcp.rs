@@ -1,5 +1,6 @@
 //! `grants.tcp` in a host: what its log says, and the examples. What sockets can do is tested in `host/sandbox/tests/tcp`.
 
+mod mail;
 #[path = "../../host/sandbox/tests/tcp/servers.rs"]
 #[allow(dead_code, reason = "more of it is used beside the sandbox")]
 mod servers;
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 use tempfile::tempdir;
 use toril::queue::{JobState, Queue};
 
-use self::servers::{MailServer, Server, acceptor};
+use self::mail::MailServer;
+use self::servers::{Server, acceptor};
 use crate::harness::{TestHost, TestRedis, add, queue_section, reaches};
 
 const LOOPBACK: &str = "private = [\"127.0.0.0/8\", \"::1\"]\n";
