@@ -14,7 +14,7 @@ use server::{PASSWORD, Server, shared};
 
 /// A host whose queue `ring` has the database, with more settings of the grant.
 struct Ring {
-    redis: TestRedis,
+    _redis: TestRedis,
     queue: Queue,
     host: TestHost,
     database: String,
@@ -37,7 +37,7 @@ impl Ring {
         let host = TestHost::serve_queue(&redis, "ring", "fixture-postgres", &section).await;
         let database = database.to_owned();
         Ring {
-            redis,
+            _redis: redis,
             queue,
             host,
             database,
@@ -61,7 +61,7 @@ impl Ring {
         job["failedReason"].as_str().unwrap().to_owned()
     }
 
-    async fn stop(mut self) {
+    async fn stop(self) {
         assert!(!self.host.log().contains("pass"), "{}", self.host.log());
         self.host.stop().await;
     }
@@ -87,11 +87,9 @@ async fn statements_of_a_guest_reach_the_database_and_no_further() {
             .await,
         "committed"
     );
-    assert_eq!(
-        ring.fails("trap-inside", json!("insert into t values (2)"))
-            .await,
-        "inside a transaction"
-    );
+    let reason = ring.fails("trap-inside", json!("insert into t values (2)"));
+    let reason = reason.await;
+    assert!(reason.ends_with("inside a transaction"), "{reason}");
     assert_eq!(
         ring.completes("left-open", json!("insert into t values (3) returning a"))
             .await,
@@ -345,11 +343,6 @@ async fn host_recovers_when_postgres_restarts_under_load_and_nothing_grows() {
     }
     let mut unclear = Vec::new();
     for (round, id) in ids.iter().enumerate() {
-        let expected = if round % 6 == 1 {
-            JobState::Failed
-        } else {
-            JobState::Completed
-        };
         let deadline = Instant::now() + Duration::from_secs(60);
         let job = loop {
             let state = ring.queue.state(id).await.unwrap();
@@ -359,10 +352,9 @@ async fn host_recovers_when_postgres_restarts_under_load_and_nothing_grows() {
             assert!(Instant::now() < deadline, "job {id} is {state:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
-        let said = job["returnvalue"]
-            .as_str()
-            .or(job["failedReason"].as_str())
-            .unwrap_or_default();
+        let said = |field: &str| job.get(field).and_then(Value::as_str);
+        let said = said("returnvalue").or(said("failedReason"));
+        let said = said.unwrap_or_default();
         let is_clear = said == "[]"
             || said.contains("inside a transaction")
             || said.contains("limit: Postgres answered")
@@ -370,7 +362,7 @@ async fn host_recovers_when_postgres_restarts_under_load_and_nothing_grows() {
             || said.contains("57P01")
             || said.contains("takes no connections");
         if !is_clear {
-            unclear.push((round, expected, said.to_owned()));
+            unclear.push((round, said.to_owned()));
         }
     }
     assert!(unclear.is_empty(), "{unclear:?}");
@@ -406,7 +398,7 @@ async fn grant_is_shown_without_its_url_and_asked_for_by_name() {
     assert!(shown.contains("postgres: main (read-only)"), "{shown}");
     let config = run(&["config"]);
     assert!(
-        config.contains("grants.postgres.main") && !config.contains("pass"),
+        config.contains("postgres = { main = {") && !config.contains("pass"),
         "{config}"
     );
     assert!(!shown.contains(PASSWORD));
