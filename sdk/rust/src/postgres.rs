@@ -77,7 +77,7 @@ fn written(parameters: &[&dyn Parameter]) -> Vec<Value> {
 
 /// What carries out statements: a [`Database`] or a [`Transaction`].
 trait Carries {
-    fn carry_out(&self, statement: &str, parameters: &[Value]) -> Result<Rows, raw::Error>;
+    fn carry_out(&self, statement: &str, parameters: &[Value]) -> Result<Rows, Error>;
 
     fn read<T: DeserializeOwned>(
         &self,
@@ -91,14 +91,14 @@ trait Carries {
 }
 
 impl Carries for Database {
-    fn carry_out(&self, statement: &str, parameters: &[Value]) -> Result<Rows, raw::Error> {
-        self.raw.query(statement, parameters)
+    fn carry_out(&self, statement: &str, parameters: &[Value]) -> Result<Rows, Error> {
+        Ok(self.raw.query(statement, parameters)?)
     }
 }
 
 impl Carries for Transaction {
-    fn carry_out(&self, statement: &str, parameters: &[Value]) -> Result<Rows, raw::Error> {
-        self.raw.query(statement, parameters)
+    fn carry_out(&self, statement: &str, parameters: &[Value]) -> Result<Rows, Error> {
+        Ok(self.raw.query(statement, parameters)?)
     }
 }
 
@@ -123,7 +123,7 @@ impl Database {
 
     /// The answer as Postgres gave it.
     pub fn query_raw(&self, statement: &str, parameters: &[Value]) -> Result<Rows, Error> {
-        Ok(self.carry_out(statement, parameters)?)
+        self.carry_out(statement, parameters)
     }
 
     /// Carries out a statement, and returns how many rows it was about.
@@ -164,7 +164,7 @@ impl Transaction {
 
     /// The answer as Postgres gave it.
     pub fn query_raw(&self, statement: &str, parameters: &[Value]) -> Result<Rows, Error> {
-        Ok(self.carry_out(statement, parameters)?)
+        self.carry_out(statement, parameters)
     }
 
     /// Carries out a statement, and returns how many rows it was about.

@@ -94,7 +94,11 @@ async fn events_show_the_job_as_it_is_now() {
 async fn values_in_several_lines_are_one_line_of_an_event() {
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;
-    let api = Api::start(&redis, &queue_section("ring", "fixture-scenarios", "")).await;
+    let api = Api::start(
+        &redis,
+        &queue_section("ring", "fixture-scenarios", "concurrency = 1"),
+    )
+    .await;
     let mut stream = Stream::of(&api, "ring").await;
     // A producer of another language may store JSON so.
     let data = "{\r\n  \"a\": \"b\\n\"\n}";

@@ -59,25 +59,27 @@ pub(super) struct Sessions {
 type Answer<T> = wasmtime::Result<Result<T, raw::Error>>;
 
 impl AttemptState {
-    fn database(&self, name: &str) -> Result<Database, raw::Error> {
+    fn database(&self, name: &str) -> Result<Database, Box<raw::Error>> {
         let queue = || self.backend.job().queue.to_string();
         let Some(grant) = self.policy.grants.postgres.get(name) else {
-            return Err(raw::Error::Denied(format!(
+            let refused = raw::Error::Denied(format!(
                 "database `{name}` is not in grants.postgres of queue {}\nhint: add `[queues.NAME.grants.postgres.{name}]` with `url = {{ env = \"DATABASE_URL\" }}`",
                 queue()
-            )));
+            ));
+            return Err(refused.into());
         };
         if self.backend.http_answers().is_some() {
-            return Err(raw::Error::Unavailable(format!(
+            let unreachable = raw::Error::Unavailable(format!(
                 "a test reaches no server, so that there is no database `{name}`\nhint: `toril run --queue {}` reaches it",
                 queue()
-            )));
+            ));
+            return Err(unreachable.into());
         }
         let pool = self.policy.connections.postgres(name, || grant.pool());
         Ok(Database {
             name: name.to_owned(),
             grant: grant.clone(),
-            pool: pool.map_err(raw::Error::Refused)?,
+            pool: pool.map_err(|error| Box::new(raw::Error::Refused(error)))?,
         })
     }
 
@@ -237,7 +239,7 @@ impl raw::HostConnection for AttemptState {
     fn open(&mut self, database: String) -> Answer<Resource<ConnectionHandle>> {
         let database = match self.database(&database) {
             Ok(database) => Arc::new(database),
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(*error)),
         };
         let number = self.next_number();
         Ok(Ok(self

@@ -96,10 +96,9 @@ impl HttpGrant {
                 "`proxy` is not a URL such as `http://proxy.example.com:3128`"
             );
         }
-        for file in [&mut self.ca_file, &mut self.cert_file, &mut self.key_file] {
-            if let Some(file) = file {
-                *file = dir.join(&*file);
-            }
+        let files = [&mut self.ca_file, &mut self.cert_file, &mut self.key_file];
+        for file in files.into_iter().flatten() {
+            *file = dir.join(&*file);
         }
         let [ca, cert, key] =
             [&self.ca_file, &self.cert_file, &self.key_file].map(Option::as_deref);

@@ -8,7 +8,7 @@ pub use raw::ServerError;
 #[non_exhaustive]
 pub enum Error {
     /// The server refused the statement.
-    Server(ServerError),
+    Server(Box<ServerError>),
     /// The server is unreachable, or the connection was lost: a statement that was under way may have been carried out.
     Unavailable(String),
     /// All connections of the queue were in use for as long as the job could wait.
@@ -72,7 +72,7 @@ impl std::error::Error for Error {}
 impl From<raw::Error> for Error {
     fn from(error: raw::Error) -> Self {
         match error {
-            raw::Error::Server(error) => Error::Server(error),
+            raw::Error::Server(error) => Error::Server(Box::new(error)),
             raw::Error::Unavailable(message) => Error::Unavailable(message),
             raw::Error::Exhausted(message) => Error::Exhausted(message),
             raw::Error::TimedOut(message) => Error::TimedOut(message),
