@@ -80,7 +80,11 @@ async fn counts_are_those_of_the_values_whatever_is_written() {
             2 => drop(store.delete(&[key, "nobody".into()]).await.unwrap()),
             3 => drop(increment(&queue, &key, random.i64(..), &ROOM).await),
             _ => {
-                let read = store.read(&[key.clone()], 1000).await.unwrap().remove(0);
+                let read = store
+                    .read(std::slice::from_ref(&key), 1000)
+                    .await
+                    .unwrap()
+                    .remove(0);
                 let version = if random.bool() {
                     read.version
                 } else {
