@@ -1,7 +1,7 @@
 // A Postgres of its own, in a temporary directory, with the table that jobs write to.
 
 import { execFileSync } from 'node:child_process';
-import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -41,5 +41,7 @@ export async function startPostgres() {
     await gone;
     rmSync(dir, { recursive: true });
   };
-  return { url, stop };
+  const urlFile = join(dir, 'url');
+  writeFileSync(urlFile, url);
+  return { url, urlFile, stop };
 }

@@ -29,12 +29,19 @@ const KINDS = {
     data: ({ server }) => ({ url: `https://127.0.0.1:${server.https}/rates/eur` }),
     grants: ({ server }) => `${http(server.https)}\nca_file = "${server.authority}"`,
   },
-  // Toril's side comes with `toril:postgres`: its grant here, its call in `tests/fixtures/work`, and no `only`.
-  postgres: { share: 0.5, only: ['node-inline'], data: () => ({ customer: 'Ada', total: 129.5 }) },
+  postgres: {
+    share: 0.5,
+    data: () => ({ customer: 'Ada', total: 129.5 }),
+    // As many connections as the pool of Node has.
+    grants: ({ database }) => `[queues.bench.grants.postgres.shop]\nurl = { file = "${database.urlFile}" }\nconnections_max = 10`,
+  },
   json: { share: 0.1, data: order },
   compute: { share: 0.2, data: () => ({ count: PRIMES }) },
   chatty: { share: 0.25, data: () => ({ walls: 3 }) },
 };
+
+/** The processor does every kind of work, so that it imports more than one kind needs. */
+const UNUSED = '[queues.bench.grants]\nstub = ["wasi:http", "toril:postgres"]';
 
 const http = (...ports) => `[queues.bench.grants.http]\nhosts = ${JSON.stringify(ports.map((port) => `127.0.0.1:${port}`))}`;
 
@@ -56,9 +63,10 @@ export async function work({ rounds, jobs, concurrencies, wanted, kinds }) {
   const database = kinds.includes('postgres') ? await startPostgres() : undefined;
   const results = {};
   for (const name of kinds) {
-    const { share, only, data, grants } = KINDS[name];
-    const peers = workers(grants?.({ server }) ?? http(), { authority: server?.authority, postgres: database?.url });
-    const names = Object.keys(peers).filter((peer) => wanted.includes(peer) && (!only || only.includes(peer)));
+    const { share, data, grants } = KINDS[name];
+    const granted = `${UNUSED}\n${grants?.({ server, database }) ?? ''}`;
+    const peers = workers(granted, { authority: server?.authority, postgres: database?.url });
+    const names = Object.keys(peers).filter((peer) => wanted.includes(peer));
     // Fewer jobs at once than that leave servers idle.
     const cases = concurrencies.filter((c) => c >= 50).flatMap((c) => names.map((peer) => `${peer} c${c}`));
     const count = Math.max(2 * WARM, Math.ceil(jobs * share));

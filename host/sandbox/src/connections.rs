@@ -3,6 +3,7 @@
 
 mod connect;
 pub(crate) mod http;
+mod lookup;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -10,22 +11,19 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustls::ClientConfig;
-use tokio::sync::Semaphore;
 use toril_postgres::Pool;
 
 pub(crate) use self::connect::Proxy;
-use self::http::HttpPool;
+use self::http::{HttpPool, HttpSettings};
+pub(crate) use self::lookup::Lookups;
 pub use self::tls::TlsFiles;
-
-/// Names that one queue looks up at once for `grants.tcp`: a server of names that never answers holds a thread for each.
-const LOOKUPS_AT_ONCE: usize = 8;
 
 /// The connections of one queue. Each kind is made when it is first asked for.
 #[derive(Clone, Default)]
 pub struct Connections {
     http: Arc<OnceLock<Arc<HttpPool>>>,
+    lookups: Lookups,
     /// Of connections that guests make themselves, which no other job shares.
-    lookups: Arc<OnceLock<Arc<Semaphore>>>,
     tcp_tls: Arc<OnceLock<Arc<ClientConfig>>>,
     /// By the names of `grants.postgres`.
     postgres: Arc<Mutex<BTreeMap<String, Pool>>>,
@@ -33,16 +31,14 @@ pub struct Connections {
 
 impl Connections {
     /// Those to servers that speak HTTP.
-    pub(crate) fn http(&self, make: impl FnOnce() -> HttpPool) -> Arc<HttpPool> {
-        Arc::clone(self.http.get_or_init(|| Arc::new(make())))
+    pub(crate) fn http(&self, settings: impl FnOnce() -> HttpSettings) -> Arc<HttpPool> {
+        let make = || Arc::new(HttpPool::new(settings(), self.lookups.clone()));
+        Arc::clone(self.http.get_or_init(make))
     }
 
     /// Places for look-ups of names.
-    pub(crate) fn lookups(&self) -> Arc<Semaphore> {
-        let places = self
-            .lookups
-            .get_or_init(|| Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)));
-        Arc::clone(places)
+    pub(crate) fn lookups(&self) -> Lookups {
+        self.lookups.clone()
     }
 
     /// How a connection of a guest becomes TLS. Jobs that connect one after the other resume their sessions.

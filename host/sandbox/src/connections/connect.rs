@@ -17,12 +17,14 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service as _;
 use wasmtime_wasi_http::Error;
 
 use super::http::Target;
+use super::lookup::Lookups;
 
 /// Whether an address may be connected to.
 pub(crate) type Admits<'a> = dyn Fn(IpAddr) -> bool + Send + Sync + 'a;
@@ -48,7 +50,7 @@ impl Proxy {
     }
 
     /// A connection to the target through the proxy, or to the proxy, which is then asked with whole addresses.
-    async fn connect(&self, target: &Target) -> Result<TcpStream, Error> {
+    pub(super) async fn connect(&self, target: &Target) -> Result<TcpStream, Error> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let failed = |error: &dyn std::fmt::Display| {
@@ -82,16 +84,49 @@ fn login_of(proxy: &Uri) -> Option<HeaderValue> {
     Some(value)
 }
 
+/// Connects to an address that the name has now and that may be connected to.
 pub(super) async fn connect(
+    lookups: Lookups,
+    target: &Target,
+    end: Instant,
     admits: &Admits<'_>,
-    proxy: Option<&Proxy>,
+) -> Result<TcpStream, Error> {
+    let found = match target.host.parse() {
+        Ok(address) => Ok(vec![address]),
+        Err(_) => lookups.addresses(target.host.as_str().into(), end).await,
+    };
+    let mut found = found.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => Error::DnsTimeout,
+        _ => Error::DnsError {
+            rcode: Some(error.to_string()),
+            info_code: None,
+        },
+    })?;
+    if found.is_empty() {
+        return Err(Error::DestinationNotFound);
+    }
+    found.retain(|address| admits(*address));
+    if found.is_empty() {
+        return Err(Error::DestinationIpProhibited);
+    }
+    let addresses = found
+        .into_iter()
+        .map(|address| (address, target.port).into());
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let stream = TcpStream::connect(&*addresses)
+        .await
+        .map_err(Error::Connect)?;
+    // Requests are written whole.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// The connection, with TLS where the target wants it.
+pub(super) async fn encrypted(
+    stream: TcpStream,
     target: &Target,
     tls: impl FnOnce() -> Result<Arc<ClientConfig>, Error>,
 ) -> Result<Stream, Error> {
-    let stream = match proxy {
-        Some(proxy) => proxy.connect(target).await?,
-        None => connect_to_one_of(&admitted(admits, target).await?).await?,
-    };
     if !target.tls {
         return Ok(Stream::Plain(stream));
     }
@@ -100,34 +135,6 @@ pub(super) async fn connect(
     let connector = TlsConnector::from(tls()?);
     let stream = connector.connect(name, stream).await.map_err(Error::Tls)?;
     Ok(Stream::Tls(Box::new(stream)))
-}
-
-/// The addresses that the name has now and that may be connected to.
-async fn admitted(admits: &Admits<'_>, target: &Target) -> Result<Vec<SocketAddr>, Error> {
-    let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
-    let mut addresses: Vec<SocketAddr> = found
-        .map_err(|error| Error::DnsError {
-            rcode: Some(error.to_string()),
-            info_code: None,
-        })?
-        .collect();
-    if addresses.is_empty() {
-        return Err(Error::DestinationNotFound);
-    }
-    addresses.retain(|address| admits(address.ip()));
-    match addresses.is_empty() {
-        true => Err(Error::DestinationIpProhibited),
-        false => Ok(addresses),
-    }
-}
-
-async fn connect_to_one_of(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
-    let stream = TcpStream::connect(addresses)
-        .await
-        .map_err(Error::Connect)?;
-    // Requests are written whole.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
 }
 
 /// A connection, encrypted or not.

@@ -5,19 +5,16 @@
 //! once an idle connection has made room.
 
 mod body;
+mod connection;
 mod idle;
 mod target;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri, header};
-use http_body::Body as _;
-use http_body_util::{BodyExt as _, Empty};
+use http::{HeaderMap, Request, Response, Uri, header};
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http1;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
@@ -26,9 +23,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 pub(crate) use self::body::{Bounded, TOO_LARGE_REQUEST, TOO_LARGE_RESPONSE};
+use self::connection::{Connection, copy, promised};
 use self::idle::Idle;
 pub(crate) use self::target::Target;
-use super::connect::{Admits, Proxy, Stream, connect};
+use super::connect::{Admits, Proxy, connect, encrypted};
+use super::lookup::Lookups;
 use super::tls::TlsFiles;
 
 /// What a request carries.
@@ -46,18 +45,13 @@ pub(crate) struct HttpSettings {
 /// The connections of one queue.
 pub(crate) struct HttpPool {
     settings: HttpSettings,
+    lookups: Lookups,
     places: Arc<Semaphore>,
     idle: Mutex<Idle>,
     /// Made by the first request that needs it.
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
     /// Closes idle connections when their time is over.
     sweeper: Mutex<Option<tokio::task::AbortHandle>>,
-}
-
-pub(super) enum Connection {
-    Http1(http1::SendRequest<RequestBody>),
-    /// With what counts its requests.
-    Http2(http2::SendRequest<RequestBody>, Arc<()>),
 }
 
 /// Until when the parts of a request must be done.
@@ -80,13 +74,12 @@ pub(crate) struct Loan {
 /// A response, and the connection that it comes from.
 pub(crate) type Lent = (Response<Incoming>, Loan);
 
-type Unsent = TrySendError<Request<RequestBody>>;
-
 impl HttpPool {
-    pub(crate) fn new(settings: HttpSettings) -> Self {
+    pub(crate) fn new(settings: HttpSettings, lookups: Lookups) -> Self {
         HttpPool {
             places: Arc::new(Semaphore::new(settings.connections_max as usize)),
             settings,
+            lookups,
             idle: Mutex::default(),
             tls: OnceLock::new(),
             sweeper: Mutex::default(),
@@ -115,6 +108,9 @@ impl HttpPool {
             let again = if is_reused { copy(&request) } else { None };
             self.address(target, &connection, &uri, &mut request);
             let answer = timeout_at(times.answered, connection.send(request)).await;
+            if !matches!(answer, Ok(Ok(_))) {
+                self.idle.lock().forget(target, &connection);
+            }
             match answer.map_err(|_| Error::HttpResponseTimeout)? {
                 Ok(response) => {
                     let loan = self.loan(target, connection, place, response.headers());
@@ -123,7 +119,7 @@ impl HttpPool {
                 // A server may close a connection at the moment at which it is used again.
                 Err(mut unsent) => match unsent.take_message().filter(|_| is_reused) {
                     Some(request_again) => request = request_again,
-                    None => match again.filter(|_| is_stale(unsent.error())) {
+                    None => match again.filter(|_| connection.is_stale(unsent.error())) {
                         Some(copy) => (request, may_be_stale) = (copy, false),
                         None => return Err(unsent.into_error().into()),
                     },
@@ -171,19 +167,20 @@ impl HttpPool {
         end: Instant,
         admits: &Admits<'_>,
     ) -> Result<(Connection, bool), Error> {
-        let connection = timeout_at(end, self.connection(target, admits)).await;
+        let connection = timeout_at(end, self.connection(target, end, admits)).await;
         connection.map_err(|_| Error::ConnectionTimeout)?
     }
 
     /// A new connection, or one that became free while it was in line for one. Second: whether it was used before.
     async fn connection(
-        &self,
+        self: &Arc<Self>,
         target: &Arc<Target>,
+        end: Instant,
         admits: &Admits<'_>,
     ) -> Result<(Connection, bool), Error> {
         let line = self.idle.lock().line(target);
         let Some(line) = line else {
-            return Ok((self.connect(target, admits).await?, false));
+            return Ok((self.connect(target, end, admits).await?, false));
         };
         let alone = line.lock().await;
         if let Some(connection) = self.idle.lock().take(target, self.settings.idle) {
@@ -192,22 +189,29 @@ impl HttpPool {
         if self.idle.lock().line(target).is_none() {
             drop(alone);
         }
-        Ok((self.connect(target, admits).await?, false))
+        Ok((self.connect(target, end, admits).await?, false))
     }
 
     async fn connect(
-        &self,
+        self: &Arc<Self>,
         target: &Arc<Target>,
+        end: Instant,
         admits: &Admits<'_>,
     ) -> Result<Connection, Error> {
         // This request has its place, so that what is left is room for idle ones.
         let room = self.places.available_permits();
         self.idle.lock().shrink_to(room);
-        let proxy = self.settings.proxy.as_ref();
-        let stream = connect(admits, proxy, target, || self.tls_config()).await?;
-        let connection = Connection::over(stream).await?;
+        let stream = match &self.settings.proxy {
+            Some(proxy) => proxy.connect(target).await?,
+            None => connect(self.lookups.clone(), target, end, admits).await?,
+        };
+        let stream = encrypted(stream, target, || self.tls_config()).await?;
+        let connection = Connection::over(stream, self.settings.connections_max).await?;
         let until = Instant::now() + self.settings.idle;
         self.idle.lock().note(target, &connection, until);
+        if matches!(connection, Connection::Http2(..)) {
+            self.sweep(&Handle::current());
+        }
         Ok(connection)
     }
 
@@ -283,29 +287,6 @@ impl HttpPool {
     }
 }
 
-impl Connection {
-    async fn over(stream: Stream) -> Result<Self, Error> {
-        let (speaks_http2, stream) = (stream.speaks_http2(), TokioIo::new(stream));
-        if speaks_http2 {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.timer(TokioTimer::new());
-            let (sender, connection) = builder.handshake(stream).await?;
-            tokio::spawn(async move { drop(connection.await) });
-            return Ok(Connection::Http2(sender, Arc::new(())));
-        }
-        let (sender, connection) = http1::handshake(stream).await?;
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(Connection::Http1(sender))
-    }
-
-    async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Unsent> {
-        match self {
-            Connection::Http1(sender) => sender.try_send_request(request).await,
-            Connection::Http2(sender, _) => sender.try_send_request(request).await,
-        }
-    }
-}
-
 impl Drop for Loan {
     fn drop(&mut self) {
         let Some(Connection::Http1(mut sender)) = self.connection.take() else {
@@ -332,50 +313,6 @@ impl Drop for Loan {
             drop(place);
         });
     }
-}
-
-/// For how long a server says that it keeps an idle connection, less a second for the way.
-fn promised(headers: &HeaderMap) -> Option<Duration> {
-    let said = headers.get("keep-alive")?.to_str().ok()?;
-    let seconds = said
-        .split(',')
-        .find_map(|part| part.trim().strip_prefix("timeout="))?;
-    let seconds: u32 = seconds.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.saturating_sub(1).into()))
-}
-
-/// The same request, where it may be sent twice: RFC 9110 lets a client do so by itself where the method says that nothing
-/// changes by it, or nothing more.
-fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    const REPEATABLE: [Method; 5] = [
-        Method::GET,
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::PUT,
-        Method::DELETE,
-    ];
-    if !request.body().is_end_stream() || !REPEATABLE.contains(request.method()) {
-        return None;
-    }
-    let nothing = Empty::<Bytes>::new().map_err(|never| match never {});
-    let mut copy = Request::new(request.body().like(nothing.boxed_unsync()));
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
-}
-
-/// True for errors of a connection that had come to its end before the request.
-fn is_stale(error: &hyper::Error) -> bool {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref());
-    let is_cut = |error: &std::io::Error| {
-        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-        matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
-    };
-    error.is_incomplete_message()
-        || error.is_canceled()
-        || error.is_closed()
-        || io.is_some_and(is_cut)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 mod answers;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -15,6 +16,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::state::NOTES_MAX;
 use crate::backend::{HttpAnswers, JobBackend};
 use crate::connections::http::{
     Bounded, HttpPool, TOO_LARGE_REQUEST, TOO_LARGE_RESPONSE, Target, Times,
@@ -41,13 +43,15 @@ struct Granted {
 struct JobName {
     queue: Arc<str>,
     id: Arc<str>,
+    /// Lines that the log has of it.
+    notes: Arc<AtomicU32>,
 }
 
 impl Outbound {
     pub(crate) fn new(policy: &Policy, backend: &dyn JobBackend) -> Self {
         let Policy { grants, .. } = policy;
         let granted = grants.http.as_ref().map(|grant| Granted {
-            pool: policy.connections.http(|| HttpPool::new(grant.settings())),
+            pool: policy.connections.http(|| grant.settings()),
             grants: Arc::clone(grants),
             redactor: grants.secrets.redactor().cloned(),
             requests_left: grant.requests_max,
@@ -101,14 +105,21 @@ impl JobName {
         JobName {
             queue: Arc::clone(job.queue),
             id: Arc::clone(job.id),
+            notes: Arc::default(),
         }
     }
 
     /// Says in the log and to the guest what stands in the way.
     fn refused(&self, grant: &HttpGrant, target: &Target, refusal: HttpRefusal) -> Error {
         let refusal = refusal.text(grant, &self.queue, &target.shown, target.port);
-        tracing::info!(queue = &*self.queue, job_id = &*self.id, "{refusal}");
+        self.note(&refusal);
         Error::InternalError(Some(refusal))
+    }
+
+    fn note(&self, text: &str) {
+        if self.notes.fetch_add(1, Ordering::Relaxed) < NOTES_MAX {
+            tracing::info!(queue = &*self.queue, job_id = &*self.id, "{text}");
+        }
     }
 
     /// What a guest is told of an error. The log has what the guest's codes have no room for.
@@ -118,8 +129,7 @@ impl JobName {
             Error::ConnectionLimitReached => self.refused(grant, target, HttpRefusal::Connections),
             Error::Tls(reason) => {
                 let Target { shown, port, .. } = target;
-                let (queue, job_id) = (&*self.queue, &*self.id);
-                tracing::info!(queue, job_id, "request to {shown}:{port} failed: {reason}");
+                self.note(&format!("request to {shown}:{port} failed: {reason}"));
                 error
             }
             _ => error,

@@ -49,9 +49,7 @@ impl AttemptState {
             Ok(store) => store,
             Err(StoreRefusal::NoName) => return Err(Error::NoSuchStore),
             Err(StoreRefusal::Denied(reason)) => {
-                let reason = reason.replace('\n', "; ");
-                let reason = self.policy.grants.secrets.redact(&reason);
-                tracing::warn!(queue = %job.queue, job_id = %job.id, "{reason}");
+                self.note(|_| reason);
                 return Err(Error::AccessDenied);
             }
         };

@@ -11,7 +11,7 @@ mod tcp;
 mod tls;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,9 +24,6 @@ use wasmtime_wasi_tls::WasiTlsCtx;
 use super::AttemptState;
 use crate::cancel::Stop;
 use crate::policy::{TcpGrant, TcpJudge, TcpRefusal};
-
-/// Refusals of one attempt that the log shows. A guest may go on trying.
-const NOTES_MAX: u32 = 100;
 
 /// What a call answers, if it does not trap.
 type Answer<T> = wasmtime::Result<Result<T, ErrorCode>>;
@@ -64,7 +61,6 @@ where
 pub(crate) struct Sockets {
     open: Option<Box<Open>>,
     tls: Option<Box<WasiTlsCtx>>,
-    notes: AtomicU32,
 }
 
 struct Open {
@@ -151,16 +147,6 @@ impl AttemptState {
         match refusal {
             TcpRefusal::TooMany(..) => ErrorCode::NewSocketLimit,
             _ => ErrorCode::AccessDenied,
-        }
-    }
-
-    /// Says something in the log, which a guest had a part in.
-    fn note(&self, what: impl FnOnce(&str) -> String) {
-        if self.sockets.notes.fetch_add(1, Ordering::Relaxed) < NOTES_MAX {
-            let job = self.backend.job();
-            let text = what(job.queue);
-            let text = self.policy.grants.secrets.redact(&text);
-            tracing::info!(queue = &**job.queue, job_id = &**job.id, "{text}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The data of a guest's store: one attempt at a time, and all that its guest may use.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::ResourceTable;
@@ -21,6 +22,9 @@ use crate::limits::Quota;
 use crate::lone_job::LoneJob;
 use crate::outcome::MovedTo;
 use crate::policy::Policy;
+
+/// Lines of one attempt that the log shows: a guest that tries again and again fills no log.
+pub(super) const NOTES_MAX: u32 = 100;
 
 /// One attempt of a job, and all that belongs to it.
 pub struct AttemptInput {
@@ -58,6 +62,8 @@ pub struct AttemptState {
     http: WasiHttpCtx,
     outbound: Outbound,
     pub(crate) sockets: Sockets,
+    /// Lines in the log that this attempt had a part in.
+    notes: AtomicU32,
     pub(super) sessions: Sessions,
 }
 
@@ -90,6 +96,7 @@ impl AttemptState {
             http: WasiHttpCtx::new(),
             outbound,
             sockets: Sockets::default(),
+            notes: AtomicU32::new(0),
             sessions: Sessions::default(),
         })
     }
@@ -106,6 +113,7 @@ impl AttemptState {
         self.trace = input.trace;
         (self.data, self.progress) = (None, None);
         (self.moved, self.last_words) = (None, None);
+        self.notes = AtomicU32::new(0);
         self.quota.renew();
         self.outbound.renew(&*self.backend);
         self.sockets = Sockets::default();
@@ -163,6 +171,16 @@ impl AttemptState {
         match self.cancel.reason()? {
             Stop::Cancelled(said) if !said.is_empty() => Some(said.to_string()),
             stop => Some(stop.to_string()),
+        }
+    }
+
+    /// Says something in the log, which a guest had a part in.
+    pub(super) fn note(&self, what: impl FnOnce(&str) -> String) {
+        if self.notes.fetch_add(1, Ordering::Relaxed) < NOTES_MAX {
+            let job = self.backend.job();
+            let text = what(job.queue);
+            let text = self.policy.grants.secrets.redact(&text);
+            tracing::info!(queue = &**job.queue, job_id = &**job.id, "{text}");
         }
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::hosts::{self, Net, is_named, split_port};
+use super::hosts::{self, Net, is_host_name, is_named, lower_case, split_port};
 use crate::connections::http::HttpSettings;
 use crate::connections::{Proxy, TlsFiles};
 
@@ -50,7 +50,7 @@ pub struct HttpGrant {
     pub key_file: Option<PathBuf>,
     /// A proxy through which all requests go: `http://proxy.example.com:3128`. It resolves the names of servers, so that
     /// their addresses are its concern.
-    pub proxy: Option<String>,
+    pub proxy: Option<ProxyUrl>,
     /// What the files say. Filled in by the config.
     #[serde(skip)]
     pub tls: TlsFiles,
@@ -89,12 +89,15 @@ impl HttpGrant {
             self.connections_max > 0,
             "`connections_max` must be 1 or more"
         );
-        if let Some(proxy) = &self.proxy {
+        if let Some(ProxyUrl(url)) = &self.proxy {
             // The text may hold a password.
             ensure!(
-                Proxy::of(proxy).is_some(),
+                Proxy::of(url).is_some(),
                 "`proxy` is not a URL such as `http://proxy.example.com:3128`"
             );
+        }
+        for host in &mut self.hosts {
+            *host = checked_host(host)?;
         }
         let files = [&mut self.ca_file, &mut self.cert_file, &mut self.key_file];
         for file in files.into_iter().flatten() {
@@ -111,7 +114,7 @@ impl HttpGrant {
             connections_max: self.connections_max,
             idle: Duration::from_millis(self.idle_ms),
             tls: self.tls.clone(),
-            proxy: self.proxy.as_deref().and_then(Proxy::of),
+            proxy: self.proxy.as_ref().and_then(|ProxyUrl(url)| Proxy::of(url)),
         }
     }
 
@@ -131,6 +134,50 @@ impl HttpGrant {
     pub(crate) fn admits_address(&self, address: IpAddr, host: &str) -> bool {
         hosts::admits_address(&self.private, address, host)
     }
+}
+
+/// The URL of a proxy. Shown without the name and the password that may be in it.
+#[derive(Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ProxyUrl(String);
+
+impl std::fmt::Display for ProxyUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ProxyUrl(url) = self;
+        match (url.split_once("://"), url.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, place))) => write!(f, "{scheme}://***@{place}"),
+            _ => f.write_str(url),
+        }
+    }
+}
+
+impl std::fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Serialize for ProxyUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A host of the list as names are compared. Refuses what no request could ever be for.
+fn checked_host(written: &str) -> anyhow::Result<String> {
+    let (host, port) = split_port(written);
+    let host = lower_case(host);
+    let name = host.strip_prefix("*.").unwrap_or(&host);
+    let address = host.parse::<IpAddr>();
+    ensure!(
+        (address.is_ok() || is_host_name(name)) && port != Some(0),
+        "`hosts`: `{written}` is no host\nhint: write `api.example.com`, `*.example.com:8443` or `[::1]:8080`"
+    );
+    Ok(match (address, port) {
+        (Ok(IpAddr::V6(address)), Some(port)) => format!("[{address}]:{port}"),
+        (_, Some(port)) => format!("{host}:{port}"),
+        (_, None) => host,
+    })
 }
 
 /// Why a request is not sent.
@@ -170,6 +217,9 @@ impl HttpRefusal {
             ),
         };
         let hint = match self {
+            HttpRefusal::Host if host.contains(':') => {
+                format!("add \"[{host}]:{port}\" to `{key}`")
+            }
             HttpRefusal::Host if port == 80 || port == 443 => format!("add \"{host}\" to `{key}`"),
             HttpRefusal::Host => format!("add \"{host}:{port}\" to `{key}`"),
             HttpRefusal::Private => format!("add the address or its net to `{key}`"),
@@ -188,6 +238,51 @@ mod tests {
 
     fn grant(toml: &str) -> HttpGrant {
         toml::from_str(toml).unwrap()
+    }
+
+    #[test]
+    fn hosts_are_checked_and_kept_as_names_are_compared() {
+        let resolved = |host: &str| {
+            let mut grant = grant(&format!("hosts = [{host:?}]"));
+            let checked = grant.resolve(Path::new(""));
+            checked
+                .map(|()| grant.hosts.remove(0))
+                .map_err(|error| error.to_string())
+        };
+        for (written, kept) in [
+            ("API.Example.com", "api.example.com"),
+            ("example.com.", "example.com"),
+            ("*.Example.com:8443", "*.example.com:8443"),
+            ("[::1]:8080", "[::1]:8080"),
+            ("::1", "::1"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+        ] {
+            assert_eq!(resolved(written).as_deref(), Ok(kept));
+        }
+        for written in [
+            "http://x.example",
+            "a b",
+            "",
+            "*.",
+            "x.example:0",
+            "x.example/path",
+        ] {
+            assert!(
+                resolved(written).unwrap_err().contains("is no host"),
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn login_of_a_proxy_is_not_shown() {
+        let grant = grant("hosts = []\nproxy = \"http://me:secret@proxy.example:3128\"");
+        let shown = toml::to_string(&grant).unwrap() + &format!("{grant:?}");
+        assert!(
+            !shown.contains("secret") && shown.contains("http://***@proxy.example:3128"),
+            "{shown}"
+        );
+        assert!(grant.settings().proxy.is_some());
     }
 
     #[test]

@@ -152,7 +152,8 @@ impl KvGrant {
 fn denial(name: &str, queue: &str) -> String {
     format!(
         "key-value store `{name}` was refused: not in grants.kv of queue `{queue}`\n\
-         hint: add `{name}` to `stores`, or to `shared` if other queues use it, of `[queues.{queue}.grants.kv]`"
+         hint: add `{name}` to `stores`, or to `shared` if other queues use it, of `[{}.grants.kv]`",
+        super::section(queue)
     )
 }
 

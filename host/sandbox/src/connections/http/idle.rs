@@ -97,11 +97,22 @@ impl Idle {
                 self.connections += usize::from(server.shared.replace(shared).is_none());
             }
         }
-        self.forget_some();
+    }
+
+    /// Shares a connection no longer on which a request had no answer: the next one would have none, either.
+    pub(super) fn forget(&mut self, target: &Target, connection: &Connection) {
+        let (Connection::Http2(_, users), Some(server)) =
+            (connection, self.servers.get_mut(target))
+        else {
+            return;
+        };
+        let is_it = |shared: &mut Shared| Arc::ptr_eq(&shared.users, users);
+        self.connections -= usize::from(server.shared.take_if(is_it).is_some());
     }
 
     /// Where to wait before connecting, unless each request has a connection of its own.
     pub(super) fn line(&mut self, target: &Arc<Target>) -> Option<Arc<tokio::sync::Mutex<()>>> {
+        self.forget_some();
         let server = self.servers.entry(Arc::clone(target)).or_default();
         let alone = target.tls && server.protocol != Protocol::Http1;
         alone.then(|| Arc::clone(&server.line))

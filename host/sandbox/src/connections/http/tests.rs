@@ -19,7 +19,7 @@ use super::{
     Bounded, HttpPool, HttpSettings, Loan, RequestBody, TOO_LARGE_REQUEST, TOO_LARGE_RESPONSE,
     Target, Times,
 };
-use crate::connections::TlsFiles;
+use crate::connections::{Lookups, TlsFiles};
 
 /// Longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ fn settings() -> HttpSettings {
 }
 
 fn pool(settings: HttpSettings) -> Arc<HttpPool> {
-    Arc::new(HttpPool::new(settings))
+    Arc::new(HttpPool::new(settings, Lookups::default()))
 }
 
 fn patient() -> Times {

@@ -1,13 +1,11 @@
 //! `wasi:sockets/ip-name-lookup`: names that were granted, and of their addresses those that may be connected to.
 
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::vec;
 
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
 use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress};
 use wasmtime_wasi::p2::{DynPollable, Network, Pollable, subscribe};
@@ -83,7 +81,7 @@ fn resolve_addresses(
     (network, name): (Resource<Network>, String),
 ) -> Answer<Resource<Lookup>> {
     state.table.get(&network)?;
-    let places = state.policy.connections.lookups();
+    let lookups = state.policy.connections.lookups();
     let Some((grant, open)) = state.open_sockets() else {
         return Ok(Err(state.deny()));
     };
@@ -92,33 +90,13 @@ fn resolve_addresses(
         Err(refusal) => return Ok(Err(state.note_refusal(&refusal))),
     };
     let end = AttemptState::connected_by(grant);
-    let task = spawn(addresses(Arc::clone(&name), places, end));
+    let task = spawn(lookups.addresses(Arc::clone(&name), end));
     let state_of_it = LookupState::Running(task);
     let lookup = Lookup {
         name,
         state: state_of_it,
     };
     Ok(Ok(state.table.push(lookup)?))
-}
-
-/// The addresses that the system knows a name by.
-async fn addresses(
-    name: Arc<str>,
-    places: Arc<Semaphore>,
-    end: Instant,
-) -> io::Result<Vec<IpAddr>> {
-    let look_up = async {
-        let place = places.acquire_owned().await.map_err(io::Error::other)?;
-        let task = tokio::task::spawn_blocking(move || {
-            // Held until the system answers: a look-up that is given up keeps its thread.
-            let _place = place;
-            let addresses = (&*name, 0).to_socket_addrs()?;
-            io::Result::Ok(addresses.map(|address| address.ip()).collect())
-        });
-        task.await.map_err(io::Error::other)?
-    };
-    let answer = timeout_at(end, look_up).await;
-    answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 fn next_address(

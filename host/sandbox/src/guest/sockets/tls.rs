@@ -19,8 +19,8 @@ use wasmtime_wasi_tls::{
     Error, TlsProvider, TlsTransport, WasiTlsCtx, WasiTlsCtxBuilder, WasiTlsCtxView, WasiTlsView,
 };
 
-use super::NOTES_MAX;
 use crate::guest::AttemptState;
+use crate::guest::state::NOTES_MAX;
 use crate::policy::{Policy, judge_tls};
 
 pub(super) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Result<()> {

@@ -1,8 +1,8 @@
 //! HTTP over TLS, by whichever protocol the server chooses.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -15,11 +15,12 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use wasmtime_wasi_http::Error;
 
 use super::super::HttpSettings;
-use super::{get, pool, request, send, settings};
+use super::{PATIENCE, Times, get, patient, pool, request, send, settings, target};
 use crate::connections::TlsFiles;
 
 /// What a server saw.
@@ -27,6 +28,8 @@ use crate::connections::TlsFiles;
 struct Seen {
     handshakes: AtomicUsize,
     resumed: AtomicUsize,
+    closings: AtomicUsize,
+    changed: tokio::sync::Notify,
 }
 
 struct TlsServer {
@@ -94,6 +97,8 @@ impl TlsServer {
                         let resumed = usize::from(kind == Some(HandshakeKind::Resumed));
                         seen.resumed.fetch_add(resumed, Ordering::SeqCst);
                         serve(stream, choice.requests_max).await;
+                        seen.closings.fetch_add(1, Ordering::SeqCst);
+                        seen.changed.notify_one();
                     }
                 });
             }
@@ -129,12 +134,18 @@ async fn serve(
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (asked, last) = (Arc::clone(&asked), Arc::clone(&last));
         async move {
+            match request.uri().path() {
+                "/silent" => std::future::pending().await,
+                // Resets the stream.
+                "/broken" => return Err(std::io::Error::other("broken")),
+                _ => {}
+            }
             let host = request.headers().contains_key("host");
             let version = format!("{:?} {host}", request.version());
             if asked.fetch_add(1, Ordering::SeqCst) + 1 == requests_max {
                 last.notify_one();
             }
-            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(version))))
+            Ok(Response::new(Full::new(Bytes::from(version))))
         }
     });
     let io = TokioIo::new(stream);
@@ -198,10 +209,54 @@ async fn server_that_takes_no_more_requests_on_a_connection_gets_another() {
 }
 
 #[tokio::test]
+async fn connection_of_http2_without_an_answer_is_not_shared_on() {
+    let choice = Choice {
+        protocols: vec![b"h2".to_vec()],
+        ..HTTP2
+    };
+    let server = TlsServer::start(choice).await;
+    let pool = trusting(server.trusted(false));
+    get(&pool, &server.uri()).await.unwrap();
+    let uri = server.uri() + "silent";
+    let times = Times {
+        answered: Instant::now() + Duration::from_millis(20),
+        ..patient()
+    };
+    let silent = request(Method::GET, &uri, None);
+    let silent = pool.send(&target(&uri), silent, times, &|_| true).await;
+    assert!(matches!(silent, Err(Error::HttpResponseTimeout)));
+    get(&pool, &server.uri()).await.unwrap();
+    assert_eq!(server.handshakes(), 2);
+    // Tried once more on a connection of its own, since it may have been the connection.
+    assert!(get(&pool, &(server.uri() + "broken")).await.is_err());
+    get(&pool, &server.uri()).await.unwrap();
+    assert_eq!(server.handshakes(), 4);
+}
+
+#[tokio::test]
+async fn idle_connection_of_http2_is_closed_when_its_time_is_over() {
+    let choice = Choice {
+        protocols: vec![b"h2".to_vec()],
+        ..HTTP2
+    };
+    let server = TlsServer::start(choice).await;
+    let brief = HttpSettings {
+        idle: Duration::from_millis(20),
+        tls: server.trusted(false),
+        ..settings()
+    };
+    let pool = pool(brief);
+    get(&pool, &server.uri()).await.unwrap();
+    let closed = tokio::time::timeout(PATIENCE, server.seen.changed.notified());
+    closed.await.expect("the client closes it");
+    assert_eq!(server.seen.closings.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn sessions_of_tls_are_resumed() {
     let server = TlsServer::start(HTTP2).await;
     let one = HttpSettings {
-        idle: std::time::Duration::ZERO,
+        idle: Duration::ZERO,
         tls: server.trusted(false),
         ..settings()
     };

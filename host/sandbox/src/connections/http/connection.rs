@@ -1,0 +1,112 @@
+//! One connection, by whichever protocol.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use wasmtime_wasi_http::Error;
+
+use super::RequestBody;
+use crate::connections::connect::Stream;
+
+/// How long a connection of HTTP/2 may be silent under requests before it is asked whether it is there.
+const PING_AFTER: Duration = Duration::from_secs(10);
+/// How long it may take to answer.
+const PING_TIME: Duration = Duration::from_secs(10);
+/// Bytes of one response that may be on their way or unread.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// The largest that HTTP/2 knows.
+const WINDOW_MAX: u32 = (1 << 31) - 1;
+
+type Unsent = TrySendError<Request<RequestBody>>;
+
+pub(super) enum Connection {
+    Http1(http1::SendRequest<RequestBody>),
+    /// With what counts its requests.
+    Http2(http2::SendRequest<RequestBody>, Arc<()>),
+}
+
+impl Connection {
+    pub(super) async fn over(stream: Stream, streams_max: u32) -> Result<Self, Error> {
+        let (speaks_http2, stream) = (stream.speaks_http2(), TokioIo::new(stream));
+        if speaks_http2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let window = STREAM_WINDOW.saturating_mul(streams_max).min(WINDOW_MAX);
+            builder
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING_AFTER)
+                .keep_alive_timeout(PING_TIME)
+                .initial_stream_window_size(STREAM_WINDOW)
+                // A response that nobody reads takes no other one's room.
+                .initial_connection_window_size(window);
+            let (sender, connection) = builder.handshake(stream).await?;
+            tokio::spawn(async move { drop(connection.await) });
+            return Ok(Connection::Http2(sender, Arc::new(())));
+        }
+        let (sender, connection) = http1::handshake(stream).await?;
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Connection::Http1(sender))
+    }
+
+    /// True for errors of a connection that had come to its end before the request. What goes wrong on a connection of
+    /// HTTP/2 concerns all requests that share it.
+    pub(super) fn is_stale(&self, error: &hyper::Error) -> bool {
+        let io = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+        let is_cut = |error: &std::io::Error| {
+            use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+            matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+        };
+        matches!(self, Connection::Http2(..))
+            || error.is_incomplete_message()
+            || error.is_canceled()
+            || error.is_closed()
+            || io.is_some_and(is_cut)
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, Unsent> {
+        match self {
+            Connection::Http1(sender) => sender.try_send_request(request).await,
+            Connection::Http2(sender, _) => sender.try_send_request(request).await,
+        }
+    }
+}
+
+/// For how long a server says that it keeps an idle connection, less a second for the way.
+pub(super) fn promised(headers: &HeaderMap) -> Option<Duration> {
+    let said = headers.get("keep-alive")?.to_str().ok()?;
+    let seconds = said
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("timeout="))?;
+    let seconds: u32 = seconds.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.saturating_sub(1).into()))
+}
+
+/// The same request, where it may be sent twice: RFC 9110 lets a client do so by itself where the method says that nothing
+/// changes by it, or nothing more.
+pub(super) fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    const REPEATABLE: [Method; 5] = [
+        Method::GET,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::PUT,
+        Method::DELETE,
+    ];
+    if !request.body().is_end_stream() || !REPEATABLE.contains(request.method()) {
+        return None;
+    }
+    let nothing = Empty::<Bytes>::new().map_err(|never| match never {});
+    let mut copy = Request::new(request.body().like(nothing.boxed_unsync()));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
