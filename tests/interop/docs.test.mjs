@@ -133,11 +133,31 @@ ithByhTsMpp6eeg1U7h5CA8kSzrxSCc=
 -----END CERTIFICATE-----
 `;
 
+/** A certificate that nobody trusts, and its key. */
+const CLIENT = `-----BEGIN CERTIFICATE-----
+MIIBjTCCATOgAwIBAgIUEV0aar2WP5765gW3Mp4ZIlEpaB8wCgYIKoZIzj0EAwIw
+GzEZMBcGA1UEAwwQQ2xpZW50IG9mIGEgdGVzdDAgFw0yNjExMjkxNjQ1NTJaGA8y
+MTI1MDYyMzE2NDU1MlowGzEZMBcGA1UEAwwQQ2xpZW50IG9mIGEgdGVzdDBZMBMG
+ByqGSM49AgEGCCqGSM49AwEHA0IABCMzFr8C4KvYkqnmPzPjbmvl/4RkP5MsRG00
+4iHs60uDVo7Jls3jCYIHZ/Cs0Nfgru+A1MpnTVs4CSdqI67kVNGjUzBRMB0GA1Ud
+DgQWBBTpfeJ8ScLpFDGNMZPrgfoktxIy6DAfBgNVHSMEGDAWgBTpfeJ8ScLpFDGN
+MZPrgfoktxIy6DAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIQDK
+tNCSsZQHGRsNo+X4e0zfXkNDIpMfR2rkzwyBqC5zQwIgT7w7Zc41WP0bYATsyw9u
+5mz8Cf1Ngd36RdIxDPgmjwE=
+-----END CERTIFICATE-----
+`;
+const CLIENT_KEY = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgcPms6bs9K76Bd8a9
+EStuIbjLavU20o/slP1HlpmLLbChRANCAAQjMxa/AuCr2JKp5j8z425r5f+EZD+T
+LERtNOIh7OtLg1aOyZbN4wmCB2fwrNDX4K7vgNTKZ01bOAknaiOu5FTR
+-----END PRIVATE KEY-----
+`;
+
 /** Loads a config as `toril check` does, by one of its queues. Returns the exit code and what was said. */
 async function check(text, queue) {
   const dir = await mkdtemp(join(home, 'config-'));
   await mkdir(join(dir, 'processors'));
-  await writeFile(join(dir, 'ca.pem'), AUTHORITY);
+  for (const [file, text] of [['ca.pem', AUTHORITY], ['client.pem', CLIENT], ['client.key', CLIENT_KEY]]) await writeFile(join(dir, file), text);
   for (const file of ['admin.token', 'cert']) await writeFile(join(dir, file), 'secret');
   await writeFile(join(dir, 'database-url'), 'postgres://toril:secret@localhost/shop');
   await writeFile(join(dir, 'toril.toml'), text.replaceAll('/run/secrets/', `${dir}/`).replaceAll('/srv/paint', dir).replaceAll('host = "data"', `host = "${dir}"`));
