@@ -19,6 +19,9 @@ use crate::address::{Address, Place, Tls};
 use crate::error::{Error, ServerError};
 use crate::framed::{Framed, MESSAGE_BYTES_MAX, NotRead, Stream};
 
+/// A tenth of a second or more, which is what a connection may cost at most.
+const SCRAM_ROUNDS_MAX: u32 = 1_000_000;
+
 /// How to reach one database.
 #[derive(Clone)]
 pub(crate) struct Connector {
@@ -89,9 +92,14 @@ impl Connector {
         match connector.connect(name, stream).await {
             Ok(stream) => Ok(Box::new(stream)),
             // Certificates that are not trusted, mostly, which no further try changes.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Error::Refused(
-                format!("TLS connection to Postgres failed: {error}"),
-            )),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                // It names the host, which is the operator's.
+                tracing::warn!(%error, "TLS connection to Postgres failed");
+                Err(Error::Refused(format!(
+                    "TLS connection to Postgres failed: {}",
+                    tls_reason(&error)
+                )))
+            }
             Err(error) => Err(unreachable(&error)),
         }
     }
@@ -168,6 +176,25 @@ impl Connector {
     }
 }
 
+/// The kind of trouble, without names.
+fn tls_reason(error: &io::Error) -> &'static str {
+    use rustls::{CertificateError as Reason, Error as Tls};
+    let error = error.get_ref();
+    match error.and_then(|error| error.downcast_ref::<Tls>()) {
+        Some(Tls::InvalidCertificate(reason)) => match reason {
+            Reason::UnknownIssuer => "the authority of the server's certificate is not trusted",
+            Reason::Expired | Reason::ExpiredContext { .. } => {
+                "the server's certificate has expired"
+            }
+            Reason::NotValidForName | Reason::NotValidForNameContext { .. } => {
+                "the server's certificate is for another name"
+            }
+            _ => "the server's certificate is refused",
+        },
+        _ => "the handshake was refused",
+    }
+}
+
 async fn scram(framed: &mut Framed, password: &str) -> Result<(), Error> {
     let failed =
         |error: io::Error| Error::Refused(format!("Postgres did not prove who it is: {error}"));
@@ -178,6 +205,7 @@ async fn scram(framed: &mut Framed, password: &str) -> Result<(), Error> {
     let Message::AuthenticationSaslContinue(asked) = next(framed).await? else {
         return Err(unknown_authentication());
     };
+    refuse_endless(asked.data())?;
     scram.update(asked.data()).map_err(failed)?;
     frontend::sasl_response(scram.message(), &mut framed.out).map_err(failed)?;
     framed.send().await.map_err(|error| unreachable(&error))?;
@@ -185,6 +213,22 @@ async fn scram(framed: &mut Framed, password: &str) -> Result<(), Error> {
         return Err(unknown_authentication());
     };
     scram.finish(proof.data()).map_err(failed)
+}
+
+/// The hash is computed as often as the server asks, and nothing else is done by the thread meanwhile. Postgres asks for 4,096
+/// rounds unless told otherwise.
+fn refuse_endless(challenge: &[u8]) -> Result<(), Error> {
+    let fields = challenge.split(|byte| *byte == b',');
+    for rounds in fields.filter_map(|field| field.strip_prefix(b"i=")) {
+        let rounds = std::str::from_utf8(rounds).ok();
+        let rounds = rounds.and_then(|rounds| rounds.parse::<u32>().ok());
+        if rounds.is_none_or(|rounds| rounds > SCRAM_ROUNDS_MAX) {
+            return Err(Error::Refused(format!(
+                "Postgres asks for more than {SCRAM_ROUNDS_MAX} rounds of scram-sha-256\nhint: set the password anew with a smaller `scram_iterations`"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What the server says of a session before its first statement.

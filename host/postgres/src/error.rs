@@ -82,7 +82,11 @@ impl ServerError {
     /// restart (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
     pub fn is_transient(&self) -> bool {
         let class = self.code.get(..2).unwrap_or_default();
-        matches!(class, "08" | "40" | "53") || self.is_out_of_service() || self.code == "55P03"
+        // A protocol that was violated is no trouble of the network.
+        let is_protocol = self.code == "08P01";
+        matches!(class, "08" | "40" | "53") && !is_protocol
+            || self.is_out_of_service()
+            || self.code == "55P03"
     }
 
     /// True if the server ends or cannot begin: it shuts down, crashed, or starts.

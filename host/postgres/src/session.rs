@@ -102,6 +102,8 @@ pub struct Session {
     pub(crate) status: Status,
     /// Something may be left of its user: settings, locks, temporary tables.
     pub(crate) touched: bool,
+    /// Statements of others were prepared in it or took numbers from sequences, which can be seen in it.
+    worn: bool,
     /// A statement is under way, or the exchange broke off: nothing can be sent.
     pub(crate) busy: bool,
     /// Not to be used again.
@@ -113,6 +115,24 @@ pub struct Session {
 struct Around {
     before: Vec<String>,
     after: Option<&'static str>,
+}
+
+/// A statement that was sent.
+struct Sent {
+    /// Under which the server keeps it; none where it is not kept.
+    name: Option<Arc<str>>,
+    /// It was prepared before.
+    is_from_cache: bool,
+}
+
+/// What the server knows of a statement.
+enum Text<'a> {
+    /// Nothing.
+    New(&'a str),
+    /// It is prepared, and its columns are not known here.
+    Undescribed,
+    /// All.
+    Known,
 }
 
 /// Once a transaction has looked at the database, nothing in it can make it writable.
@@ -155,6 +175,7 @@ impl Session {
             born: Instant::now(),
             status: Status::Idle,
             touched: false,
+            worn: false,
             busy: false,
             retires: false,
             statements: Statements::default(),
@@ -188,19 +209,18 @@ impl Session {
         if transaction == Transaction::GoesOn && self.status == Status::Idle {
             return Err(Error::Refused("transaction is not open any more".into()));
         }
-        let mut result = self
+        self.unwear(statement.kind, bounds.until).await?;
+        let (mut result, is_stale) = self
             .try_run(statement, parameters, transaction, bounds)
             .await;
-        if let Err(Error::Server(error)) = &result
-            && is_stale(error)
-        {
+        if is_stale {
             // The plan of a statement that was prepared does not fit any more; nothing of it was carried out.
             self.statements.clear();
             self.touched = true;
             if transaction != Transaction::GoesOn {
                 self.end("ROLLBACK", Instant::now() + CANCEL_TIMEOUT)
                     .await?;
-                result = self
+                (result, _) = self
                     .try_run(statement, parameters, transaction, bounds)
                     .await;
             }
@@ -213,28 +233,83 @@ impl Session {
         result
     }
 
+    /// A statement that may see what is in the session comes to one in which nothing of others is. Within a transaction
+    /// `write` sees to it.
+    async fn unwear(&mut self, kind: Kind, until: Instant) -> Result<(), Error> {
+        let may_see = matches!(kind, Kind::Touching | Kind::Lasting);
+        if may_see && self.worn && !self.touched && self.status == Status::Idle {
+            self.discard(until).await?;
+        }
+        Ok(())
+    }
+
+    /// Also says whether the statement had been prepared, and does not fit any more.
     async fn try_run(
         &mut self,
         statement: Statement<'_>,
         parameters: &[Value],
         transaction: Transaction,
         bounds: &Bounds,
-    ) -> Result<Rows, Error> {
-        let around = Around::new(transaction);
+    ) -> (Result<Rows, Error>, bool) {
+        let around = self.around(statement.kind, transaction);
         let began = Instant::now();
         let mut reply = Reply::new(around.before.len(), bounds);
-        let fresh = self.write(statement, parameters, &around, &mut reply, bounds.bytes_max)?;
-        self.touched |= statement.kind == Kind::Touching;
-        self.exchange(&mut reply, began, bounds.until).await?;
-        if let (Some(name), None) = (fresh, &reply.error) {
-            let columns = Arc::clone(&reply.columns);
-            let prepared = Prepared { name, columns };
-            self.statements.keep(statement.text, prepared);
-        }
-        reply.into_rows()
+        reply.goes_back = statement.kind == Kind::RollbackTo;
+        let bytes_max = bounds.bytes_max;
+        let sent = match self.write(statement, parameters, &around, &mut reply, bytes_max) {
+            Ok(sent) => sent,
+            Err(error) => return (Err(error), false),
+        };
+        self.touched |= matches!(statement.kind, Kind::Touching | Kind::Lasting);
+        self.retires |= statement.kind == Kind::Lasting;
+        self.worn = true;
+        let exchanged = self.exchange(&mut reply, began, bounds.until).await;
+        self.keep(statement.text, &sent, &reply);
+        let is_stale =
+            sent.is_from_cache && !reply.is_bound && reply.error.as_deref().is_some_and(is_stale);
+        let result = exchanged
+            .and_then(|()| self.expect_status(transaction, &reply))
+            .and_then(|()| reply.into_rows());
+        (result, is_stale)
     }
 
-    /// Writes what is to be sent. Returns the name under which the statement is prepared by it.
+    /// The server keeps a statement that it has parsed, also if carrying it out failed.
+    fn keep(&mut self, text: &str, sent: &Sent, reply: &Reply) {
+        let Some(name) = &sent.name else { return };
+        if sent.is_from_cache || reply.is_parsed {
+            let columns = reply.is_described.then(|| Arc::clone(&reply.columns));
+            let name = Arc::clone(name);
+            self.statements.keep(text, Prepared { name, columns });
+        }
+    }
+
+    /// Whether a transaction is open is for the caller to say, so that a session which disagrees is closed.
+    fn expect_status(&mut self, transaction: Transaction, reply: &Reply) -> Result<(), Error> {
+        let expected = match transaction {
+            Transaction::Alone { .. } => Status::Idle,
+            Transaction::Begins { .. } | Transaction::GoesOn => Status::Open,
+        };
+        if reply.error.is_none() && self.status != expected {
+            self.busy = true;
+            return Err(Error::Refused(TRANSACTION_CONTROL.into()));
+        }
+        Ok(())
+    }
+
+    fn around(&self, kind: Kind, transaction: Transaction) -> Around {
+        let mut around = Around::new(transaction);
+        let may_see = matches!(kind, Kind::Touching | Kind::Lasting);
+        let mine = match transaction {
+            // The numbers that it takes itself can be asked for later in it.
+            Transaction::Begins { .. } if self.worn => "DISCARD SEQUENCES",
+            Transaction::GoesOn if self.worn && may_see && !self.touched => "DEALLOCATE ALL",
+            _ => return around,
+        };
+        around.before.push(mine.to_owned());
+        around
+    }
+
+    /// Writes what is to be sent.
     fn write(
         &mut self,
         statement: Statement<'_>,
@@ -242,7 +317,7 @@ impl Session {
         around: &Around,
         reply: &mut Reply,
         bytes_max: usize,
-    ) -> Result<Option<Arc<str>>, Error> {
+    ) -> Result<Sent, Error> {
         let out = &mut self.framed.out;
         out.clear();
         let size = statement.text.len() + parameters.iter().map(Value::bytes).sum::<usize>();
@@ -251,34 +326,47 @@ impl Session {
                 "statement and parameters have {size} bytes, more than the limit of {bytes_max}"
             )));
         }
-        for text in &around.before {
-            write_statement(out, "", Some(text), &[])?;
-        }
         // What a touched session did may have removed or exchanged what was prepared.
         let keeps =
             statement.kind == Kind::Plain && !self.touched && Statements::may_keep(statement.text);
-        let mut fresh = None;
-        match self.statements.get(statement.text).filter(|_| keeps) {
-            Some(prepared) => {
-                reply.columns = prepared.columns;
-                write_statement(out, &prepared.name, None, parameters)?;
-            }
-            None => {
-                if keeps {
-                    fresh = Some(self.statements.new_name());
-                    if let Some(name) = self.statements.make_room() {
-                        frontend::close(b'S', &name, out).map_err(|_| nul())?;
-                    }
-                }
-                let name = fresh.as_deref().unwrap_or_default();
-                write_statement(out, name, Some(statement.text), parameters)?;
-            }
+        let prepared = match keeps {
+            true => self.statements.get(statement.text),
+            false => None,
+        };
+        let name = match &prepared {
+            Some(prepared) => Some(Arc::clone(&prepared.name)),
+            None => keeps.then(|| self.statements.new_name()),
+        };
+        if keeps
+            && prepared.is_none()
+            && let Some(oldest) = self.statements.make_room()
+        {
+            // Before all that can fail: what comes after an error is not carried out.
+            frontend::close(b'S', &oldest, out).map_err(|_| nul())?;
         }
+        for text in &around.before {
+            write_statement(out, "", Text::New(text), &[])?;
+        }
+        let text = match &prepared {
+            None => Text::New(statement.text),
+            Some(Prepared { columns: None, .. }) => Text::Undescribed,
+            Some(Prepared {
+                columns: Some(columns),
+                ..
+            }) => {
+                (reply.columns, reply.is_described) = (Arc::clone(columns), true);
+                Text::Known
+            }
+        };
+        write_statement(out, name.as_deref().unwrap_or_default(), text, parameters)?;
         if let Some(text) = around.after {
-            write_statement(out, "", Some(text), &[])?;
+            write_statement(out, "", Text::New(text), &[])?;
         }
         frontend::sync(out);
-        Ok(fresh)
+        Ok(Sent {
+            name,
+            is_from_cache: prepared.is_some(),
+        })
     }
 
     /// Sends what was written and reads the answer, until it must have come; then the statement is cancelled.
@@ -395,9 +483,16 @@ impl Session {
         if !self.touched {
             return self.roll_back(until).await;
         }
+        self.discard(until).await
+    }
+
+    async fn discard(&mut self, until: Instant) -> Result<(), Error> {
         self.statements.clear();
-        self.simple(&["ROLLBACK", "DISCARD ALL"], until).await?;
-        self.touched = false;
+        // `DISCARD ALL` leaves the seed, and so what `random()` says next.
+        let seed = format!("SELECT pg_catalog.setseed({})", random_seed()?);
+        let commands = ["ROLLBACK", "DISCARD ALL", &seed];
+        self.simple(&commands, until).await?;
+        (self.touched, self.worn) = (false, false);
         Ok(())
     }
 
@@ -440,18 +535,29 @@ impl Session {
     }
 }
 
+const TRANSACTION_CONTROL: &str = "transactions are begun and ended with the calls for it, not with statements\nhint: call `begin`, then `commit` or `rollback`";
+const LISTEN: &str = "LISTEN is not carried out: a job has nobody who would be told";
+
 fn refuse_kind(kind: Kind) -> Result<(), Error> {
     let reason = match kind {
-        Kind::Plain | Kind::Touching => return Ok(()),
-        Kind::TransactionControl => {
-            "transactions are begun and ended with the calls for it, not with statements\nhint: call `begin`, then `commit` or `rollback`"
-        }
+        Kind::Plain | Kind::Touching | Kind::Lasting | Kind::RollbackTo => return Ok(()),
+        Kind::TransactionControl => TRANSACTION_CONTROL,
         Kind::Copy => {
             "COPY is not carried out: there is no stream for its rows\nhint: insert several rows with one statement, from arrays with `unnest`"
         }
-        Kind::Listen => "LISTEN is not carried out: a job has nobody who would be told",
+        Kind::Listen => LISTEN,
     };
     Err(Error::Refused(reason.into()))
+}
+
+/// Between 0 and 1.
+fn random_seed() -> Result<f64, Error> {
+    let mut bytes = [0; 4];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random
+        .fill(&mut bytes)
+        .map_err(|_| Error::Unavailable("the host has no random numbers".into()))?;
+    Ok(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
 }
 
 /// A table was changed since, or somebody between us and the server forgot the statement.
@@ -468,7 +574,7 @@ fn nul() -> Error {
 fn write_statement(
     out: &mut BytesMut,
     name: &str,
-    text: Option<&str>,
+    text: Text<'_>,
     parameters: &[Value],
 ) -> Result<(), Error> {
     if parameters.len() > i16::MAX as usize {
@@ -478,7 +584,7 @@ fn write_statement(
             i16::MAX
         )));
     }
-    if let Some(text) = text {
+    if let Text::New(text) = text {
         // The server infers the types of parameters, as it does for quoted literals.
         frontend::parse(name, text, [], out).map_err(|_| nul())?;
     }
@@ -494,7 +600,7 @@ fn write_statement(
     };
     let bound = frontend::bind("", name, formats, parameters, write, [], out);
     bound.map_err(|_| Error::Limit("parameters are larger than Postgres takes".into()))?;
-    if text.is_some() {
+    if !matches!(text, Text::Known) {
         frontend::describe(b'P', "", out).map_err(|_| nul())?;
     }
     frontend::execute("", 0, out).map_err(|_| nul())

@@ -18,8 +18,12 @@ pub struct Statement<'a> {
 pub enum Kind {
     /// Nothing.
     Plain,
-    /// It may leave something: settings, locks, temporary tables, prepared statements.
+    /// It may leave something, or see what others left: settings, locks, temporary tables, prepared statements.
     Touching,
+    /// It may leave something that no reset removes.
+    Lasting,
+    /// It goes back to a savepoint.
+    RollbackTo,
     /// It begins or ends a transaction, which the caller does by other means.
     TransactionControl,
     /// It copies rows, for which there is no stream.
@@ -242,17 +246,28 @@ impl<'a> Statement<'a> {
     }
 }
 
+/// Views of the server that show the session or, when they are updated, change it.
+const VIEWS_OF_SESSION: &[&str] = &["pg_settings", "pg_prepared_statement", "pg_cursor"];
+
 fn kind_of(text: &str) -> Kind {
-    // The view changes settings when it is updated, and may be written in several ways.
     let lower = text.to_ascii_lowercase();
-    let names_settings = lower.contains("pg_settings") || lower.contains("u&\"");
+    // Connections to other servers outlive `DISCARD ALL`.
+    let touching = match lower.contains("dblink") {
+        true => Kind::Lasting,
+        false => Kind::Touching,
+    };
+    // A name can be written in several ways.
+    let names_session =
+        lower.contains("u&\"") || VIEWS_OF_SESSION.iter().any(|name| lower.contains(name));
+    let doubtful = is_doubtful(text);
     let mut words = Tokens { rest: text };
+    words.skip_semicolons();
     let Some(Token::Word(first)) = words.next() else {
-        return Kind::Touching;
+        return touching;
     };
     match &*first {
         "begin" | "start" | "commit" | "end" | "abort" => return Kind::TransactionControl,
-        "rollback" => return rollback(words),
+        "rollback" => return rollback(words, doubtful),
         "prepare" if matches!(words.next(), Some(Token::Word(next)) if next == "transaction") => {
             return Kind::TransactionControl;
         }
@@ -260,24 +275,48 @@ fn kind_of(text: &str) -> Kind {
         "copy" => return Kind::Copy,
         "listen" => return Kind::Listen,
         "select" | "insert" | "update" | "delete" | "merge" | "with" | "values" | "table" => {}
-        _ => return Kind::Touching,
+        _ => return touching,
     }
     let adds = matches!(&*first, "insert" | "merge");
-    match !names_settings && leaves_nothing(words, adds) {
+    match !doubtful && !names_session && leaves_nothing(words, adds) {
         true => Kind::Plain,
-        false => Kind::Touching,
+        false => touching,
+    }
+}
+
+/// True where Postgres might see other tokens than we do: what a backslash does in a string depends on its prefix, on a setting,
+/// and on the string before it; a comment ends at a carriage return, too; characters beyond ASCII go through the encoding of
+/// the database; and numbers with letters in them differ between versions.
+fn is_doubtful(text: &str) -> bool {
+    if text.contains(['\\', '\r']) {
+        return true;
+    }
+    let mut tokens = Tokens { rest: text };
+    loop {
+        tokens.skip_space();
+        let mut ahead = tokens.rest.chars();
+        let (first, second) = (ahead.next(), ahead.next());
+        let is_number = first.is_some_and(|first| first.is_ascii_digit());
+        if is_number && second.is_some_and(is_word_start) {
+            return true;
+        }
+        match tokens.next() {
+            None => return false,
+            Some(Token::Word(word)) if !word.is_ascii() => return true,
+            Some(_) => {}
+        }
     }
 }
 
 /// To a savepoint it is a statement like others.
-fn rollback(words: Tokens<'_>) -> Kind {
+fn rollback(words: Tokens<'_>, doubtful: bool) -> Kind {
     let mut words = words.filter_map(|token| match token {
         Token::Word(word) => Some(word),
         _ => None,
     });
     let next = words.find(|word| !matches!(&**word, "work" | "transaction"));
     match next.as_deref() {
-        Some("to") => Kind::Plain,
+        Some("to") if !doubtful => Kind::RollbackTo,
         // `ROLLBACK PREPARED` is of another transaction.
         Some("prepared") => Kind::Touching,
         _ => Kind::TransactionControl,
@@ -383,7 +422,19 @@ fn is_word(character: char) -> bool {
     is_word_start(character) || character.is_ascii_digit() || character == '$'
 }
 
+/// White space of Postgres, which is not that of Unicode.
+const SPACE: [char; 6] = [' ', '\t', '\n', '\r', '\u{b}', '\u{c}'];
+
 impl Tokens<'_> {
+    /// Before a statement there may be empty ones.
+    fn skip_semicolons(&mut self) {
+        self.skip_space();
+        while let Some(rest) = self.rest.strip_prefix(';') {
+            self.rest = rest;
+            self.skip_space();
+        }
+    }
+
     fn word(&mut self) -> Token {
         let end = self.rest.find(|character| !is_word(character));
         let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
@@ -401,9 +452,9 @@ impl Tokens<'_> {
 
     fn skip_space(&mut self) {
         loop {
-            self.rest = self.rest.trim_start();
+            self.rest = self.rest.trim_start_matches(SPACE);
             if let Some(comment) = self.rest.strip_prefix("--") {
-                self.rest = comment.find('\n').map_or("", |end| &comment[end..]);
+                self.rest = comment.find(['\n', '\r']).map_or("", |end| &comment[end..]);
             } else if self.rest.starts_with("/*") {
                 self.skip_comment();
             } else {
@@ -491,10 +542,18 @@ mod tests {
                 r#"insert into "my orders" (id) select id from b where exists (select 1)"#,
                 "update t set a = coalesce($1, a)::numeric(10, 2) where now() - made > interval '1 day'",
                 "with a as (select 1) select max(x), sum(y) filter (where z) over (partition by q) from a",
-                "select 'set_config(1)', $a$ pg_advisory_lock(1) $a$, E'it\\'s f(1)'",
+                "select 'set_config(1)', $a$ pg_advisory_lock(1) $a$, E'f(1)'",
+                "select 'größe', \"größe\" from t where a1 > 10 and b = 1.5",
+                ";; select 1;",
                 "savepoint a",
+            ],
+        );
+        assert_kind(
+            Kind::RollbackTo,
+            &[
                 "rollback to savepoint a",
                 "ROLLBACK WORK TO a",
+                ";rollback to a",
             ],
         );
     }
@@ -530,7 +589,19 @@ mod tests {
                 "update pg_settings set setting = 'x' where name = 'search_path'",
                 "update \"pg_settings\" set setting = 'x'",
                 "declare c cursor with hold for select 1",
+                "select * from pg_prepared_statements",
+                "select lastval()",
+                // Postgres reads these otherwise than it seems.
+                "select 1 --\r, set_config('my.a','x',false)\n",
+                "select E'a'\n'\\'', set_config('my.a','x',false), ''",
+                "select 1 as \u{a0}$a$, set_config('my.a','x',false) -- $a$",
+                "select 'a\\', set_config('my.a','x',false), '",
+                "select 1e5$a$, 'x$a$, '",
             ],
+        );
+        assert_kind(
+            Kind::Lasting,
+            &["select dblink_connect('a')", "do $$ select dblink('') $$"],
         );
     }
 
@@ -548,13 +619,18 @@ mod tests {
                 "rollback and chain",
                 "abort",
                 "prepare transaction 'x'",
+                ";commit and chain",
+                " ; /* */ ;rollback and chain",
+                "--\rcommit and chain\n",
+                ";begin",
+                "rollback --\r to a",
             ],
         );
         assert_kind(
             Kind::Copy,
             &["copy t from stdin", "COPY (select 1) to stdout"],
         );
-        assert_kind(Kind::Listen, &["listen a"]);
+        assert_kind(Kind::Listen, &["listen a", ";listen a"]);
     }
 
     proptest! {

@@ -14,7 +14,8 @@ const TEXT_BYTES_MAX: usize = 8 * 1024;
 #[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) name: Arc<str>,
-    pub(crate) columns: Arc<[Column]>,
+    /// None until the server described them.
+    pub(crate) columns: Option<Arc<[Column]>>,
 }
 
 #[derive(Default)]

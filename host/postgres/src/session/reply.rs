@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::message::backend::{DataRowBody, Message, RowDescriptionBody};
 
-use super::{Bounds, Column, Rows, Status};
+use super::{Bounds, Column, LISTEN, Rows, Status, TRANSACTION_CONTROL};
 use crate::error::{Error, ServerError};
 use crate::framed::NotRead;
 use crate::value::{Value, elements_max, type_name};
@@ -26,6 +26,14 @@ pub(super) struct Reply {
     rows: Vec<Vec<Value>>,
     affected: u64,
     pub(super) error: Option<Box<ServerError>>,
+    /// The server keeps the statement under its name.
+    pub(super) is_parsed: bool,
+    /// It began to carry it out.
+    pub(super) is_bound: bool,
+    /// The columns are known.
+    pub(super) is_described: bool,
+    /// The statement goes back to a savepoint, which is answered as the end of a transaction is.
+    pub(super) goes_back: bool,
     /// A value that could not be read: the rest is read nevertheless, so that the session stays of use.
     unreadable: Option<String>,
 }
@@ -50,6 +58,10 @@ impl Reply {
             rows: Vec::new(),
             affected: 0,
             error: None,
+            is_parsed: false,
+            is_bound: false,
+            is_described: false,
+            goes_back: false,
             unreadable: None,
         }
     }
@@ -76,10 +88,17 @@ impl Reply {
 
     pub(super) fn take(&mut self, message: Message) -> Result<Next, Error> {
         match message {
-            Message::RowDescription(body) if self.counts() => self.columns = columns_of(&body)?,
+            Message::ParseComplete if self.counts() => self.is_parsed = true,
+            Message::BindComplete if self.counts() => self.is_bound = true,
+            Message::NoData if self.counts() => self.is_described = true,
+            Message::RowDescription(body) if self.counts() => {
+                self.columns = columns_of(&body)?;
+                self.is_described = true;
+            }
             Message::DataRow(body) if self.counts() => self.add(&body)?,
             Message::CommandComplete(body) => {
                 if self.counts() {
+                    self.judge(body.tag().unwrap_or_default())?;
                     let count = body.tag().ok().and_then(|tag| tag.rsplit(' ').next());
                     let count = count.and_then(|count| count.parse().ok());
                     self.affected = count.unwrap_or_default();
@@ -106,6 +125,18 @@ impl Reply {
             _ => {}
         }
         Ok(Next::Message)
+    }
+
+    /// What the server says it did counts, whatever the text seemed to be. After an error the session is closed, so that
+    /// nothing comes of it.
+    fn judge(&self, tag: &str) -> Result<(), Error> {
+        let reason = match tag {
+            "BEGIN" | "START TRANSACTION" | "COMMIT" | "PREPARE TRANSACTION" => TRANSACTION_CONTROL,
+            "ROLLBACK" if !self.goes_back => TRANSACTION_CONTROL,
+            "LISTEN" => LISTEN,
+            _ => return Ok(()),
+        };
+        Err(Error::Refused(reason.into()))
     }
 
     fn add(&mut self, body: &DataRowBody) -> Result<(), Error> {

@@ -12,12 +12,12 @@ async fn backend(lease: &mut Lease) -> Value {
 }
 
 /// What a user can see of what others left in the session.
-const STATE: &str = "select current_user, current_setting('search_path'), coalesce(current_setting('app.tenant', true), ''),
-    current_setting('statement_timeout'), current_setting('TimeZone') = current_setting('app.zone', true),
-    (select count(*) from pg_prepared_statements where name = 'mine'), (select count(*) from pg_cursors),
-    (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()),
-    to_regclass('pg_temp.own') is null, current_setting('standard_conforming_strings'), current_setting('bytea_output'),
-    current_setting('row_security'), current_setting('transaction_read_only')";
+const STATE: &str = "select current_user, current_setting('search_path') as path, coalesce(current_setting('app.tenant', true), '') as tenant,
+    current_setting('statement_timeout') as timeout, current_setting('TimeZone') = current_setting('app.zone', true) as zone,
+    (select count(*) from pg_prepared_statements where name = 'mine') as prepared, (select count(*) from pg_cursors where name = 'c') as cursors,
+    (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) as locks,
+    to_regclass('pg_temp.own') is null as own, current_setting('standard_conforming_strings') as strings, current_setting('bytea_output') as output,
+    current_setting('row_security') as security, current_setting('transaction_read_only') as access";
 
 #[tokio::test]
 async fn nothing_of_a_session_reaches_its_next_user() {
@@ -30,10 +30,17 @@ async fn nothing_of_a_session_reaches_its_next_user() {
     .await
     .unwrap();
     run(&mut lease, SET_TENANT).await.unwrap();
+    // As a view it is read without a reset before it.
+    run(&mut lease, &format!("create view state as {STATE}"))
+        .await
+        .unwrap();
     drop(lease);
     let mut lease = pool.take(soon()).await.unwrap();
     let first = backend(&mut lease).await;
-    let clean = run(&mut lease, STATE).await.unwrap().rows;
+    let clean = run(&mut lease, "select * from public.state")
+        .await
+        .unwrap()
+        .rows;
     drop(lease);
     for text in [
         "set role other",
@@ -63,7 +70,10 @@ async fn nothing_of_a_session_reaches_its_next_user() {
         run(&mut lease, text).await.unwrap();
         drop(lease);
         let mut lease = pool.take(soon()).await.unwrap();
-        let found = run(&mut lease, STATE).await.unwrap().rows;
+        let found = run(&mut lease, "select * from public.state")
+            .await
+            .unwrap()
+            .rows;
         assert_eq!(found, clean, "{text}");
         assert_eq!(
             backend(&mut lease).await,
@@ -75,17 +85,19 @@ async fn nothing_of_a_session_reaches_its_next_user() {
 
 #[tokio::test]
 async fn what_a_user_prepares_under_our_names_is_not_run_for_the_next_one() {
-    let (pool, _) = pool();
+    let (pool, database) = pool();
     let mut lease = pool.take(soon()).await.unwrap();
     assert_eq!(one(&mut lease, "select 1").await, Value::Int32(1));
-    let names = run(&mut lease, "select name from pg_prepared_statements")
-        .await
-        .unwrap();
+    // As a view it is read without a reset before it.
+    server::shared().sql(
+        &database,
+        "create view names as select name from pg_prepared_statements",
+    );
+    let names = run(&mut lease, "select name from names").await.unwrap();
     for row in &names.rows {
         let Value::Text(name) = &row[0] else { panic!() };
-        run(&mut lease, &format!("deallocate {name}"))
-            .await
-            .unwrap();
+        // The first one resets the session, so that there is none of that name.
+        let _ = run(&mut lease, &format!("deallocate {name}")).await;
         run(&mut lease, &format!("prepare {name} as select 666"))
             .await
             .unwrap();

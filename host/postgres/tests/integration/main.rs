@@ -5,6 +5,7 @@
     reason = "tests say what fails by failing"
 )]
 
+mod hostile;
 mod leaks;
 mod limits;
 mod outages;
