@@ -1,16 +1,15 @@
 //! Connections to a server, up to its first `ReadyForQuery`: TCP or a socket, TLS, and who asks.
 
 use std::io;
-use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -37,14 +36,9 @@ pub(crate) struct Key {
 }
 
 impl Connector {
-    /// Trusts the authorities of the file, or those that the system trusts.
-    pub(crate) fn new(address: Address, ca_file: Option<&Path>) -> io::Result<Self> {
-        let tls = match ca_file {
-            Some(file) => tls_config(roots_of(file)?)?,
-            None => system_tls_config()?,
-        };
+    pub(crate) fn new(address: Address, tls: Arc<ClientConfig>) -> Self {
         let address = Arc::new(address);
-        Ok(Connector { address, tls })
+        Connector { address, tls }
     }
 
     async fn stream(&self) -> Result<Box<dyn Stream>, Error> {
@@ -267,38 +261,4 @@ fn unknown_authentication() -> Error {
 /// No address: it may hold what nobody should see.
 fn unreachable(error: &io::Error) -> Error {
     Error::Unavailable(format!("Postgres is unreachable: {error}"))
-}
-
-fn roots_of(file: &Path) -> io::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(file).map_err(io::Error::other)?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(io::Error::other)?;
-        roots.add(certificate).map_err(io::Error::other)?;
-    }
-    if roots.is_empty() {
-        return Err(io::Error::other("there is no certificate in it"));
-    }
-    Ok(roots)
-}
-
-fn tls_config(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}
-
-/// Read once.
-fn system_tls_config() -> io::Result<Arc<ClientConfig>> {
-    static CONFIG: LazyLock<Option<Arc<ClientConfig>>> = LazyLock::new(|| {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        tls_config(roots).ok()
-    });
-    let config = CONFIG.clone();
-    config.ok_or_else(|| io::Error::other("TLS cannot be set up on this system"))
 }

@@ -4,12 +4,11 @@
 mod give_back;
 mod idle;
 
-use std::io;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -32,8 +31,6 @@ pub struct PoolOptions {
     pub idle: Duration,
     /// How long connecting may take, further tries while the server starts included.
     pub connect_timeout: Duration,
-    /// Authorities that are trusted in place of the system's, PEM.
-    pub ca_file: Option<PathBuf>,
 }
 
 /// The sessions of one user with one database. Clones share them.
@@ -59,9 +56,9 @@ pub struct Lease {
 }
 
 impl Pool {
-    /// A pool without connections. Fails where the authorities cannot be read.
-    pub fn new(address: Address, options: PoolOptions) -> io::Result<Self> {
-        let connector = Connector::new(address, options.ca_file.as_deref())?;
+    /// A pool without connections. `tls` says whose certificates are trusted.
+    pub fn new(address: Address, options: PoolOptions, tls: Arc<ClientConfig>) -> Self {
+        let connector = Connector::new(address, tls);
         let permits = options.connections_max.clamp(1, Semaphore::MAX_PERMITS);
         let inner = Inner {
             connector,
@@ -70,7 +67,7 @@ impl Pool {
             options,
         };
         let inner = Arc::new(inner);
-        Ok(Pool { inner })
+        Pool { inner }
     }
 
     /// A session that nobody else uses, first come, first served. Waits for one until then at most.

@@ -210,7 +210,7 @@ async fn nothing_grows_however_sessions_are_left() {
         connections_max: 4,
         ..options()
     };
-    let pool = Pool::new(server.url(&database).parse().unwrap(), options).unwrap();
+    let pool = pool_of(server.url(&database).parse().unwrap(), options);
     let mut users = Vec::new();
     for user in 0..8_u64 {
         let pool = pool.clone();

@@ -12,11 +12,14 @@ mod outages;
 mod server;
 mod statements;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 use toril_postgres::{
-    Bounds, Error, Lease, Pool, PoolOptions, Rows, Statement, Transaction, Value,
+    Address, Bounds, Error, Lease, Pool, PoolOptions, Rows, Statement, Transaction, Value,
 };
 
 const ALONE: Transaction = Transaction::Alone { read_only: false };
@@ -26,8 +29,26 @@ fn options() -> PoolOptions {
         connections_max: 1,
         idle: Duration::from_secs(60),
         connect_timeout: Duration::from_secs(5),
-        ca_file: None,
     }
+}
+
+/// A pool that trusts these certificates, PEM.
+fn pool_trusting(address: Address, options: PoolOptions, authorities: &[u8]) -> Pool {
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(authorities) {
+        roots.add(authority.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Pool::new(address, options, Arc::new(tls))
+}
+
+fn pool_of(address: Address, options: PoolOptions) -> Pool {
+    pool_trusting(address, options, &[])
 }
 
 fn soon() -> Instant {
@@ -46,7 +67,7 @@ fn bounds() -> Bounds {
 fn pool() -> (Pool, String) {
     let server = server::shared();
     let database = server.database();
-    let pool = Pool::new(server.url(&database).parse().unwrap(), options()).unwrap();
+    let pool = pool_of(server.url(&database).parse().unwrap(), options());
     (pool, database)
 }
 

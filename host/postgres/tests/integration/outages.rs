@@ -13,7 +13,7 @@ async fn pool_recovers_by_itself_when_its_connections_are_cut() {
         connections_max: 4,
         ..options()
     };
-    let pool = Pool::new(server.url(&database).parse().unwrap(), options).unwrap();
+    let pool = pool_of(server.url(&database).parse().unwrap(), options);
     let cut = format!(
         "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = '{database}'"
     );
@@ -51,7 +51,7 @@ async fn users_wait_while_the_server_restarts() {
         connect_timeout: Duration::from_secs(20),
         ..options()
     };
-    let pool = Pool::new(server.url("postgres").parse().unwrap(), options.clone()).unwrap();
+    let pool = pool_of(server.url("postgres").parse().unwrap(), options.clone());
     for _ in 0..2 {
         assert_eq!(
             one(&mut pool.take(soon()).await.unwrap(), "select 1").await,
@@ -77,7 +77,7 @@ async fn users_wait_while_the_server_restarts() {
         connect_timeout: Duration::from_millis(100),
         ..options
     };
-    let pool = Pool::new(server.url("postgres").parse().unwrap(), brief).unwrap();
+    let pool = pool_of(server.url("postgres").parse().unwrap(), brief);
     let error = pool.take(soon()).await.err().unwrap();
     assert!(
         matches!(&error, Error::Unavailable(said) if said.contains("unreachable")),
@@ -93,7 +93,7 @@ async fn connections_that_nobody_uses_are_closed() {
         idle: Duration::from_millis(50),
         ..options()
     };
-    let pool = Pool::new(server.url(&database).parse().unwrap(), options).unwrap();
+    let pool = pool_of(server.url(&database).parse().unwrap(), options);
     for _ in 0..2 {
         run(&mut pool.take(soon()).await.unwrap(), "select 1")
             .await

@@ -324,11 +324,8 @@ async fn what_has_no_place_here_is_refused_and_the_session_goes_on() {
 async fn tls_is_verified() {
     let server = server::shared();
     let verified = server.url("postgres").replace("disable", "require");
-    let trusting = PoolOptions {
-        ca_file: Some(server.ca_file()),
-        ..options()
-    };
-    let pool = Pool::new(verified.parse().unwrap(), trusting.clone()).unwrap();
+    let authority = std::fs::read(server.ca_file()).unwrap();
+    let pool = pool_trusting(verified.parse().unwrap(), options(), &authority);
     let mut lease = pool.take(soon()).await.unwrap();
     let encrypted = one(
         &mut lease,
@@ -338,8 +335,8 @@ async fn tls_is_verified() {
     assert_eq!(encrypted, Value::Boolean(true));
     // By name, not by whoever it trusts; and not without its authority.
     let other_name = verified.replace("@localhost", "@127.0.0.1");
-    for (url, options) in [(other_name, trusting), (verified, options())] {
-        let pool = Pool::new(url.parse().unwrap(), options).unwrap();
+    for (url, authorities) in [(other_name, &*authority), (verified, &[])] {
+        let pool = pool_trusting(url.parse().unwrap(), options(), authorities);
         let error = pool.take(soon()).await.err().unwrap();
         assert!(
             matches!(&error, Error::Refused(said) if said.contains("certificate")),
@@ -363,7 +360,7 @@ async fn refused_connection_names_neither_user_nor_password() {
         server.url("postgres").replace("pass%2F", "wrong"),
         server.url("postgres").replace(":pass%2Fword%231", ""),
     ] {
-        let pool = Pool::new(url.parse().unwrap(), options()).unwrap();
+        let pool = pool_of(url.parse().unwrap(), options());
         let error = pool.take(soon()).await.err().unwrap();
         let said = error.to_string();
         assert!(matches!(error, Error::Refused(_)), "{said}");
