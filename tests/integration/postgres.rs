@@ -132,7 +132,7 @@ async fn statements_of_a_guest_reach_the_database_and_no_further() {
         ring.completes("hoard", json!(null)).await,
         json!([
             2,
-            "limit: processor holds 2 connections already, its limit (`attempt_connections_max`)"
+            "limit: processor holds 2 connections to this database already, its limit (`attempt_connections_max`)"
         ])
     );
     ring.stop().await;

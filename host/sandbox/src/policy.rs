@@ -8,7 +8,7 @@ mod hosts;
 mod http;
 mod job_ids;
 mod keyvalue;
-mod postgres;
+pub(crate) mod postgres;
 mod queues;
 pub(crate) mod redact;
 mod tcp;

@@ -206,10 +206,12 @@ impl GrantsFile {
             let secret = secret.with_context(|| format!("secret `{name}` cannot be kept"))?;
             grants.secrets.insert(name, secret);
         }
-        // Without its URL a database is not reached.
-        for (name, granted) in grants.postgres.iter_mut().filter(|_| !stand_in_secrets) {
-            let url = read(&granted.url, dir);
-            let resolved = url.and_then(|url| granted.resolve(&url, dir));
+        for (name, granted) in &mut grants.postgres {
+            let resolved = granted.resolve(dir).and_then(|()| match stand_in_secrets {
+                // Without its URL a database is not reached.
+                true => Ok(()),
+                false => granted.take_url(&read(&granted.url, dir)?),
+            });
             resolved.with_context(|| format!("`grants.postgres.{name}`"))?;
         }
         Ok(grants)

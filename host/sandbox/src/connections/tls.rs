@@ -49,7 +49,7 @@ impl TlsFiles {
     }
 
     /// A client that trusts the authorities of the system and those of the grant. Sessions that it resumes are its own.
-    pub(super) fn client_config(&self) -> anyhow::Result<ClientConfig> {
+    pub(crate) fn client_config(&self) -> anyhow::Result<ClientConfig> {
         let mut roots = system_roots().clone();
         for authority in self.authorities()? {
             roots.add(authority).context("`ca_file`")?;

@@ -15,6 +15,7 @@ use wasmtime::component::Resource;
 use super::AttemptState;
 use crate::bindings::postgres::toril::postgres::client as raw;
 use crate::policy::PostgresGrant;
+use crate::policy::postgres::denied;
 
 /// The handle of a granted database.
 #[allow(unreachable_pub, reason = "it is in what is generated")]
@@ -49,11 +50,38 @@ struct Database {
 /// What one attempt has of Postgres.
 #[derive(Default)]
 pub(super) struct Sessions {
-    /// Connections that it keeps, by the number of the handle.
-    held: BTreeMap<u32, Lease>,
+    held: Held<Lease>,
     /// Statements so far, by the database.
     statements: BTreeMap<String, u32>,
     last_number: u32,
+}
+
+/// Connections that an attempt keeps, by the number of the handle, each with the name of its database.
+struct Held<L>(BTreeMap<u32, (String, L)>);
+
+impl<L> Default for Held<L> {
+    fn default() -> Self {
+        Held(BTreeMap::new())
+    }
+}
+
+impl<L> Held<L> {
+    fn count(&self, database: &str) -> usize {
+        let of_it = |(name, _): &&(String, L)| name == database;
+        self.0.values().filter(of_it).count()
+    }
+
+    fn get(&self, number: u32) -> Option<&L> {
+        self.0.get(&number).map(|(_, lease)| lease)
+    }
+
+    fn insert(&mut self, number: u32, database: &str, lease: L) {
+        self.0.insert(number, (database.to_owned(), lease));
+    }
+
+    fn remove(&mut self, number: u32) -> Option<L> {
+        self.0.remove(&number).map(|(_, lease)| lease)
+    }
 }
 
 type Answer<T> = wasmtime::Result<Result<T, raw::Error>>;
@@ -62,10 +90,8 @@ impl AttemptState {
     fn database(&self, name: &str) -> Result<Database, Box<raw::Error>> {
         let queue = || self.backend.job().queue.to_string();
         let Some(grant) = self.policy.grants.postgres.get(name) else {
-            let refused = raw::Error::Denied(format!(
-                "database `{name}` is not in grants.postgres of queue {}\nhint: add `[queues.NAME.grants.postgres.{name}]` with `url = {{ env = \"DATABASE_URL\" }}`",
-                queue()
-            ));
+            self.note(|queue| denied(name, queue));
+            let refused = raw::Error::Denied(denied(name, &queue()));
             return Err(refused.into());
         };
         if self.backend.http_answers().is_some() {
@@ -110,13 +136,13 @@ impl AttemptState {
 
     /// The connection that the handle keeps, or another one.
     async fn lease(&mut self, database: &Database, number: u32) -> Result<Lease, Error> {
-        if let Some(lease) = self.sessions.held.remove(&number) {
+        if let Some(lease) = self.sessions.held.remove(number) {
             return Ok(lease);
         }
         let max = database.grant.attempt_connections_max;
-        if self.sessions.held.len() >= max as usize {
+        if self.sessions.held.count(&database.name) >= max as usize {
             return Err(Error::Limit(format!(
-                "processor holds {max} connections already, its limit (`attempt_connections_max`)"
+                "processor holds {max} connections to this database already, its limit (`attempt_connections_max`)"
             )));
         }
         let (_, waits) = self.times(&database.grant);
@@ -143,7 +169,7 @@ impl AttemptState {
             .run(statement, &parameters, transaction, &bounds)
             .await;
         if !lease.is_broken() && (lease.in_transaction() || lease.is_touched()) {
-            self.sessions.held.insert(number, lease);
+            self.sessions.held.insert(number, &database.name, lease);
         }
         result
     }
@@ -177,7 +203,7 @@ impl AttemptState {
         let is_open = self
             .sessions
             .held
-            .get(&number)
+            .get(number)
             .is_some_and(|lease| lease.in_transaction());
         let handle = self.table.get_mut(this)?;
         // With these, nothing was sent.
@@ -201,7 +227,7 @@ impl AttemptState {
         let until = self
             .times(&Arc::clone(&self.table.get(this)?.database).grant)
             .0;
-        let lease = self.sessions.held.remove(&number);
+        let lease = self.sessions.held.remove(number);
         Ok(match (stage, lease) {
             (Stage::New, _) => Ok(()),
             (Stage::Begun, Some(mut lease)) => {
@@ -294,7 +320,7 @@ impl raw::HostConnection for AttemptState {
 
     fn drop(&mut self, this: Resource<ConnectionHandle>) -> wasmtime::Result<()> {
         let handle = self.table.delete(this)?;
-        self.sessions.held.remove(&handle.number);
+        self.sessions.held.remove(handle.number);
         Ok(())
     }
 }
@@ -334,7 +360,26 @@ impl raw::HostTransaction for AttemptState {
 
     fn drop(&mut self, this: Resource<TransactionHandle>) -> wasmtime::Result<()> {
         let handle = self.table.delete(this)?;
-        self.sessions.held.remove(&handle.number);
+        self.sessions.held.remove(handle.number);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_connections_are_counted_for_each_database() {
+        let mut held = Held::default();
+        for (number, database) in [(1, "shop"), (2, "shop"), (3, "stock")] {
+            held.insert(number, database, number);
+        }
+        let counts = ["shop", "stock", "other"].map(|database| held.count(database));
+        assert_eq!(counts, [2, 1, 0]);
+        assert_eq!(
+            (held.remove(1), held.get(1), held.count("shop")),
+            (Some(1), None, 1)
+        );
     }
 }

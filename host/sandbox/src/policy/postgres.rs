@@ -1,11 +1,18 @@
 //! Which databases a guest may use, and how much of them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use toml_writer::ToTomlKey as _;
 use toril_postgres::{Address, Pool, PoolOptions};
+
+use crate::connections::TlsFiles;
+
+/// Characters of a name that a guest asks for which are shown.
+const SHOWN_MAX: usize = 64;
 
 /// Where a secret is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -53,9 +60,12 @@ pub struct PostgresGrant {
     /// True where nothing may be changed.
     #[serde(default)]
     pub read_only: bool,
-    /// Authorities of the server's certificate, a PEM file (default: those that the system trusts).
+    /// A file with certificates of authorities that are trusted besides those of the system (PEM).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// What the file says. Filled in by the config.
+    #[serde(skip)]
+    pub tls: TlsFiles,
 }
 
 mod defaults {
@@ -93,17 +103,18 @@ mod defaults {
 }
 
 impl PostgresGrant {
-    /// Takes the URL, and makes paths absolute or relative to the config.
-    pub fn resolve(&mut self, url: &str, dir: &Path) -> anyhow::Result<()> {
+    /// Takes the URL.
+    pub fn take_url(&mut self, url: &str) -> anyhow::Result<()> {
         self.address = Some(url.trim().parse()?);
+        Ok(())
+    }
+
+    /// Reads the file that it names, relative to `dir`, and refuses what cannot work.
+    pub fn resolve(&mut self, dir: &Path) -> anyhow::Result<()> {
         if let Some(file) = &mut self.ca_file {
             *file = dir.join(&*file);
-            anyhow::ensure!(
-                file.is_file(),
-                "`ca_file`: `{}` is not a file",
-                file.display()
-            );
         }
+        self.tls = TlsFiles::read(self.ca_file.as_deref(), None, None)?;
         let least = [
             ("connections_max", self.connections_max as u64),
             (
@@ -128,14 +139,70 @@ impl PostgresGrant {
             connections_max: self.connections_max,
             idle: Duration::from_millis(self.idle_ms),
             connect_timeout: Duration::from_millis(self.connect_timeout_ms),
-            ca_file: self.ca_file.clone(),
         };
-        Pool::new(address, options)
-            .map_err(|error| format!("authorities (`ca_file`) could not be read: {error}"))
+        let tls = self.tls.client_config();
+        let tls = tls.map_err(|error| format!("TLS cannot be set up: {error:#}"))?;
+        Ok(Pool::new(address, options, Arc::new(tls)))
     }
 
     pub(super) fn describe(&self, name: &str) -> String {
         let access = if self.read_only { " (read-only)" } else { "" };
         format!("{name}{access}")
+    }
+}
+
+/// What a guest hears that asks for a database which is not granted, and what to change.
+pub(crate) fn denied(name: &str, queue: &str) -> String {
+    let shown: String = name.chars().take(SHOWN_MAX).collect();
+    let (section, key) = (super::section(queue), shown.to_toml_key());
+    let shown = shown.escape_debug();
+    format!(
+        "database `{shown}` is not in grants.postgres of queue {queue}\nhint: add `[{section}.grants.postgres.{key}]` with `url = {{ env = \"DATABASE_URL\" }}`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(more: &str) -> PostgresGrant {
+        toml::from_str(&format!("url = {{ env = \"X\" }}\n{more}")).unwrap()
+    }
+
+    #[test]
+    fn authorities_are_read_with_the_config_and_count_by_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let mut resolved = Vec::new();
+        for name in ["a.example", "b.example"] {
+            let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+            std::fs::write(&file, own.cert.pem()).unwrap();
+            let mut granted = grant("ca_file = \"ca.pem\"");
+            granted.resolve(dir.path()).unwrap();
+            resolved.push(granted);
+        }
+        assert_ne!(resolved[0], resolved[1]);
+        std::fs::write(&file, "nothing").unwrap();
+        for name in ["ca.pem", "missing.pem"] {
+            let mut granted = grant(&format!("ca_file = \"{name}\""));
+            let error = granted.resolve(dir.path()).unwrap_err();
+            let said = format!("{error:#}");
+            assert!(
+                said.contains("ca_file") || said.contains("missing.pem"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn refusal_names_the_section_to_add() {
+        let said = denied("shop", "paint.it");
+        assert!(said.contains("of queue paint.it\n"), "{said}");
+        assert!(
+            said.contains("`[queues.\"paint.it\".grants.postgres.shop]`"),
+            "{said}"
+        );
+        let said = denied(&"a\nb".repeat(1_000), "paint");
+        assert!(said.len() < 600 && said.lines().count() == 2, "{said}");
     }
 }
