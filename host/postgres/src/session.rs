@@ -1,14 +1,13 @@
 //! One connection to Postgres: statements, each with one round trip, and the state that the server says it is in.
 
 mod reply;
+mod reset;
+mod send;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use postgres_protocol::IsNull;
 use postgres_protocol::message::backend::Message;
-use postgres_protocol::message::frontend;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connect::{Connector, Key};
@@ -18,6 +17,7 @@ use crate::statement::{Kind, Statement};
 use crate::statements::{Prepared, Statements};
 use crate::value::Value;
 use reply::Reply;
+use send::Sent;
 
 /// How long a server may take to end a statement that it was asked to cancel.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -111,60 +111,6 @@ pub struct Session {
     statements: Statements,
 }
 
-/// What is sent around a statement, in the same round trip.
-struct Around {
-    before: Vec<String>,
-    after: Option<&'static str>,
-}
-
-/// A statement that was sent.
-struct Sent {
-    /// Under which the server keeps it; none where it is not kept.
-    name: Option<Arc<str>>,
-    /// It was prepared before.
-    is_from_cache: bool,
-}
-
-/// What the server knows of a statement.
-enum Text<'a> {
-    /// Nothing.
-    New(&'a str),
-    /// It is prepared, and its columns are not known here.
-    Undescribed,
-    /// All.
-    Known,
-}
-
-/// Once a transaction has looked at the database, nothing in it can make it writable.
-const LOOK: &str = "SELECT 1";
-
-impl Around {
-    fn new(transaction: Transaction) -> Self {
-        let (before, after) = match transaction {
-            Transaction::GoesOn | Transaction::Alone { read_only: false } => (vec![], None),
-            Transaction::Alone { read_only: true } => (
-                vec!["BEGIN READ ONLY".to_owned(), LOOK.to_owned()],
-                Some("COMMIT"),
-            ),
-            Transaction::Begins {
-                isolation,
-                read_only,
-            } => {
-                let level = match isolation {
-                    Isolation::ReadCommitted => "READ COMMITTED",
-                    Isolation::RepeatableRead => "REPEATABLE READ",
-                    Isolation::Serializable => "SERIALIZABLE",
-                };
-                let access = if read_only { "READ ONLY" } else { "READ WRITE" };
-                let mut before = vec![format!("BEGIN ISOLATION LEVEL {level} {access}")];
-                before.extend(read_only.then(|| LOOK.to_owned()));
-                (before, None)
-            }
-        };
-        Around { before, after }
-    }
-}
-
 impl Session {
     pub(crate) async fn connect(connector: &Connector) -> Result<Self, Error> {
         let (framed, key) = connector.connect().await?;
@@ -233,16 +179,6 @@ impl Session {
         result
     }
 
-    /// A statement that may see what is in the session comes to one in which nothing of others is. Within a transaction
-    /// `write` sees to it.
-    async fn unwear(&mut self, kind: Kind, until: Instant) -> Result<(), Error> {
-        let may_see = matches!(kind, Kind::Touching | Kind::Lasting);
-        if may_see && self.worn && !self.touched && self.status == Status::Idle {
-            self.discard(until).await?;
-        }
-        Ok(())
-    }
-
     /// Also says whether the statement had been prepared, and does not fit any more.
     async fn try_run(
         &mut self,
@@ -294,79 +230,6 @@ impl Session {
             return Err(Error::Refused(TRANSACTION_CONTROL.into()));
         }
         Ok(())
-    }
-
-    fn around(&self, kind: Kind, transaction: Transaction) -> Around {
-        let mut around = Around::new(transaction);
-        let may_see = matches!(kind, Kind::Touching | Kind::Lasting);
-        let mine = match transaction {
-            // The numbers that it takes itself can be asked for later in it.
-            Transaction::Begins { .. } if self.worn => "DISCARD SEQUENCES",
-            Transaction::GoesOn if self.worn && may_see && !self.touched => "DEALLOCATE ALL",
-            _ => return around,
-        };
-        around.before.push(mine.to_owned());
-        around
-    }
-
-    /// Writes what is to be sent.
-    fn write(
-        &mut self,
-        statement: Statement<'_>,
-        parameters: &[Value],
-        around: &Around,
-        reply: &mut Reply,
-        bytes_max: usize,
-    ) -> Result<Sent, Error> {
-        let out = &mut self.framed.out;
-        out.clear();
-        let size = statement.text.len() + parameters.iter().map(Value::bytes).sum::<usize>();
-        if size > bytes_max {
-            return Err(Error::Limit(format!(
-                "statement and parameters have {size} bytes, more than the limit of {bytes_max}"
-            )));
-        }
-        // What a touched session did may have removed or exchanged what was prepared.
-        let keeps =
-            statement.kind == Kind::Plain && !self.touched && Statements::may_keep(statement.text);
-        let prepared = match keeps {
-            true => self.statements.get(statement.text),
-            false => None,
-        };
-        let name = match &prepared {
-            Some(prepared) => Some(Arc::clone(&prepared.name)),
-            None => keeps.then(|| self.statements.new_name()),
-        };
-        if keeps
-            && prepared.is_none()
-            && let Some(oldest) = self.statements.make_room()
-        {
-            // Before all that can fail: what comes after an error is not carried out.
-            frontend::close(b'S', &oldest, out).map_err(|_| nul())?;
-        }
-        for text in &around.before {
-            write_statement(out, "", Text::New(text), &[])?;
-        }
-        let text = match &prepared {
-            None => Text::New(statement.text),
-            Some(Prepared { columns: None, .. }) => Text::Undescribed,
-            Some(Prepared {
-                columns: Some(columns),
-                ..
-            }) => {
-                (reply.columns, reply.is_described) = (Arc::clone(columns), true);
-                Text::Known
-            }
-        };
-        write_statement(out, name.as_deref().unwrap_or_default(), text, parameters)?;
-        if let Some(text) = around.after {
-            write_statement(out, "", Text::New(text), &[])?;
-        }
-        frontend::sync(out);
-        Ok(Sent {
-            name,
-            is_from_cache: prepared.is_some(),
-        })
     }
 
     /// Sends what was written and reads the answer, until it must have come; then the statement is cancelled.
@@ -445,57 +308,6 @@ impl Session {
         self.simple(&[command], until).await
     }
 
-    /// Carries out commands of our own, each a transaction by itself.
-    async fn simple(&mut self, commands: &[&str], until: Instant) -> Result<(), Error> {
-        let out = &mut self.framed.out;
-        out.clear();
-        for command in commands {
-            frontend::query(command, out).map_err(|_| nul())?;
-        }
-        let began = Instant::now();
-        let mut first_error = None;
-        self.busy = true;
-        for (number, _) in commands.iter().enumerate() {
-            let bounds = Bounds {
-                rows_max: 0,
-                bytes_max: 0,
-                until,
-            };
-            let mut reply = Reply::new(usize::MAX, &bounds);
-            if number == 0 {
-                self.exchange(&mut reply, began, until).await?;
-            } else {
-                self.busy = true;
-                let received = timeout_at(until, self.receive(&mut reply)).await;
-                received
-                    .map_err(|_| Error::TimedOut(until.duration_since(began).as_millis()))??;
-            }
-            first_error = first_error.or(reply.error);
-        }
-        match first_error {
-            Some(error) => Err(Error::Server(error)),
-            None => Ok(()),
-        }
-    }
-
-    /// Leaves nothing of its user: the transaction is rolled back, and all else removed, if there may be anything.
-    pub(crate) async fn reset(&mut self, until: Instant) -> Result<(), Error> {
-        if !self.touched {
-            return self.roll_back(until).await;
-        }
-        self.discard(until).await
-    }
-
-    async fn discard(&mut self, until: Instant) -> Result<(), Error> {
-        self.statements.clear();
-        // `DISCARD ALL` leaves the seed, and so what `random()` says next.
-        let seed = format!("SELECT pg_catalog.setseed({})", random_seed()?);
-        let commands = ["ROLLBACK", "DISCARD ALL", &seed];
-        self.simple(&commands, until).await?;
-        (self.touched, self.worn) = (false, false);
-        Ok(())
-    }
-
     /// True if the server said nothing since the last answer, as it does when it closes the connection.
     pub(crate) fn is_quiet(&mut self) -> bool {
         self.framed.is_quiet()
@@ -550,16 +362,6 @@ fn refuse_kind(kind: Kind) -> Result<(), Error> {
     Err(Error::Refused(reason.into()))
 }
 
-/// Between 0 and 1.
-fn random_seed() -> Result<f64, Error> {
-    let mut bytes = [0; 4];
-    let random = rustls::crypto::ring::default_provider().secure_random;
-    random
-        .fill(&mut bytes)
-        .map_err(|_| Error::Unavailable("the host has no random numbers".into()))?;
-    Ok(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
-}
-
 /// A table was changed since, or somebody between us and the server forgot the statement.
 fn is_stale(error: &ServerError) -> bool {
     let routine = error.routine.as_deref().unwrap_or_default();
@@ -568,40 +370,4 @@ fn is_stale(error: &ServerError) -> bool {
 
 fn nul() -> Error {
     Error::Refused("statement has a NUL in it, which SQL does not know".into())
-}
-
-/// Appends one statement: parsed where its text is given, then bound and executed. All values come back as text.
-fn write_statement(
-    out: &mut BytesMut,
-    name: &str,
-    text: Text<'_>,
-    parameters: &[Value],
-) -> Result<(), Error> {
-    if parameters.len() > i16::MAX as usize {
-        return Err(Error::Refused(format!(
-            "statement has {} parameters, and Postgres takes {} at most\nhint: pass arrays, with `unnest` or `= any($1)`",
-            parameters.len(),
-            i16::MAX
-        )));
-    }
-    if let Text::New(text) = text {
-        // The server infers the types of parameters, as it does for quoted literals.
-        frontend::parse(name, text, [], out).map_err(|_| nul())?;
-    }
-    let formats = parameters.iter().map(Value::format);
-    let write = |value: &Value, out: &mut BytesMut| {
-        Ok(match value.written() {
-            Some(bytes) => {
-                out.extend_from_slice(&bytes);
-                IsNull::No
-            }
-            None => IsNull::Yes,
-        })
-    };
-    let bound = frontend::bind("", name, formats, parameters, write, [], out);
-    bound.map_err(|_| Error::Limit("parameters are larger than Postgres takes".into()))?;
-    if !matches!(text, Text::Known) {
-        frontend::describe(b'P', "", out).map_err(|_| nul())?;
-    }
-    frontend::execute("", 0, out).map_err(|_| nul())
 }
