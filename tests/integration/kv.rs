@@ -69,16 +69,18 @@ async fn dry_run_answers_as_redis_does() {
     let real = answers(&queue, &calls).await;
     assert_answers(&table, &real, "Redis");
     // The line to add is in the host's log, with queue and job.
-    host.logs("key-value store `vault` was refused: not in grants.kv of queue `ring`")
-        .await;
-    let refused = host.log();
-    let line = refused
-        .lines()
-        .find(|line| line.contains("`vault`"))
+    let said = "key-value store `vault` was refused: not in grants.kv of queue `ring`";
+    host.logs(said).await;
+    let log = host.log();
+    let hint = log
+        .split(said)
+        .nth(1)
+        .and_then(|rest| rest.lines().nth(1))
         .unwrap();
+    let names_the_job = ["queue=\"ring\"", "job_id=\"1\"", "[queues.ring.grants.kv]"];
     assert!(
-        line.contains("queue=ring") && line.contains("job_id=1"),
-        "{line}"
+        names_the_job.iter().all(|part| hint.contains(part)),
+        "{hint}"
     );
     host.stop().await;
 

@@ -128,7 +128,7 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       assert.deepEqual([status, JSON.parse(echo).mine, JSON.parse(echo).body, missing], [200, 'yes', 'abc', 404]);
       const seconds = await run('slow-request', site.url);
       assert.ok(seconds >= 0.29 && seconds < 1.5, `given up after ${seconds} s`);
-      assert.equal(await run('refused'), 'http-request-denied');
+      assert.equal(await run('refused'), 'internal-error');
     }));
 
   test('imports inside of functions work', () =>

@@ -25,11 +25,20 @@ func init() { http.DefaultTransport = Transport }
 
 type transport struct{}
 
-// Error is why the host refused or lost a request: a code of `wasi:http`, such as `HTTP-request-denied` where the operator did
-// not grant the host that it goes to.
-type Error struct{ Code string }
+// Error is why the host refused or lost a request: a code of `wasi:http`, such as `connection-refused`. Where the operator did
+// not grant the host that it goes to, it is `internal-error` with the line to add.
+type Error struct {
+	Code string
+	// Detail is what the host says of it, if it says more.
+	Detail string
+}
 
-func (e *Error) Error() string { return e.Code }
+func (e *Error) Error() string {
+	if e.Detail != "" {
+		return e.Detail
+	}
+	return e.Code
+}
 
 // The cases of `method` in `wasi:http`; any other method is given as text.
 var methods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
@@ -197,9 +206,14 @@ func entries(fields uint32) http.Header {
 // errorAt reads an `error-code`.
 func errorAt(answer *host.Answer, offset uintptr) error {
 	if number := int(answer.Byte(offset)); number < len(codes) {
-		return &Error{codes[number]}
+		found := &Error{Code: codes[number]}
+		if found.Code == "internal-error" {
+			detail, _ := answer.Option(offset + 8)
+			found.Detail = strings.Clone(detail)
+		}
+		return found
 	}
-	return &Error{"internal-error"}
+	return &Error{Code: "internal-error"}
 }
 
 var codes = strings.Fields(`

@@ -46,6 +46,11 @@ mod bindings {
     });
 }
 
+/// What the imports are is told to the linker by the module that they are in, and that is left out where all of its functions are
+/// inlined.
+#[used]
+static LINKED: fn() = bindings::__link_custom_section_describing_imports;
+
 /// Why a call on a store failed. `?` fails the attempt with it.
 #[derive(Debug)]
 #[non_exhaustive]
