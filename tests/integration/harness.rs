@@ -126,6 +126,20 @@ pub(crate) async fn toril_at(url: &str, arguments: &[&str]) -> std::process::Out
     command.output().await.unwrap()
 }
 
+/// Adds a job; returns what it returns.
+pub(crate) async fn completes(queue: &Queue, name: &str, data: Value) -> Value {
+    let id = add(queue, name, data).await;
+    let job = reaches(queue, &id, JobState::Completed).await;
+    serde_json::from_str(job["returnvalue"].as_str().unwrap()).unwrap()
+}
+
+/// Adds a job; returns why it fails.
+pub(crate) async fn fails(queue: &Queue, name: &str, data: Value) -> String {
+    let id = add(queue, name, data).await;
+    let job = reaches(queue, &id, JobState::Failed).await;
+    job["failedReason"].as_str().unwrap().to_owned()
+}
+
 /// A Redis of the test's own, in a temporary directory.
 pub(crate) struct TestRedis {
     pub(crate) server: PrivateRedis,

@@ -7,21 +7,11 @@ use serde_json::{Value, json};
 use tempfile::tempdir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use toril::queue::{JobState, Queue};
+use toril::queue::JobState;
 
-use crate::harness::{TestHost, TestRedis, add, processor, queue_section, reaches, toril};
-
-async fn completes(queue: &Queue, name: &str, data: Value) -> Value {
-    let id = add(queue, name, data).await;
-    let job = reaches(queue, &id, JobState::Completed).await;
-    serde_json::from_str(job["returnvalue"].as_str().unwrap()).unwrap()
-}
-
-async fn fails(queue: &Queue, name: &str, data: Value) -> String {
-    let id = add(queue, name, data).await;
-    let job = reaches(queue, &id, JobState::Failed).await;
-    job["failedReason"].as_str().unwrap().to_owned()
-}
+use crate::harness::{
+    TestHost, TestRedis, add, completes, fails, processor, queue_section, reaches, toril,
+};
 
 #[tokio::test]
 async fn values_and_secrets_are_seen_by_the_processor_alone() {

@@ -7,27 +7,17 @@ mod servers;
 
 use std::sync::atomic::Ordering;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::tempdir;
-use toril::queue::{JobState, Queue};
+use toril::queue::JobState;
 
 use self::mail::MailServer;
 use self::servers::{Server, acceptor};
-use crate::harness::{TestHost, TestRedis, add, eventually, queue_section, reaches};
+use crate::harness::{
+    TestHost, TestRedis, add, completes, eventually, fails, queue_section, reaches,
+};
 
 const LOOPBACK: &str = "private = [\"127.0.0.0/8\", \"::1\"]\n";
-
-async fn completes(queue: &Queue, name: &str, data: Value) -> Value {
-    let id = add(queue, name, data).await;
-    let job = reaches(queue, &id, JobState::Completed).await;
-    serde_json::from_str(job["returnvalue"].as_str().unwrap()).unwrap()
-}
-
-async fn fails(queue: &Queue, name: &str, data: Value) -> String {
-    let id = add(queue, name, data).await;
-    let job = reaches(queue, &id, JobState::Failed).await;
-    job["failedReason"].as_str().unwrap().to_owned()
-}
 
 #[tokio::test]
 async fn connections_go_where_they_may_and_nowhere_else() {

@@ -260,7 +260,7 @@ impl Session {
         match &reply.error {
             Some(error) if error.code == ServerError::CANCELLED => Err(timed_out()),
             _ => {
-                // The request may still be on its way to whoever is next.
+                // The request may still be on its way, and would meet the next statement.
                 self.retires = true;
                 Ok(())
             }

@@ -7,6 +7,7 @@ mod jobs;
 mod keyvalue;
 mod last_lines;
 mod logging;
+mod notes;
 mod output;
 mod postgres;
 mod producer;

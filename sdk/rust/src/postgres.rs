@@ -136,7 +136,7 @@ impl Database {
         Ok(self.raw.execute(statement, &written(parameters))?)
     }
 
-    /// Begins a transaction, at the isolation that Postgres has by default.
+    /// Begins a transaction at READ COMMITTED.
     pub fn begin(&self) -> Result<Transaction, Error> {
         self.begin_with(Isolation::ReadCommitted, false)
     }

@@ -333,7 +333,7 @@ async fn tls_is_verified() {
     )
     .await;
     assert_eq!(encrypted, Value::Boolean(true));
-    // By name, not by whoever it trusts; and not without its authority.
+    // The certificate must be for this name, and of an authority that is trusted.
     let other_name = verified.replace("@localhost", "@127.0.0.1");
     for (url, authorities) in [(other_name, &*authority), (verified, &[])] {
         let pool = pool_trusting(url.parse().unwrap(), options(), authorities);

@@ -1,6 +1,6 @@
 //! Whom a client of TLS trusts, and as whom it shows itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context as _, bail, ensure};
@@ -17,12 +17,13 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// Reads the files, and refuses those that are of no use.
-    pub fn read(
-        ca_file: Option<&Path>,
-        cert_file: Option<&Path>,
-        key_file: Option<&Path>,
-    ) -> anyhow::Result<Self> {
+    /// Reads the files of authorities, of a certificate and of its key, and refuses those that are of no use. Their paths
+    /// are relative to `dir`, and absolute afterwards.
+    pub fn read(dir: &Path, mut files: [&mut Option<PathBuf>; 3]) -> anyhow::Result<Self> {
+        for file in files.iter_mut().filter_map(|file| file.as_mut()) {
+            *file = dir.join(&*file);
+        }
+        let [ca_file, cert_file, key_file] = files.map(|file| file.as_deref());
         let read = |file: &Path| {
             std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))
         };

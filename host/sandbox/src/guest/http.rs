@@ -8,7 +8,6 @@
 mod answers;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -16,7 +15,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::state::NOTES_MAX;
+use super::notes::Notes;
 use crate::backend::{HttpAnswers, JobBackend};
 use crate::connections::http::{
     Bounded, HttpPool, TOO_LARGE_REQUEST, TOO_LARGE_RESPONSE, Target, Times,
@@ -33,18 +32,9 @@ struct Granted {
     /// For host names in the log: a processor chooses them.
     redactor: Option<Arc<Redactor>>,
     requests_left: u32,
-    job: JobName,
+    notes: Notes,
     /// In place of servers.
     answers: Option<Arc<dyn HttpAnswers>>,
-}
-
-/// The job that asks, for the log.
-#[derive(Clone)]
-struct JobName {
-    queue: Arc<str>,
-    id: Arc<str>,
-    /// Lines that the log has of it.
-    notes: Arc<AtomicU32>,
 }
 
 impl Outbound {
@@ -55,14 +45,14 @@ impl Outbound {
             grants: Arc::clone(grants),
             redactor: grants.secrets.redactor().cloned(),
             requests_left: grant.requests_max,
-            job: JobName::of(backend),
+            notes: Notes::of(backend, policy),
             answers: backend.http_answers(),
         });
         Outbound(granted)
     }
 
     /// Begins the next attempt in the same instance.
-    pub(crate) fn renew(&mut self, backend: &dyn JobBackend) {
+    pub(crate) fn renew(&mut self, policy: &Policy, backend: &dyn JobBackend) {
         if let Some(granted) = &mut self.0 {
             granted.answers = backend.http_answers();
             granted.requests_left = granted
@@ -70,7 +60,7 @@ impl Outbound {
                 .http
                 .as_ref()
                 .map_or(0, |grant| grant.requests_max);
-            granted.job = JobName::of(backend);
+            granted.notes = Notes::of(backend, policy);
         }
     }
 }
@@ -87,53 +77,36 @@ impl Granted {
         };
         let target = Target::of(request.uri(), shown).ok_or(Error::HttpRequestUriInvalid)?;
         let grant = self.grants.http.as_ref().ok_or(Error::HttpRequestDenied)?;
-        let refused = |refusal| Err(self.job.refused(grant, &target, refusal));
+        let refuse = |refusal| Err(refused(&self.notes, grant, &target, refusal));
         let Some(left) = self.requests_left.checked_sub(1) else {
-            return refused(HttpRefusal::Requests);
+            return refuse(HttpRefusal::Requests);
         };
         self.requests_left = left;
         match grant.admits(&target.host, target.port) {
             true => Ok(target),
-            false => refused(HttpRefusal::Host),
+            false => refuse(HttpRefusal::Host),
         }
     }
 }
 
-impl JobName {
-    fn of(backend: &dyn JobBackend) -> Self {
-        let job = backend.job();
-        JobName {
-            queue: Arc::clone(job.queue),
-            id: Arc::clone(job.id),
-            notes: Arc::default(),
-        }
-    }
+/// Says in the log and to the guest what stands in the way.
+fn refused(notes: &Notes, grant: &HttpGrant, target: &Target, refusal: HttpRefusal) -> Error {
+    let refusal = refusal.text(grant, notes.queue(), &target.shown, target.port);
+    notes.write(|| refusal.clone());
+    Error::InternalError(Some(refusal))
+}
 
-    /// Says in the log and to the guest what stands in the way.
-    fn refused(&self, grant: &HttpGrant, target: &Target, refusal: HttpRefusal) -> Error {
-        let refusal = refusal.text(grant, &self.queue, &target.shown, target.port);
-        self.note(&refusal);
-        Error::InternalError(Some(refusal))
-    }
-
-    fn note(&self, text: &str) {
-        if self.notes.fetch_add(1, Ordering::Relaxed) < NOTES_MAX {
-            tracing::info!(queue = &*self.queue, job_id = &*self.id, "{text}");
+/// What a guest is told of an error. The log has what the guest's codes have no room for.
+fn told(notes: &Notes, grant: &HttpGrant, target: &Target, error: Error) -> Error {
+    match &error {
+        Error::DestinationIpProhibited => refused(notes, grant, target, HttpRefusal::Private),
+        Error::ConnectionLimitReached => refused(notes, grant, target, HttpRefusal::Connections),
+        Error::Tls(reason) => {
+            let Target { shown, port, .. } = target;
+            notes.write(|| format!("request to {shown}:{port} failed: {reason}"));
+            error
         }
-    }
-
-    /// What a guest is told of an error. The log has what the guest's codes have no room for.
-    fn told(&self, grant: &HttpGrant, target: &Target, error: Error) -> Error {
-        match &error {
-            Error::DestinationIpProhibited => self.refused(grant, target, HttpRefusal::Private),
-            Error::ConnectionLimitReached => self.refused(grant, target, HttpRefusal::Connections),
-            Error::Tls(reason) => {
-                let Target { shown, port, .. } = target;
-                self.note(&format!("request to {shown}:{port} failed: {reason}"));
-                error
-            }
-            _ => error,
-        }
+        _ => error,
     }
 }
 
@@ -154,7 +127,7 @@ impl WasiHttpHooks for Outbound {
         let admitted = granted.admit(&request);
         let (grants, pool) = (Arc::clone(&granted.grants), Arc::clone(&granted.pool));
         let answers = granted.answers.clone();
-        let job = granted.job.clone();
+        let notes = granted.notes.clone();
         Box::new(async move {
             let target = Arc::new(admitted?);
             let grant = grants.http.as_ref().ok_or(Error::HttpRequestDenied)?;
@@ -162,7 +135,7 @@ impl WasiHttpHooks for Outbound {
                 Some(answers) => answers::send(grant, &*answers, request).await,
                 None => send(grant, &pool, &target, request, options).await,
             };
-            answer.map_err(|error| job.told(grant, &target, error))
+            answer.map_err(|error| told(&notes, grant, &target, error))
         })
     }
 }

@@ -1,7 +1,6 @@
 //! The data of a guest's store: one attempt at a time, and all that its guest may use.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::ResourceTable;
@@ -11,6 +10,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::http::Outbound;
 use super::last_lines::LastLines;
+use super::notes::Notes;
 use super::output::LogBudget;
 use super::postgres::Sessions;
 use super::sockets::Sockets;
@@ -22,9 +22,6 @@ use crate::limits::Quota;
 use crate::lone_job::LoneJob;
 use crate::outcome::MovedTo;
 use crate::policy::Policy;
-
-/// Lines of one attempt that the log shows: a guest that tries again and again fills no log.
-pub(super) const NOTES_MAX: u32 = 100;
 
 /// One attempt of a job, and all that belongs to it.
 pub struct AttemptInput {
@@ -62,8 +59,8 @@ pub struct AttemptState {
     http: WasiHttpCtx,
     outbound: Outbound,
     pub(crate) sockets: Sockets,
-    /// Lines in the log that this attempt had a part in.
-    notes: AtomicU32,
+    /// Made for the first line: most guests are never refused anything.
+    notes: OnceLock<Notes>,
     pub(super) sessions: Sessions,
 }
 
@@ -96,7 +93,7 @@ impl AttemptState {
             http: WasiHttpCtx::new(),
             outbound,
             sockets: Sockets::default(),
-            notes: AtomicU32::new(0),
+            notes: OnceLock::new(),
             sessions: Sessions::default(),
         })
     }
@@ -113,9 +110,9 @@ impl AttemptState {
         self.trace = input.trace;
         (self.data, self.progress) = (None, None);
         (self.moved, self.last_words) = (None, None);
-        self.notes = AtomicU32::new(0);
+        self.notes = OnceLock::new();
         self.quota.renew();
-        self.outbound.renew(&*self.backend);
+        self.outbound.renew(&self.policy, &*self.backend);
         self.sockets = Sockets::default();
     }
 
@@ -176,12 +173,13 @@ impl AttemptState {
 
     /// Says something in the log, which a guest had a part in.
     pub(super) fn note(&self, what: impl FnOnce(&str) -> String) {
-        if self.notes.fetch_add(1, Ordering::Relaxed) < NOTES_MAX {
-            let job = self.backend.job();
-            let text = what(job.queue);
-            let text = self.policy.grants.secrets.redact(&text);
-            tracing::info!(queue = &**job.queue, job_id = &**job.id, "{text}");
-        }
+        let notes = self.notes();
+        notes.write(|| what(notes.queue()));
+    }
+
+    pub(super) fn notes(&self) -> &Notes {
+        let make = || Notes::of(&*self.backend, &self.policy);
+        self.notes.get_or_init(make)
     }
 
     pub(super) fn wasi_config(&self) -> WasiConfig<'_> {

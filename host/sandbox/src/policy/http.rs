@@ -100,12 +100,7 @@ impl HttpGrant {
             *host = checked_host(host)?;
         }
         let files = [&mut self.ca_file, &mut self.cert_file, &mut self.key_file];
-        for file in files.into_iter().flatten() {
-            *file = dir.join(&*file);
-        }
-        let [ca, cert, key] =
-            [&self.ca_file, &self.cert_file, &self.key_file].map(Option::as_deref);
-        self.tls = TlsFiles::read(ca, cert, key)?;
+        self.tls = TlsFiles::read(dir, files)?;
         Ok(())
     }
 

@@ -111,10 +111,7 @@ impl PostgresGrant {
 
     /// Reads the file that it names, relative to `dir`, and refuses what cannot work.
     pub fn resolve(&mut self, dir: &Path) -> anyhow::Result<()> {
-        if let Some(file) = &mut self.ca_file {
-            *file = dir.join(&*file);
-        }
-        self.tls = TlsFiles::read(self.ca_file.as_deref(), None, None)?;
+        self.tls = TlsFiles::read(dir, [&mut self.ca_file, &mut None, &mut None])?;
         let least = [
             ("connections_max", self.connections_max as u64),
             (

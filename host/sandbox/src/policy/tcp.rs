@@ -67,10 +67,7 @@ mod defaults {
 impl TcpGrant {
     /// Reads the file that it names, relative to `dir`.
     pub fn resolve(&mut self, dir: &Path) -> anyhow::Result<()> {
-        if let Some(file) = &mut self.ca_file {
-            *file = dir.join(&*file);
-        }
-        self.tls = TlsFiles::read(self.ca_file.as_deref(), None, None)?;
+        self.tls = TlsFiles::read(dir, [&mut self.ca_file, &mut None, &mut None])?;
         Ok(())
     }
 

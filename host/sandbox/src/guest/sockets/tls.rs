@@ -3,7 +3,6 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use wasmtime_wasi_tls::{
 };
 
 use crate::guest::AttemptState;
-use crate::guest::state::NOTES_MAX;
+use crate::guest::notes::Notes;
 use crate::policy::{Policy, judge_tls};
 
 pub(super) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Result<()> {
@@ -31,17 +30,14 @@ pub(super) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
 
 impl WasiTlsView for AttemptState {
     fn tls(&mut self) -> WasiTlsCtxView<'_> {
-        let make = || {
-            let job = self.backend.job();
+        let made = self.sockets.tls.take().unwrap_or_else(|| {
             Box::new(context(Client {
                 policy: Arc::clone(&self.policy),
-                queue: Arc::clone(job.queue),
-                job_id: Arc::clone(job.id),
-                notes: AtomicU32::new(0),
+                notes: self.notes().clone(),
             }))
-        };
+        });
         WasiTlsCtxView {
-            ctx: self.sockets.tls.get_or_insert_with(make),
+            ctx: self.sockets.tls.insert(made),
             table: &mut self.table,
         }
     }
@@ -54,10 +50,7 @@ fn context(client: Client) -> WasiTlsCtx {
 /// Makes TLS of the connections of one attempt.
 struct Client {
     policy: Arc<Policy>,
-    queue: Arc<str>,
-    job_id: Arc<str>,
-    /// Refusals that the log shows.
-    notes: AtomicU32,
+    notes: Notes,
 }
 
 impl Client {
@@ -68,12 +61,9 @@ impl Client {
             return Err(Error::msg("TLS needs the grant `tcp`"));
         };
         if let Err(refusal) = judge_tls(grant, name) {
-            let text = refusal.text(&self.queue);
-            let text = grants.secrets.redact(&text);
-            if self.notes.fetch_add(1, Ordering::Relaxed) < NOTES_MAX {
-                tracing::info!(queue = &*self.queue, job_id = &*self.job_id, "{text}");
-            }
-            return Err(Error::msg(text));
+            let text = refusal.text(self.notes.queue());
+            self.notes.write(|| text.clone());
+            return Err(Error::msg(grants.secrets.redact(&text).into_owned()));
         }
         let config = self.policy.connections.tcp_tls(&grant.tls);
         let config = config.map_err(|error| Error::msg(format!("{error:#}")))?;

@@ -1,5 +1,6 @@
 //! HTTP over TLS, by whichever protocol the server chooses.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -115,9 +116,11 @@ impl TlsServer {
     }
 
     fn trusted(&self, with_certificate: bool) -> TlsFiles {
-        let [cert, key] = ["cert.pem", "key.pem"].map(|name| self.dir.path().join(name));
-        let own = with_certificate.then_some(());
-        TlsFiles::read(Some(&cert), own.map(|()| &*cert), own.map(|()| &*key)).unwrap()
+        let named = |name: &str, is_named: bool| is_named.then(|| PathBuf::from(name));
+        let authority = &mut named("cert.pem", true);
+        let own = ["cert.pem", "key.pem"].map(|name| named(name, with_certificate));
+        let [mut cert, mut key] = own;
+        TlsFiles::read(self.dir.path(), [authority, &mut cert, &mut key]).unwrap()
     }
 }
 
@@ -321,8 +324,8 @@ fn files_that_are_of_no_use_are_refused() {
         ([None, Some(&cert), Some(&key)], "do not fit"),
         ([None, Some(&cert), Some(&empty)], "holds no key"),
     ] {
-        let [ca, cert, key] = files.map(|file| file.map(|file| &**file));
-        let error = TlsFiles::read(ca, cert, key).unwrap_err();
+        let mut files = files.map(|file| file.cloned());
+        let error = TlsFiles::read(dir.path(), files.each_mut()).unwrap_err();
         assert!(format!("{error:#}").contains(said), "{error:#}");
     }
 }
