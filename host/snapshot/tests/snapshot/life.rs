@@ -6,7 +6,7 @@ use toril_sandbox::{LoadError, Outcome};
 use toril_snapshot::{Error, Script, Snapshots};
 
 use crate::processor::{
-    Jobs, cache_dir, engine_wasm, load, policy, reused, snapshot, value_of, with_runtime,
+    Jobs, SDK, cache_dir, engine_wasm, load, policy, reused, snapshot, value_of, with_runtime,
 };
 
 #[tokio::test]
@@ -125,7 +125,7 @@ fn compiled_engine_is_kept() {
     let script = Script {
         source,
         source_map: "",
-        sdk: "{}",
+        sdk: SDK,
     };
     assert!(!snapshots.snapshot(&script).unwrap().is_empty());
 }
@@ -137,7 +137,7 @@ fn script_that_never_ends_is_given_up() {
     let script = Script {
         source: "for (;;);",
         source_map: "",
-        sdk: "{}",
+        sdk: SDK,
     };
     let error = snapshots.snapshot(&script).unwrap_err();
     assert!(matches!(error, Error::Time(_)), "{error}");

@@ -57,11 +57,14 @@ pub(crate) fn with_runtime(script: &str) -> String {
     format!("{script}\n{RUNTIME}")
 }
 
+/// What components of these tests say of themselves: no script here uses a store.
+pub(crate) const SDK: &str = r#"{ "unused": ["wasi:keyvalue"] }"#;
+
 pub(crate) fn snapshot(source: &str, source_map: &str) -> Result<Vec<u8>, Error> {
     SNAPSHOTS.snapshot(&Script {
         source,
         source_map,
-        sdk: "{}",
+        sdk: SDK,
     })
 }
 
