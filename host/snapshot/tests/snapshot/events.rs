@@ -243,8 +243,9 @@ async fn requests_that_fail_say_why() {
     let value = server.jobs(script).await.value().await;
     let expected = json!([
         [
-            "http-request-denied",
-            "the operator did not grant requests to this host (`grants.http`)",
+            "internal-error",
+            "request to example.com:80 was refused: not in grants.http.hosts of queue rehearsal\nhint: add \"example.com\" to \
+             `hosts` in `[queues.rehearsal.grants.http]`",
             true
         ],
         ["invalid", "header `connection` may not be set", true],
