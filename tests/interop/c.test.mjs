@@ -241,7 +241,8 @@ test('data larger than the memory fail the attempt', () =>
   }));
 
 test('a cancelled job hears of it and of the reason', () =>
-  served(kinds, ['ring'], {}, async ({ queue, finished }) => {
+  // It asks without a pause until it hears of it.
+  served(kinds, ['ring'], { limits: { host_calls_max: Number.MAX_SAFE_INTEGER } }, async ({ queue, finished }) => {
     const job = await queue.add('wait until cancelled', {});
     await eventually('the job runs', async () => (await job.getState()) === 'active');
     const ended = assert.rejects(finished(job), /wrong address/);

@@ -181,7 +181,7 @@ test('each way to misbehave has its own reason', async (t) => {
     'error in a timer': /in a timer/,
     'huge value': /return value has \d+ bytes, more than the limit/,
     'other queue': /vault/,
-    'request': /fetch failed[^]*Caused by: [^]*did not grant/,
+    'request': /fetch failed[^]*Caused by: [^]*was refused: not in grants\.http\.hosts/,
     'ends the process': /exit/,
   };
   await served(join(dir, 'hostile.ts'), { limits, grants }, async (stage) => {
