@@ -5,6 +5,7 @@
 mod calls;
 mod kv;
 mod queues;
+mod steps;
 
 use std::sync::Arc;
 

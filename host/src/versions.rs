@@ -63,6 +63,8 @@ pub struct Versions {
     metrics: QueueMetrics,
     /// True while there is a processor for the next job.
     available: watch::Sender<bool>,
+    /// Changes with each swap while jobs are pinned.
+    swaps_of_pinned: watch::Sender<()>,
 }
 
 /// Loads versions that jobs were started on and that the queue has not loaded.
@@ -213,6 +215,7 @@ impl Versions {
             elsewhere,
             metrics,
             available: watch::Sender::new(false),
+            swaps_of_pinned: watch::Sender::default(),
         }
     }
 
@@ -270,6 +273,12 @@ impl Versions {
         self.available.subscribe()
     }
 
+    /// Changes when the processor is swapped while jobs are pinned: those that run keep their version, and go on with it
+    /// on whichever host has room.
+    pub fn swaps_of_pinned(&self) -> watch::Receiver<()> {
+        self.swaps_of_pinned.subscribe()
+    }
+
     /// The version that an attempt runs on: the active one, the candidate of a canary, or the one that the job is
     /// pinned to. None: there is no processor.
     pub async fn lease(&self, job: &Job) -> Option<Lease> {
@@ -294,7 +303,8 @@ impl Versions {
 
     /// The version of an earlier attempt that this one must go on with.
     fn started_on<'job>(&self, job: &'job Job) -> Option<&'job str> {
-        if !self.is_pinned() || job.attempts_started <= 1 {
+        let has_begun = job.attempts_started > 1 || !job.steps.is_empty();
+        if !self.is_pinned() || !has_begun {
             return None;
         }
         job.version.as_deref()
@@ -363,9 +373,10 @@ impl Versions {
         let mut new = (*old).clone();
         change(&mut new);
         let (before, after) = (old.active(), new.active().cloned());
-        if let Some(before) = before
-            && after.as_ref().map(|after| after.digest()) != Some(before.digest())
-        {
+        let after_digest = after.as_ref().map(|after| after.digest());
+        let replaced = before.filter(|before| after_digest != Some(before.digest()));
+        let is_swap = replaced.is_some();
+        if let Some(before) = replaced {
             new.retire(before, self.is_pinned());
             self.note_swap(before, after.as_deref());
         }
@@ -373,6 +384,9 @@ impl Versions {
         new.serving()
             .for_each(|version| version.processor.keep_instances());
         self.snapshot.store(Arc::new(new));
+        if is_swap && self.is_pinned() {
+            self.swaps_of_pinned.send_replace(());
+        }
         self.available.send_if_modified(|available| {
             std::mem::replace(available, after.is_some()) != after.is_some()
         });

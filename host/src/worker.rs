@@ -244,6 +244,15 @@ async fn work(
 ) {
     let mut companions = JoinSet::new();
     let View { control, state } = view;
+    let swapped = Arc::clone(&state);
+    let mut swaps = versions.swaps_of_pinned();
+    companions.spawn(async move {
+        while swaps.changed().await.is_ok() {
+            let state = swapped.lock();
+            let executing = state.jobs().executing();
+            executing.for_each(|held| held.cancel.give_back_at_step());
+        }
+    });
     companions.spawn(async move {
         let mut available = versions.available();
         loop {

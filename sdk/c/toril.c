@@ -167,6 +167,10 @@ static toril_string or_empty_object(toril_string json) {
     return json.data ? utf8(json) : TORIL_S("{}");
 }
 
+static toril_string or_null(toril_string json) {
+    return json.data ? utf8(json) : TORIL_S("null");
+}
+
 /* ---- JSON -------------------------------------------------------------------------------------------------------------- */
 
 static const char *skip_space(const char *at, const char *end) {
@@ -373,12 +377,18 @@ typedef struct {
     toril_string text;
 } raw_option;
 
+typedef struct {
+    uint8_t kind;
+    toril_string text;
+} raw_called;
+
 /* `result<T, job-error>` for each T but `u64`. */
 typedef struct {
     uint8_t failed;
     union {
         raw_error error;
         raw_option option;
+        raw_called called;
         toril_string text;
         toril_strings texts;
         toril_pairs pairs;
@@ -454,6 +464,13 @@ IMPORT("schedulers", "remove") void schedulers_remove(TEXT(queue), TEXT(id), raw
 IMPORT("schedulers", "get") void schedulers_get(TEXT(queue), TEXT(id), raw_answer *);
 IMPORT("schedulers", "list") void schedulers_list(TEXT(queue), TEXT(query), raw_answer *);
 
+IMPORT("steps", "begin") void steps_begin(TEXT(name), raw_answer *);
+IMPORT("steps", "finish") void steps_finish(TEXT(name), TEXT(value), raw_answer *);
+IMPORT("steps", "sleep") void steps_sleep(TEXT(name), uint64_t, raw_answer *);
+IMPORT("steps", "call") void steps_call(TEXT(step), TEXT(queue), TEXT(name), TEXT(data), TEXT(options), raw_answer *);
+IMPORT("steps", "cursor") void steps_cursor(TEXT(name), raw_answer *);
+IMPORT("steps", "set-cursor") void steps_set_cursor(TEXT(name), TEXT(place), raw_answer *);
+
 IMPORT("logging", "log") void logging_log(uint32_t, TEXT(message));
 IMPORT("logging", "fatal") void logging_fatal(TEXT(message));
 
@@ -499,6 +516,10 @@ static toril_error take_number(raw_number answer, uint64_t *out) {
 
 static toril_string text_of(raw_option option) {
     return option.there ? option.text : NONE;
+}
+
+static toril_error take_option(raw_answer answer, toril_string *out) {
+    TAKE(out, text_of(answer.as.option), NONE);
 }
 
 /* ---- the job ----------------------------------------------------------------------------------------------------------- */
@@ -787,7 +808,7 @@ toril_error toril_upsert_scheduler(toril_string queue, toril_string id, toril_st
                                    toril_string *next_id) {
     raw_answer answer;
     schedulers_upsert(SEND(queue), SEND(id), SEND(schedule), SEND_JOB(job), &answer);
-    TAKE(next_id, text_of(answer.as.option), NONE);
+    return take_option(answer, next_id);
 }
 
 toril_error toril_remove_scheduler(toril_string queue, toril_string id, bool *removed) {
@@ -806,6 +827,46 @@ toril_error toril_list_schedulers(toril_string queue, toril_string query, toril_
     raw_answer answer;
     schedulers_list(SEND(queue), PASS(or_empty_object(query)), &answer);
     return take_text(answer, schedulers);
+}
+
+/* ---- durable steps ----------------------------------------------------------------------------------------------------- */
+
+toril_error toril_step_begin(toril_string name, toril_string *kept) {
+    raw_answer answer;
+    steps_begin(SEND(name), &answer);
+    return take_option(answer, kept);
+}
+
+toril_error toril_step_finish(toril_string name, toril_string json) {
+    raw_answer answer;
+    steps_finish(SEND(name), PASS(or_null(json)), &answer);
+    return take_nothing(answer);
+}
+
+toril_error toril_sleep(toril_string name, uint64_t milliseconds, bool *delayed) {
+    raw_answer answer;
+    steps_sleep(SEND(name), milliseconds, &answer);
+    return take_flag(answer, delayed);
+}
+
+toril_error toril_call(toril_string name, toril_string queue, toril_new_job job, toril_called *called, toril_string *text) {
+    raw_answer answer;
+    steps_call(SEND(name), SEND(queue), SEND_JOB(job), &answer);
+    toril_called kind = answer.failed ? TORIL_CALL_WAITING : (toril_called)answer.as.called.kind;
+    if (called) *called = kind;
+    TAKE(text, kind == TORIL_CALL_WAITING ? NONE : answer.as.called.text, NONE);
+}
+
+toril_error toril_cursor_get(toril_string name, toril_string *place) {
+    raw_answer answer;
+    steps_cursor(SEND(name), &answer);
+    return take_option(answer, place);
+}
+
+toril_error toril_cursor_set(toril_string name, toril_string place) {
+    raw_answer answer;
+    steps_set_cursor(SEND(name), PASS(or_null(place)), &answer);
+    return take_nothing(answer);
 }
 
 /* ---- how an attempt ends ----------------------------------------------------------------------------------------------- */

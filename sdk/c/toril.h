@@ -315,6 +315,33 @@ TORIL_CHECKED toril_error toril_get_scheduler(toril_string queue, toril_string i
 /* By the times of their next jobs. The query is `{ start, end, asc }` (no string: `{}`). */
 TORIL_CHECKED toril_error toril_list_schedulers(toril_string queue, toril_string query, toril_string *schedulers);
 
+/* ---- durable steps ----------------------------------------------------------------------------------------------------- */
+
+/* What one attempt of the job has done, a later one does not do again. An attempt uses each name once.
+
+   Begins a step. Where `kept` becomes a string, it is the value that an earlier attempt kept; where there is no string, do what
+   the step does and then finish it. That may happen more than once, if the host dies in between. A step that fails is not
+   finished: leave with the failure. */
+TORIL_CHECKED toril_error toril_step_begin(toril_string name, toril_string *kept);
+/* Keeps the value, JSON, of a step that this attempt began; no string is `null`. */
+TORIL_CHECKED toril_error toril_step_finish(toril_string name, toril_string json);
+/* Lets time pass, from when an attempt first comes here. Where `delayed` becomes true, return `toril_delayed()`: no attempt is
+   spent. Where false, the time is over. */
+TORIL_CHECKED toril_error toril_sleep(toril_string name, uint64_t milliseconds, bool *delayed);
+
+typedef enum { TORIL_CALL_WAITING, TORIL_CALL_COMPLETED, TORIL_CALL_FAILED } toril_called;
+
+/* Adds a job as a child of this one, once. After `TORIL_CALL_WAITING` return `toril_waiting_children()`: no attempt is spent. Once
+   the child has ended, `text` is its value, or the reason of its failure. The host makes the child's id. Where its options do not
+   say what its failure means for this job, this job goes on and learns of it. */
+TORIL_CHECKED toril_error toril_call(toril_string name, toril_string queue, toril_new_job job, toril_called *called,
+                                     toril_string *text);
+
+/* Begins a place in a long loop: the one that was kept last, or no string. */
+TORIL_CHECKED toril_error toril_cursor_get(toril_string name, toril_string *place);
+/* Keeps a place, JSON, of a cursor that this attempt began: one write to Redis. No string is `null`. */
+TORIL_CHECKED toril_error toril_cursor_set(toril_string name, toril_string place);
+
 #ifdef __cplusplus
 }
 #endif

@@ -48,6 +48,11 @@ type RateLimitError struct{ For time.Duration }
 
 func (RateLimitError) Error() string { return "queue is rate limited" }
 
+// CalledJobError is why a job that was called with [Call] failed for good.
+type CalledJobError struct{ Reason string }
+
+func (e CalledJobError) Error() string { return e.Reason }
+
 // The kinds of [Error]: `errors.Is(err, toril.ErrNotFound)`.
 var (
 	ErrNotFound    = errors.New("not found")

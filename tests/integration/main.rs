@@ -34,6 +34,7 @@ mod postgres;
 mod queue;
 mod rights;
 mod sandbox;
+mod steps;
 mod swaps;
 mod tcp;
 mod telemetry;

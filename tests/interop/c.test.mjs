@@ -54,7 +54,7 @@ test('each function of the interfaces is called by a fixture', async () => {
     const module = new WebAssembly.Module(await readFile(core));
     for (const { module: of, name } of WebAssembly.Module.imports(module)) called.add(`${of} ${name}`);
   }
-  for (const name of ['current-job', 'producer', 'queues', 'schedulers', 'logging']) {
+  for (const name of ['current-job', 'producer', 'queues', 'schedulers', 'steps', 'logging']) {
     const text = await readFile(join(root, `wit/${name}.wit`), 'utf8');
     const functions = [...text.matchAll(/^ {2}%?([a-z-]+): func/gm)];
     assert.ok(functions.length > 0);
@@ -82,6 +82,30 @@ test('step-job-with-children waits for children that it added', () =>
         [`bull:parts:assembly-${job.id}-child-2`]: { made: 'child-2' },
       },
     });
+  }));
+
+test('durable-step-job resumes at the step that failed', () =>
+  served('examples/c/durable-step-job.c', ['steps'], {}, async ({ queue, finished }) => {
+    const job = await queue.add('job', { failIn: 'second' }, { attempts: 2 });
+    assert.equal(await finished(job), 'finish');
+    assert.deepEqual((await queue.getJobLogs(job.id)).logs, ['initial step', 'second step']);
+  }));
+
+test('durable-step-job-with-children waits for children that it calls', () =>
+  served('examples/c/durable-step-job-with-children.c', ['assembly', 'parts'], { grants: { queues: ['parts'] } }, async ({ run }) => {
+    assert.deepEqual(await run('job'), { parts: [{ made: 'child-1' }, { made: 'child-2' }] });
+  }));
+
+test('what a step has done, a later attempt does not do again', () =>
+  served(kinds, ['ring'], { grants: { queues: ['ring'] } }, async ({ queue, finished }) => {
+    const job = await queue.add('steps', {});
+    const { twice, ...seen } = await finished(job);
+    assert.deepEqual(seen, { once: { attempt: 1 }, null: null, place: 2, part: [1, 'part'], broken: [2, 'no paint'] });
+    assert.equal(twice[0], 7);
+    assert.match(twice[1], /two steps of this attempt are named `once`/);
+    assert.deepEqual((await queue.getJobLogs(job.id)).logs, ['once', 'row 0', 'row 1']);
+    const { attemptsMade, attemptsStarted } = await queue.getJob(job.id);
+    assert.deepEqual([attemptsMade, attemptsStarted], [1, 3]);
   }));
 
 test('a job is what BullMQ says of it', () =>

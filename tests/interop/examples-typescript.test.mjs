@@ -58,25 +58,38 @@ test('step-job goes through its steps', () =>
     await assert.rejects(finished(await queues.queueName.add('job', { step: 7 })), /invalid step/);
   }));
 
-test('delayed-step-job rests without spending an attempt', () =>
-  served('delayed-step-job', ['queueName'], async ({ queues, finished }) => {
-    const job = await queues.queueName.add('job', { step: 0 });
-    await finished(job);
-    const { attemptsMade, attemptsStarted, data } = await queues.queueName.getJob(job.id);
-    assert.deepEqual([attemptsMade, attemptsStarted, data], [1, 2, { step: 2 }]);
+test('durable-step-job goes through its steps', () =>
+  served('durable-step-job', ['queueName'], async ({ queues, finished }) => {
+    assert.equal(await finished(await queues.queueName.add('job', {})), 2);
   }));
 
-test('step-job-with-children waits for children that it added', () =>
-  served('step-job-with-children', ['parentQueueName', 'childrenQueueName'], async ({ queues, finished }) => {
-    const job = await queues.parentQueueName.add('job', { step: 0 });
-    assert.equal(await finished(job), 3);
-    assert.deepEqual(Object.values(await (await queues.parentQueueName.getJob(job.id)).getChildrenValues()).map(({ made }) => made).sort(), ['child-1', 'child-2']);
-  }));
+for (const [example, data, left] of [['delayed-step-job', { step: 0 }, { step: 2 }], ['durable-delayed-step-job', {}, {}]]) {
+  test(`${example} rests without spending an attempt`, () =>
+    served(example, ['queueName'], async ({ queues, finished, host }) => {
+      const job = await queues.queueName.add('job', data);
+      await finished(job);
+      const ended = await queues.queueName.getJob(job.id);
+      assert.deepEqual([ended.attemptsMade, ended.attemptsStarted, ended.data], [1, 2, left]);
+      await eventually('each step ran once', () => /initial step[^]*second step/.test(host.log()));
+      assert.equal(host.log().split('initial step').length, 2);
+    }));
+}
 
-test('chained-flow waits for a flow that it added', () =>
-  served('chained-flow', ['parentQueueName', 'childrenQueueName', 'grandchildrenQueueName'], async ({ queues, finished }) => {
-    const job = await queues.parentQueueName.add('job', { step: 0 });
-    assert.equal(await finished(job), 3);
-    const [values] = Object.values(await (await queues.parentQueueName.getJob(job.id)).getChildrenValues());
-    assert.deepEqual(values.sort((a, b) => a.idx - b.idx), [{ idx: 0, foo: 'bar' }, { idx: 1, foo: 'baz' }]);
-  }));
+for (const example of ['step-job-with-children', 'durable-step-job-with-children']) {
+  test(`${example} waits for children that it added`, () =>
+    served(example, ['parentQueueName', 'childrenQueueName'], async ({ queues, finished }) => {
+      const job = await queues.parentQueueName.add('job', { step: 0 });
+      assert.equal(await finished(job), 3);
+      assert.deepEqual(Object.values(await (await queues.parentQueueName.getJob(job.id)).getChildrenValues()).map(({ made }) => made).sort(), ['child-1', 'child-2']);
+    }));
+}
+
+for (const example of ['chained-flow', 'durable-chained-flow']) {
+  test(`${example} waits for a flow that it added`, () =>
+    served(example, ['parentQueueName', 'childrenQueueName', 'grandchildrenQueueName'], async ({ queues, finished }) => {
+      const job = await queues.parentQueueName.add('job', { step: 0 });
+      assert.equal(await finished(job), 3);
+      const [values] = Object.values(await (await queues.parentQueueName.getJob(job.id)).getChildrenValues());
+      assert.deepEqual(values.sort((a, b) => a.idx - b.idx), [{ idx: 0, foo: 'bar' }, { idx: 1, foo: 'baz' }]);
+    }));
+}

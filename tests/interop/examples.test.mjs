@@ -71,39 +71,57 @@ test('deploy-regions rolls back', () =>
     assert.equal(await queues['deploy-region'].getJob('ap-south-1'), undefined);
   }, { concurrency: 1 }));
 
-test('step-job resumes at the step that failed', () =>
+test('step-job refuses a step that it does not know', () =>
   served('step-job', ['steps'], async ({ queues, finished }) => {
-    const job = await queues.steps.add('job', { step: 'initial', failIn: 'second' }, { attempts: 2 });
-    assert.equal(await finished(job), 'finish');
-    assert.deepEqual((await queues.steps.getJobLogs(job.id)).logs, ['initial step', 'second step']);
     const unknown = await queues.steps.add('job', { step: 'third' });
     await assert.rejects(finished(unknown), /invalid step/);
   }));
 
-test('delayed-step-job rests without spending an attempt', () =>
-  served('delayed-step-job', ['steps'], async ({ queues, finished }) => {
-    const job = await queues.steps.add('job', { restMs: 50 });
+test('durable-step-job keeps its steps when Node retries it', () =>
+  served('durable-step-job', ['steps'], async ({ queues, finished }) => {
+    const job = await queues.steps.add('job', { failIn: 'second' });
+    await assert.rejects(finished(job), /this step fails once/);
+    await job.retry();
     assert.equal(await finished(job), 'finish');
-    const { attemptsMade, attemptsStarted } = await queues.steps.getJob(job.id);
-    assert.deepEqual([attemptsMade, attemptsStarted], [1, 2]);
+    assert.deepEqual((await queues.steps.getJobLogs(job.id)).logs, ['initial step', 'second step']);
+    await job.remove();
+    assert.deepEqual(await (await queues.steps.client).keys(`bull:steps:${job.id}*`), []);
   }));
 
-test('step-job-with-children waits for children that it added', () =>
-  served('step-job-with-children', ['builds', 'parts'], async ({ queues, finished }) => {
-    const job = await queues.builds.add('job', {});
-    assert.deepEqual(await finished(job), {
-      parts: {
-        [`bull:parts:builds-${job.id}-child-1`]: { made: 'child-1' },
-        [`bull:parts:builds-${job.id}-child-2`]: { made: 'child-2' },
-      },
-    });
-  }));
+// Each job in steps is there twice: with a switch, and with durable steps.
+for (const kind of ['', 'durable-']) {
+  test(`${kind}step-job resumes at the step that failed`, () =>
+    served(`${kind}step-job`, ['steps'], async ({ queues, finished }) => {
+      const job = await queues.steps.add('job', { step: 'initial', failIn: 'second' }, { attempts: 2 });
+      assert.equal(await finished(job), 'finish');
+      assert.deepEqual((await queues.steps.getJobLogs(job.id)).logs, ['initial step', 'second step']);
+    }));
 
-test('chained-flow waits for a flow that it added', () =>
-  served('chained-flow', ['parents', 'children', 'grandchildren'], async ({ queues, finished }) => {
-    const job = await queues.parents.add('job', {});
-    const result = await finished(job);
-    const [[key, values]] = Object.entries(result);
-    assert.equal(key, `bull:children:parents-${job.id}-child`);
-    assert.deepEqual(values.sort((a, b) => a.idx - b.idx), [{ idx: 0, foo: 'bar' }, { idx: 1, foo: 'baz' }]);
-  }));
+  test(`${kind}delayed-step-job rests without spending an attempt`, () =>
+    served(`${kind}delayed-step-job`, ['steps'], async ({ queues, finished }) => {
+      const job = await queues.steps.add('job', { restMs: 50 });
+      assert.equal(await finished(job), 'finish');
+      const { attemptsMade, attemptsStarted } = await queues.steps.getJob(job.id);
+      assert.deepEqual([attemptsMade, attemptsStarted], [1, 2]);
+    }));
+
+  test(`${kind}step-job-with-children waits for children that it added`, () =>
+    served(`${kind}step-job-with-children`, ['builds', 'parts'], async ({ queues, finished }) => {
+      const job = await queues.builds.add('job', {});
+      assert.deepEqual(await finished(job), {
+        parts: {
+          [`bull:parts:builds-${job.id}-child-1`]: { made: 'child-1' },
+          [`bull:parts:builds-${job.id}-child-2`]: { made: 'child-2' },
+        },
+      });
+    }));
+
+  test(`${kind}chained-flow waits for a flow that it added`, () =>
+    served(`${kind}chained-flow`, ['parents', 'children', 'grandchildren'], async ({ queues, finished }) => {
+      const job = await queues.parents.add('job', {});
+      const result = await finished(job);
+      const [[key, values]] = Object.entries(result);
+      assert.equal(key, `bull:children:parents-${job.id}-child`);
+      assert.deepEqual(values.sort((a, b) => a.idx - b.idx), [{ idx: 0, foo: 'bar' }, { idx: 1, foo: 'baz' }]);
+    }));
+}

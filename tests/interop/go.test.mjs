@@ -78,6 +78,20 @@ describe('what a processor may do', { skip, timeout }, () => {
       assert.deepEqual([tree.name, tree.children[0].id], ['root', 'leaf'], JSON.stringify(tree));
     }));
 
+  test('what a step has done, a later attempt does not do again', () =>
+    features(async ({ queue, finished }) => {
+      const job = await queue.add('steps', {}, { attempts: 2 });
+      const { twice, ...seen } = await finished(job);
+      assert.deepEqual(seen, {
+        first: { Attempt: 1 }, place: [2, true, 2], part: 'part', broken: 'no feature is called broken',
+      });
+      assert.equal(twice[0], true);
+      assert.match(twice[1], /two steps of this attempt are named `once`/);
+      assert.deepEqual((await queue.getJobLogs(job.id)).logs, ['once', 'row 0', 'row 1']);
+      const { attemptsMade, attemptsStarted } = await queue.getJob(job.id);
+      assert.deepEqual([attemptsMade, attemptsStarted], [2, 4]);
+    }));
+
   test('logs go where they belong', () =>
     features(async ({ queue, run, host }) => {
       assert.equal(await run('logs'), 1);

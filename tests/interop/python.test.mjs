@@ -148,6 +148,20 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       assert.equal(seen.own, 'other-jobs');
     }));
 
+  test('what a step has done, a later attempt does not do again', () =>
+    features(async ({ queue, finished }) => {
+      const job = await queue.add('steps', {}, { attempts: 2 });
+      const { twice, ...seen } = await finished(job);
+      assert.deepEqual(seen, {
+        values: [{ attempt: 1 }, 2, [1, null]], place: [2, 2], part: [{ percent: 50 }, { seen: true }], broken: 'no paint',
+      });
+      assert.equal(twice[0], 'invalid');
+      assert.match(twice[1], /two steps of this attempt are named `slow`/);
+      assert.deepEqual((await queue.getJobLogs(job.id)).logs, ['slow', 'at once', 'row 0', 'row 1']);
+      const { attemptsMade, attemptsStarted } = await queue.getJob(job.id);
+      assert.deepEqual([attemptsMade, attemptsStarted], [2, 4]);
+    }));
+
   test('logs go where they belong', () =>
     features(async ({ queue, run, host }) => {
       assert.equal(await run('logs'), 1);
@@ -168,7 +182,7 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
 
   test('a synchronous processor gets its results without await', () =>
     served(file, ['synchronous'], async ({ run, queue }) => {
-      assert.deepEqual(await run('any', site.url), [1, 2, 8, 200]);
+      assert.deepEqual(await run('any', site.url), [2, 3, 8, 200, [1, 4, null]]);
       assert.equal((await queue.getJob('1')).progress, 10);
     }, { grants: { http: site.grant } }));
 

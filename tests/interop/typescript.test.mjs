@@ -222,3 +222,14 @@ test('a cancelled job hears of it and of the reason', async (t) => {
     await ended;
   });
 });
+
+test('durable steps hold over attempts', () =>
+  served(source('steps.ts'), { grants: { queues: ['ring'] } }, async ({ queue, finished }) => {
+    const job = await queue.add('steps', { rows: ['a', 'broken', 'c'] }, { attempts: 2 });
+    const value = await finished(job);
+    assert.deepEqual(value, { first: { at: '1970-01-01T00:00:00.000Z' }, second: null, called: 'shipped', reason: 'no ship today' });
+    assert.deepEqual((await queue.getJobLogs(job.id)).logs, ['first', 'second', 'a', 'broken', 'c']);
+    // One attempt failed, the last one did not; a sleep and two calls spent none.
+    const { attemptsMade, attemptsStarted } = await queue.getJob(job.id);
+    assert.deepEqual([attemptsMade, attemptsStarted], [2, 5]);
+  }));

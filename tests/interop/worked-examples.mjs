@@ -116,29 +116,42 @@ export function workedExamples(example, { redis, first }) {
       await assert.rejects(run('job', { step: 7 }), /invalid step/);
     }));
 
-  test('delayed-step-job rests without spending an attempt', () =>
-    example('delayed-step-job', ['queueName'], async ({ queue, finished }) => {
-      const job = await queue.add('job', { step: first });
-      await finished(job);
-      const { attemptsMade, attemptsStarted } = await queue.getJob(job.id);
-      assert.deepEqual([attemptsMade, attemptsStarted], [1, 2]);
+  test('durable-step-job runs each step once', () =>
+    example('durable-step-job', ['queueName'], async ({ run, host }) => {
+      await run('job');
+      await prints(host, ['initial step', 'second step']);
     }));
 
-  test('step-job-with-children waits for children that it added', () =>
-    example('step-job-with-children', ['parentQueueName', 'childrenQueueName'], async ({ queue, finished }) => {
-      const job = await queue.add('job', { step: first });
-      assert.equal(await finished(job), first + 3);
-      const { processed } = await (await queue.getJob(job.id)).getDependencies();
-      const made = Object.values(processed).sort((a, b) => (a.made < b.made ? -1 : 1));
-      assert.deepEqual(made, [{ made: 'child-1' }, { made: 'child-2' }]);
-    }));
+  for (const name of ['delayed-step-job', 'durable-delayed-step-job']) {
+    test(`${name} rests without spending an attempt`, () =>
+      example(name, ['queueName'], async ({ queue, finished, host }) => {
+        const job = await queue.add('job', { step: first });
+        await finished(job);
+        const { attemptsMade, attemptsStarted } = await queue.getJob(job.id);
+        assert.deepEqual([attemptsMade, attemptsStarted], [1, 2]);
+        await prints(host, ['initial step', 'second step']);
+      }));
+  }
 
-  test('chained-flow waits for a flow that it added', () =>
-    example('chained-flow', ['parentQueueName', 'childrenQueueName', 'grandchildrenQueueName'], async ({ queue, finished }) => {
-      const job = await queue.add('job', { step: first });
-      assert.equal(await finished(job), first + 3);
-      const { processed } = await (await queue.getJob(job.id)).getDependencies();
-      const [values] = Object.values(processed);
-      assert.deepEqual(values.sort((a, b) => a.idx - b.idx), [{ idx: 0, foo: 'bar' }, { idx: 1, foo: 'baz' }]);
-    }));
+  for (const name of ['step-job-with-children', 'durable-step-job-with-children']) {
+    test(`${name} waits for children that it added`, () =>
+      example(name, ['parentQueueName', 'childrenQueueName'], async ({ queue, finished }) => {
+        const job = await queue.add('job', { step: first });
+        assert.equal(await finished(job), first + 3);
+        const { processed } = await (await queue.getJob(job.id)).getDependencies();
+        const made = Object.values(processed).sort((a, b) => (a.made < b.made ? -1 : 1));
+        assert.deepEqual(made, [{ made: 'child-1' }, { made: 'child-2' }]);
+      }));
+  }
+
+  for (const name of ['chained-flow', 'durable-chained-flow']) {
+    test(`${name} waits for a flow that it added`, () =>
+      example(name, ['parentQueueName', 'childrenQueueName', 'grandchildrenQueueName'], async ({ queue, finished }) => {
+        const job = await queue.add('job', { step: first });
+        assert.equal(await finished(job), first + 3);
+        const { processed } = await (await queue.getJob(job.id)).getDependencies();
+        const [values] = Object.values(processed);
+        assert.deepEqual(values.sort((a, b) => a.idx - b.idx), [{ idx: 0, foo: 'bar' }, { idx: 1, foo: 'baz' }]);
+      }));
+  }
 }

@@ -12,7 +12,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// The package of processors, each interface a file.
-const PROCESSOR: [(&str, &str); 7] = [
+const PROCESSOR: [(&str, &str); 8] = [
     ("world.wit", include_str!("../../../wit/world.wit")),
     ("jobs.wit", include_str!("../../../wit/jobs.wit")),
     (
@@ -25,6 +25,7 @@ const PROCESSOR: [(&str, &str); 7] = [
         "schedulers.wit",
         include_str!("../../../wit/schedulers.wit"),
     ),
+    ("steps.wit", include_str!("../../../wit/steps.wit")),
     ("logging.wit", include_str!("../../../wit/logging.wit")),
 ];
 const WASI: &str = include_str!("../wit/wasi.wit");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use toril_options::{JobOptions, js};
 
+use crate::steps::STEP_PREFIX;
 use crate::time::now_ms;
 
 /// A job that this worker took and holds the lock of. JSON stays text.
@@ -53,6 +54,8 @@ pub struct Job {
     pub processed_on: u64,
     /// The digest of the processor that it started on, where its queue pins jobs to versions.
     pub version: Option<String>,
+    /// What it keeps of its steps: name and record. Only the attempt that holds its lock changes them.
+    pub steps: Vec<(String, String)>,
     /// How many fields its hash had once it had started for the first time; none after that, and where a field
     /// is of a parent, of deduplication, or of a child that failed. While there are as many, settling it need
     /// look for none of these.
@@ -85,6 +88,7 @@ impl Job {
             deduplication_id: None,
             processed_on: now_ms(),
             version: None,
+            steps: Vec::new(),
             plain_fields: None,
         }
     }
@@ -129,7 +133,11 @@ impl Job {
                 b"processedOn" => job.processed_on = number(value),
                 b"torilVersion" => job.version = Some(text(value)),
                 b"attemptsMade" => older_count = Some(count(value)),
-                _ => {}
+                name => {
+                    if let Some(name) = name.strip_prefix(STEP_PREFIX.as_bytes()) {
+                        job.steps.push((text(name), text(value)));
+                    }
+                }
             }
         }
         // Jobs of BullMQ before 5 counted in `attemptsMade`.
@@ -180,12 +188,13 @@ mod tests {
             (b"progress", &[0xfe]),
             (b"ats", b"many"),
             (b"stc", b"2.0"),
-            (b"custom", b""),
+            (b"toril:step:s\xff", b"\xff"),
         ];
         let mut job = Job::from_hash(b"1", hash.into_iter(), &"t:0".into());
         assert_eq!((&*job.id, &*job.name, job.attempts_made), ("1", "paint", 0));
         assert_eq!((&*job.data, &*job.progress), (&[0xff][..], "\u{fffd}"));
         assert_eq!((job.attempts_started, job.stalled_counter), (0, 2));
+        assert_eq!(job.steps, [("s\u{fffd}".to_owned(), "\u{fffd}".to_owned())]);
         assert_eq!(job.options, JobOptions::default());
         job.note_start(7, None, Some("sha256:1"));
         assert_eq!((job.attempts_started, job.processed_on), (1, 7));

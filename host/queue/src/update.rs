@@ -37,7 +37,7 @@ impl Queue {
             .await
     }
 
-    async fn update_field(
+    pub(crate) async fn update_field(
         &self,
         id: &str,
         token: Option<&str>,

@@ -7,6 +7,7 @@ mod kv;
 mod queues;
 mod shown;
 mod stand_ins;
+mod steps;
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -18,6 +19,7 @@ pub use self::queues::{
 };
 pub use self::shown::{ShowCall, Shown};
 pub use self::stand_ins::{HttpAnswer, HttpAnswers, WallClock};
+pub use self::steps::{ChildOutcome, StepBackend};
 pub use crate::bindings::toril::processor::jobs::JobError;
 use crate::names::{JobRef, QueueRef};
 pub use crate::new_jobs::{FlowNode, NewJob};
@@ -28,7 +30,7 @@ pub type CallResult<T> = Result<T, JobError>;
 
 /// The job of one attempt, and what can be done with it and from it.
 #[async_trait]
-pub trait JobBackend: QueueBackend + SchedulerBackend + KvBackend {
+pub trait JobBackend: QueueBackend + SchedulerBackend + KvBackend + StepBackend {
     /// The job as it was when the attempt began.
     fn job(&self) -> JobView<'_>;
 

@@ -42,6 +42,10 @@ wasmtime::component::bindgen!({
         "toril:processor/schedulers.remove": async | trappable,
         "toril:processor/schedulers.get": async | trappable,
         "toril:processor/schedulers.list": async | trappable,
+        "toril:processor/steps.finish": async | trappable,
+        "toril:processor/steps.sleep": async | trappable,
+        "toril:processor/steps.call": async | trappable,
+        "toril:processor/steps.set-cursor": async | trappable,
         default: trappable,
     },
     exports: { default: async },
@@ -132,6 +136,7 @@ pub mod plain {
             "toril:processor/producer": crate::bindings::toril::processor::producer,
             "toril:processor/queues": crate::bindings::toril::processor::queues,
             "toril:processor/schedulers": crate::bindings::toril::processor::schedulers,
+            "toril:processor/steps": crate::bindings::toril::processor::steps,
             "toril:processor/logging": crate::bindings::toril::processor::logging,
         },
     });

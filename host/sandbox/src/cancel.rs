@@ -1,5 +1,6 @@
 //! How a running attempt is asked to stop, and why.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,7 @@ pub struct Cancel {
     /// The first to ask decides.
     first: OnceLock<(Stop, Instant)>,
     asked: Notify,
+    at_step: AtomicBool,
 }
 
 impl Cancel {
@@ -68,6 +70,16 @@ impl Cancel {
         self.first.get_or_init(|| (reason, Instant::now()));
         self.asked.notify_waiters();
         self.asked.notify_one();
+    }
+
+    /// Gives the job back where it reaches a boundary between two steps. One without steps goes on.
+    pub fn give_back_at_step(&self) {
+        self.at_step.store(true, Ordering::Relaxed);
+    }
+
+    /// True where it is to be given back at a boundary. One that was asked to stop ends as it was asked to.
+    pub fn gives_back_at_step(&self) -> bool {
+        self.at_step.load(Ordering::Relaxed) && self.reason().is_none()
     }
 
     /// Why it should stop, if it should.

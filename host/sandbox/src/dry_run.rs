@@ -22,6 +22,7 @@ mod kv;
 mod queues;
 mod settling;
 mod staging;
+mod steps;
 mod store;
 
 use std::collections::BTreeMap;

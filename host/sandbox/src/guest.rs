@@ -15,6 +15,7 @@ mod queues;
 mod schedulers;
 mod sockets;
 mod state;
+mod steps;
 mod wasi;
 
 use wasmtime::component::{HasSelf, Linker};

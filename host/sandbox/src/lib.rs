@@ -41,6 +41,7 @@ pub mod policy;
 mod pool;
 mod prepared;
 mod reuse;
+mod steps;
 mod ticker;
 mod world;
 
@@ -64,4 +65,5 @@ pub use policy::{
     DirGrant, Grants, HostAndPort, HttpGrant, KvGrant, Net, Policy, PostgresGrant, Reuse, Secret,
     SecretSource, Secrets, Stub, TcpGrant,
 };
+pub use steps::{Kept, StepRecord};
 pub use world::World;

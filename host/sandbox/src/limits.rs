@@ -39,6 +39,10 @@ pub struct Limits {
     /// Size of a value returned, of data or progress written, of the options of jobs added in one call, and of a
     /// line of the job's log, in bytes. The reason of a failure and its stack are cut there.
     pub value_bytes_max: usize,
+    /// Steps that its job keeps.
+    pub steps_max: usize,
+    /// Bytes of these, with their names.
+    pub steps_bytes_max: usize,
     /// Stricter limits of jobs with these names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, NameLimits>,
@@ -67,6 +71,8 @@ impl Default for Limits {
             rate_limit_ms_max: 86_400_000,
             cancel_grace_ms: 500,
             value_bytes_max: 8 << 20,
+            steps_max: 1_000,
+            steps_bytes_max: 1 << 20,
             names: BTreeMap::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 mod kv;
 mod queues;
+mod steps;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -57,6 +57,9 @@ pub(super) struct JobFile {
     pub(super) attempts_made: u32,
     /// Why the last one of them failed.
     pub(super) failed_reason: Option<String>,
+    /// The values that these attempts kept of its steps, by name.
+    #[serde(default)]
+    steps: toml::Table,
 }
 
 /// A child of the job: it completed with a value, failed with a reason, or has not ended yet.
@@ -161,6 +164,12 @@ impl JobFile {
 
     pub(super) fn options(&self) -> Map<String, Value> {
         object(&self.opts)
+    }
+
+    /// Names of steps and what is kept of each, JSON.
+    pub(super) fn steps(&self) -> impl Iterator<Item = (&str, String)> {
+        let steps = self.steps.iter();
+        steps.map(|(name, value)| (name.as_str(), values::to_json(value.clone()).to_string()))
     }
 
     pub(super) fn progress(&self) -> Option<String> {

@@ -112,6 +112,9 @@ impl Stage<'_> {
         if let Some(progress) = job.progress() {
             dry_run.set_progress(self.queue, &id, &progress);
         }
+        for (name, value) in job.steps() {
+            dry_run.keep_step(self.queue, &id, name, &value);
+        }
         Ok(id)
     }
 

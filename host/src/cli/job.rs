@@ -1,12 +1,14 @@
 //! `toril job`.
 
+use std::fmt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use toril::queue::{JobRecord, JobState, Queue, QueueName, json};
+use toril::queue::{JobRecord, JobState, Queue, QueueName, STEP_PREFIX, json};
+use toril::sandbox::{Kept, StepRecord};
 use toril::served_queue::cancel::{Cancellation, Cancelled, cancel};
 use toril::served_queue::deployment::CancelRequest;
 
@@ -18,7 +20,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Shows a job, or changes where it stands.
 ///
-/// `toril job QUEUE ID` shows its state, fields and log.
+/// `toril job QUEUE ID` shows its state, fields, steps and log.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Job {
@@ -30,6 +32,9 @@ pub(super) struct Job {
     /// The job's id.
     #[arg(required = true)]
     id: Option<String>,
+    /// Shows only what the job keeps of its steps.
+    #[arg(long)]
+    steps: bool,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -51,11 +56,14 @@ enum Verb {
     Remove(Remove),
 }
 
-/// Shows a job: its state, fields and log.
+/// Shows a job: its state, fields, steps and log.
 #[derive(Args)]
 struct Show {
     #[command(flatten)]
     which: Which,
+    /// Shows only what the job keeps of its steps.
+    #[arg(long)]
+    steps: bool,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -68,6 +76,9 @@ struct Retry {
     /// Retries a completed job instead.
     #[arg(long)]
     completed: bool,
+    /// Runs this step and those that were noted after it again: the job drops what it keeps of them.
+    #[arg(long, value_name = "NAME")]
+    from_step: Option<String>,
 }
 
 /// Keeps a job from running, or from running on, on whichever host it is.
@@ -112,6 +123,7 @@ impl Job {
             verb,
             queue,
             id,
+            steps,
             json,
             redis,
         } = self;
@@ -120,6 +132,7 @@ impl Job {
             (None, Some(queue), Some(id)) => {
                 Show {
                     which: Which { queue, id, redis },
+                    steps,
                     json,
                 }
                 .run()
@@ -138,9 +151,7 @@ impl Verb {
             Verb::Show(show) => show.run().await?,
             Verb::Cancel(cancel) => return cancel.run().await,
             Verb::State(which) => super::print_line(which.queue().await?.state(&which.id).await?),
-            Verb::Retry(Retry { which, completed }) => {
-                which.queue().await?.retry(&which.id, completed).await?
-            }
+            Verb::Retry(retry) => retry.run().await?,
             Verb::Promote(which) => which.queue().await?.promote(&which.id).await?,
             Verb::Remove(Remove {
                 which,
@@ -154,6 +165,17 @@ impl Verb {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Retry {
+    async fn run(self) -> anyhow::Result<()> {
+        let (queue, id) = (self.which.queue().await?, &self.which.id);
+        if let Some(step) = &self.from_step {
+            let dropped = queue.drop_steps(id, self.completed, step).await?;
+            super::output::note(format_args!("steps dropped: {dropped}"));
+        }
+        Ok(queue.retry(id, self.completed).await?)
     }
 }
 
@@ -220,24 +242,31 @@ impl Which {
 impl Show {
     async fn run(self) -> anyhow::Result<()> {
         let queue = self.which.queue().await?;
-        let Some(record) = queue.job(&self.which.id).await? else {
+        let Some(mut record) = queue.job(&self.which.id).await? else {
             bail!(
                 "queue `{}` has no job `{}`",
                 queue.keys().base(),
                 self.which.id
             );
         };
-        let state = queue.state(&self.which.id).await?;
-        let logs = queue.logs(&self.which.id, LOG_LINES).await?;
-        if self.json {
-            super::print_json(&self.as_json(state, &record, &logs));
-        } else {
-            self.describe(state, &record, &logs);
+        let steps = Step::take_from(&mut record);
+        match (self.steps, self.json) {
+            (true, true) => super::print_json(&steps_json(&steps)),
+            (true, false) => steps.iter().for_each(super::print_line),
+            (false, json) => {
+                let state = queue.state(&self.which.id).await?;
+                let logs = queue.logs(&self.which.id, LOG_LINES).await?;
+                if json {
+                    super::print_json(&self.as_json(state, &record, &steps, &logs));
+                } else {
+                    self.describe(state, &record, &steps, &logs);
+                }
+            }
         }
         Ok(())
     }
 
-    fn describe(&self, state: JobState, record: &JobRecord, logs: &[String]) {
+    fn describe(&self, state: JobState, record: &JobRecord, steps: &[Step], logs: &[String]) {
         super::print_line(format_args!(
             "job {} of {} is {state}",
             self.which.id, self.which.queue
@@ -249,15 +278,26 @@ impl Show {
             };
             super::print_line(format_args!("  {:<13} {value}", public_name(name)));
         }
-        if !logs.is_empty() {
-            super::print_line("  logs");
-            for line in logs {
+        for (what, lines) in [
+            ("steps", steps.iter().map(Step::to_string).collect()),
+            ("logs", logs.to_vec()),
+        ] {
+            if !lines.is_empty() {
+                super::print_line(format_args!("  {what}"));
+            }
+            for line in lines {
                 super::print_line(format_args!("    {line}"));
             }
         }
     }
 
-    fn as_json(&self, state: JobState, record: &JobRecord, logs: &[String]) -> Value {
+    fn as_json(
+        &self,
+        state: JobState,
+        record: &JobRecord,
+        steps: &[Step],
+        logs: &[String],
+    ) -> Value {
         let mut job =
             json!({ "id": self.which.id, "queue": self.which.queue, "state": state, "logs": logs });
         for (name, value) in record {
@@ -273,8 +313,60 @@ impl Show {
             };
             job[public_name(name)] = parsed.unwrap_or_else(|| Value::String(value.clone()));
         }
+        if !steps.is_empty() {
+            job["steps"] = steps_json(steps);
+        }
         job
     }
+}
+
+/// What a job keeps of one step.
+struct Step {
+    name: String,
+    /// As it is stored.
+    json: String,
+    /// None: it cannot be read.
+    record: Option<StepRecord>,
+}
+
+impl Step {
+    /// Takes the steps out of a job's fields, in the order in which they were first noted.
+    fn take_from(fields: &mut JobRecord) -> Vec<Step> {
+        let is_step = |name: &String| name.starts_with(STEP_PREFIX);
+        let taken = fields.extract_if(.., |name, _| is_step(name));
+        let mut steps: Vec<Step> = taken
+            .map(|(field, json)| Step {
+                name: field[STEP_PREFIX.len()..].to_owned(),
+                record: serde_json::from_str(&json).ok(),
+                json,
+            })
+            .collect();
+        steps.sort_by_key(|step| step.record.as_ref().map(|record| record.order));
+        steps
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Step { name, json, record } = self;
+        match record.as_ref().map(|record| &record.kept) {
+            Some(Kept::Value(value)) => write!(f, "{name}: {}", value.get()),
+            Some(Kept::Until(until)) => write!(f, "{name}: sleeps until {until}"),
+            Some(Kept::Child(child)) => write!(f, "{name}: called {child}"),
+            Some(Kept::Cursor(place)) => write!(f, "{name}: is at {}", place.get()),
+            None => write!(f, "{name}: cannot be read: {json}"),
+        }
+    }
+}
+
+fn steps_json(steps: &[Step]) -> Value {
+    let step = |step: &Step| {
+        let stored = json::read(&step.json).ok().filter(Value::is_object);
+        let mut shown = stored.unwrap_or_else(|| json!({ "unread": step.json }));
+        shown["name"] = step.name.clone().into();
+        shown
+    };
+    steps.iter().map(step).collect()
 }
 
 /// The names of BullMQ's `Job` for the short ones of its hash.

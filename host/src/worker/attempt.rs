@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use super::Observers;
 use super::jobs::Held;
@@ -44,6 +44,13 @@ impl Attempt {
                 job_id = &*self.held.job.id,
                 reason,
                 "host failed a job, which runs again later"
+            );
+        }
+        if outcome == Outcome::GivenBack && self.held.cancel.gives_back_at_step() {
+            info!(
+                queue = self.queue.keys().name(),
+                job_id = &*self.held.job.id,
+                "job is given back between two steps, and goes on from there"
             );
         }
         let held = self.held;

@@ -202,6 +202,9 @@ impl Io {
         for held in actions.give_back.drain(..) {
             held.cancel.stop(Stop::Shutdown);
         }
+        for held in actions.give_back_at_step.drain(..) {
+            held.cancel.give_back_at_step();
+        }
         self.limit_ms = self.limit_ms.max(actions.limit_ms.take());
         for call in actions.calls.drain(..) {
             self.send(call);

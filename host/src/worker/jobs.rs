@@ -205,5 +205,9 @@ fn is_executing(phase: Phase) -> bool {
 
 /// What a job takes in memory, its fixed part aside.
 pub(super) fn bytes(job: &Job) -> usize {
-    job.data.len() + job.opts_json.len()
+    let steps = job
+        .steps
+        .iter()
+        .map(|(name, record)| name.len() + record.len());
+    job.data.len() + job.opts_json.len() + steps.sum::<usize>()
 }

@@ -119,6 +119,8 @@ pub(super) struct Actions {
     pub(super) return_marker: Option<Marker>,
     /// Stop the attempts of these starts, which the host gives back.
     pub(super) give_back: Vec<Arc<Held>>,
+    /// Give these back where they reach a boundary between two steps.
+    pub(super) give_back_at_step: Vec<Arc<Held>>,
     /// Tell others.
     pub(super) notices: Vec<Notice>,
     /// Nothing is left to do, now and later.

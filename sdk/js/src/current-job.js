@@ -1,6 +1,7 @@
 // The job that the processor was called for. Its fields are read from the host when somebody first asks for them: most
 // processors need few, and fewer calls are a faster job.
 import { ask, host } from './host.js';
+import { DelayedError, WaitingChildrenError } from './errors.js';
 import { dataText, longOptions } from './options.js';
 import { FIELDS, Job, maker } from './job.js';
 
@@ -8,6 +9,13 @@ import { FIELDS, Job, maker } from './job.js';
 export const TOKEN = 'held-by-the-host';
 
 const optional = (text) => (text === undefined ? undefined : JSON.parse(text));
+
+/** What JSON keeps of a value; a step's is null where there is none. */
+const keptText = (value) => JSON.stringify(value) ?? 'null';
+
+function checkStep(method, name) {
+  if (typeof name !== 'string') throw new TypeError(`${method}: the name of a step is a string, which is the same in each attempt`);
+}
 
 /** How each field is read. Those that are not here are not known while the job runs. */
 const READ = {
@@ -53,6 +61,22 @@ function lazy(name) {
   };
 }
 
+/** A place in a long loop. */
+class Cursor {
+  #name;
+
+  constructor(name) {
+    this.#name = name;
+    this.value = optional(ask(() => host.steps.cursor(name)));
+  }
+
+  async set(place) {
+    const text = keptText(place);
+    ask(() => host.steps.setCursor(this.#name, text));
+    this.value = JSON.parse(text);
+  }
+}
+
 export class CurrentJob extends Job {
   /** Where the attempt moved the job, if it did. */
   #moved;
@@ -93,6 +117,41 @@ export class CurrentJob extends Job {
     ask(() => host.job.moveToWait());
     this.#moved = 'waiting';
     return 0;
+  }
+
+  async step(name, run) {
+    checkStep('step', name);
+    if (typeof run !== 'function') throw new TypeError(`step: what \`${name}\` does is a function`);
+    const kept = ask(() => host.steps.begin(name));
+    if (kept !== undefined) return JSON.parse(kept);
+    const text = keptText(await run());
+    ask(() => host.steps.finish(name, text));
+    // As later attempts have it: a date is a string in all of them.
+    return JSON.parse(text);
+  }
+
+  async sleep(name, milliseconds) {
+    checkStep('sleep', name);
+    if (!Number.isFinite(milliseconds)) throw new TypeError('sleep: the duration must be a number of milliseconds');
+    if (!ask(() => host.steps.sleep(name, Math.max(0, Math.ceil(milliseconds))))) return;
+    this.#moved = 'delayed';
+    throw new DelayedError();
+  }
+
+  async call(name, { queue, name: jobName, data, opts = {} } = {}) {
+    checkStep('call', name);
+    if (typeof queue !== 'string') throw new TypeError('call: the queue of the job must be its name');
+    const job = { name: String(jobName), data: dataText(data), options: JSON.stringify(opts) };
+    const { kind, text } = ask(() => host.steps.call(name, queue, job));
+    if (kind === 'completed') return JSON.parse(text);
+    if (kind === 'failed') throw new Error(text);
+    this.#moved = 'waiting-children';
+    throw new WaitingChildrenError();
+  }
+
+  async cursor(name) {
+    checkStep('cursor', name);
+    return new Cursor(name);
   }
 
   async getState() {

@@ -128,6 +128,10 @@ missingMethods(Job.prototype, 'Job', {
   removeUnprocessedChildren: OF_ANOTHER_JOB,
   removeChildDependency: OF_ANOTHER_JOB,
   extendLock: OF_ANOTHER_JOB,
+  step: OF_ANOTHER_JOB,
+  sleep: OF_ANOTHER_JOB,
+  call: OF_ANOTHER_JOB,
+  cursor: OF_ANOTHER_JOB,
   getChildrenValues: `${OF_ANOTHER_JOB}; \`FlowProducer.getFlow\` reads the results of other jobs`,
   getFailedChildrenValues: `${OF_ANOTHER_JOB}; \`FlowProducer.getFlow\` reads the results of other jobs`,
   getIgnoredChildrenFailures: `${OF_ANOTHER_JOB}; \`FlowProducer.getFlow\` reads the results of other jobs`,
@@ -137,7 +141,7 @@ missingMethods(Job.prototype, 'Job', {
   moveToFailed: 'throw an error; `UnrecoverableError` is not tried again',
   clearLogs: 'the option `keepLogs` limits how many lines a job keeps',
   waitUntilFinished:
-    'make the other job a child (`parent: { id: job.id, queue: job.queueQualifiedName }`) and wait for it with `moveToWaitingChildren`',
+    'add the other job with `job.call`; or make it a child (`parent: { id: job.id, queue: job.queueQualifiedName }`) and wait for it with `moveToWaitingChildren`',
 });
 missingMethods(Job, 'Job', {
   create: 'use `queue.add`',

@@ -76,3 +76,48 @@ test('chained-flow adds a flow and waits', async () => {
   const [flow] = JSON.parse(calls.find(([name]) => name === 'producer.addFlows')[1]);
   assert.deepEqual([flow.opts.parent, flow.children.map(({ data: { idx } }) => idx)], [{ id: '7', queue: 'bull:parentQueueName' }, [0, 1]]);
 });
+
+/** A host that keeps steps; what it calls has these values, or waits. */
+function keeping(called = []) {
+  const kept = {};
+  const value = () => (called.length ? { kind: 'completed', text: called.shift() } : { kind: 'waiting' });
+  return { 'steps.begin': (name) => kept[name], 'steps.finish': (name, text) => { kept[name] = text; }, 'steps.call': value };
+}
+
+test('durable-step-job keeps its steps', async () => {
+  const answers = keeping();
+  const first = await run('durable-step-job', 'queueName', answers);
+  assert.deepEqual([first.value, first.lines], [2, ['initial step', 'second step']]);
+  const again = await run('durable-step-job', 'queueName', answers);
+  assert.deepEqual([again.value, again.lines], [2, []]);
+});
+
+test('durable-delayed-step-job rests', async () => {
+  const answers = keeping();
+  const first = await run('durable-delayed-step-job', 'queueName', answers);
+  assert.deepEqual([first.failure[0], first.lines], ['delayed', ['initial step']]);
+  assert.deepEqual(first.calls.at(-1), ['steps.sleep', 'rest', 200]);
+  const rested = await run('durable-delayed-step-job', 'queueName', { ...answers, 'steps.sleep': false });
+  assert.deepEqual([rested.value, rested.lines], [null, ['second step']]);
+});
+
+test('durable-step-job-with-children calls its children', async () => {
+  const waits = await run('durable-step-job-with-children', 'parentQueueName', keeping());
+  assert.deepEqual([waits.failure[0], waits.lines], ['waiting-children', ['initial step']]);
+  const job = { name: 'child-1', data: '{"foo":"bar"}', options: '{}' };
+  assert.deepEqual(waits.calls.at(-1), ['steps.call', 'first child', 'childrenQueueName', job]);
+  const done = await run('durable-step-job-with-children', 'parentQueueName', keeping(['{}', '{}']));
+  assert.deepEqual([done.value, done.lines], [3, ['initial step', 'second step']]);
+});
+
+test('durable-chained-flow adds its flow once', async () => {
+  const tree = { id: 'c', name: 'child-job', queueName: 'childrenQueueName', children: [1, 2].map((id) => ({ id: `${id}`, name: 'g', queueName: 'grandchildrenQueueName' })) };
+  const answers = { ...keeping(), 'producer.addFlows': JSON.stringify([tree]) };
+  const waits = await run('durable-chained-flow', 'parentQueueName', answers);
+  assert.deepEqual([waits.failure[0], waits.lines], ['waiting-children', ['initial step', 'second step']]);
+  const [flow] = JSON.parse(waits.calls.find(([name]) => name === 'producer.addFlows')[1]);
+  assert.deepEqual([flow.opts.parent, flow.children.map(({ data: { idx } }) => idx)], [{ id: '7', queue: 'bull:parentQueueName' }, [0, 1]]);
+  const done = await run('durable-chained-flow', 'parentQueueName', { ...answers, 'job.moveToWaitingChildren': false });
+  assert.deepEqual([done.value, done.lines], [3, []]);
+  assert.ok(!done.calls.some(([name]) => name === 'producer.addFlows'));
+});

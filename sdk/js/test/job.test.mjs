@@ -137,6 +137,109 @@ test('a failed child that fails its parent cannot be recovered from', async () =
   );
 });
 
+/** A host that keeps steps, as answers for many attempts. */
+function keeping() {
+  const kept = {};
+  const keep = (name, text) => { kept[name] = text; };
+  return {
+    kept,
+    answers: {
+      'steps.begin': (name) => kept[name], 'steps.finish': keep, 'steps.cursor': (name) => kept[name], 'steps.setCursor': keep,
+    },
+  };
+}
+
+test('a step that is done does not run again, and its value is the same', async () => {
+  const { answers, kept } = keeping();
+  const { run, calls } = await loaded(`
+    export default async (job: any) => {
+      const ran: string[] = [];
+      const at = await job.step('at', async () => { ran.push('at'); return { at: new Date(0) }; });
+      const nothing = await job.step('nothing', () => { ran.push('nothing'); });
+      return { at, nothing, ran };
+    }`, answers);
+  const values = { at: { at: '1970-01-01T00:00:00.000Z' }, nothing: null };
+  assert.deepEqual(JSON.parse((await run()).ok), { ...values, ran: ['at', 'nothing'] });
+  assert.deepEqual(kept, { at: JSON.stringify(values.at), nothing: 'null' });
+  assert.deepEqual(JSON.parse((await run()).ok), { ...values, ran: [] });
+  assert.equal(calls.filter(([name]) => name === 'steps.finish').length, 2);
+});
+
+test('of a step that fails nothing is kept', async () => {
+  const { answers, kept } = keeping();
+  const errors = {
+    'await job.step("a", async () => { throw new TypeError("as it is"); })': /^as it is$/,
+    'await job.step("a", () => 10n)': /BigInt/,
+    'await job.step("a", () => { const value: any = {}; value.value = value; return value; })': /circular/i,
+    'await job.step("a")': /`a` does is a function/,
+    'await job.step(undefined, () => 1)': /name of a step is a string/,
+  };
+  for (const [body, message] of Object.entries(errors)) assert.match((await outcome(body, answers)).failure.message, message, body);
+  assert.deepEqual(kept, {});
+  const refused = { 'steps.begin': refusal('invalid', 'two steps of this attempt are named `a`') };
+  assert.match((await outcome('await job.step("a", () => 1)', refused)).failure.message, /two steps/);
+});
+
+test('steps go side by side', async () => {
+  const { answers, kept } = keeping();
+  const body = `
+    let open: any;
+    const opened = new Promise((resolve) => { open = resolve; });
+    return Promise.all([job.step('first', async () => { await opened; return 1; }), job.step('second', async () => { open(); return 2; })]);`;
+  assert.deepEqual(await outcome(body, answers), { ok: '[1,2]' });
+  assert.deepEqual(Object.entries(kept), [['second', '2'], ['first', '1']]);
+});
+
+test('a sleep leaves as delayed, and is over later', async () => {
+  assert.deepEqual(await outcome('await job.sleep("rest", 200)'), { failure: { kind: 'delayed' } });
+  const caught = 'try { await job.sleep("rest", 0.5) } catch (error) { return [error instanceof DelayedError, await job.getState()] }';
+  assert.deepEqual(await outcome(caught), { ok: '[true,"delayed"]' });
+  assert.deepEqual(await outcome('return [await job.sleep("rest", 200), await job.getState()]', { 'steps.sleep': false }), { ok: '[null,"active"]' });
+  const { run, calls } = await loaded('export default async (job: any) => { await job.sleep("rest", job.data) }', { 'job.data': '0.5', 'steps.sleep': false });
+  await run();
+  assert.deepEqual(calls.at(-1), ['steps.sleep', 'rest', 1]);
+  for (const duration of ['undefined', 'NaN', 'Infinity', '"7"']) {
+    assert.match((await outcome(`await job.sleep("rest", ${duration})`)).failure.message, /duration must be a number/, duration);
+  }
+});
+
+test('a call waits, has a value, or throws the reason', async () => {
+  const call = 'await job.call("ship", { queue: "shipping", name: "parcel", data: { order: 7 }, opts: { attempts: 3 } })';
+  const called = (kind, text) => ({ 'steps.call': { kind, text } });
+  assert.deepEqual(await outcome(`return ${call}`), { failure: { kind: 'waiting-children' } });
+  assert.deepEqual(await outcome(`try { ${call} } catch (error) { return [error instanceof WaitingChildrenError, await job.getState()] }`), { ok: '[true,"waiting-children"]' });
+  assert.deepEqual(await outcome(`return ${call}`, called('completed', '{"parcel":1}')), { ok: '{"parcel":1}' });
+  assert.deepEqual(await outcome(`return ${call}`, called('failed', 'no ship')), { failure: { kind: 'failed', message: 'no ship' } });
+  const fails = { 'steps.call': refusal('child-failed', 'child bull:shipping:1 failed') };
+  assert.deepEqual((await outcome(`return ${call}`, fails)).failure.kind, 'unrecoverable');
+  const { run, calls } = await loaded(`export default async (job: any) => { ${call} }`);
+  await run();
+  assert.deepEqual(calls, [['steps.call', 'ship', 'shipping', { name: 'parcel', data: '{"order":7}', options: '{"attempts":3}' }]]);
+  assert.match((await outcome('await job.call("ship")')).failure.message, /queue of the job must be its name/);
+});
+
+test('a cursor has the place that was kept last', async () => {
+  const { answers, kept } = keeping();
+  const { run } = await loaded(`
+    export default async (job: any) => {
+      const cursor = await job.cursor('rows');
+      const first = cursor.value;
+      await cursor.set({ row: (first?.row ?? 0) + 1 });
+      return [first ?? 'none', cursor.value];
+    }`, answers);
+  assert.deepEqual(await run(), { ok: '["none",{"row":1}]' });
+  assert.deepEqual(await run(), { ok: '[{"row":1},{"row":2}]' });
+  assert.deepEqual(kept, { rows: '{"row":2}' });
+});
+
+test('steps are those of the job that the processor was called for', async () => {
+  const calls = ['step("a", () => 1)', 'sleep("a", 1)', 'call("a", {})', 'cursor("a")'];
+  for (const call of calls) {
+    const body = `const other: any = await new Queue("walls").add("n", 1); await other.${call}`;
+    assert.match((await outcome(body, { 'producer.add': '9' })).failure.message, /job that the processor was called for/, call);
+  }
+});
+
 test('a rate limit is the one that was set', async () => {
   const refused = { 'queues.rateLimit': refusal('denied', 'not granted') };
   const limited = (body, answers) => outcome(`${body}; throw new RateLimitError()`, answers);

@@ -33,6 +33,9 @@ const JOB = {
   dependencies: '{"processed":{},"unprocessed":[]}', dependenciesCount: '{"processed":1}',
 };
 
+/** Nothing was kept of any step. */
+const STEPS = { sleep: true, call: { kind: 'waiting' } };
+
 /** An error as the engine throws it. */
 export const refusal = (code, message) => () => {
   throw Object.assign(new Error(message), { code });
@@ -56,6 +59,7 @@ function fakeHost(answers, calls) {
     producer: part('producer'),
     queues: part('queues'),
     schedulers: part('schedulers'),
+    steps: part('steps', STEPS),
     kv: part('kv'),
     logging: part('logging'),
     environment: () => Object.entries(answers.environment ?? {}),

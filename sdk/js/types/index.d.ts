@@ -126,6 +126,26 @@ export class Job<DataType = any, ReturnType = any, NameType extends string = str
   /** Gives the job back, first in line; leave with `WaitingError`. */
   moveToWait(token?: string): Promise<number>;
 
+  /**
+   * Runs a step, or returns its value where an earlier attempt has run it. The value is what JSON keeps of it: `undefined`
+   * is null. It is kept before this returns; what the step does may happen more than once, if the host dies before that. An
+   * error leaves as it is, and nothing is kept. An attempt uses each name once, and names have 1 to 200 bytes.
+   */
+  step<Value>(name: string, run: () => Value | PromiseLike<Value>): Promise<Value>;
+  /**
+   * Lets time pass, from when an attempt first comes here. Meanwhile the job is delayed, and no attempt is spent: this throws
+   * `DelayedError`, which is to leave the processor.
+   */
+  sleep(name: string, milliseconds: number): Promise<void>;
+  /**
+   * Adds a job as a child of this one, once, and returns its value. While it runs this job waits for its children, and no
+   * attempt is spent: this throws `WaitingChildrenError`, which is to leave the processor. Where the child fails for good,
+   * this throws an error with its reason. The operator grants the queue; the host makes the child's id.
+   */
+  call<Value = any>(name: string, job: CalledJob): Promise<Value>;
+  /** A place in a long loop, which a later attempt finds again. */
+  cursor<Place = any>(name: string): Promise<Cursor<Place>>;
+
   getChildrenValues<Child = any>(): Promise<Record<string, Child>>;
   getFailedChildrenValues(): Promise<Record<string, string>>;
   getIgnoredChildrenFailures(): Promise<Record<string, string>>;
@@ -168,6 +188,24 @@ export class Job<DataType = any, ReturnType = any, NameType extends string = str
   toJSON(): Record<string, any>;
   asJSON(): Record<string, any>;
   asJSONSandbox(): Record<string, any>;
+}
+
+/** A job that another one calls. */
+export interface CalledJob {
+  /** The name of its queue. */
+  queue: string;
+  name: string;
+  data?: any;
+  /** Where none says what a failure means for the job that calls, that one goes on and learns of it. */
+  opts?: Omit<JobsOptions, 'jobId' | 'parent' | 'deduplication' | 'removeDependencyOnFailure'>;
+}
+
+/** A place in a long loop, from `Job.cursor`. */
+export interface Cursor<Place = any> {
+  /** The place that was kept last; undefined before the first one. */
+  readonly value: Place | undefined;
+  /** Keeps a place, at once: one write to Redis. */
+  set(place: Place): Promise<void>;
 }
 
 /** A job as BullMQ's sandboxed processors know it. */

@@ -25,7 +25,7 @@ pub struct Flow {
 }
 
 /// A job of a flow that was added.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct FlowJob {

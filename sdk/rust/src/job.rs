@@ -248,8 +248,9 @@ impl Job<'_> {
         format!("{}-{}-{name}", self.queue_name(), self.id()).replace(':', "-")
     }
 
-    /// The step at which to go on: `step` in the job's data, or the default where it has none.
-    pub fn step<S: DeserializeOwned + Default>(&self) -> Result<S, Error> {
+    /// The step at which to go on, for a processor that keeps it in the job's data: `step`, or the default where there is
+    /// none. [`Job::step`] needs no such switch.
+    pub fn current_step<S: DeserializeOwned + Default>(&self) -> Result<S, Error> {
         let fields = json::read::<Fields>(&self.raw_data()).unwrap_or_default();
         match fields.get("step") {
             None => Ok(S::default()),
@@ -299,10 +300,10 @@ pub fn run<'a, T: Serialize>(
     Ok(to_json("return value", &value).map_err(Failure::from)?)
 }
 
-fn from_json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
+pub(crate) fn from_json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
     json::read(text).map_err(|source| Error::Json { what, source })
 }
 
-fn to_json(what: &'static str, value: &impl Serialize) -> Result<String, Error> {
+pub(crate) fn to_json(what: &'static str, value: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|source| Error::Json { what, source })
 }

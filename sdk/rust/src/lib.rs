@@ -39,6 +39,7 @@ pub mod net;
 pub mod postgres;
 mod queue;
 mod scheduler;
+mod steps;
 
 pub use children::{Dependencies, DependenciesQuery, DependencyCounts, Page};
 pub use error::Error;
@@ -48,6 +49,7 @@ pub use job::Job;
 pub use log::Level;
 pub use queue::{Describe, JobCounts, NewJob, Queue};
 pub use scheduler::Schedule;
+pub use steps::Cursor;
 pub use toril_sdk_macros::processor;
 
 /// What a processor usually needs: `use toril_sdk::prelude::*;`.

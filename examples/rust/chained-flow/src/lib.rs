@@ -27,7 +27,7 @@ fn process(job: Job) -> Result<Value, Failure> {
 }
 
 fn parent(job: Job) -> Result<Value, Failure> {
-    let mut step: Step = job.step()?;
+    let mut step: Step = job.current_step()?;
     loop {
         step = match step {
             Step::Initial => {

@@ -22,7 +22,7 @@ struct Data {
 #[toril_sdk::processor]
 fn process(job: Job) -> Result<Step, Failure> {
     let Data { rest_ms } = job.data()?;
-    match job.step()? {
+    match job.current_step()? {
         Step::Initial => {
             job.log("initial step")?;
             let exit = job.move_to_delayed(SystemTime::now() + Duration::from_millis(rest_ms))?;

@@ -20,7 +20,7 @@ fn process(job: Job) -> Result<Value, Failure> {
     if job.queue_name() == "parts" {
         return Ok(json!({ "made": job.name() }));
     }
-    let mut step: Step = job.step()?;
+    let mut step: Step = job.current_step()?;
     loop {
         step = match step {
             Step::Initial => {

@@ -21,7 +21,7 @@ struct Data {
 #[toril_sdk::processor]
 fn process(job: Job) -> Result<Step, Failure> {
     let Data { fail_in } = job.data()?;
-    let mut step: Step = job.step()?;
+    let mut step: Step = job.current_step()?;
     loop {
         if fail_in == Some(step) && job.attempts_made() == 0 {
             return Err(Failure::new("this step fails once"));

@@ -1,6 +1,7 @@
 //! A backend that tells of each call before another one carries it out: the one place that says how calls read.
 
 mod kv;
+mod steps;
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! Adding jobs to a dry run, with the checks of BullMQ's `Queue.add` and `FlowProducer.add`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use toril_options::{JobOptions, NewOptions};
 
@@ -193,6 +195,7 @@ impl Store {
             state: State::WaitingChildren,
             progress: "0".into(),
             logs: Vec::new(),
+            steps: BTreeMap::new(),
             returnvalue: None,
             failed_reason: None,
             stacktrace: Vec::new(),

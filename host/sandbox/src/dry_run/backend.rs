@@ -26,6 +26,7 @@ pub(super) struct DryBackend {
     /// The stacks of its attempts, JSON.
     stacktrace: String,
     parent_key: Option<String>,
+    pub(super) steps: Vec<(String, String)>,
 }
 
 impl DryBackend {
@@ -36,6 +37,7 @@ impl DryBackend {
             id: job.id.as_str().into(),
             queue: job.queue.name().into(),
             parent_key,
+            steps: taken.steps.clone().into_iter().collect(),
             stacktrace: json!(taken.stacktrace).to_string(),
             job,
             taken,
@@ -46,7 +48,7 @@ impl DryBackend {
         self.store.lock()
     }
 
-    fn with_own<T>(&self, change: impl FnOnce(&mut StoredJob) -> T) -> CallResult<T> {
+    pub(super) fn with_own<T>(&self, change: impl FnOnce(&mut StoredJob) -> T) -> CallResult<T> {
         let mut store = self.store();
         let missing = || JobError::NotFound(format!("Missing key for job {}", self.id));
         store

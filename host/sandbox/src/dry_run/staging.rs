@@ -1,9 +1,12 @@
 //! Jobs in the middle of their life, for tests that begin there.
 
+use serde_json::value::RawValue;
+
 use super::store::State;
 use super::{DryRun, Ended, PREFIX};
 use crate::names::{JobRef, QueueRef};
 use crate::outcome::Outcome;
+use crate::steps::{Kept, StepRecord};
 
 impl DryRun {
     /// Ends a job as if its processor had left with this outcome. No guest runs.
@@ -30,6 +33,22 @@ impl DryRun {
         if let Some(job) = job {
             (job.attempts_made, job.attempts_started) = (made, made);
             job.failed_reason = failed_reason.map(str::to_owned);
+        }
+    }
+
+    /// Says that earlier attempts of a job ran a step, whose value is JSON.
+    pub fn keep_step(&self, queue: &str, id: &str, name: &str, value: &str) {
+        let mut store = self.store.lock();
+        let at_ms = store.now_ms;
+        let Some(job) = job_ref(queue, id).and_then(|job| store.jobs.get_mut(&job)) else {
+            return;
+        };
+        let order = job.steps.len() as u64 + 1;
+        let kept = RawValue::from_string(value.to_owned()).map(Kept::Value);
+        let record =
+            kept.and_then(|kept| serde_json::to_string(&StepRecord { order, at_ms, kept }));
+        if let Ok(record) = record {
+            job.steps.insert(name.to_owned(), record);
         }
     }
 

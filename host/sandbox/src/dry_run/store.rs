@@ -76,6 +76,8 @@ pub struct StoredJob {
     pub attempts_started: u32,
     /// When it was added, in ms since the epoch.
     pub timestamp: u64,
+    /// What it keeps of its steps, by their names: JSON of [`StepRecord`](crate::StepRecord).
+    pub steps: BTreeMap<String, String>,
     /// The job that waits for it.
     pub parent: Option<JobRef>,
     /// When its last attempt began, in ms since the epoch.

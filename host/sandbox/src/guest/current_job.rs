@@ -35,7 +35,7 @@ impl AttemptState {
     }
 
     /// A job is moved once: that ends this worker's hold on it.
-    fn check_unmoved(&self) -> CallResult<()> {
+    pub(super) fn check_unmoved(&self) -> CallResult<()> {
         match self.moved {
             Some(before) => Err(JobError::NotInState(format!(
                 "job was already moved to {before:?}"
@@ -73,14 +73,17 @@ impl AttemptState {
         self.backend.log(&line).await
     }
 
-    async fn try_move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
+    pub(super) async fn try_move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
         self.check_unmoved()?;
         self.backend.move_to_delayed(timestamp_ms).await?;
         self.moved = Some(MovedTo::Delayed);
         Ok(())
     }
 
-    async fn try_move_to_waiting_children(&mut self, child: Option<&str>) -> CallResult<bool> {
+    pub(super) async fn try_move_to_waiting_children(
+        &mut self,
+        child: Option<&str>,
+    ) -> CallResult<bool> {
         self.check_unmoved()?;
         let waits = self.backend.move_to_waiting_children(child).await?;
         if waits {

@@ -11,13 +11,18 @@ use crate::names::{JobRef, QueueRef};
 use crate::policy::QueueAccess;
 
 impl AttemptState {
-    /// What this attempt may reach.
-    pub(super) fn queue_access(&self) -> CallResult<QueueAccess> {
+    /// The job of this attempt.
+    pub(super) fn own_job(&self) -> CallResult<JobRef> {
         let job = self.backend.job();
-        let own = JobRef {
+        Ok(JobRef {
             queue: QueueRef::new(job.prefix, job.queue).map_err(invalid)?,
             id: job.id.to_string(),
-        };
+        })
+    }
+
+    /// What this attempt may reach.
+    pub(super) fn queue_access(&self) -> CallResult<QueueAccess> {
+        let own = self.own_job()?;
         Ok(QueueAccess::of(&self.policy.grants.queues, own))
     }
 
@@ -57,23 +62,30 @@ impl AttemptState {
         flow_json::new_job(job.name, job.data, options)
     }
 
-    async fn add_jobs(&mut self, queue: &str, jobs: Vec<GuestJob>) -> CallResult<Vec<String>> {
+    /// Reads jobs that the guest wants to add.
+    pub(super) fn new_jobs(&self, jobs: Vec<GuestJob>) -> CallResult<Vec<NewJob>> {
         // Before they are read: options that are values take many times the room that they take as text.
         self.quota
             .room_for_jobs(jobs.len())
             .map_err(JobError::Limit)?;
         let options = jobs.iter().map(|job| job.options.len()).sum();
         check_bytes("options", options, self.policy.limits.value_bytes_max)?;
-        let jobs: Vec<NewJob> = jobs
-            .into_iter()
-            .map(|job| self.new_job(job))
-            .collect::<Result<_, _>>()?;
-        let queue = self.queue(queue)?;
+        jobs.into_iter().map(|job| self.new_job(job)).collect()
+    }
+
+    /// Judges and counts jobs before they are added.
+    pub(super) fn admit(&mut self, queue: &QueueRef, jobs: &[NewJob]) -> CallResult<()> {
         let access = self.queue_access()?;
-        access.check_queue(&queue)?;
+        access.check_queue(queue)?;
         jobs.iter()
-            .try_for_each(|job| access.check_new_job(&queue, job))?;
-        self.quota.add_jobs(jobs.len()).map_err(JobError::Limit)?;
+            .try_for_each(|job| access.check_new_job(queue, job))?;
+        self.quota.add_jobs(jobs.len()).map_err(JobError::Limit)
+    }
+
+    async fn add_jobs(&mut self, queue: &str, jobs: Vec<GuestJob>) -> CallResult<Vec<String>> {
+        let jobs = self.new_jobs(jobs)?;
+        let queue = self.queue(queue)?;
+        self.admit(&queue, &jobs)?;
         self.backend.add(&queue, jobs).await
     }
 

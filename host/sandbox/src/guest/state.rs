@@ -22,6 +22,7 @@ use crate::limits::Quota;
 use crate::lone_job::LoneJob;
 use crate::outcome::MovedTo;
 use crate::policy::Policy;
+use crate::steps::Steps;
 
 /// One attempt of a job, and all that belongs to it.
 pub struct AttemptInput {
@@ -40,13 +41,15 @@ pub struct AttemptState {
     pub(super) data: Option<String>,
     pub(super) progress: Option<String>,
     pub(crate) moved: Option<MovedTo>,
+    /// Unknown until the guest begins one.
+    pub(super) steps: Option<Steps>,
     /// What the guest said before it trapped.
     pub(crate) last_words: Option<String>,
     pub(crate) quota: Quota,
     pub(crate) policy: Arc<Policy>,
     pub(super) trace: Option<String>,
     pub(super) log_budget: LogBudget,
-    cancel: Arc<Cancel>,
+    pub(super) cancel: Arc<Cancel>,
     deadline: Deadline,
     ends: Instant,
     /// None until the guest first asks for anything of it: many never do, and the random generators in it take
@@ -78,6 +81,7 @@ impl AttemptState {
             data: None,
             progress: None,
             moved: None,
+            steps: None,
             last_words: None,
             quota: Quota::new(limits),
             policy: Arc::clone(policy),
@@ -109,7 +113,7 @@ impl AttemptState {
         self.cancel = input.cancel;
         self.trace = input.trace;
         (self.data, self.progress) = (None, None);
-        (self.moved, self.last_words) = (None, None);
+        (self.moved, self.steps, self.last_words) = (None, None, None);
         self.notes = OnceLock::new();
         self.quota.renew();
         self.outbound.renew(&self.policy, &*self.backend);

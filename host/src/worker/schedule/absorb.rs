@@ -74,8 +74,11 @@ impl Schedule {
     fn control(&mut self, control: Control, actions: &mut Actions) {
         self.control = control;
         self.work_may_wait = true;
-        if control.stage == Stage::GiveBack {
-            actions.give_back.extend(self.jobs.executing().cloned());
+        let executing = self.jobs.executing().cloned();
+        match control.stage {
+            Stage::Work => {}
+            Stage::Drain => actions.give_back_at_step.extend(executing),
+            Stage::GiveBack => actions.give_back.extend(executing),
         }
     }
 
@@ -378,6 +381,9 @@ impl Schedule {
                 }
                 refusal => {
                     self.jobs.advance(&held, Phase::Running);
+                    if self.control.stage == Stage::Drain {
+                        actions.give_back_at_step.push(Arc::clone(&held));
+                    }
                     starts.push(Start { held, refusal });
                 }
             }

@@ -162,6 +162,24 @@ func GetScheduler(queue, id string, ret unsafe.Pointer)
 //go:wasmimport toril:processor/schedulers@1.1.0 list
 func ListSchedulers(queue, query string, ret unsafe.Pointer)
 
+//go:wasmimport toril:processor/steps@1.1.0 begin
+func BeginStep(name string, ret unsafe.Pointer)
+
+//go:wasmimport toril:processor/steps@1.1.0 finish
+func FinishStep(name, value string, ret unsafe.Pointer)
+
+//go:wasmimport toril:processor/steps@1.1.0 sleep
+func Sleep(name string, duration uint64, ret unsafe.Pointer)
+
+//go:wasmimport toril:processor/steps@1.1.0 call
+func Call(step, queue, name, data, options string, ret unsafe.Pointer)
+
+//go:wasmimport toril:processor/steps@1.1.0 cursor
+func BeginCursor(name string, ret unsafe.Pointer)
+
+//go:wasmimport toril:processor/steps@1.1.0 set-cursor
+func SetCursor(name, place string, ret unsafe.Pointer)
+
 //go:wasmimport toril:processor/logging@1.1.0 log
 func Log(level uint32, message string)
 

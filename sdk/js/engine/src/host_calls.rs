@@ -3,6 +3,7 @@
 mod job;
 mod kv;
 mod queues;
+mod steps;
 mod system;
 
 use std::rc::Rc;
@@ -22,6 +23,7 @@ pub(crate) fn object<'js>(ctx: &Ctx<'js>, events: &Rc<EventLoop>) -> Result<Obje
     toril.set("producer", queues::producer(ctx)?)?;
     toril.set("queues", queues::queues(ctx)?)?;
     toril.set("schedulers", queues::schedulers(ctx)?)?;
+    toril.set("steps", steps::object(ctx)?)?;
     system::add(ctx, &toril, events)?;
     Ok(toril)
 }

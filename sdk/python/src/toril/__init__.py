@@ -2,6 +2,7 @@
 processor gives these, too."""
 
 from ._errors import (
+    CalledJobError,
     DelayedError,
     JobError,
     NotInProcessorError,
@@ -14,6 +15,7 @@ from ._flow_producer import FlowProducer
 from ._job import Job
 from ._queue import Queue, QueueEventsProducer
 from ._signal import AbortController, AbortError, AbortSignal
+from ._steps import Cursor
 from ._worker import Worker
 
 __version__ = "0.1.0"
@@ -21,6 +23,7 @@ __version__ = "0.1.0"
 # Tracebacks name errors by their modules.
 for _error in (
     AbortError,
+    CalledJobError,
     DelayedError,
     JobError,
     NotInProcessorError,
@@ -35,6 +38,8 @@ __all__ = [
     "AbortController",
     "AbortError",
     "AbortSignal",
+    "CalledJobError",
+    "Cursor",
     "DelayedError",
     "FlowProducer",
     "Job",

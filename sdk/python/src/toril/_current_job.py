@@ -11,6 +11,7 @@ from . import _json
 from ._host import ask, awaited, current_job
 from ._job import Job
 from ._options import long_options
+from ._steps import Steps
 
 #: Stands for the lock's token, which the host keeps to itself: processors hand it on, and some check that there is one.
 TOKEN = "held-by-the-host"
@@ -61,7 +62,7 @@ class _Lazy:
         return value
 
 
-class CurrentJob(Job):
+class CurrentJob(Steps, Job):
     """See BullMQ's `Job`. The token that some methods take is ignored: the host holds the lock."""
 
     token = TOKEN

@@ -27,6 +27,10 @@ class UnrecoverableError(Exception):
     """Fails the job, whatever attempts it has left."""
 
 
+class CalledJobError(Exception):
+    """A job that was called with `job.call` failed for good; the message is its reason."""
+
+
 class JobError(Exception):
     """A call of the host failed. `code` is one of not-found, lock-lost, not-in-state, denied, limit, invalid and
     unavailable."""

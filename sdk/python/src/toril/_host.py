@@ -23,6 +23,7 @@ try:
         producer,
         queues,
         schedulers,
+        steps,
     )
 except ImportError:
 
@@ -32,7 +33,8 @@ except ImportError:
         def __getattr__(self, name: str) -> Any:
             raise RuntimeError("this works inside a processor only, while a host runs it")
 
-    current_job = environment = jobs = logging = monotonic_clock = poll = producer = queues = schedulers = Outside()
+    current_job = environment = jobs = logging = monotonic_clock = poll = producer = queues = Outside()
+    schedulers = steps = Outside()
 
     class Err(Exception):  # type: ignore[no-redef]
         """What the host's errors are raised as."""

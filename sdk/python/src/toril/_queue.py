@@ -22,6 +22,14 @@ def _new_job(name: str, data: Any, options: dict[str, Any]) -> Any:
     return producer.NewJob(name=str(name), data=_json.dumps(data), options=_json.dumps(options))
 
 
+def called(queue: Queue | str, name: str, data: Any, opts: dict[str, Any] | None) -> tuple[str, Any]:
+    """The queue and the job of `job.call`, as the host takes them."""
+    if isinstance(queue, str):
+        queue = Queue(queue)
+    queue._check_prefix()
+    return queue.name, _new_job(name, {} if data is None else data, queue._options(opts))
+
+
 def _times_as_numbers(repeat: dict[str, Any]) -> dict[str, Any]:
     def number(value: Any) -> Any:
         return round(value.timestamp() * 1000) if isinstance(value, datetime) else value

@@ -1,0 +1,89 @@
+//! What a job keeps of its steps: fields of its own hash.
+
+use redis::Value as Reply;
+
+use crate::error::QueueError;
+use crate::queue::Queue;
+use crate::redis::script::script;
+
+/// What the field of a step begins with; its name follows.
+pub const STEP_PREFIX: &str = "toril:step:";
+
+/// What became of a child of a job, as the job's own keys say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChildOutcome {
+    /// It is no child of the job, or of no kind that leaves a trace.
+    Unknown,
+    /// The job waits for it.
+    Pending,
+    /// Its value, JSON.
+    Completed(String),
+    /// Why it failed; the job may go on.
+    Failed(String),
+    /// It failed, and the job fails with it.
+    FailsParent,
+}
+
+impl Queue {
+    /// Keeps something of a step, on behalf of the attempt that has this lock token.
+    pub async fn keep_step(
+        &self,
+        id: &str,
+        token: Option<&str>,
+        name: &str,
+        record: &str,
+    ) -> Result<(), QueueError> {
+        let field = format!("{STEP_PREFIX}{name}");
+        self.update_field(id, token, &field, record, "keepStep")
+            .await
+    }
+
+    /// Drops a step of a finished job, and those that were noted after it; returns how many.
+    pub async fn drop_steps(
+        &self,
+        id: &str,
+        completed: bool,
+        from: &str,
+    ) -> Result<u64, QueueError> {
+        let script = script!("drop_steps", "ids");
+        let mut call = script.call(self.keys.meta());
+        let state = if completed { "completed" } else { "failed" };
+        call.arg(id).arg(state).arg(STEP_PREFIX).arg(from);
+        let reply: i64 = self.redis.run(script, &call).await?;
+        match u64::try_from(reply) {
+            Err(_) => Err(QueueError::job(reply, id, "dropSteps")),
+            Ok(0) => Err(QueueError::Invalid(format!(
+                "job {id} has no step `{from}`"
+            ))),
+            Ok(dropped) => Ok(dropped),
+        }
+    }
+
+    /// What became of a child of a job, by the child's key, if its value has no more bytes than that.
+    pub async fn child_outcome(
+        &self,
+        id: &str,
+        child: &str,
+        bytes_max: usize,
+    ) -> Result<ChildOutcome, QueueError> {
+        let script = script!("read_child", "ids");
+        let mut call = script.call(self.keys.meta());
+        call.arg(id).arg(child).arg(bytes_max);
+        let reply = match self.redis.run(script, &call).await? {
+            Reply::Int(0) => {
+                let what = "results of the child";
+                return Err(QueueError::TooLarge { what, bytes_max });
+            }
+            reply => redis::from_redis_value::<(String, String)>(reply),
+        };
+        let (kind, text) = reply.map_err(|_| QueueError::Reply("read_child"))?;
+        match kind.as_str() {
+            "completed" => Ok(ChildOutcome::Completed(text)),
+            "failed" => Ok(ChildOutcome::Failed(text)),
+            "pending" => Ok(ChildOutcome::Pending),
+            "unsuccessful" => Ok(ChildOutcome::FailsParent),
+            "unknown" => Ok(ChildOutcome::Unknown),
+            _ => Err(QueueError::Reply("read_child")),
+        }
+    }
+}
