@@ -5,7 +5,7 @@ const ratio = (ours, theirs, figure) => (ours && theirs ? ours[figure] / theirs[
 
 /** Figure, what it must do, and the figure that was measured; undefined where it was not. */
 function expectations({ throughput = {}, typescript = {}, latency = {}, flows = {}, work = {}, before = {} }) {
-  const [fresh, reuse, node] = ['toril', 'toril-reuse', 'node-inline'].map((name) => throughput[name]?.[50]);
+  const [fresh, reuse, recorded, node] = ['toril', 'toril-reuse', 'toril-record', 'node-inline'].map((name) => throughput[name]?.[50]);
   const [family, nodeFamily] = [flows.families?.toril, flows.families?.['node-inline']];
   const script = (name, c) => typescript[name]?.[c];
   return [
@@ -17,6 +17,7 @@ function expectations({ throughput = {}, typescript = {}, latency = {}, flows = 
     ['TypeScript, processor time of a bundle of libraries, reuse, to a job that does nothing in BullMQ\'s own worker', 'below', 1.8, ratio(script('script-bundle-reuse', 10), script('node-inline', 10), 'workerCpuMicros')],
     ['jobs per second, fresh, to BullMQ\'s own worker', 'above', 2, ratio(fresh, node, 'jobsPerSecond')],
     ['jobs per second, reuse, to BullMQ\'s own worker', 'above', 2.2, ratio(reuse, node, 'jobsPerSecond')],
+    ['jobs per second, recorded in case they fail, to those that are not', 'above', 0.95, ratio(recorded, fresh, 'jobsPerSecond')],
     ['processor time per job, to BullMQ\'s own worker', 'below', 0.5, ratio(fresh, node, 'workerCpuMicros')],
     ['time in scripts per job, to BullMQ\'s own worker', 'below', 0.5, ratio(fresh, node, 'redisScriptMicros')],
     // Eight for each job and fourteen for each call, of which there is one for every 10 to 25 jobs.

@@ -63,6 +63,7 @@ export const scripts = Object.fromEntries([
 /** How each peer starts. */
 export const peers = {
   ...Object.fromEntries(ofHosts),
+  'toril-record': (place, c) => toril(place, c, { options: 'record = "failed"' }),
   'node-inline': node('inline'),
   'rust-official': ({ port }, c) => start(join(target, 'release/bench-official'), [String(port), String(c)]),
   'node-sandbox-process': node('process'),

@@ -1,7 +1,7 @@
 // A plot of throughput by concurrency, drawn from the results.
 
 const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [720, 400, 70, 30, 190, 50];
-const COLORS = ['#c0392b', '#e67e22', '#2c7fb8', '#7f8c8d', '#16a085', '#8e44ad'];
+const COLORS = ['#c0392b', '#e67e22', '#2c7fb8', '#7f8c8d', '#16a085', '#8e44ad', '#2c3e50'];
 
 export function plot(results) {
   const concurrencies = [...new Set(Object.values(results).flatMap((by) => Object.keys(by).map(Number)))].sort((a, b) => a - b);

@@ -61,6 +61,8 @@ struct Admin {
     ready: Arc<AtomicBool>,
     /// Places for components that are being uploaded: each is held in memory while it comes.
     uploads: Arc<Semaphore>,
+    /// One rehearsal at a time: they run beside live jobs.
+    rehearsals: Arc<Semaphore>,
 }
 
 /// An address that is taken, and not served yet.
@@ -95,6 +97,7 @@ impl Listener {
             host,
             ready: Arc::clone(&ready),
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            rehearsals: Arc::new(Semaphore::new(1)),
         };
         let address = self
             .listener
@@ -186,6 +189,7 @@ fn described() -> OpenApiRouter<Admin> {
             processors::undeploy
         ))
         .routes(routes!(processors::forget))
+        .routes(routes!(processors::rehearse))
         .routes(routes!(processors::rollback))
         .routes(routes!(processors::promote))
         .routes(routes!(processors::abort))

@@ -17,7 +17,10 @@ mod new;
 mod output;
 mod progress;
 mod queue_config;
+mod recordings;
 mod redis_args;
+mod rehearse;
+mod replay;
 mod run;
 mod serve;
 mod status;
@@ -87,6 +90,9 @@ enum Verb {
     Job(job::Job),
     Flow(flow::Flow),
     Kv(kv::Kv),
+    Recordings(recordings::Recordings),
+    Replay(replay::Replay),
+    Rehearse(rehearse::Rehearse),
     Events(events::Events),
     Deploy(deploy::Deploy),
     Rollback(deploy::Rollback),
@@ -147,6 +153,9 @@ impl Cli {
             Verb::Job(job) => job.run().await,
             Verb::Flow(flow) => flow.run().await,
             Verb::Kv(kv) => kv.run().await,
+            Verb::Recordings(recordings) => recordings.run().await,
+            Verb::Replay(replay) => replay.run().await,
+            Verb::Rehearse(rehearse) => rehearse.run().await,
             Verb::Events(events) => events.run().await,
             Verb::Deploy(deploy) => deploy.run().await,
             Verb::Rollback(rollback) => rollback.run().await,

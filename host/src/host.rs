@@ -228,7 +228,7 @@ impl Host {
     }
 
     /// A queue, attached here or not.
-    fn queue(&self, name: &str) -> Result<Queue, QueueError> {
+    pub(crate) fn queue(&self, name: &str) -> Result<Queue, QueueError> {
         if let Some(serving) = self.context.serving(name) {
             return Ok(serving.queue().clone());
         }

@@ -21,11 +21,12 @@ pub mod metrics;
 pub mod private_redis;
 pub mod processor_file;
 pub mod redis_backend;
+pub mod rehearsal;
 pub mod served_queue;
 pub mod telemetry;
 mod unknown_key;
 pub mod versions;
-mod watch;
+pub mod watch;
 pub mod worker;
 
 pub use toril_queue as queue;

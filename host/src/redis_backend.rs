@@ -5,6 +5,7 @@
 mod calls;
 mod kv;
 mod queues;
+mod step_notes;
 mod steps;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use self::calls::{error_within, job_error, retried, settle_until_answered, until_answered};
+pub(crate) use self::step_notes::StepNotes;
 use crate::listeners::{Changes, Listeners};
 use toril_queue::{
     Caller, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueName, Request, Settlement,
@@ -39,6 +41,8 @@ pub struct RedisBackend {
     moved: bool,
     changes: Arc<Changes>,
     lock_ms: u64,
+    /// What is remembered of steps, where a worker runs the job.
+    step_notes: Option<Arc<StepNotes>>,
     /// Names the calls that must not be carried out twice; none before the first one.
     caller: Option<Caller>,
 }
@@ -48,6 +52,7 @@ impl RedisBackend {
     pub fn new(queue: Queue, job: Arc<Job>, listeners: Listeners) -> Self {
         RedisBackend {
             caller: None,
+            step_notes: None,
             queue_name: queue.keys().names().0,
             queue,
             job,
@@ -61,6 +66,12 @@ impl RedisBackend {
     /// Notes here what the attempt changes. The job's lock holds for `lock_ms`.
     pub(crate) fn noting_changes(mut self, changes: Arc<Changes>, lock_ms: u64) -> Self {
         (self.changes, self.lock_ms) = (changes, lock_ms);
+        self
+    }
+
+    /// Notes here which steps are kept.
+    pub(crate) fn noting_steps(mut self, notes: Arc<StepNotes>) -> Self {
+        self.step_notes = Some(notes);
         self
     }
 

@@ -297,6 +297,7 @@ impl ServedQueue {
                 listeners,
                 metrics: context.metrics.queue(name),
                 telemetry: context.telemetry.clone(),
+                step_notes: Arc::default(),
             }),
             serving: ArcSwapOption::empty(),
             refusal: ArcSwapOption::empty(),

@@ -18,12 +18,12 @@ use tracing::warn;
 /// How long a directory must rest before its files are read.
 pub(crate) const REST: Duration = Duration::from_millis(300);
 /// The same where a person waits for it: editors write small files in a moment.
-pub(crate) const REST_OF_EDITORS: Duration = Duration::from_millis(50);
+pub const REST_OF_EDITORS: Duration = Duration::from_millis(50);
 /// The most links that lead from a name to a file.
 const LINKS_MAX: usize = 16;
 
 /// Watches directories, and forgets them when it is dropped.
-pub(crate) struct Watch {
+pub struct Watch {
     watcher: RecommendedWatcher,
     changes: mpsc::Receiver<()>,
     /// What is asked for. Their parents are watched, too: a directory that is made again is another one.
@@ -33,7 +33,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(rest: Duration) -> notify::Result<Self> {
+    /// Watches nothing yet. Changes count once they have rested for so long.
+    pub fn new(rest: Duration) -> notify::Result<Self> {
         // One place is enough: it says that something changed, not what.
         let (changed, changes) = mpsc::channel(1);
         let dirs: Arc<Mutex<BTreeSet<PathBuf>>> = Arc::default();
@@ -53,7 +54,7 @@ impl Watch {
     }
 
     /// Watches these directories, and no others any more.
-    pub(crate) fn set(&mut self, dirs: BTreeSet<PathBuf>) {
+    pub fn set(&mut self, dirs: BTreeSet<PathBuf>) {
         // Events name their paths so.
         let absolute = |dir: PathBuf| std::path::absolute(&dir).unwrap_or(dir);
         let dirs: BTreeSet<PathBuf> = dirs.into_iter().map(absolute).collect();
@@ -89,7 +90,7 @@ impl Watch {
     }
 
     /// Waits until something changed, and then rested.
-    pub(crate) async fn changed(&mut self) {
+    pub async fn changed(&mut self) {
         if self.changes.recv().await.is_none() {
             // The sender lives as long as the watcher, which is here.
             std::future::pending::<()>().await;
@@ -121,7 +122,7 @@ fn dir_of(file: &Path) -> PathBuf {
 }
 
 /// The directories whose changes can change what is read from a file: its own, and those of the links that lead to it.
-pub(crate) fn dirs_of(file: &Path) -> BTreeSet<PathBuf> {
+pub fn dirs_of(file: &Path) -> BTreeSet<PathBuf> {
     let (mut dirs, mut file) = (BTreeSet::new(), file.to_owned());
     for _ in 0..LINKS_MAX {
         let dir = dir_of(&file);

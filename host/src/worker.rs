@@ -10,6 +10,7 @@ mod io;
 mod jobs;
 pub(crate) mod options;
 mod outbox;
+mod recording;
 mod renewal;
 mod schedule;
 mod settlement;
@@ -25,6 +26,7 @@ use utoipa::ToSchema;
 
 pub use crate::listeners::{EventReader, Listeners, WorkerEvent};
 use crate::metrics::QueueMetrics;
+use crate::redis_backend::StepNotes;
 use crate::telemetry::Telemetry;
 use crate::versions::Versions;
 use io::Io;
@@ -54,6 +56,8 @@ pub struct Observers {
     pub metrics: QueueMetrics,
     /// Spans of attempts and metrics of jobs, if a collector is configured.
     pub telemetry: Option<Arc<Telemetry>>,
+    /// Steps that were kept of jobs that go on.
+    pub(crate) step_notes: Arc<StepNotes>,
 }
 
 /// Looks at a worker, and does not hold it.

@@ -21,10 +21,16 @@ func Step[T any](_ *Job, name string, run func() (T, error)) (value T, err error
 	if found || err != nil {
 		return value, err
 	}
-	if value, err = run(); err != nil {
-		return value, err
+	ran, err := run()
+	if err != nil {
+		return ran, err
 	}
-	return value, keepAs("value of a step", name, value, host.FinishStep)
+	text, err := keepAs("value of a step", name, ran, host.FinishStep)
+	if err != nil {
+		return ran, err
+	}
+	// As later attempts get it.
+	return value, bind("kept value of a step", []byte(text), &value)
 }
 
 // Sleep lets time pass, from when an attempt first comes here. Meanwhile it returns [DelayedError], to leave the attempt with:
@@ -111,7 +117,7 @@ func (c *Cursor[P]) Found() bool { return c.found }
 
 // Set keeps a place, at once: one write to Redis.
 func (c *Cursor[P]) Set(place P) error {
-	err := keepAs("place of a cursor", c.name, place, host.SetCursor)
+	_, err := keepAs("place of a cursor", c.name, place, host.SetCursor)
 	if err == nil {
 		c.place, c.found = place, true
 	}
@@ -129,11 +135,10 @@ func kept(what, name string, begin func(name string, ret unsafe.Pointer), into a
 	return found, err
 }
 
-// keepAs keeps something of a step.
-func keepAs(what, name string, value any, keep func(name, value string, ret unsafe.Pointer)) error {
-	text, err := toJSON(what, value)
-	if err != nil {
-		return err
+// keepAs keeps something of a step, and returns it as JSON.
+func keepAs(what, name string, value any, keep func(name, value string, ret unsafe.Pointer)) (text string, err error) {
+	if text, err = toJSON(what, value); err != nil {
+		return "", err
 	}
-	return ask(func(ret unsafe.Pointer) { keep(name, text, ret) }, nothing)
+	return text, ask(func(ret unsafe.Pointer) { keep(name, text, ret) }, nothing)
 }

@@ -32,6 +32,7 @@ mod old_components;
 mod policy;
 mod postgres;
 mod queue;
+mod recordings;
 mod rights;
 mod sandbox;
 mod steps;

@@ -52,10 +52,10 @@ impl World {
         data: Value,
         cancel: Arc<Cancel>,
     ) -> Outcome {
+        let job = Box::new(LoneJob::new(name, &data.to_string()));
         let input = AttemptInput {
-            backend: Box::new(LoneJob::new(name, &data.to_string())),
             cancel,
-            trace: None,
+            ..AttemptInput::new(job)
         };
         let result = attempt::run(&self.engine, &self.processor, policy, input).await;
         result.outcome

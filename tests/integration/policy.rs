@@ -157,11 +157,7 @@ impl World {
             ..self.job.clone()
         };
         let backend = RedisBackend::new(self.queue.clone(), Arc::new(job), Listeners::default());
-        let input = AttemptInput {
-            backend: Box::new(backend),
-            cancel: Arc::default(),
-            trace: None,
-        };
+        let input = AttemptInput::new(Box::new(backend));
         attempt::run(&self.engine, &self.processor, &self.policy, input)
             .await
             .outcome
@@ -258,6 +254,7 @@ async fn jobs_are_added_only_to_granted_queues_and_parents(guest: &str) {
     let world = World::new(guest, &["open", "other:shared"]).await;
     for (kind, queue) in NOT_GRANTED {
         world.refuses(kind, json!(["add", queue, "{}"])).await;
+        world.refuses(kind, json!(["call", queue, "{}"])).await;
         world
             .refuses(kind, json!(["add-bulk", queue, "{}", "{}"]))
             .await;

@@ -145,7 +145,7 @@ async fn called_job_runs_once_and_its_end_is_the_value_of_the_call() {
         let id = add(&queue, "call", data.clone(), json!({})).await;
         assert_eq!(value(&queue, &id).await, ended);
         let job = queue.job(&id).await.unwrap().unwrap();
-        assert_eq!((&*job["atm"], &*job["ats"]), ("1", "2"));
+        assert_eq!(&*job["atm"], "1", "waiting spends no attempt");
         // Again: the child's end is known.
         queue.retry(&id, true).await.unwrap();
         assert_eq!(value(&queue, &id).await, ended);
@@ -306,6 +306,74 @@ async fn swap_gives_pinned_jobs_back_between_two_steps_and_they_keep_their_versi
     let job = queue.job(&id).await.unwrap().unwrap();
     assert_eq!((&*job["atm"], &*job["ats"]), ("1", "1"));
     host.stop().await;
+}
+
+#[tokio::test]
+async fn steps_that_redis_has_lost_run_again_and_the_log_says_so() {
+    let redis = TestRedis::start(false).await;
+    let server = Server::start().await;
+    let gate = server.hold("begin/1/2");
+    let queue = redis.queue("ring").await;
+    let mut host = TestHost::serve(&redis, &with_server(&server, "")).await;
+    let data = json!({ "count": 3, "url": server.url(), "fails": 1 });
+    let id = add(&queue, "steps", data, json!({ "attempts": 2 })).await;
+    gate.reached().await;
+    // As a Redis that comes back without its last writes.
+    let lost: u64 = redis
+        .command(&["HDEL", "bull:ring:1", "toril:step:s1"])
+        .await;
+    assert_eq!(lost, 1);
+    gate.open();
+    host.logs("redis has lost what was kept of steps of a job: they run again")
+        .await;
+    assert!(host.log().contains("steps=[\"s1\"]"), "{}", host.log());
+    assert_eq!(value(&queue, &id).await, json!([1, 2, 2]));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn steps_that_cannot_be_read_can_be_dropped() {
+    let redis = TestRedis::start(false).await;
+    let host = TestHost::serve(&redis, &sections()).await;
+    let queue = redis.queue("ring").await;
+    let id = add(&queue, "steps", json!({ "count": 3 }), json!({})).await;
+    assert_eq!(value(&queue, &id).await, json!([1, 1, 1]));
+    let key = format!("bull:ring:{id}");
+    for (step, record, left) in [
+        ("s1", "nope", vec!["s0", "s2"]),
+        // As another program might write it.
+        ("s1", r#"{"at":1,"value":1,"order":2}"#, vec!["s0"]),
+    ] {
+        let field = format!("toril:step:{step}");
+        let _: u64 = redis.command(&["HSET", &key, &field, record]).await;
+        queue.drop_steps(&id, true, step).await.unwrap();
+        let shown = toril(&redis, &["job", "ring", &id, "--steps"]).await;
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let names: Vec<&str> = shown
+            .lines()
+            .filter_map(|line| line.split(':').next())
+            .collect();
+        assert_eq!(names, left);
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn job_is_given_back_only_once_it_has_a_step_to_go_on_from() {
+    let redis = TestRedis::start(false).await;
+    let server = Server::start().await;
+    let gate = server.hold("begin/1/0");
+    let queue = redis.queue("ring").await;
+    let mut host = TestHost::serve(&redis, &with_server(&server, "pinned = true")).await;
+    let data = json!({ "count": 2, "url": server.url() });
+    let id = add(&queue, "steps", data, json!({})).await;
+    gate.reached().await;
+    host.signal("TERM");
+    host.logs("stopping").await;
+    gate.open();
+    assert!(host.ended().await.success());
+    let job = reaches(&queue, &id, JobState::Waiting).await;
+    assert!(job.contains_key("toril:step:s0"), "{job:?}");
 }
 
 /// Time alone wakes nothing up in a dry run.

@@ -85,7 +85,7 @@ test('durable-step-job keeps its steps when Node retries it', () =>
     assert.equal(await finished(job), 'finish');
     assert.deepEqual((await queues.steps.getJobLogs(job.id)).logs, ['initial step', 'second step']);
     await job.remove();
-    assert.deepEqual(await (await queues.steps.client).keys(`bull:steps:${job.id}*`), []);
+    assert.deepEqual(await redis.client.keys(`bull:steps:${job.id}*`), []);
   }));
 
 // Each job in steps is there twice: with a switch, and with durable steps.

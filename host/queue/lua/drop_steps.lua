@@ -8,17 +8,20 @@ if not is_job(base, id) then return -1 end
 if not call('ZSCORE', base .. ':' .. state, id) then return -3 end
 local key = base .. ':' .. id
 
--- Each is written with its order first.
+-- What cannot be read is in the way of its step, and has no place among the others.
 local function order_of(field)
-  return tonumber(string.match(call('HGET', key, field) or '', '^{"order":(%d+)'))
+  local ok, record = pcall(cjson.decode, call('HGET', key, field))
+  return ok and type(record) == 'table' and tonumber(record.order) or math.huge
 end
 
+if call('HEXISTS', key, prefix .. name) == 0 then return 0 end
 local first = order_of(prefix .. name)
-if not first then return 0 end
 local dropped = 0
 for _, field in ipairs(call('HKEYS', key)) do
-  if string.sub(field, 1, #prefix) == prefix and (order_of(field) or 0) >= first then
+  if string.sub(field, 1, #prefix) == prefix and order_of(field) >= first then
     dropped = dropped + call('HDEL', key, field)
   end
 end
+-- The jobs that they called are called anew.
+call('HINCRBY', key, 'toril:steps-dropped', dropped)
 return dropped

@@ -56,6 +56,8 @@ pub struct Job {
     pub version: Option<String>,
     /// What it keeps of its steps: name and record. Only the attempt that holds its lock changes them.
     pub steps: Vec<(String, String)>,
+    /// How many were dropped, by people who retried it.
+    pub steps_dropped: u64,
     /// How many fields its hash had once it had started for the first time; none after that, and where a field
     /// is of a parent, of deduplication, or of a child that failed. While there are as many, settling it need
     /// look for none of these.
@@ -89,6 +91,7 @@ impl Job {
             processed_on: now_ms(),
             version: None,
             steps: Vec::new(),
+            steps_dropped: 0,
             plain_fields: None,
         }
     }
@@ -132,6 +135,7 @@ impl Job {
                 b"deid" => job.deduplication_id = Some(text(value)),
                 b"processedOn" => job.processed_on = number(value),
                 b"torilVersion" => job.version = Some(text(value)),
+                b"toril:steps-dropped" => job.steps_dropped = number(value),
                 b"attemptsMade" => older_count = Some(count(value)),
                 name => {
                     if let Some(name) = name.strip_prefix(STEP_PREFIX.as_bytes()) {

@@ -136,7 +136,7 @@ impl Queue {
 
     /// How the keys of stores begin. Where BullMQ's keys have a hash tag it comes first, so that a cluster keeps both together;
     /// braces around the rest let no name of a queue end it early.
-    fn kv_space(&self, owner: KvOwner) -> (String, &'static str) {
+    pub(crate) fn kv_space(&self, owner: KvOwner) -> (String, &'static str) {
         let (whose, word) = match owner {
             KvOwner::Queue => (self.keys.base(), "kv"),
             KvOwner::Prefix => (self.keys.prefix(), "kv-shared"),

@@ -44,11 +44,7 @@ impl Subject {
     }
 
     async fn run(&self, job: LoneJob) -> Outcome {
-        let input = AttemptInput {
-            backend: Box::new(job),
-            cancel: Arc::default(),
-            trace: None,
-        };
+        let input = AttemptInput::new(Box::new(job));
         let result = attempt::run(&self.engine, &self.processor, &self.policy, input).await;
         result.outcome
     }

@@ -26,13 +26,21 @@ pub struct AttemptResult {
     pub outcome: Outcome,
     /// Processor time of the guest and of the host's work for it.
     pub cpu: Duration,
+    /// The sum of its memories, in bytes.
+    pub memory_bytes: usize,
+    /// It was stopped from outside: by its deadline, or by somebody.
+    pub is_stopped: bool,
 }
 
 impl AttemptResult {
     /// An attempt that ended before a guest began.
     pub fn without_a_guest(outcome: Outcome) -> Self {
-        let cpu = Duration::ZERO;
-        AttemptResult { outcome, cpu }
+        AttemptResult {
+            outcome,
+            cpu: Duration::ZERO,
+            memory_bytes: 0,
+            is_stopped: false,
+        }
     }
 }
 
@@ -66,8 +74,11 @@ pub async fn run(
             Err(wasmtime::Error::new(Stop::Deadline(deadline)))
         }
     };
+    let stop = result.as_ref().err().and_then(|error| error.downcast_ref());
+    let is_stopped = stop.is_some_and(Stop::is_from_outside);
     let mut goes_on = result.is_ok() && policy.reuse.is_some();
-    processor.note_memory(run.store.data().quota.memory_bytes());
+    let memory_bytes = run.store.data().quota.memory_bytes();
+    processor.note_memory(memory_bytes);
     let outcome = judge(run.store.data_mut(), result);
     // It may have failed for want of memory, and the next job would, too.
     let has_failed = matches!(outcome, Outcome::Failed { .. });
@@ -80,7 +91,12 @@ pub async fn run(
     if goes_on {
         processor.put_idle(run);
     }
-    AttemptResult { outcome, cpu }
+    AttemptResult {
+        outcome,
+        cpu,
+        memory_bytes,
+        is_stopped,
+    }
 }
 
 fn prepare(

@@ -3,6 +3,7 @@
 //! A backend carries out what it is asked; whether the guest may ask it is the policy's question, which was
 //! answered before. Values arrive as they were judged: a backend never parses a guest's JSON again.
 
+mod answers;
 mod kv;
 mod queues;
 mod shown;
@@ -13,11 +14,13 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use std::sync::Arc;
 
+pub(crate) use self::answers::Given;
+pub use self::answers::Told;
 pub use self::kv::{KvBackend, KvError, KvPage, KvResult, KvRoom, KvStore, KvVersioned};
 pub use self::queues::{
     CustomEvent, Finished, NewScheduler, QueueBackend, SchedulerBackend, SchedulerRange,
 };
-pub use self::shown::{ShowCall, Shown};
+pub use self::shown::{ShowCall, Shown, Watch};
 pub use self::stand_ins::{HttpAnswer, HttpAnswers, WallClock};
 pub use self::steps::{ChildOutcome, StepBackend};
 pub use crate::bindings::toril::processor::jobs::JobError;

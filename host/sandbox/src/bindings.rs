@@ -94,6 +94,7 @@ pub mod postgres {
     wasmtime::component::bindgen!({
         path: "../../wit/postgres",
         world: "imports",
+        additional_derives: [serde::Serialize, serde::Deserialize],
         imports: {
             "toril:postgres/client.[method]connection.query": async | trappable,
             "toril:postgres/client.[method]connection.execute": async | trappable,

@@ -47,6 +47,21 @@ pub enum Stop {
     Shutdown,
 }
 
+impl Stop {
+    /// True where time or somebody else decided when: another time it comes elsewhere, or not at all.
+    pub(crate) fn is_from_outside(&self) -> bool {
+        match self {
+            Stop::Memory(_) | Stop::Tables(_) | Stop::HostCalls(_) | Stop::TcpBytes(_) => false,
+            Stop::Deadline(_)
+            | Stop::SharedMemory(_)
+            | Stop::MemoryStuck
+            | Stop::Cancelled(_)
+            | Stop::LockLost
+            | Stop::Shutdown => true,
+        }
+    }
+}
+
 /// The `failedReason` of a job that was cancelled; `said` may be empty.
 pub fn cancellation(said: &str) -> String {
     match said {

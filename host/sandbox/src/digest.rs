@@ -24,6 +24,11 @@ impl Digest {
         short_digest(&self.0)
     }
 
+    /// Its digits.
+    pub(crate) fn hex(&self) -> &str {
+        self.0.trim_start_matches("sha256:")
+    }
+
     /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0

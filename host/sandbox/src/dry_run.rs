@@ -200,14 +200,10 @@ impl DryRun {
             None => {
                 let backend = DryBackend::new(Arc::clone(&self.store), job.clone(), taken);
                 let backend: Box<dyn JobBackend> = Box::new(backend);
-                let input = AttemptInput {
-                    backend: match &self.show {
-                        Some(show) => Box::new(Shown::calls(backend, Arc::clone(show))),
-                        None => backend,
-                    },
-                    cancel: Arc::default(),
-                    trace: None,
-                };
+                let input = AttemptInput::new(match &self.show {
+                    Some(show) => Box::new(Shown::calls(backend, Arc::clone(show))),
+                    None => backend,
+                });
                 attempt::run(&self.engine, &served.processor, &served.policy, input).await
             }
         };

@@ -9,6 +9,7 @@ mod last_lines;
 mod logging;
 mod notes;
 mod output;
+mod polls;
 mod postgres;
 mod producer;
 mod queues;
@@ -34,6 +35,7 @@ pub(crate) use state::AttemptState;
 pub(crate) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     files::add_to_linker(linker)?;
+    polls::add_to_linker(linker)?;
     sockets::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |state| state.wasi_config())?;

@@ -40,6 +40,7 @@ mod outcome;
 pub mod policy;
 mod pool;
 mod prepared;
+pub mod recording;
 mod reuse;
 mod steps;
 mod ticker;
@@ -62,8 +63,8 @@ pub use limits::{Limits, NameLimits};
 pub use lone_job::LoneJob;
 pub use outcome::{MovedTo, Outcome};
 pub use policy::{
-    DirGrant, Grants, HostAndPort, HttpGrant, KvGrant, Net, Policy, PostgresGrant, Reuse, Secret,
-    SecretSource, Secrets, Stub, TcpGrant,
+    DirGrant, Grants, HostAndPort, HttpGrant, KvGrant, Net, Policy, PostgresGrant, Record,
+    Recorded, Reuse, Secret, SecretSource, Secrets, Stub, TcpGrant,
 };
 pub use steps::{Kept, StepRecord};
 pub use world::World;

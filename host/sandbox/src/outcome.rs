@@ -1,7 +1,10 @@
 //! What came of an attempt.
 
+use serde::{Deserialize, Serialize};
+
 /// What came of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The processor returned a value, JSON text.
     Completed(String),
@@ -50,7 +53,8 @@ impl Outcome {
 }
 
 /// Where a guest moved its job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MovedTo {
     /// To `delayed`.
     Delayed,

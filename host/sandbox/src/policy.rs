@@ -10,6 +10,7 @@ mod job_ids;
 mod keyvalue;
 pub(crate) mod postgres;
 mod queues;
+mod record;
 pub(crate) mod redact;
 mod tcp;
 
@@ -30,6 +31,7 @@ pub use keyvalue::{KvGrant, StoreName};
 pub(crate) use keyvalue::{StoreRefusal, check_batch, check_key};
 pub use postgres::{PostgresGrant, SecretSource};
 pub use queues::{QueueAccess, Refusal};
+pub use record::{Record, Recorded};
 pub(crate) use redact::Redactor;
 pub use redact::{Secret, Secrets};
 pub use tcp::TcpGrant;
@@ -49,6 +51,8 @@ pub struct Policy {
     pub grants: Arc<Grants>,
     /// How often an instance is used; none makes a fresh one for each attempt.
     pub reuse: Option<Reuse>,
+    /// Which attempts are recorded.
+    pub record: Record,
     /// The connections that its attempts share.
     pub connections: Connections,
 }

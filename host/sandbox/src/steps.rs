@@ -196,6 +196,11 @@ impl Steps {
         Ok(kept)
     }
 
+    /// True where something is kept of any.
+    pub(crate) fn has_any(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     /// Says what may become of a step that was begun.
     pub(crate) fn set_open(&mut self, name: &str, open: Open) {
         if let Some(begun) = self.begun.get_mut(name) {
@@ -223,7 +228,7 @@ impl Steps {
         let before = self.kept.get(name);
         let old = before.and_then(|record| read(record).ok());
         let record = StepRecord {
-            order: old.map_or(self.last_order + 1, |old| old.order),
+            order: old.map_or(self.last_order.saturating_add(1), |old| old.order),
             at_ms,
             kept,
         };

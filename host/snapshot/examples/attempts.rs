@@ -38,11 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         for _ in 0..10 {
             let (begin, faults) = (Instant::now(), page_faults()?);
             for _ in 0..count {
-                let input = AttemptInput {
-                    backend: Box::new(LoneJob::new("paint", DATA)),
-                    cancel: Arc::default(),
-                    trace: None,
-                };
+                let input = AttemptInput::new(Box::new(LoneJob::new("paint", DATA)));
                 let outcome = attempt::run(&engine, &processor, &policy, input)
                     .await
                     .outcome;

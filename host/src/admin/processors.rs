@@ -1,5 +1,6 @@
 //! `/v1/queues/{queue}/versions`, `/deployment`, `/canary`: the processors of a queue, on all hosts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -7,6 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
@@ -15,14 +17,17 @@ use super::body::{read, read_json};
 use super::error::ApiError;
 use super::extract::Path;
 use super::queues::check_name;
+use crate::rehearsal::{NotRehearsed, Rehearsal, Report};
 use crate::served_queue::deployment::{
-    Change, Deployment, Deployments, Forgotten, Note, StoredVersion, Upload,
+    Change, Deployment, Deployments, Forgotten, Note, StoredVersion, Upload, forget as forget_queue,
 };
 use crate::versions::CanaryRule;
-use toril_sandbox::Policy;
+use toril_sandbox::{AttemptFuture, Policy};
 
 /// How long an upload waits for a place among those that come.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(60);
+/// Recordings of one rehearsal.
+const REHEARSED_MAX: usize = 1_000;
 
 impl Admin {
     /// The deployments of a queue that this host works, or that were made before.
@@ -33,6 +38,46 @@ impl Admin {
             return Err(ApiError::unknown_queue(queue));
         }
         Ok(deployments)
+    }
+
+    /// Rehearses a stored version, on the threads of the guests.
+    async fn rehearsed(
+        &self,
+        queue_name: &str,
+        deployments: &Deployments,
+        digest: &str,
+        count: usize,
+    ) -> Result<Report, ApiError> {
+        let component = deployments.component(digest).await?;
+        let component = component.ok_or_else(|| {
+            ApiError::conflict(format!("version {digest} is not stored any more"))
+        })?;
+        let Ok(place) = Arc::clone(&self.rehearsals).try_acquire_owned() else {
+            return Err(ApiError::conflict(
+                "another rehearsal is under way".to_owned(),
+            ));
+        };
+        let (queue, engine) = (self.host.queue(queue_name)?, self.host.engine());
+        let policy = self.host.policy(queue_name);
+        let env = policy.map(|policy| policy.grants.env.clone());
+        let rehearsal = Rehearsal::new(engine, component, env.unwrap_or_default());
+        let (done, report) = oneshot::channel();
+        let run: AttemptFuture = Box::pin(async move {
+            let count = count.min(REHEARSED_MAX);
+            // Who asked may have left.
+            let report = rehearsal
+                .run_newest(&queue, count, || done.is_closed())
+                .await;
+            drop(place);
+            let _ = done.send(report);
+        });
+        engine.guest_threads().start_all([run].into_iter());
+        let report = report.await;
+        let report = report.map_err(|_| ApiError::conflict("host is shutting down".to_owned()))?;
+        report.map_err(|error| match error {
+            NotRehearsed::Refused(error) => error.into(),
+            NotRehearsed::Redis(error) => error.into(),
+        })
     }
 }
 
@@ -66,6 +111,37 @@ pub(super) struct Deploy {
     digest: String,
     /// Gives it some of the jobs first.
     canary: Option<CanaryRule>,
+    /// Rehearses it first, and deploys nothing if it does not pass.
+    rehearse: Option<RehearsalRule>,
+}
+
+/// How a candidate is rehearsed.
+#[derive(Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RehearsalRule {
+    /// How many of the newest recordings, 1000 at most.
+    count: usize,
+    /// How many of them may come to something else.
+    allow_percent: f64,
+}
+
+impl Default for RehearsalRule {
+    fn default() -> Self {
+        RehearsalRule {
+            count: 200,
+            allow_percent: 0.0,
+        }
+    }
+}
+
+/// What to rehearse.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rehearse {
+    /// A version that was uploaded: its digest, or as much of the beginning as is unique.
+    digest: String,
+    /// How many of the newest recordings, 1000 at most; 200 where none is given.
+    count: Option<usize>,
 }
 
 /// Where to go back to.
@@ -154,11 +230,43 @@ pub(super) async fn deploy(
     Path(queue): Path<String>,
     body: Body,
 ) -> Result<Json<Deployment>, ApiError> {
-    let Deploy { digest, canary } = read_json(body).await?;
+    let Deploy {
+        digest,
+        canary,
+        rehearse,
+    } = read_json(body).await?;
     let deployments = admin.deployments(&queue).await?;
     let digest = deployments.resolve(&digest).await?;
+    if let Some(rule) = rehearse {
+        let report = admin
+            .rehearsed(&queue, &deployments, &digest, rule.count)
+            .await?;
+        if !report.passes(rule.allow_percent) {
+            let reason = format!("candidate did not pass its rehearsal: {}", report.sum());
+            return Err(ApiError::conflict(reason));
+        }
+    }
     Ok(Json(
         deployments.deploy(&digest, None, canary.as_ref()).await?,
+    ))
+}
+
+/// Runs the newest recorded attempts of a queue on a stored version. Nothing leaves the host, and nothing is changed.
+#[utoipa::path(post, path = "/v1/queues/{queue}/rehearsal", request_body = Rehearse, responses(
+    (status = OK, body = Report), (status = NOT_FOUND), (status = UNPROCESSABLE_ENTITY)))]
+pub(super) async fn rehearse(
+    State(admin): State<Admin>,
+    Path(queue): Path<String>,
+    body: Body,
+) -> Result<Json<Report>, ApiError> {
+    let Rehearse { digest, count } = read_json(body).await?;
+    let deployments = admin.deployments(&queue).await?;
+    let digest = deployments.resolve(&digest).await?;
+    let count = count.unwrap_or_else(|| RehearsalRule::default().count);
+    Ok(Json(
+        admin
+            .rehearsed(&queue, &deployments, &digest, count)
+            .await?,
     ))
 }
 
@@ -186,7 +294,7 @@ pub(super) async fn forget(
             "queue `{queue}` is worked by this host: detach it first"
         )));
     }
-    Ok(Json(admin.host.deployments(&queue)?.forget().await?))
+    Ok(Json(forget_queue(&admin.host.queue(&queue)?).await?))
 }
 
 /// Goes back to an earlier version.

@@ -73,7 +73,7 @@ impl Answers {
 }
 
 impl HttpAnswers for Answers {
-    fn answer(&self, request: Request<Bytes>) -> HttpAnswer {
+    fn answer(&self, _: usize, request: Request<Bytes>) -> HttpAnswer {
         let named = format!("{} {}", request.method(), request.uri());
         (self.show)(shown(&named, request.body()));
         let fits = |answer: &Answer| {
@@ -183,7 +183,7 @@ mod tests {
 
     fn ask(answers: &Answers, url: &str) -> Option<(u16, Bytes)> {
         let request = Request::get(url).body(Bytes::new()).unwrap();
-        match answers.answer(request) {
+        match answers.answer(0, request) {
             HttpAnswer::Response(response) => {
                 Some((response.status().as_u16(), response.into_body()))
             }

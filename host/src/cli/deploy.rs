@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use tokio::time::Instant;
 use toril::processor_file::read_processor;
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// exit code is 0 where all hosts took it. Where no host took it, what was deployed before is deployed again.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  toril deploy paint paint.wasm\n  toril deploy paint paint.wasm --canary 10%\n  \
+    after_help = "Examples:\n  toril deploy paint paint.wasm\n  toril deploy paint paint.wasm --canary 10%\n  toril deploy paint paint.wasm --rehearse 200\n  \
                   toril promote paint"
 )]
 pub(super) struct Deploy {
@@ -49,6 +49,12 @@ pub(super) struct Deploy {
     /// ... once both versions have ended the first attempts of this many jobs.
     #[arg(long, value_name = "N", default_value_t = CanaryRule::default().minimum)]
     abort_after: u64,
+    /// Runs the newest N recorded attempts on it first, and deploys nothing if one of them comes to something else.
+    #[arg(long, value_name = "N")]
+    rehearse: Option<usize>,
+    /// How many of the rehearsed attempts may come to something else.
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "0%", requires = "rehearse")]
+    allow: f64,
     #[command(flatten)]
     wait: Wait,
     #[command(flatten)]
@@ -123,6 +129,9 @@ impl Deploy {
         let processor = during(format_args!("compiling `{path}`"), loaded)
             .await
             .with_context(|| format!("component `{}` was refused", self.file.display()))?;
+        if let Some(count) = self.rehearse {
+            self.rehearse(&engine, bytes.clone(), count).await?;
+        }
         let name = self.file.file_name();
         let note = Note {
             bytes: bytes.len(),
@@ -145,6 +154,24 @@ impl Deploy {
         };
         super::print_line(format_args!("{what} {}", processor.digest));
         self.wait.until_taken(&deployments, &deployment).await
+    }
+
+    async fn rehearse(
+        &self,
+        engine: &Arc<Engine>,
+        bytes: Vec<u8>,
+        count: usize,
+    ) -> anyhow::Result<()> {
+        let queue = self.redis.queue(&self.queue).await?;
+        let rehearsed = super::rehearse::rehearsed(engine, bytes, &queue, count, &self.redis);
+        let report = rehearsed.await?;
+        super::rehearse::show(&report);
+        ensure!(
+            report.passes(self.allow),
+            "nothing was deployed: the candidate did not pass its rehearsal\nhint: `toril replay` shows one attempt, `--allow` \
+             admits a share"
+        );
+        Ok(())
     }
 
     fn rule(&self) -> Option<CanaryRule> {
@@ -331,7 +358,7 @@ fn made_of_it<'a>(host: &'a QueueStatus, deployment: &Deployment) -> MadeOfIt<'a
     }
 }
 
-fn parse_percent(text: &str) -> Result<f64, String> {
+pub(super) fn parse_percent(text: &str) -> Result<f64, String> {
     let number = text.trim_end_matches('%').parse();
     match number {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),

@@ -6,7 +6,7 @@ use clap::Args;
 
 use serde_json::json;
 use toril::queue::{KvOwner, Queue};
-use toril::served_queue::deployment::{DeployError, Deployments, Forgotten};
+use toril::served_queue::deployment::{DeployError, Forgotten, forget};
 
 use super::RedisArgs;
 
@@ -37,7 +37,7 @@ impl Forget {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let queue = self.redis.queue(&self.queue).await?;
         let stores = queue.kv_stores(KvOwner::Queue).await?;
-        let forgotten = match Deployments::of(&queue).forget().await {
+        let forgotten = match forget(&queue).await {
             // It may have nothing else.
             Err(DeployError::NothingKnown(_)) if self.kv && !stores.is_empty() => {
                 Forgotten::default()
@@ -72,6 +72,12 @@ impl Forget {
             "  removed       {} components of {} bytes, {} changes",
             forgotten.versions, forgotten.bytes, forgotten.changes
         ));
+        if forgotten.recordings > 0 {
+            let count = forgotten.recordings;
+            super::print_line(format_args!(
+                "  removed       {count} recordings of attempts"
+            ));
+        }
         let names = stores.join(", ");
         if self.kv && !stores.is_empty() {
             super::print_line(format_args!("  removed       key-value stores: {names}"));

@@ -1,5 +1,6 @@
 //! What the config says of one queue, for commands that serve none.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -29,6 +30,13 @@ pub(super) struct QueueConfig {
     /// For an engine that runs one job at a time.
     pub(super) engine: EngineOptions,
     pub(super) spec: QueueSpec,
+}
+
+/// The environment variables that the config grants a queue; none where there is no such section.
+pub(super) fn env_of(config: Option<PathBuf>, queue: &str) -> BTreeMap<String, String> {
+    of(config, queue)
+        .map(|config| config.spec.grants.env)
+        .unwrap_or_default()
 }
 
 /// Reads it. The sections of other queues, whose secrets may be out of reach here, are not read.

@@ -13,7 +13,7 @@ use super::output::note;
 use super::progress::during;
 
 /// Which Redis and which prefix.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct RedisArgs {
     /// The Redis to use, such as `redis://user:password@host:6379/0` [default: the config's, or 127.0.0.1:6379].
     ///

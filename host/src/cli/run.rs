@@ -2,7 +2,7 @@
 
 mod job;
 mod setting;
-mod shown;
+pub(super) mod shown;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -18,9 +18,17 @@ impl StepBackend for RedisBackend {
         &self.job.steps
     }
 
+    fn steps_dropped(&self) -> u64 {
+        self.job.steps_dropped
+    }
+
     async fn keep_step(&mut self, name: &str, record: &str) -> CallResult<()> {
         let (id, token) = (&self.job.id, self.token());
-        until_answered(|| self.queue.keep_step(id, token, name, record)).await
+        until_answered(|| self.queue.keep_step(id, token, name, record)).await?;
+        if let Some(notes) = &self.step_notes {
+            notes.keep(&self.job, name);
+        }
+        Ok(())
     }
 
     async fn child_outcome(

@@ -11,7 +11,7 @@ use redis::{FromRedisValue, Value};
 
 use super::report::QueueStatus;
 use crate::versions::{CanaryRule, Tally};
-pub use forget::Forgotten;
+pub use forget::{Forgotten, forget};
 pub use record::{
     AbortedCanary, CanaryRecord, Change, DeployError, Deployment, Note, StoredVersion, Upload,
 };

@@ -12,7 +12,7 @@ use toril_queue::{KeepJobs, Limiter};
 use utoipa::ToSchema;
 
 use crate::worker::options::{ApiWorkerOptions, WorkerOptions, with_worker_options};
-use toril_sandbox::{Grants, Limits, Policy, Reuse, Secret, SecretSource};
+use toril_sandbox::{Grants, Limits, Policy, Record, Reuse, Secret, SecretSource};
 
 /// How one queue is served.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -31,6 +31,8 @@ pub struct QueueSpec {
     pub grants: Grants,
     /// How often an instance is used; none makes a fresh one for each attempt.
     pub reuse: Option<Reuse>,
+    /// Which attempts are recorded.
+    pub record: Record,
 }
 
 impl QueueSpec {
@@ -48,6 +50,7 @@ impl QueueSpec {
             limits: self.limits.clone(),
             grants: Arc::new(self.grants.clone()),
             reuse: self.reuse,
+            record: self.record,
             ..Policy::default()
         }
     }
@@ -67,9 +70,14 @@ impl QueueSpec {
     pub fn check(&self) -> anyhow::Result<()> {
         self.worker.check().map_err(anyhow::Error::msg)?;
         self.limits.check().map_err(anyhow::Error::msg)?;
+        self.record.check().map_err(anyhow::Error::msg)?;
         ensure!(
             self.prefix.as_deref() != Some(""),
             "`prefix` must not be empty"
+        );
+        ensure!(
+            self.reuse.is_none() || !self.record.attempts.any(),
+            "`record` and `reuse` exclude each other: what an instance keeps from one job to the next is in no recording"
         );
         Ok(())
     }
@@ -108,6 +116,8 @@ macro_rules! define_file {
             pub(crate) grants: GrantsFile,
             /// How often an instance is used (default: a fresh one for each attempt).
             reuse: Option<Reuse>,
+            /// Which attempts are recorded, and how many recordings are kept.
+            record: Record,
             $($(#[doc = $doc])+ $(#[serde($($file)+)])? $(#[schemars($($schema)+)])? $field: $type,)+
         }
 
@@ -121,6 +131,7 @@ macro_rules! define_file {
                     limits: Limits::default(),
                     grants: GrantsFile::default(),
                     reuse: None,
+                    record: Record::default(),
                     $($field,)+
                 }
             }
@@ -142,6 +153,7 @@ macro_rules! define_file {
                     limits: self.limits,
                     grants: self.grants.resolve(dir, stand_in_secrets)?,
                     reuse: self.reuse,
+                    record: self.record,
                 })
             }
         }

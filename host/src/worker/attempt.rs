@@ -8,11 +8,12 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use super::Observers;
 use super::jobs::Held;
 use super::outbox::Outbox;
+use super::recording::AttemptRecording;
 use super::schedule::Ended;
 use crate::redis_backend::RedisBackend;
 use crate::versions::Versions;
@@ -37,7 +38,7 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Runs it to its end, whatever that is.
     pub(super) async fn run(self, refusal: Option<String>, outbox: Arc<Outbox>) {
-        let AttemptResult { outcome, cpu } = caught(self.execution(refusal)).await;
+        let AttemptResult { outcome, cpu, .. } = caught(self.execution(refusal)).await;
         if let Outcome::HostFailed(reason) = &outcome {
             error!(
                 queue = self.queue.keys().name(),
@@ -105,13 +106,14 @@ impl Attempt {
     }
 
     async fn execute(&self, trace: Option<String>) -> AttemptResult {
+        let queue = &self.queue;
         let Held {
             job,
             cancel,
             version,
             ..
         } = &*self.held;
-        let _place = match unless_stopped(cancel, self.engine.place()).await {
+        let place = match unless_stopped(cancel, self.engine.place()).await {
             Ok(place) => place,
             Err(outcome) => return AttemptResult::without_a_guest(outcome),
         };
@@ -123,14 +125,26 @@ impl Attempt {
         let policy = self.versions.policy();
         let listeners = self.observers.listeners.clone();
         let backend = RedisBackend::new(self.queue.clone(), Arc::clone(job), listeners)
-            .noting_changes(Arc::clone(self.held.changes()), self.lock_ms);
+            .noting_changes(Arc::clone(self.held.changes()), self.lock_ms)
+            .noting_steps(Arc::clone(&self.observers.step_notes));
+        self.tell_lost_steps();
+        let recording = AttemptRecording::begin(&policy);
+        let mut backend: Box<dyn JobBackend> = Box::new(backend);
+        if let Some(recording) = &recording {
+            backend = Box::new(Shown::watched(backend, recording.watch()));
+        }
         let input = AttemptInput {
-            backend: self.shown(Box::new(backend)),
+            backend: self.shown(backend),
             cancel: Arc::clone(cancel),
             trace,
+            tape: recording
+                .as_ref()
+                .map(AttemptRecording::tape)
+                .unwrap_or_default(),
         };
         let begin = Instant::now();
         let execution = attempt::run(&self.engine, lease.processor(), &policy, input).await;
+        self.forget_steps(&execution.outcome);
         let (wall, cpu) = (begin.elapsed(), execution.cpu);
         let metrics = &self.observers.metrics;
         metrics.attempt(&execution.outcome, wall, cpu);
@@ -149,11 +163,47 @@ impl Attempt {
                 _ => {}
             }
         }
+        if let Some(recording) = recording {
+            let component = lease.processor().digest.clone();
+            // Others need them.
+            drop((lease, place));
+            // In a box: most attempts are not recorded, and should not be the larger for it.
+            Box::pin(recording.keep(queue, job, &policy, &component, &execution)).await;
+        }
         execution
     }
 }
 
 impl Attempt {
+    /// Says that steps which this host has seen kept are gone, so that they run again.
+    fn tell_lost_steps(&self) {
+        let job = &self.held.job;
+        let lost = self.observers.step_notes.lost_by(job);
+        if !lost.is_empty() {
+            warn!(
+                queue = self.queue.keys().name(),
+                job_id = &*job.id,
+                steps = ?lost,
+                "redis has lost what was kept of steps of a job: they run again"
+            );
+        }
+    }
+
+    /// The steps of a job that is over are nobody's concern any more.
+    fn forget_steps(&self, outcome: &Outcome) {
+        let job = &self.held.job;
+        let is_over = match outcome {
+            Outcome::Completed(_) => true,
+            Outcome::Failed { unrecoverable, .. } => {
+                *unrecoverable || !job.options.has_attempts_left(job.attempts_made + 1)
+            }
+            _ => false,
+        };
+        if is_over {
+            self.observers.step_notes.forget(&job.id);
+        }
+    }
+
     /// Shows the processor's calls to those who listen closely, if there are any.
     fn shown(&self, backend: Box<dyn JobBackend>) -> Box<dyn JobBackend> {
         if !self.observers.listeners.has_close_reader() {

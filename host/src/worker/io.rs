@@ -313,6 +313,7 @@ impl Io {
             listeners,
             metrics,
             telemetry,
+            ..
         } = &*self.observers;
         match notice {
             Notice::Refused(held) => listeners.active(&held.job),

@@ -31,9 +31,10 @@ impl Job<'_> {
         if let Some(kept) = raw::begin(name).map_err(Error::from)? {
             return Ok(from_json("kept value of a step", &kept)?);
         }
-        let value = run()?;
-        raw::finish(name, &to_json("value of a step", &value)?).map_err(Error::from)?;
-        Ok(value)
+        let kept = to_json("value of a step", &run()?)?;
+        raw::finish(name, &kept).map_err(Error::from)?;
+        // As later attempts get it.
+        Ok(from_json("kept value of a step", &kept)?)
     }
 
     /// Lets time pass, from when an attempt first comes here. `?` leaves the attempt meanwhile: the job is delayed, and no

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::JobError;
 
@@ -27,16 +28,17 @@ pub struct KvRoom {
 }
 
 /// A value, and which write left it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvVersioned {
     /// The value, if there is one.
+    #[serde(with = "crate::recording::optional_bytes")]
     pub value: Option<Vec<u8>>,
     /// 0 where there is none.
     pub version: u64,
 }
 
 /// Some keys of a store, in the order of their bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvPage {
     /// The keys.
     pub keys: Vec<String>,
@@ -45,7 +47,7 @@ pub struct KvPage {
 }
 
 /// Why a call on a store failed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum KvError {
     /// The store would have more keys than it may.
     Keys,

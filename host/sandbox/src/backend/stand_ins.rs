@@ -11,8 +11,9 @@ pub type WallClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Answers requests in place of servers. The policy was asked before, as for every request.
 pub trait HttpAnswers: Send + Sync {
-    /// The answer to a request whose body was sent completely.
-    fn answer(&self, request: Request<Bytes>) -> HttpAnswer;
+    /// The answer to a request whose body was sent completely. `number` counts the requests of the attempt, from 0, as they
+    /// began.
+    fn answer(&self, number: usize, request: Request<Bytes>) -> HttpAnswer;
 }
 
 /// What comes of a request.
@@ -20,10 +21,16 @@ pub trait HttpAnswers: Send + Sync {
 pub enum HttpAnswer {
     /// The server answers.
     Response(Response<Bytes>),
+    /// The server answers, and the body ends with an error of this name.
+    CutOff(Response<Bytes>, String),
     /// The server is there and refuses the connection.
     ConnectionRefused,
     /// The server does not answer in time. The guest learns of it at once.
     TimedOut,
     /// There is no such server.
     NoServer,
+    /// It fails with an error of this name.
+    Failed(String),
+    /// It is never answered.
+    Never,
 }

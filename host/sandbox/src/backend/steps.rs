@@ -1,12 +1,13 @@
 //! The steps that a job keeps.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::CallResult;
 use crate::names::JobRef;
 
 /// What became of a child of a job, as the job knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChildOutcome {
     /// It is no child of the job, or of no kind that leaves a trace.
     Unknown,
@@ -27,6 +28,10 @@ pub trait StepBackend: Send {
     fn now_ms(&self) -> u64;
     /// The names of the steps and what is kept of each, as it was when the attempt began.
     fn steps(&self) -> &[(String, String)];
+    /// How many steps of the job were dropped so far: a job that is called after that is another one.
+    fn steps_dropped(&self) -> u64 {
+        0
+    }
     /// Keeps something of a step, in place of what is there.
     async fn keep_step(&mut self, name: &str, record: &str) -> CallResult<()>;
     /// What became of a child, if its value has at most so many bytes.

@@ -252,11 +252,11 @@ impl Host for AttemptState {
     }
 
     fn is_cancelled(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.should_stop())
+        Ok(self.tape.stops(self.should_stop()))
     }
 
     fn cancel_reason(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(AttemptState::cancel_reason(self))
+        Ok(self.tape.stop_reason(AttemptState::cancel_reason(self)))
     }
 
     fn failed_reason(&mut self) -> wasmtime::Result<Option<String>> {

@@ -42,6 +42,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
     linker.instance(TYPES)?.func_wrap_async(
         "[method]descriptor.open-at",
         |mut store: StoreContextMut<'_, AttemptState>, call: OpenAt| {
+            let state = store.data_mut();
+            state.tape.cannot_hold("the use of a directory");
             Box::new(async move { Ok((open_at(store.data_mut().filesystem(), call).await?,)) })
         },
     )?;

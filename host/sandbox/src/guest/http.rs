@@ -6,6 +6,7 @@
 //! place of the connection.
 
 mod answers;
+mod taped;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +16,14 @@ use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use self::taped::Taped;
 use super::notes::Notes;
 use crate::backend::{HttpAnswers, JobBackend};
 use crate::connections::http::{
     Bounded, HttpPool, TOO_LARGE_REQUEST, TOO_LARGE_RESPONSE, Target, Times,
 };
 use crate::policy::{Grants, HttpGrant, HttpRefusal, Policy, Redactor};
+use crate::recording::Tape;
 
 /// Sends the requests of one instance.
 pub(crate) struct Outbound(Option<Granted>);
@@ -35,10 +38,13 @@ struct Granted {
     notes: Notes,
     /// In place of servers.
     answers: Option<Arc<dyn HttpAnswers>>,
+    tape: Tape,
+    /// Requests that were admitted.
+    admitted: usize,
 }
 
 impl Outbound {
-    pub(crate) fn new(policy: &Policy, backend: &dyn JobBackend) -> Self {
+    pub(crate) fn new(policy: &Policy, backend: &dyn JobBackend, tape: &Tape) -> Self {
         let Policy { grants, .. } = policy;
         let granted = grants.http.as_ref().map(|grant| Granted {
             pool: policy.connections.http(|| grant.settings()),
@@ -47,6 +53,8 @@ impl Outbound {
             requests_left: grant.requests_max,
             notes: Notes::of(backend, policy),
             answers: backend.http_answers(),
+            tape: tape.clone(),
+            admitted: 0,
         });
         Outbound(granted)
     }
@@ -55,6 +63,7 @@ impl Outbound {
     pub(crate) fn renew(&mut self, policy: &Policy, backend: &dyn JobBackend) {
         if let Some(granted) = &mut self.0 {
             granted.answers = backend.http_answers();
+            (granted.tape, granted.admitted) = (Tape::None, 0);
             granted.requests_left = granted
                 .grants
                 .http
@@ -125,17 +134,38 @@ impl WasiHttpHooks for Outbound {
             return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
         };
         let admitted = granted.admit(&request);
+        let number = granted.admitted;
+        let mut taped = None;
+        if admitted.is_ok() {
+            granted.admitted += 1;
+            match &granted.tape {
+                Tape::None => {}
+                Tape::Record(recorder) => taped = Some(Taped::begin(recorder, &request)),
+                Tape::Replay(replay) => {
+                    let (line, headers) = taped::head(&request);
+                    replay.request(&line, &headers);
+                }
+            }
+        }
         let (grants, pool) = (Arc::clone(&granted.grants), Arc::clone(&granted.pool));
         let answers = granted.answers.clone();
         let notes = granted.notes.clone();
         Box::new(async move {
             let target = Arc::new(admitted?);
             let grant = grants.http.as_ref().ok_or(Error::HttpRequestDenied)?;
+            let request = match &taped {
+                Some(taped) => taped.request(request),
+                None => request,
+            };
             let answer = match answers {
-                Some(answers) => answers::send(grant, &*answers, request).await,
+                Some(answers) => answers::send(grant, &*answers, number, request).await,
                 None => send(grant, &pool, &target, request, options).await,
             };
-            answer.map_err(|error| told(&notes, grant, &target, error))
+            let answer = answer.map_err(|error| told(&notes, grant, &target, error));
+            match &taped {
+                Some(taped) => taped.answer(answer),
+                None => answer,
+            }
         })
     }
 }

@@ -3,6 +3,7 @@
 //! What a guest holds are numbers. The connections are here, so that all of them go back when the attempt ends, whatever its
 //! instance does afterwards.
 
+mod taped;
 mod values;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use toril_postgres::{Bounds, Error, Isolation, Lease, Pool, Rows, Statement, Transaction, Value};
 use wasmtime::component::Resource;
 
+use self::taped::Sent;
 use super::AttemptState;
 use crate::bindings::postgres::toril::postgres::client as raw;
 use crate::policy::PostgresGrant;
@@ -44,7 +46,8 @@ enum Stage {
 struct Database {
     name: String,
     grant: PostgresGrant,
-    pool: Pool,
+    /// None where the attempt only runs again.
+    pool: Option<Pool>,
 }
 
 /// What one attempt has of Postgres.
@@ -94,6 +97,13 @@ impl AttemptState {
             let refused = raw::Error::Denied(denied(name, &queue()));
             return Err(refused.into());
         };
+        if self.tape.is_replay() {
+            return Ok(Database {
+                name: name.to_owned(),
+                grant: grant.clone(),
+                pool: None,
+            });
+        }
         if self.backend.http_answers().is_some() {
             let unreachable = raw::Error::Unavailable(format!(
                 "a test reaches no server, so that there is no database `{name}`\nhint: `toril run --queue {}` reaches it",
@@ -105,7 +115,7 @@ impl AttemptState {
         Ok(Database {
             name: name.to_owned(),
             grant: grant.clone(),
-            pool: pool.map_err(|error| Box::new(raw::Error::Refused(error)))?,
+            pool: Some(pool.map_err(|error| Box::new(raw::Error::Refused(error)))?),
         })
     }
 
@@ -146,7 +156,10 @@ impl AttemptState {
             )));
         }
         let (_, waits) = self.times(&database.grant);
-        database.pool.take(waits).await
+        match &database.pool {
+            Some(pool) => pool.take(waits).await,
+            None => Err(Error::Refused("this attempt only runs again".into())),
+        }
     }
 
     async fn run(
@@ -178,24 +191,33 @@ impl AttemptState {
         &mut self,
         this: &Resource<ConnectionHandle>,
         sent: (String, Vec<raw::Value>),
-    ) -> Answer<Rows> {
+    ) -> Answer<raw::Rows> {
         let handle = self.table.get(this)?;
         let (database, number) = (Arc::clone(&handle.database), handle.number);
+        let call = Sent::statement(&database.name, &sent);
+        if let Some(answer) = self.taped_before(&call).await {
+            return Ok(answer);
+        }
         let read_only = database.grant.read_only;
         let alone = Transaction::Alone { read_only };
         let result = self.run(&database, number, alone, sent).await;
-        Ok(result.map_err(raw::Error::from))
+        self.taped(&call, result.map(raw::Rows::from))
     }
 
     async fn run_in_transaction(
         &mut self,
         this: &Resource<TransactionHandle>,
         sent: (String, Vec<raw::Value>),
-    ) -> Answer<Rows> {
+    ) -> Answer<raw::Rows> {
         let handle = self.table.get(this)?;
         let (database, number) = (Arc::clone(&handle.database), handle.number);
-        let transaction = match handle.stage {
-            Stage::New => handle.begins,
+        let (begins, stage) = (handle.begins, handle.stage);
+        let call = Sent::statement(&database.name, &sent);
+        if let Some(answer) = self.taped_before(&call).await {
+            return Ok(answer);
+        }
+        let transaction = match stage {
+            Stage::New => begins,
             Stage::Begun => Transaction::GoesOn,
             Stage::Ended => return Ok(Err(ended())),
         };
@@ -213,7 +235,7 @@ impl AttemptState {
             Stage::New if is_new => Stage::New,
             _ => Stage::Ended,
         };
-        Ok(result.map_err(raw::Error::from))
+        self.taped(&call, result.map(raw::Rows::from))
     }
 
     async fn end_transaction(
@@ -221,6 +243,10 @@ impl AttemptState {
         this: &Resource<TransactionHandle>,
         commits: bool,
     ) -> Answer<()> {
+        let call = Sent::end(&self.table.get(this)?.database.name, commits);
+        if let Some(answer) = self.taped_before(&call).await {
+            return Ok(answer);
+        }
         let handle = self.table.get_mut(this)?;
         let number = handle.number;
         let stage = std::mem::replace(&mut handle.stage, Stage::Ended);
@@ -228,7 +254,7 @@ impl AttemptState {
             .times(&Arc::clone(&self.table.get(this)?.database).grant)
             .0;
         let lease = self.sessions.held.remove(number);
-        Ok(match (stage, lease) {
+        let result = match (stage, lease) {
             (Stage::New, _) => Ok(()),
             (Stage::Begun, Some(mut lease)) => {
                 let result = match commits {
@@ -238,7 +264,8 @@ impl AttemptState {
                 result.map_err(raw::Error::from)
             }
             _ => Err(ended()),
-        })
+        };
+        self.taped(&call, result)
     }
 
     /// Gives all connections back: the attempt is over.
@@ -279,8 +306,7 @@ impl raw::HostConnection for AttemptState {
         statement: String,
         parameters: Vec<raw::Value>,
     ) -> Answer<raw::Rows> {
-        let rows = self.run_alone(&this, (statement, parameters)).await?;
-        Ok(rows.map(raw::Rows::from))
+        self.run_alone(&this, (statement, parameters)).await
     }
 
     async fn execute(
@@ -332,10 +358,8 @@ impl raw::HostTransaction for AttemptState {
         statement: String,
         parameters: Vec<raw::Value>,
     ) -> Answer<raw::Rows> {
-        let rows = self
-            .run_in_transaction(&this, (statement, parameters))
-            .await?;
-        Ok(rows.map(raw::Rows::from))
+        self.run_in_transaction(&this, (statement, parameters))
+            .await
     }
 
     async fn execute(

@@ -22,6 +22,7 @@ use crate::limits::Quota;
 use crate::lone_job::LoneJob;
 use crate::outcome::MovedTo;
 use crate::policy::Policy;
+use crate::recording::Tape;
 use crate::steps::Steps;
 
 /// One attempt of a job, and all that belongs to it.
@@ -32,6 +33,20 @@ pub struct AttemptInput {
     pub cancel: Arc<Cancel>,
     /// What the jobs that it adds carry, to belong to the same trace.
     pub trace: Option<String>,
+    /// Records what it learns, or answers as was recorded.
+    pub tape: Tape,
+}
+
+impl AttemptInput {
+    /// One that nobody stops, traces or records.
+    pub fn new(backend: Box<dyn JobBackend>) -> Self {
+        AttemptInput {
+            backend,
+            cancel: Arc::default(),
+            trace: None,
+            tape: Tape::None,
+        }
+    }
 }
 
 /// The data of a store.
@@ -42,12 +57,13 @@ pub struct AttemptState {
     pub(super) progress: Option<String>,
     pub(crate) moved: Option<MovedTo>,
     /// Unknown until the guest begins one.
-    pub(super) steps: Option<Steps>,
+    pub(super) steps: Option<Box<Steps>>,
     /// What the guest said before it trapped.
     pub(crate) last_words: Option<String>,
     pub(crate) quota: Quota,
     pub(crate) policy: Arc<Policy>,
     pub(super) trace: Option<String>,
+    pub(super) tape: Tape,
     pub(super) log_budget: LogBudget,
     pub(super) cancel: Arc<Cancel>,
     deadline: Deadline,
@@ -74,8 +90,8 @@ impl AttemptState {
         let job = input.backend.job();
         let log_budget = LogBudget::new(&job, input.backend.shows_lines(), policy);
         let deadline = limits.deadline_of(job.name, job.timeout_ms);
-        let wasi = wasi::context_with_dirs(policy, &log_budget, &*input.backend)?.map(Box::new);
-        let outbound = Outbound::new(policy, &*input.backend);
+        let wasi = wasi::context_with_dirs(policy, &log_budget, &*input.backend, &input.tape)?;
+        let outbound = Outbound::new(policy, &*input.backend, &input.tape);
         Ok(AttemptState {
             backend: input.backend,
             data: None,
@@ -86,11 +102,12 @@ impl AttemptState {
             quota: Quota::new(limits),
             policy: Arc::clone(policy),
             trace: input.trace,
+            tape: input.tape,
             log_budget,
             cancel: input.cancel,
             ends: Instant::now() + deadline.duration(),
             deadline,
-            wasi,
+            wasi: wasi.map(Box::new),
             table: wasi::handles(),
             cas_bytes_held: 0,
             config: wasi::config_variables(grants),
@@ -116,17 +133,15 @@ impl AttemptState {
         (self.moved, self.steps, self.last_words) = (None, None, None);
         self.notes = OnceLock::new();
         self.quota.renew();
+        // Instances that are used again are not recorded.
+        self.tape = Tape::None;
         self.outbound.renew(&self.policy, &*self.backend);
         self.sockets = Sockets::default();
     }
 
     /// The state in which a component is instantiated once to see that it can be.
     pub(crate) fn probe(policy: &Arc<Policy>) -> anyhow::Result<Self> {
-        let input = AttemptInput {
-            backend: Box::new(LoneJob::new("probe", "{}")),
-            cancel: Arc::default(),
-            trace: None,
-        };
+        let input = AttemptInput::new(Box::new(LoneJob::new("probe", "{}")));
         Self::new(input, policy)
     }
 
@@ -204,7 +219,8 @@ impl WasiHttpView for AttemptState {
 impl WasiView for AttemptState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let make = || {
-            let mut context = wasi::context(&self.policy, &self.log_budget, &*self.backend);
+            let (log, backend) = (&self.log_budget, &*self.backend);
+            let mut context = wasi::context(&self.policy, log, backend, &self.tape);
             Box::new(context.build())
         };
         WasiCtxView {

@@ -32,8 +32,8 @@ impl AttemptState {
     /// What is known of the job's steps. Looked at when the first one is begun: most jobs have none.
     fn steps(&mut self) -> CallResult<&mut Steps> {
         self.check_unmoved()?;
-        let backend = &self.backend;
-        Ok(self.steps.get_or_insert_with(|| Steps::of(backend.steps())))
+        let read = || Box::new(Steps::of(self.backend.steps()));
+        Ok(self.steps.get_or_insert_with(read))
     }
 
     /// Ends the guest here, at a boundary between two steps, where the host wants its job back.
@@ -174,12 +174,12 @@ impl AttemptState {
         Ok(child)
     }
 
-    /// The child of this name, for this job and for the start in which it is first reached.
+    /// The child of this name: the same whoever adds it, until the step is dropped.
     fn child_of_call(&self, name: &str, queue: QueueRef) -> CallResult<JobRef> {
         let own = self.own_job()?;
         let job = self.backend.job();
-        let (added, start) = (job.timestamp, job.attempts_started);
-        let hash = Digest::of(format!("{own}\n{added}\n{start}\n{name}").as_bytes());
+        let (added, dropped) = (job.timestamp, self.backend.steps_dropped());
+        let hash = Digest::of(format!("{own}\n{added}\n{dropped}\n{name}").as_bytes());
         // For people; what tells children apart is the hash.
         let readable = format!("{}-{name}", own.id);
         let readable = readable.chars().take(80).map(|char| match char {
@@ -207,7 +207,7 @@ fn make_child(job: &mut NewJob, own: JobRef, id: &str) -> CallResult<()> {
         let reason = format!("`{key}` is no option of a job that is called");
         return Err(JobError::Invalid(reason));
     }
-    let has_policy = FAILURE_POLICIES.iter().any(|key| is_set(&key));
+    let has_policy = FAILURE_POLICIES.iter().any(is_set);
     let options = &mut job.options;
     options.insert("jobId".into(), id.into());
     if !has_policy {
@@ -228,7 +228,9 @@ fn job_of_key(key: &str) -> CallResult<JobRef> {
 impl Host for AttemptState {
     fn begin(&mut self, name: String) -> Answer<Option<String>> {
         let begun = self.try_begin(&name);
-        if let Ok(None) = begun {
+        // Before the first step there is nothing to go on from.
+        let has_any = self.steps.as_ref().is_some_and(|steps| steps.has_any());
+        if matches!(begun, Ok(None)) && has_any {
             self.boundary()?;
         }
         Ok(begun)

@@ -1,15 +1,14 @@
 //! What WASI gives a guest: what every standard library imports, and in it what is granted.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::output::{GuestOutput, LogBudget, Printed};
-use crate::backend::{JobBackend, WallClock};
+use crate::backend::JobBackend;
 use crate::policy::{Grants, Policy};
+use crate::recording::{Tape, TapedMonotonic, TapedRandom, TapedWall};
 
 /// Handles that a guest may hold at once: open files, streams, requests.
 const HANDLES_MAX: usize = 1024;
@@ -28,14 +27,27 @@ pub(super) fn context(
     policy: &Policy,
     log: &LogBudget,
     backend: &dyn JobBackend,
+    tape: &Tape,
 ) -> WasiCtxBuilder {
     let grants = &policy.grants;
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(GuestOutput::new(Printed::Stdout, log.clone()))
         .stderr(GuestOutput::new(Printed::Stderr, log.clone()));
     wasi.max_random_size(RANDOM_BYTES_MAX);
-    if let Some(clock) = backend.wall_clock() {
-        wasi.wall_clock(Shown(clock));
+    let shown = backend.wall_clock();
+    let taped = !matches!(tape, Tape::None);
+    if taped {
+        wasi.monotonic_clock(TapedMonotonic::new(tape.clone()));
+    }
+    if let Some(seed) = tape.seed() {
+        let mut insecure = TapedRandom::new(seed, 1);
+        wasi.insecure_random_seed(insecure.first());
+        wasi.secure_random(TapedRandom::new(seed, 0));
+        wasi.insecure_random(insecure);
+    }
+    if shown.is_some() || taped {
+        let tape = tape.clone();
+        wasi.wall_clock(TapedWall { tape, shown });
     }
     wasi.env(MEMORY_VARIABLE, policy.limits.memory_bytes_max.to_string());
     if policy.reuse.is_some() {
@@ -55,12 +67,14 @@ pub(super) fn context_with_dirs(
     policy: &Policy,
     log: &LogBudget,
     backend: &dyn JobBackend,
+    tape: &Tape,
 ) -> anyhow::Result<Option<WasiCtx>> {
     let grants = &policy.grants;
-    if grants.dirs.is_empty() {
+    // A recording holds no files.
+    if grants.dirs.is_empty() || tape.is_replay() {
         return Ok(None);
     }
-    let mut wasi = context(policy, log, backend);
+    let mut wasi = context(policy, log, backend, tape);
     for dir in &grants.dirs {
         let access = if dir.writable {
             FsPerms::ReadWrite
@@ -85,17 +99,4 @@ pub(super) fn handles() -> ResourceTable {
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES_MAX);
     table
-}
-
-/// The time that a dry run shows. The monotonic clock stays the machine's: guests wait by it.
-struct Shown(WallClock);
-
-impl HostWallClock for Shown {
-    fn resolution(&self) -> Duration {
-        Duration::from_millis(1)
-    }
-
-    fn now(&self) -> Duration {
-        (self.0)()
-    }
 }

@@ -1,12 +1,17 @@
 //! Secrets, and keeping them out of what others see: logs, reasons, stacks, progress and values.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use base64::prelude::{
+    BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use toril_options::json;
 
@@ -74,6 +79,14 @@ impl Secrets {
     /// The names of the variables.
     pub fn names(&self) -> Vec<String> {
         self.by_name.keys().cloned().collect()
+    }
+
+    /// The names of the variables, and how many bytes each secret has.
+    pub(crate) fn lengths(&self) -> BTreeMap<String, usize> {
+        let secrets = self.by_name.iter();
+        secrets
+            .map(|(name, Secret(text))| (name.clone(), text.len()))
+            .collect()
     }
 
     /// What finds them in text; none where there are no secrets.
@@ -146,8 +159,16 @@ impl Redactor {
         Cow::Owned(redacted)
     }
 
+    /// Replaces the secrets in bytes.
+    pub(crate) fn redact_bytes(&self, bytes: &mut Vec<u8>) {
+        if self.finder.is_match(&*bytes) {
+            let replacements = vec![REPLACEMENT; self.finder.patterns_len()];
+            *bytes = self.finder.replace_all_bytes(bytes, &replacements);
+        }
+    }
+
     /// Looks at each text by itself, names of fields included: so depth and order make no difference.
-    fn redact_json<'text>(&self, json: &'text str) -> Cow<'text, str> {
+    pub(crate) fn redact_json<'text>(&self, json: &'text str) -> Cow<'text, str> {
         let may_have_escapes = json.contains('\\');
         if !may_have_escapes && !self.finder.is_match(json) {
             return Cow::Borrowed(json);
@@ -222,18 +243,55 @@ fn texts(json: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// A secret as it is, and as it looks inside JSON or Rust's debug output.
+/// A secret as it is, and as it looks inside JSON, in JSON inside JSON, in URLs, and in base64 wherever it begins there.
 fn forms(secret: &str) -> impl Iterator<Item = String> {
-    let quoted = Value::String(secret.to_owned()).to_string();
-    let escaped = quoted[1..quoted.len() - 1].to_owned();
-    let differs = escaped != secret;
-    [secret.to_owned()]
+    let quoted = |text: &str| {
+        let quoted = Value::String(text.to_owned()).to_string();
+        quoted[1..quoted.len() - 1].to_owned()
+    };
+    let escaped = quoted(secret);
+    let twice = quoted(&escaped);
+    let in_urls = [NON_ALPHANUMERIC, &URL_COMPONENT];
+    let in_urls = in_urls.map(|set| utf8_percent_encode(secret, set).to_string());
+    let others = [secret.to_owned(), escaped, twice]
         .into_iter()
-        .chain(differs.then_some(escaped))
+        .chain(in_urls);
+    let forms: BTreeSet<String> = others.chain(in_base64(secret)).collect();
+    forms.into_iter()
 }
+
+/// What base64 of any text that has the secret in it has in it: the digits that depend on the secret alone.
+fn in_base64(secret: &str) -> impl Iterator<Item = String> {
+    let at = |offset: usize| {
+        let padded = [&vec![0; offset][..], secret.as_bytes()].concat();
+        let (begin, end) = ((offset * 8).div_ceil(6), padded.len() * 8 / 6);
+        let digits = [
+            STANDARD_NO_PAD.encode(&padded),
+            URL_SAFE_NO_PAD.encode(&padded),
+        ];
+        digits.map(|digits| digits[begin..end].to_owned())
+    };
+    let digits = (0..3).flat_map(at);
+    // Fewer would be found in much that is no secret.
+    digits.filter(|digits| digits.len() >= SECRET_BYTES_MIN + 2)
+}
+
+/// What `encodeURIComponent` encodes.
+const URL_COMPONENT: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::BASE64_STANDARD;
+
     use super::*;
 
     fn secrets(texts: &[&str]) -> Secrets {
@@ -250,6 +308,30 @@ mod tests {
         assert!(!format!("{secrets:?}").contains("hunter22"));
         assert_eq!(secrets.redact("is hunter22!"), "is ***!");
         assert!(Secret::new("abc".into()).is_err());
+    }
+
+    #[test]
+    fn secrets_in_base64_are_not_shown() {
+        let secrets = secrets(&["hunter22-planted"]);
+        for user in ["", "a", "ab", "abc"] {
+            let header = BASE64_STANDARD.encode(format!("{user}:hunter22-planted"));
+            let shown = secrets.redact(&header).into_owned();
+            assert!(shown.contains("***") && shown.len() < 12, "{shown}");
+        }
+        let nested = r#"{\"a\":\"hun\\\"ter\"}"#;
+        let secrets = self::secrets(&["hun\"ter"]);
+        assert!(
+            secrets.redact(nested).contains("***"),
+            "{}",
+            secrets.redact(nested)
+        );
+    }
+
+    #[test]
+    fn secrets_in_urls_are_not_shown() {
+        let secrets = secrets(&["a/b+c d-e"]);
+        let url = "/?t=a%2Fb%2Bc%20d-e&u=a%2Fb%2Bc%20d%2De";
+        assert_eq!(secrets.redact(url), "/?t=***&u=***");
     }
 
     #[test]

@@ -64,11 +64,7 @@ impl World {
     }
 
     async fn run(&self, name: &str, data: Value) -> Outcome {
-        let input = AttemptInput {
-            backend: Box::new(LoneJob::new(name, &data.to_string())),
-            cancel: Arc::default(),
-            trace: None,
-        };
+        let input = AttemptInput::new(Box::new(LoneJob::new(name, &data.to_string())));
         attempt::run(&self.engine, &self.processor, &self.policy, input)
             .await
             .outcome

@@ -131,11 +131,7 @@ impl Jobs {
         let shown = Arc::clone(&self.shown);
         let show = Arc::new(move |call: &str| shown.lock().push(call.to_owned()));
         let job = Box::new(LoneJob::new("paint", data));
-        let input = AttemptInput {
-            backend: Box::new(Shown::calls(job, show)),
-            cancel: Arc::default(),
-            trace: None,
-        };
+        let input = AttemptInput::new(Box::new(Shown::calls(job, show)));
         let result = attempt::run(&HOST, &self.processor, &self.policy, input).await;
         result.outcome
     }

@@ -14,7 +14,7 @@ pub(super) fn added_as_json(job: &JobRef, stored: &StoredJob) -> serde_json::Val
     })
 }
 
-pub(super) fn describe(outcome: &Outcome) -> String {
+pub(in crate::cli) fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Completed(value) => format!("completed: {value}"),
         Outcome::Failed {
@@ -39,7 +39,7 @@ pub(super) fn describe(outcome: &Outcome) -> String {
     }
 }
 
-pub(super) fn as_json(outcome: &Outcome) -> serde_json::Value {
+pub(in crate::cli) fn as_json(outcome: &Outcome) -> serde_json::Value {
     match outcome {
         Outcome::Completed(value) => {
             let value: serde_json::Value = json::read(value).unwrap_or_default();

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::record::{DeployError, from_json};
 use super::{Deployments, GONE_MS, QUEUES};
 use crate::served_queue::report::QueueStatus;
-use toril_queue::{QueueError, script};
+use toril_queue::{Queue, QueueError, script};
 
 /// For how long a queue is listed that no host works. What is deployed on it stays.
 const LISTED_MS: i64 = 24 * 60 * 60 * 1000;
@@ -24,6 +24,28 @@ pub struct Forgotten {
     pub bytes: u64,
     /// How many changes were remembered.
     pub changes: u64,
+    /// How many recordings of attempts were kept.
+    pub recordings: u64,
+}
+
+/// Forgets a queue that no host works: what [`Deployments::forget`] does, and the recordings of its attempts.
+pub async fn forget(queue: &Queue) -> Result<Forgotten, DeployError> {
+    let forgotten = Deployments::of(queue).forget().await;
+    if matches!(forgotten, Err(DeployError::Worked { .. })) {
+        return forgotten;
+    }
+    let recordings = queue.drop_all_recordings().await?;
+    match forgotten {
+        // It may have nothing else.
+        Err(DeployError::NothingKnown(_)) if recordings > 0 => Ok(Forgotten {
+            recordings,
+            ..Forgotten::default()
+        }),
+        forgotten => Ok(Forgotten {
+            recordings,
+            ..forgotten?
+        }),
+    }
 }
 
 impl Deployments {
@@ -61,6 +83,7 @@ impl Deployments {
             versions,
             bytes,
             changes,
+            recordings: 0,
         };
         Ok((forgotten, had_keys))
     }

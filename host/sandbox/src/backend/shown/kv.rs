@@ -2,8 +2,25 @@
 
 use async_trait::async_trait;
 
-use super::Shown;
-use crate::backend::{KvBackend, KvPage, KvResult, KvRoom, KvStore, KvVersioned};
+use super::{Shown, told};
+use crate::backend::{KvBackend, KvPage, KvResult, KvRoom, KvStore, KvVersioned, Told};
+use crate::recording::Bytes;
+
+/// Values that are told as bytes.
+struct AsBytes<'a>(&'a KvResult<Vec<Option<Vec<u8>>>>);
+
+impl Told for AsBytes<'_> {
+    fn json(&self) -> String {
+        let told: KvResult<Vec<Option<Bytes>>> = match self.0 {
+            Ok(values) => Ok(values
+                .iter()
+                .map(|value| value.clone().map(Bytes))
+                .collect()),
+            Err(error) => Err(error.clone()),
+        };
+        told.json()
+    }
+}
 
 #[async_trait]
 impl KvBackend for Shown {
@@ -13,13 +30,19 @@ impl KvBackend for Shown {
         keys: &[String],
         bytes_max: usize,
     ) -> KvResult<Vec<Option<Vec<u8>>>> {
-        self.show(&format!("kv-get({}, {keys:?})", store.name));
-        self.backend.kv_get_many(store, keys, bytes_max).await
+        let call = format!("kv-get({}, {keys:?})", store.name);
+        self.watch.called(&call, &[]);
+        let values = self.backend.kv_get_many(store, keys, bytes_max).await;
+        self.watch.answered(&AsBytes(&values));
+        values
     }
 
     async fn kv_exists(&mut self, store: &KvStore, key: &str) -> KvResult<bool> {
-        self.show(&format!("kv-exists({}, {key:?})", store.name));
-        self.backend.kv_exists(store, key).await
+        told!(
+            self,
+            format!("kv-exists({}, {key:?})", store.name),
+            kv_exists(store, key)
+        )
     }
 
     async fn kv_set_many(
@@ -28,21 +51,37 @@ impl KvBackend for Shown {
         entries: Vec<(String, Vec<u8>)>,
         room: &KvRoom,
     ) -> KvResult<()> {
-        for (key, value) in &entries {
-            let bytes = value.len();
-            self.show(&format!("kv-set({}, {key:?}, {bytes} bytes)", store.name));
+        let shown = |(key, value): &(String, Vec<u8>)| {
+            format!("kv-set({}, {key:?}, {} bytes)", store.name, value.len())
+        };
+        if let Some((last, others)) = entries.split_last() {
+            for entry in others {
+                self.watch.called(&shown(entry), &entry.1);
+            }
+            let (call, value) = (shown(last), last.1.clone());
+            return told!(self, call, &value, kv_set_many(store, entries, room));
         }
-        self.backend.kv_set_many(store, entries, room).await
+        told!(
+            self,
+            format!("kv-set({})", store.name),
+            kv_set_many(store, entries, room)
+        )
     }
 
     async fn kv_delete_many(&mut self, store: &KvStore, keys: &[String]) -> KvResult<()> {
-        self.show(&format!("kv-delete({}, {keys:?})", store.name));
-        self.backend.kv_delete_many(store, keys).await
+        told!(
+            self,
+            format!("kv-delete({}, {keys:?})", store.name),
+            kv_delete_many(store, keys)
+        )
     }
 
     async fn kv_keys(&mut self, store: &KvStore, after: Option<&str>) -> KvResult<KvPage> {
-        self.show(&format!("kv-keys({})", store.name));
-        self.backend.kv_keys(store, after).await
+        told!(
+            self,
+            format!("kv-keys({})", store.name),
+            kv_keys(store, after)
+        )
     }
 
     async fn kv_increment(
@@ -52,8 +91,11 @@ impl KvBackend for Shown {
         delta: i64,
         room: &KvRoom,
     ) -> KvResult<i64> {
-        self.show(&format!("kv-increment({}, {key:?}, {delta})", store.name));
-        self.backend.kv_increment(store, key, delta, room).await
+        told!(
+            self,
+            format!("kv-increment({}, {key:?}, {delta})", store.name),
+            kv_increment(store, key, delta, room)
+        )
     }
 
     async fn kv_read(
@@ -62,8 +104,11 @@ impl KvBackend for Shown {
         key: &str,
         bytes_max: usize,
     ) -> KvResult<KvVersioned> {
-        self.show(&format!("kv-read({}, {key:?})", store.name));
-        self.backend.kv_read(store, key, bytes_max).await
+        told!(
+            self,
+            format!("kv-read({}, {key:?})", store.name),
+            kv_read(store, key, bytes_max)
+        )
     }
 
     async fn kv_swap(
@@ -75,7 +120,12 @@ impl KvBackend for Shown {
         room: &KvRoom,
     ) -> KvResult<bool> {
         let bytes = value.len();
-        self.show(&format!("kv-swap({}, {key:?}, {bytes} bytes)", store.name));
-        self.backend.kv_swap(store, key, version, value, room).await
+        let call = format!("kv-swap({}, {key:?}, {bytes} bytes)", store.name);
+        told!(
+            self,
+            call,
+            &value.clone(),
+            kv_swap(store, key, version, value, room)
+        )
     }
 }

@@ -1,8 +1,8 @@
-//! Steps, told as [`Shown`] tells all. What is only read is no call of the guest's.
+//! Steps, told as [`Shown`] tells all.
 
 use async_trait::async_trait;
 
-use super::Shown;
+use super::{Shown, told};
 use crate::backend::{CallResult, ChildOutcome, StepBackend};
 use crate::names::JobRef;
 use crate::steps;
@@ -10,18 +10,20 @@ use crate::steps;
 #[async_trait]
 impl StepBackend for Shown {
     fn now_ms(&self) -> u64 {
-        self.backend.now_ms()
+        self.watch.time_ms(self.backend.now_ms())
     }
 
     fn steps(&self) -> &[(String, String)] {
         self.backend.steps()
     }
 
+    fn steps_dropped(&self) -> u64 {
+        self.backend.steps_dropped()
+    }
+
     async fn keep_step(&mut self, name: &str, record: &str) -> CallResult<()> {
-        if let Ok(record) = steps::read(record) {
-            self.show(&record.as_call(name));
-        }
-        self.backend.keep_step(name, record).await
+        let call = steps::read(record).map(|record| record.as_call(name));
+        told!(self, call.unwrap_or_default(), keep_step(name, record))
     }
 
     async fn child_outcome(
@@ -29,6 +31,7 @@ impl StepBackend for Shown {
         child: &JobRef,
         bytes_max: usize,
     ) -> CallResult<ChildOutcome> {
-        self.backend.child_outcome(child, bytes_max).await
+        let call = format!("child-outcome({child})");
+        told!(self, call, child_outcome(child, bytes_max))
     }
 }

@@ -168,6 +168,7 @@ fn create_socket(
     state: &mut AttemptState,
     (family,): (IpAddressFamily,),
 ) -> Answer<Resource<Socket>> {
+    state.tape.cannot_hold("a connection over TCP");
     let Some((_, open)) = state.open_sockets() else {
         return Ok(Err(state.deny()));
     };
