@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use toril::queue::{JobState, Queue};
 use toril::rehearsal::{self, Env, Found, Rehearsal, Report};
 use toril::sandbox::recording::Recording;
-use toril::sandbox::{Engine, EngineOptions};
+use toril::sandbox::{Engine, EngineOptions, Outcome};
 use toril::served_queue::deployment::Deployments;
 
 use self::server::Server;
@@ -151,6 +151,33 @@ async fn recorded_attempts_do_the_same_again() {
             recording.outcome, recording.learned
         );
     }
+    assert_eq!(server.requests(), requests, "nothing has left the machine");
+}
+
+#[tokio::test]
+async fn replay_that_departs_goes_on_in_a_dry_run_if_asked() {
+    let (redis, server) = (TestRedis::start(false).await, Server::start().await);
+    let host = serve(&redis, &server, "\"all\"").await;
+    let queue = redis.queue("ring").await;
+    let words = ["count", "add", "step s0", "http ok"].map(str::to_owned);
+    add(&queue, &server, words.to_vec(), "value").await;
+    let recording = recorded(&queue, 1).await.remove(0);
+    host.stop().await;
+    let requests = server.requests();
+    let engine = engine();
+    let policy = recording.policy(&Env::new());
+    let key = engine.load(worse("key"), &policy).await.unwrap();
+    let ends = recording.clone().rerun(&engine, &key, &policy).await;
+    assert_eq!((ends.departed_after, ends.calls.len()), (Some(0), 1));
+    let goes_on = recording.clone();
+    let goes_on = goes_on.rerun_and_go_on(&engine, &key, &policy, true).await;
+    assert_eq!(goes_on.departure, ends.departure);
+    let Outcome::Completed(value) = &goes_on.outcome else {
+        panic!("{goes_on:?}")
+    };
+    // What the dry run answered: the first increment, the first id, and no server.
+    assert!(value.starts_with(r#"{"learned":"1\n1\n"#), "{value}");
+    assert!(value.contains("the server cannot be reached"), "{value}");
     assert_eq!(server.requests(), requests, "nothing has left the machine");
 }
 

@@ -41,6 +41,7 @@ use crate::names::{JobRef, QueueRef};
 use crate::outcome::Outcome;
 use crate::policy::Policy;
 use backend::DryBackend;
+pub(crate) use staging::backend_of;
 use store::Store;
 pub use store::{State, StoredJob};
 

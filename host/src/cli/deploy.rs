@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use tokio::time::Instant;
-use toril::processor_file::read_processor;
 use toril::sandbox::{Engine, Policy};
 use toril::served_queue::QueueStatus;
 use toril::served_queue::deployment::{Deployment, Deployments, Note, Upload};
@@ -122,8 +121,7 @@ impl Deploy {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let engine = Arc::new(Engine::new(&queue_config::one_component())?);
         let path = self.file.display();
-        let built = read_processor(&self.file, engine.component_bytes_max());
-        let bytes = during(format_args!("building `{path}`"), built).await?;
+        let bytes = queue_config::built(&self.file, &engine).await?;
         let policy = Policy::unjudged();
         let loaded = engine.load(bytes.clone(), &policy);
         let processor = during(format_args!("compiling `{path}`"), loaded)

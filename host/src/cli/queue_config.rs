@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use toril::config::{DEFAULT_FILE, Overrides, Source, default_cache_dir};
-use toril::sandbox::{EngineOptions, LoadError};
+use toril::processor_file::read_processor;
+use toril::sandbox::{Engine, EngineOptions, LoadError};
 use toril::served_queue::spec::QueueSpec;
+
+use super::progress::during;
 
 /// For an engine that looks at one component, which is compiled once and then kept.
 pub(super) fn one_component() -> EngineOptions {
@@ -30,6 +33,12 @@ pub(super) struct QueueConfig {
     /// For an engine that runs one job at a time.
     pub(super) engine: EngineOptions,
     pub(super) spec: QueueSpec,
+}
+
+/// The component of a file, built where the file is source.
+pub(super) async fn built(file: &Path, engine: &Engine) -> anyhow::Result<Vec<u8>> {
+    let built = read_processor(file, engine.component_bytes_max());
+    during(format_args!("building `{}`", file.display()), built).await
 }
 
 /// The environment variables that the config grants a queue; none where there is no such section.

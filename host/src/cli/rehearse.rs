@@ -1,18 +1,17 @@
 //! `toril rehearse`: recorded attempts on a candidate.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use toril::processor_file::read_processor;
 use toril::queue::Queue;
 use toril::rehearsal::{Rehearsal, Report};
 use toril::sandbox::{Digest, Engine, Policy};
 
 use super::RedisArgs;
 use super::progress::during;
-use super::queue_config;
+use super::queue_config::{self, built};
 
 /// Regressions that are shown one by one.
 const SHOWN_MAX: usize = 10;
@@ -80,11 +79,6 @@ pub(super) async fn rehearsed(
     }
     let run = rehearsal.run_newest(queue, count, || false);
     Ok(during("rehearsing", run).await?)
-}
-
-async fn built(file: &Path, engine: &Engine) -> anyhow::Result<Vec<u8>> {
-    let built = read_processor(file, engine.component_bytes_max());
-    during(format_args!("building `{}`", file.display()), built).await
 }
 
 pub(super) fn show(report: &Report) {

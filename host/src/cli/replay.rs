@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::json;
-use toril::processor_file::read_processor;
 use toril::queue::json as read_json;
 use toril::sandbox::recording::{Recording, Rerun};
 use toril::sandbox::{Digest, Engine};
@@ -15,7 +14,7 @@ use toril::watch::{REST_OF_EDITORS, Watch, dirs_of};
 
 use super::RedisArgs;
 use super::progress::during;
-use super::queue_config;
+use super::queue_config::{self, built};
 use super::recordings::Which;
 use super::run::shown::{as_json, describe};
 
@@ -46,6 +45,9 @@ pub(super) struct Replay {
     /// something else.
     #[arg(long, value_name = "FILE|DIGEST")]
     with: Option<String>,
+    /// Where it does something else, goes on in a dry run: calls change a queue in memory, and no server is there.
+    #[arg(long)]
+    go_on: bool,
     /// Runs it again when the file changes.
     #[arg(long, requires = "with")]
     watch: bool,
@@ -175,26 +177,31 @@ impl Replay {
         let processor = during("compiling", engine.load(component, &policy)).await;
         let processor =
             processor.map_err(|error| anyhow::anyhow!("component was refused: {error}"))?;
-        let rerun = recording.clone().rerun(engine, &processor, &policy).await;
+        let rerun = recording.clone();
+        let rerun = rerun
+            .rerun_and_go_on(engine, &processor, &policy, self.go_on)
+            .await;
         match self.json {
-            true => super::print_json(&rerun_json(recording, &rerun)),
-            false => show(recording, &rerun),
+            true => super::print_json(&rerun_json(recording, &rerun, self.go_on)),
+            false => show(recording, &rerun, self.go_on),
         }
         Ok(ExitCode::from(u8::from(!rerun.is_same(recording))))
     }
 }
 
-async fn built(file: &Path, engine: &Arc<Engine>) -> anyhow::Result<Vec<u8>> {
-    let built = read_processor(file, engine.component_bytes_max());
-    during(format_args!("building `{}`", file.display()), built).await
-}
-
-fn show(recording: &Recording, rerun: &Rerun) {
-    for call in &rerun.calls {
-        super::print_line(format_args!("  {call}"));
-    }
+fn show(recording: &Recording, rerun: &Rerun, goes_on: bool) {
+    let (before, after) = rerun
+        .calls
+        .split_at(rerun.departed_after.unwrap_or(rerun.calls.len()));
+    let print = |call: &String| super::print_line(format_args!("  {call}"));
+    before.iter().for_each(print);
     if let Some(departure) = &rerun.departure {
-        return super::print_line(format_args!("departs: {departure}"));
+        super::print_line(format_args!("departs: {departure}"));
+        if goes_on {
+            after.iter().for_each(print);
+            super::print_line(describe(&rerun.outcome));
+        }
+        return;
     }
     super::print_line(describe(&rerun.outcome));
     if let Some(missing) = &rerun.missing {
@@ -214,10 +221,10 @@ fn show(recording: &Recording, rerun: &Rerun) {
     }
 }
 
-fn rerun_json(recording: &Recording, rerun: &Rerun) -> serde_json::Value {
+fn rerun_json(recording: &Recording, rerun: &Rerun, goes_on: bool) -> serde_json::Value {
     json!({
         "calls": rerun.calls,
-        "outcome": rerun.departure.is_none().then(|| as_json(&rerun.outcome)),
+        "outcome": (goes_on || rerun.departure.is_none()).then(|| as_json(&rerun.outcome)),
         "recordedOutcome": as_json(&recording.outcome),
         "departure": rerun.departure.as_ref().map(ToString::to_string),
         "missing": rerun.missing,

@@ -1,11 +1,18 @@
 //! Jobs in the middle of their life, for tests that begin there.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
-use super::store::State;
+use super::backend::DryBackend;
+use super::store::{State, Store};
 use super::{DryRun, Ended, PREFIX};
+use crate::backend::{JobBackend, NewJob};
+use crate::lone_job::LoneJob;
 use crate::names::{JobRef, QueueRef};
 use crate::outcome::Outcome;
+use crate::recording::RecordedJob;
 use crate::steps::{Kept, StepRecord};
 
 impl DryRun {
@@ -76,6 +83,43 @@ impl DryRun {
         }
         self.attempt(job, served).await
     }
+}
+
+/// A running job of a dry run of its own: this one.
+pub(crate) fn backend_of(recorded: &RecordedJob) -> Box<dyn JobBackend> {
+    let mut store = Store::new(recorded.processed_on);
+    let queue = QueueRef::new(&recorded.prefix, &recorded.queue);
+    // What no queue is called was never recorded, unless by hand.
+    let queue = queue.or_else(|_| QueueRef::new(PREFIX, "replay"));
+    // A number is no id that a producer may choose: the queue has counted to it.
+    let number = recorded.id.parse::<u64>().ok().filter(|number| *number > 0);
+    let own_id = [("jobId".to_owned(), recorded.id.to_string().into())];
+    let options = own_id.into_iter().filter(|_| number.is_none());
+    let job = NewJob {
+        name: recorded.name.clone(),
+        data: recorded.data.clone(),
+        options: options.collect(),
+        parent: None,
+    };
+    let added = queue.ok().and_then(|queue| {
+        store.queue(&queue).counter = number.map_or(0, |number| number - 1);
+        store.add(&queue, vec![job]).ok()?;
+        let id = recorded.id.to_string();
+        Some(JobRef { queue, id })
+    });
+    let Some(job) = added else {
+        return Box::new(LoneJob::new(&recorded.name, &recorded.data));
+    };
+    store.leave_line(&job);
+    store.start(&job);
+    let Some(stored) = store.jobs.get_mut(&job) else {
+        return Box::new(LoneJob::new(&recorded.name, &recorded.data));
+    };
+    stored.attempts_made = recorded.attempts_made;
+    stored.attempts_started = recorded.attempts_started;
+    stored.steps = recorded.steps.iter().cloned().collect();
+    let taken = stored.clone();
+    Box::new(DryBackend::new(Arc::new(Mutex::new(store)), job, taken))
 }
 
 fn job_ref(queue: &str, id: &str) -> Option<JobRef> {

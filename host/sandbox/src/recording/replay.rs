@@ -18,6 +18,8 @@ pub struct Replay {
     recording: Recording,
     redactor: Option<Arc<Redactor>>,
     cancel: Arc<Cancel>,
+    /// After it departed, it goes on in a dry run.
+    goes_on: bool,
     progress: Mutex<Progress>,
 }
 
@@ -32,6 +34,8 @@ struct Progress {
     stops_asked: u64,
     reasons_asked: u64,
     departure: Option<Departure>,
+    /// How many calls were made before.
+    departed_after: usize,
     /// The recording has no answer to the last call: the attempt was ended in it.
     is_at_end: bool,
 }
@@ -112,11 +116,17 @@ impl fmt::Display for Departure {
 
 impl Replay {
     /// Runs a recording again under a policy. `cancel` is that of the attempt.
-    pub fn new(recording: Recording, policy: &Policy, cancel: Arc<Cancel>) -> Arc<Self> {
+    pub fn new(
+        recording: Recording,
+        policy: &Policy,
+        cancel: Arc<Cancel>,
+        goes_on: bool,
+    ) -> Arc<Self> {
         Arc::new(Replay {
             recording,
             redactor: policy.grants.secrets.redactor().cloned(),
             cancel,
+            goes_on,
             progress: Mutex::default(),
         })
     }
@@ -131,9 +141,15 @@ impl Replay {
         self.progress.lock().calls.clone()
     }
 
-    /// Where it did something else, if it did.
-    pub fn departure(&self) -> Option<Departure> {
-        self.progress.lock().departure.clone()
+    /// Where it did something else, if it did, and after how many calls.
+    pub fn departure(&self) -> Option<(Departure, usize)> {
+        let progress = self.progress.lock();
+        Some((progress.departure.clone()?, progress.departed_after))
+    }
+
+    /// True once it goes on in a dry run.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.goes_on && self.progress.lock().departure.is_some()
     }
 
     /// True if it came to where the recorded attempt was ended while it waited.
@@ -155,9 +171,22 @@ impl Replay {
     }
 
     pub(super) fn depart(&self, departure: Departure) {
-        self.progress.lock().departure.get_or_insert(departure);
-        // The guest waits in the call; this ends it.
-        self.cancel.stop(Stop::Shutdown);
+        let can_go_on = matches!(
+            departure,
+            Departure::Call { .. } | Departure::Request { .. }
+        );
+        let mut progress = self.progress.lock();
+        if progress.departure.is_none() {
+            // The call that departs is among them already.
+            let is_call = matches!(departure, Departure::Call { .. });
+            progress.departed_after = progress.calls.len() - usize::from(is_call);
+            progress.departure = Some(departure);
+        }
+        drop(progress);
+        if !(self.goes_on && can_go_on) {
+            // The guest waits in the call; this ends it.
+            self.cancel.stop(Stop::Shutdown);
+        }
     }
 
     /// Departs, unless the recorded attempt was stopped before it could do the same.
@@ -227,30 +256,34 @@ impl Replay {
         (progress.reasons_asked > after).then_some(reason)
     }
 
-    /// The answer to the call that was just made. Where it departed, or where the attempt was ended, there is none.
-    pub(crate) async fn next<T: Given>(&self) -> T {
+    /// The answer to the call that was just made. Where it departed, or where the attempt was ended, there is none, and the
+    /// guest is ended; none is returned where it goes on in a dry run.
+    pub(crate) async fn next<T: Given>(&self) -> Option<T> {
+        if self.is_dry() {
+            return None;
+        }
         let answer = {
             let progress = self.progress.lock();
             let at = progress.calls.len().checked_sub(1);
             let call = at.and_then(|at| self.recording.learned.calls.get(at));
             let answer = call.and_then(|call| call.answer.as_deref());
-            match progress.departure {
-                Some(_) => None,
-                None if progress.is_at_end => None,
-                None => answer.and_then(|answer| T::of_json(answer.get())),
-            }
+            let is_over = progress.departure.is_some() || progress.is_at_end;
+            answer
+                .filter(|_| !is_over)
+                .and_then(|answer| T::of_json(answer.get()))
         };
-        match answer {
-            Some(answer) => answer,
-            None => {
-                self.end();
-                std::future::pending().await
-            }
+        if answer.is_none() {
+            self.end();
+            std::future::pending::<()>().await;
         }
+        answer
     }
 
     /// A request begins.
     pub(crate) fn request(&self, request: &str, headers: &[u8]) {
+        if self.is_dry() {
+            return;
+        }
         let (shown, digest) = sent(self.redactor.as_deref(), request, headers);
         let mut progress = self.progress.lock();
         let after = progress.requests;
@@ -276,6 +309,9 @@ impl Watch for Replay {
         let (shown, digest) = sent(self.redactor.as_deref(), call, rest);
         let mut progress = self.progress.lock();
         let after = progress.calls.len();
+        if self.goes_on && progress.departure.is_some() {
+            return progress.calls.push(shown);
+        }
         let recorded = self.recording.learned.calls.get(after);
         // Beyond where the recorded attempt was stopped nothing counts.
         if recorded.is_some() || !self.recording.learned.is_stopped {
@@ -297,7 +333,10 @@ impl Watch for Replay {
 
     fn answered(&self, _: &dyn Told) {}
 
-    fn time_ms(&self, _: u64) -> u64 {
+    fn time_ms(&self, now_ms: u64) -> u64 {
+        if self.is_dry() {
+            return now_ms;
+        }
         let mut progress = self.progress.lock();
         progress.times += 1;
         let times = &self.recording.learned.times;
@@ -308,6 +347,9 @@ impl Watch for Replay {
 
 impl HttpAnswers for Replay {
     fn answer(&self, number: usize, request: Request<Bytes>) -> HttpAnswer {
+        if self.is_dry() {
+            return HttpAnswer::NoServer;
+        }
         let Some(recorded) = self.recording.learned.requests.get(number) else {
             return HttpAnswer::Never;
         };
@@ -320,7 +362,10 @@ impl HttpAnswers for Replay {
                 recorded: Some(recorded.request.clone()),
                 now: recorded.request.clone(),
             });
-            return HttpAnswer::Never;
+            return match self.is_dry() {
+                true => HttpAnswer::NoServer,
+                false => HttpAnswer::Never,
+            };
         }
         match recorded.answer.clone() {
             // The guest gave up waiting, or was ended.

@@ -1,4 +1,5 @@
-//! The backend of an attempt that runs again: each call is answered as it was recorded, and nothing is changed anywhere.
+//! The backend of an attempt that runs again: each call is answered as it was recorded, and nothing is changed anywhere. What
+//! goes on after it departed goes on in a dry run.
 
 use std::sync::Arc;
 
@@ -14,125 +15,156 @@ use crate::names::{JobRef, QueueRef};
 use crate::policy::QueueAccess;
 
 /// An attempt that runs again.
-pub(crate) struct Replayed(pub(crate) Arc<Replay>);
+pub(crate) struct Replayed {
+    pub(crate) replay: Arc<Replay>,
+    /// Where it goes on once it has departed.
+    pub(crate) dry: Box<dyn JobBackend>,
+}
+
+/// The recorded answer, or that of the dry run.
+macro_rules! again {
+    ($this:ident, $method:ident($($argument:expr),*)) => {
+        match $this.replay.next().await {
+            Some(answer) => answer,
+            None => $this.dry.$method($($argument),*).await,
+        }
+    };
+}
 
 #[async_trait]
 impl JobBackend for Replayed {
     fn job(&self) -> JobView<'_> {
-        self.0.recording().job.view()
+        self.replay.recording().job.view()
     }
 
     fn http_answers(&self) -> Option<Arc<dyn HttpAnswers>> {
-        Some(Arc::clone(&self.0) as _)
+        Some(Arc::clone(&self.replay) as _)
     }
 
-    async fn update_data(&mut self, _: &str) -> CallResult<()> {
-        self.0.next().await
+    async fn update_data(&mut self, data: &str) -> CallResult<()> {
+        again!(self, update_data(data))
     }
 
-    async fn update_progress(&mut self, _: &str) -> CallResult<()> {
-        self.0.next().await
+    async fn update_progress(&mut self, progress: &str) -> CallResult<()> {
+        again!(self, update_progress(progress))
     }
 
-    async fn log(&mut self, _: &str) -> CallResult<u64> {
-        self.0.next().await
+    async fn log(&mut self, line: &str) -> CallResult<u64> {
+        again!(self, log(line))
     }
 
-    async fn move_to_delayed(&mut self, _: u64) -> CallResult<()> {
-        self.0.next().await
+    async fn move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
+        again!(self, move_to_delayed(timestamp_ms))
     }
 
-    async fn move_to_waiting_children(&mut self, _: Option<&str>) -> CallResult<bool> {
-        self.0.next().await
+    async fn move_to_waiting_children(&mut self, child: Option<&str>) -> CallResult<bool> {
+        again!(self, move_to_waiting_children(child))
     }
 
     async fn move_to_wait(&mut self) -> CallResult<()> {
-        self.0.next().await
+        again!(self, move_to_wait())
     }
 
-    async fn children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
-        self.0.next().await
+    async fn children_values(&mut self, bytes_max: usize) -> CallResult<Vec<(String, String)>> {
+        again!(self, children_values(bytes_max))
     }
 
-    async fn failed_children_values(&mut self, _: usize) -> CallResult<Vec<(String, String)>> {
-        self.0.next().await
+    async fn failed_children_values(
+        &mut self,
+        bytes_max: usize,
+    ) -> CallResult<Vec<(String, String)>> {
+        again!(self, failed_children_values(bytes_max))
     }
 
-    async fn dependencies(&mut self, _: &DependenciesQuery, _: usize) -> CallResult<String> {
-        self.0.next().await
+    async fn dependencies(
+        &mut self,
+        query: &DependenciesQuery,
+        bytes_max: usize,
+    ) -> CallResult<String> {
+        again!(self, dependencies(query, bytes_max))
     }
 
-    async fn dependencies_count(&mut self, _: DependencyKinds) -> CallResult<String> {
-        self.0.next().await
+    async fn dependencies_count(&mut self, kinds: DependencyKinds) -> CallResult<String> {
+        again!(self, dependencies_count(kinds))
     }
 
-    async fn remove_unprocessed_children(&mut self, _: &QueueAccess) -> CallResult<u64> {
-        self.0.next().await
+    async fn remove_unprocessed_children(&mut self, access: &QueueAccess) -> CallResult<u64> {
+        again!(self, remove_unprocessed_children(access))
     }
 
     async fn remove_child_dependency(&mut self) -> CallResult<bool> {
-        self.0.next().await
+        again!(self, remove_child_dependency())
     }
 
-    async fn add(&mut self, _: &QueueRef, _: Vec<NewJob>) -> CallResult<Vec<String>> {
-        self.0.next().await
+    async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {
+        again!(self, add(queue, jobs))
     }
 
-    async fn add_flows(&mut self, _: Vec<FlowNode>) -> CallResult<String> {
-        self.0.next().await
+    async fn add_flows(&mut self, flows: Vec<FlowNode>) -> CallResult<String> {
+        again!(self, add_flows(flows))
     }
 
     async fn get_flow(
         &mut self,
-        _: &JobRef,
-        _: FlowQuery,
-        _: &QueueAccess,
-        _: usize,
+        job: &JobRef,
+        query: FlowQuery,
+        access: &QueueAccess,
+        bytes_max: usize,
     ) -> CallResult<String> {
-        self.0.next().await
+        again!(self, get_flow(job, query, access, bytes_max))
     }
 
-    async fn state(&mut self, _: &JobRef) -> CallResult<String> {
-        self.0.next().await
+    async fn state(&mut self, job: &JobRef) -> CallResult<String> {
+        again!(self, state(job))
     }
 
-    async fn remove(&mut self, _: &JobRef, _: bool, _: &QueueAccess) -> CallResult<()> {
-        self.0.next().await
+    async fn remove(
+        &mut self,
+        job: &JobRef,
+        with_children: bool,
+        access: &QueueAccess,
+    ) -> CallResult<()> {
+        again!(self, remove(job, with_children, access))
     }
 }
 
 #[async_trait]
 impl QueueBackend for Replayed {
-    async fn change_delay(&mut self, _: &JobRef, _: u64) -> CallResult<()> {
-        self.0.next().await
+    async fn change_delay(&mut self, job: &JobRef, delay_ms: u64) -> CallResult<()> {
+        again!(self, change_delay(job, delay_ms))
     }
 
-    async fn change_priority(&mut self, _: &JobRef, _: u32, _: bool) -> CallResult<()> {
-        self.0.next().await
+    async fn change_priority(&mut self, job: &JobRef, priority: u32, lifo: bool) -> CallResult<()> {
+        again!(self, change_priority(job, priority, lifo))
     }
 
-    async fn promote(&mut self, _: &JobRef) -> CallResult<()> {
-        self.0.next().await
+    async fn promote(&mut self, job: &JobRef) -> CallResult<()> {
+        again!(self, promote(job))
     }
 
-    async fn retry(&mut self, _: &JobRef, _: Finished, _: &QueueAccess) -> CallResult<()> {
-        self.0.next().await
+    async fn retry(
+        &mut self,
+        job: &JobRef,
+        ended: Finished,
+        access: &QueueAccess,
+    ) -> CallResult<()> {
+        again!(self, retry(job, ended, access))
     }
 
-    async fn counts(&mut self, _: &QueueRef) -> CallResult<String> {
-        self.0.next().await
+    async fn counts(&mut self, queue: &QueueRef) -> CallResult<String> {
+        again!(self, counts(queue))
     }
 
-    async fn remove_deduplication_key(&mut self, _: &QueueRef, _: &str) -> CallResult<bool> {
-        self.0.next().await
+    async fn remove_deduplication_key(&mut self, queue: &QueueRef, id: &str) -> CallResult<bool> {
+        again!(self, remove_deduplication_key(queue, id))
     }
 
-    async fn rate_limit(&mut self, _: &QueueRef, _: u64) -> CallResult<()> {
-        self.0.next().await
+    async fn rate_limit(&mut self, queue: &QueueRef, duration_ms: u64) -> CallResult<()> {
+        again!(self, rate_limit(queue, duration_ms))
     }
 
-    async fn publish_event(&mut self, _: &QueueRef, _: &CustomEvent) -> CallResult<()> {
-        self.0.next().await
+    async fn publish_event(&mut self, queue: &QueueRef, event: &CustomEvent) -> CallResult<()> {
+        again!(self, publish_event(queue, event))
     }
 }
 
@@ -140,22 +172,22 @@ impl QueueBackend for Replayed {
 impl SchedulerBackend for Replayed {
     async fn upsert_scheduler(
         &mut self,
-        _: &QueueRef,
-        _: NewScheduler,
+        queue: &QueueRef,
+        scheduler: NewScheduler,
     ) -> CallResult<Option<String>> {
-        self.0.next().await
+        again!(self, upsert_scheduler(queue, scheduler))
     }
 
-    async fn remove_scheduler(&mut self, _: &QueueRef, _: &str) -> CallResult<bool> {
-        self.0.next().await
+    async fn remove_scheduler(&mut self, queue: &QueueRef, id: &str) -> CallResult<bool> {
+        again!(self, remove_scheduler(queue, id))
     }
 
-    async fn scheduler(&mut self, _: &QueueRef, _: &str) -> CallResult<String> {
-        self.0.next().await
+    async fn scheduler(&mut self, queue: &QueueRef, id: &str) -> CallResult<String> {
+        again!(self, scheduler(queue, id))
     }
 
-    async fn schedulers(&mut self, _: &QueueRef, _: SchedulerRange) -> CallResult<String> {
-        self.0.next().await
+    async fn schedulers(&mut self, queue: &QueueRef, range: SchedulerRange) -> CallResult<String> {
+        again!(self, schedulers(queue, range))
     }
 }
 
@@ -163,75 +195,93 @@ impl SchedulerBackend for Replayed {
 impl KvBackend for Replayed {
     async fn kv_get_many(
         &mut self,
-        _: &KvStore,
-        _: &[String],
-        _: usize,
+        store: &KvStore,
+        keys: &[String],
+        bytes_max: usize,
     ) -> KvResult<Vec<Option<Vec<u8>>>> {
-        let values: KvResult<Vec<Option<Bytes>>> = self.0.next().await;
+        let values: Option<KvResult<Vec<Option<Bytes>>>> = self.replay.next().await;
+        let Some(values) = values else {
+            return self.dry.kv_get_many(store, keys, bytes_max).await;
+        };
         let bytes = |Bytes(bytes)| bytes;
         Ok(values?.into_iter().map(|value| value.map(bytes)).collect())
     }
 
-    async fn kv_exists(&mut self, _: &KvStore, _: &str) -> KvResult<bool> {
-        self.0.next().await
+    async fn kv_exists(&mut self, store: &KvStore, key: &str) -> KvResult<bool> {
+        again!(self, kv_exists(store, key))
     }
 
     async fn kv_set_many(
         &mut self,
-        _: &KvStore,
-        _: Vec<(String, Vec<u8>)>,
-        _: &KvRoom,
+        store: &KvStore,
+        entries: Vec<(String, Vec<u8>)>,
+        room: &KvRoom,
     ) -> KvResult<()> {
-        self.0.next().await
+        again!(self, kv_set_many(store, entries, room))
     }
 
-    async fn kv_delete_many(&mut self, _: &KvStore, _: &[String]) -> KvResult<()> {
-        self.0.next().await
+    async fn kv_delete_many(&mut self, store: &KvStore, keys: &[String]) -> KvResult<()> {
+        again!(self, kv_delete_many(store, keys))
     }
 
-    async fn kv_keys(&mut self, _: &KvStore, _: Option<&str>) -> KvResult<KvPage> {
-        self.0.next().await
+    async fn kv_keys(&mut self, store: &KvStore, after: Option<&str>) -> KvResult<KvPage> {
+        again!(self, kv_keys(store, after))
     }
 
-    async fn kv_increment(&mut self, _: &KvStore, _: &str, _: i64, _: &KvRoom) -> KvResult<i64> {
-        self.0.next().await
+    async fn kv_increment(
+        &mut self,
+        store: &KvStore,
+        key: &str,
+        delta: i64,
+        room: &KvRoom,
+    ) -> KvResult<i64> {
+        again!(self, kv_increment(store, key, delta, room))
     }
 
-    async fn kv_read(&mut self, _: &KvStore, _: &str, _: usize) -> KvResult<KvVersioned> {
-        self.0.next().await
+    async fn kv_read(
+        &mut self,
+        store: &KvStore,
+        key: &str,
+        bytes_max: usize,
+    ) -> KvResult<KvVersioned> {
+        again!(self, kv_read(store, key, bytes_max))
     }
 
     async fn kv_swap(
         &mut self,
-        _: &KvStore,
-        _: &str,
-        _: u64,
-        _: Vec<u8>,
-        _: &KvRoom,
+        store: &KvStore,
+        key: &str,
+        version: u64,
+        value: Vec<u8>,
+        room: &KvRoom,
     ) -> KvResult<bool> {
-        self.0.next().await
+        again!(self, kv_swap(store, key, version, value, room))
     }
 }
 
 #[async_trait]
 impl StepBackend for Replayed {
     fn now_ms(&self) -> u64 {
-        0
+        self.dry.now_ms()
     }
 
     fn steps(&self) -> &[(String, String)] {
-        &self.0.recording().job.steps
+        &self.replay.recording().job.steps
     }
 
     fn steps_dropped(&self) -> u64 {
-        self.0.recording().job.steps_dropped
+        self.replay.recording().job.steps_dropped
     }
 
-    async fn keep_step(&mut self, _: &str, _: &str) -> CallResult<()> {
-        self.0.next().await
+    async fn keep_step(&mut self, name: &str, record: &str) -> CallResult<()> {
+        again!(self, keep_step(name, record))
     }
 
-    async fn child_outcome(&mut self, _: &JobRef, _: usize) -> CallResult<ChildOutcome> {
-        self.0.next().await
+    async fn child_outcome(
+        &mut self,
+        child: &JobRef,
+        bytes_max: usize,
+    ) -> CallResult<ChildOutcome> {
+        again!(self, child_outcome(child, bytes_max))
     }
 }

@@ -10,6 +10,7 @@ use crate::backend::{JobBackend, Shown};
 use crate::cancel::Cancel;
 use crate::compile::Processor;
 use crate::digest::Digest;
+use crate::dry_run;
 use crate::engine::Engine;
 use crate::outcome::Outcome;
 use crate::policy::{Policy, Secret};
@@ -26,6 +27,8 @@ pub struct Rerun {
     pub outcome: Outcome,
     /// Where it did something else, if it did.
     pub departure: Option<Departure>,
+    /// After how many calls.
+    pub departed_after: Option<usize>,
     /// What the recorded attempt did next, and this one did not.
     pub missing: Option<String>,
     /// Processor time.
@@ -81,9 +84,25 @@ impl Recording {
         processor: &Processor,
         policy: &Arc<Policy>,
     ) -> Rerun {
+        self.rerun_and_go_on(engine, processor, policy, false).await
+    }
+
+    /// Runs the attempt again. With `goes_on` it goes on in a dry run where it departs: calls change a queue in memory, and no
+    /// server is there.
+    pub async fn rerun_and_go_on(
+        self,
+        engine: &Engine,
+        processor: &Processor,
+        policy: &Arc<Policy>,
+        goes_on: bool,
+    ) -> Rerun {
         let cancel = Arc::<Cancel>::default();
-        let replay = Replay::new(self, policy, Arc::clone(&cancel));
-        let backend: Box<dyn JobBackend> = Box::new(Replayed(Arc::clone(&replay)));
+        let dry = dry_run::backend_of(&self.job);
+        let replay = Replay::new(self, policy, Arc::clone(&cancel), goes_on);
+        let backend: Box<dyn JobBackend> = Box::new(Replayed {
+            replay: Arc::clone(&replay),
+            dry,
+        });
         let input = AttemptInput {
             backend: Box::new(Shown::watched(backend, Arc::clone(&replay) as _)),
             cancel,
@@ -91,7 +110,8 @@ impl Recording {
             tape: Tape::Replay(Arc::clone(&replay)),
         };
         let result = attempt::run(engine, processor, policy, input).await;
-        let (departure, is_at_end) = (replay.departure(), replay.is_at_end());
+        let (departed, is_at_end) = (replay.departure(), replay.is_at_end());
+        let (departure, departed_after) = departed.unzip();
         let outcome = match departure.is_none() && is_at_end {
             // The recorded one was ended there, by its deadline or from outside.
             true => replay.recording().outcome.clone(),
@@ -104,6 +124,7 @@ impl Recording {
                 .filter(|_| departure.is_none() && !is_at_end),
             outcome,
             departure,
+            departed_after,
             cpu: result.cpu,
             memory_bytes: result.memory_bytes,
         }

@@ -79,8 +79,12 @@ impl AttemptState {
             return None;
         };
         replay.called(&sent.call, &sent.parameters);
-        let Again(answer) = replay.next().await;
-        Some(answer)
+        Some(match replay.next().await {
+            Some(Again(answer)) => answer,
+            None => Err(raw::Error::Unavailable(
+                "a dry run has no database".to_owned(),
+            )),
+        })
     }
 
     /// Notes an answer, where the attempt is recorded.
