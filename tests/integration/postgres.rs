@@ -3,13 +3,17 @@
 #[path = "../../host/postgres/tests/integration/server.rs"]
 mod server;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use toril::queue::{JobState, Queue};
+use toril::sandbox::recording::Recording;
+use toril::sandbox::{Engine, EngineOptions};
 
-use crate::harness::{TestHost, TestRedis, add, processor, reaches};
+use crate::harness::{TestHost, TestRedis, add, eventually, processor, reaches};
 use server::{PASSWORD, Server, shared};
 
 /// A host whose queue `ring` has the database, with more settings of the grant.
@@ -458,4 +462,43 @@ async fn order_is_placed_once_however_often_its_job_runs() {
     );
     assert_eq!(server.sql(&database, "select quantity from stock"), "0");
     drop(host);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_statements_are_answered_again_without_a_database() {
+    let ring = Ring::start(shared(), "", "record = \"all\"").await;
+    ring.completes("any", json!(null)).await;
+    ring.query("create table r (a int primary key)").await;
+    ring.completes("commit", json!("insert into r values (1)"))
+        .await;
+    ring.fails("trap-inside", json!("insert into r values (2)"))
+        .await;
+    ring.query("select a, now() from r").await;
+    ring.completes("left-open", json!("insert into r values (3) returning a"))
+        .await;
+    let entries = eventually("all are recorded", async || {
+        let entries = ring.queue.recordings(100).await.unwrap();
+        (entries.len() == 6).then_some(entries)
+    })
+    .await;
+    let mut recordings = Vec::new();
+    for entry in &entries {
+        let bytes = ring
+            .queue
+            .recording(&entry.id, entry.attempt)
+            .await
+            .unwrap();
+        recordings.push(Recording::decode(&bytes.unwrap()).unwrap());
+    }
+    ring.stop().await;
+
+    let engine = Arc::new(Engine::new(&EngineOptions::for_one_component()).unwrap());
+    let component = std::fs::read(processor("fixture-postgres")).unwrap();
+    let policy = recordings[0].policy(&BTreeMap::new());
+    let loaded = engine.load(component, &policy).await.unwrap();
+    for recording in recordings {
+        assert!(!recording.learned.calls.is_empty());
+        let rerun = recording.clone().rerun(&engine, &loaded, &policy).await;
+        assert!(rerun.is_same(&recording), "{rerun:?}\n{recording:?}");
+    }
 }
