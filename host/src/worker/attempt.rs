@@ -163,7 +163,9 @@ impl Attempt {
                 _ => {}
             }
         }
-        if let Some(recording) = recording {
+        if let Some(recording) = recording
+            && recording.is_worth_keeping(&policy, &execution.outcome)
+        {
             let component = lease.processor().digest.clone();
             // Others need them.
             drop((lease, place));

@@ -45,7 +45,12 @@ impl AttemptRecording {
         Tape::Record(Arc::clone(&self.recorder))
     }
 
-    /// Stores it, if the policy keeps such attempts.
+    /// True if the policy keeps attempts that come to this.
+    pub(super) fn is_worth_keeping(&self, policy: &Policy, outcome: &Outcome) -> bool {
+        policy.record.attempts.keeps(outcome, self.chance)
+    }
+
+    /// Stores it.
     pub(super) async fn keep(
         self,
         queue: &Queue,
@@ -60,9 +65,6 @@ impl AttemptRecording {
             memory_bytes,
             is_stopped,
         } = result;
-        if !policy.record.attempts.keeps(outcome, self.chance) {
-            return;
-        }
         let end = AttemptEnd {
             at_ms: now_ms(),
             outcome: outcome.clone(),
