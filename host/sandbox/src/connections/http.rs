@@ -1,7 +1,7 @@
 //! The connections of one queue to the servers that it may ask. A request takes an idle one, or connects; the connection
 //! comes back when the response has been read to its end.
 //!
-//! Requests under way hold a place each, and there are as many places as connections. So whoever has a place may connect,
+//! Requests under way hold a place each, and there are as many places as connections. A request that has a place may connect,
 //! once an idle connection has made room.
 
 mod body;
@@ -280,7 +280,7 @@ impl HttpPool {
         let mut sweeper = self.sweeper.lock();
         let next = self.idle.lock().drop_expired();
         if next.is_none() {
-            // Whoever puts a connection back from here on starts another one.
+            // A request that puts a connection back from here on starts another sweeper.
             *sweeper = None;
         }
         next

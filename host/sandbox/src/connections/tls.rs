@@ -17,7 +17,7 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// Reads the files of authorities, of a certificate and of its key, and refuses those that are of no use. Their paths
+    /// Reads the files of authorities, of a certificate and of its key, and refuses those that it cannot use. Their paths
     /// are relative to `dir`, and absolute afterwards.
     pub fn read(dir: &Path, mut files: [&mut Option<PathBuf>; 3]) -> anyhow::Result<Self> {
         for file in files.iter_mut().filter_map(|file| file.as_mut()) {

@@ -190,7 +190,7 @@ impl AttemptState {
         }
     }
 
-    /// An error as a guest, and whoever reads why its job failed, understands it.
+    /// An error in words for the author of the guest: a job that fails of it has them as its reason.
     fn worded(&self, store: &KvStore, error: KvError) -> Error {
         let name = &store.name;
         let grant = self.policy.grants.kv.as_ref();

@@ -121,7 +121,7 @@ impl AttemptState {
         };
         let child = match (kept, &outcome) {
             (Some(child), known) if *known != ChildOutcome::Unknown => child,
-            // Not added yet: whoever noted it did not come that far.
+            // Not added yet: the attempt that noted it ended before.
             (kept, _) => {
                 outcome = ChildOutcome::Pending;
                 self.add_called(name, queue, job, kept).await?
@@ -146,7 +146,8 @@ impl AttemptState {
         }
     }
 
-    /// Adds the job of a call. Its id is noted first, so that it is added once, whoever adds it.
+    /// Adds the job of a call. Its id is noted first, so that any number of attempts
+    /// add it once.
     async fn add_called(
         &mut self,
         name: &str,
@@ -174,7 +175,7 @@ impl AttemptState {
         Ok(child)
     }
 
-    /// The child of this name: the same whoever adds it, until the step is dropped.
+    /// The child of this name: the same in each attempt, until the step is dropped.
     fn child_of_call(&self, name: &str, queue: QueueRef) -> CallResult<JobRef> {
         let own = self.own_job()?;
         let job = self.backend.job();

@@ -1,4 +1,4 @@
-//! Bodies that have an end, whoever sends them.
+//! Bodies of requests and of responses, within the limits of time and bytes.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

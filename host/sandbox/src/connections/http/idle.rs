@@ -25,7 +25,7 @@ struct Server {
     /// One connection of HTTP/2 carries all requests.
     shared: Option<Shared>,
     protocol: Protocol,
-    /// Whoever finds out the protocol, or connects by HTTP/2, does so alone.
+    /// Held by the request that finds out the protocol or connects by HTTP/2: one at a time does.
     line: Arc<tokio::sync::Mutex<()>>,
 }
 
