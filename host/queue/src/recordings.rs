@@ -5,6 +5,9 @@ use crate::kv::KvOwner;
 use crate::queue::Queue;
 use crate::redis::script::script;
 
+/// Recordings that one call drops.
+const DROPPED_MAX: usize = 1000;
+
 /// How many recordings a queue keeps.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordingLimits {
@@ -122,13 +125,18 @@ impl Queue {
     /// Drops all recordings; returns how many there were.
     pub async fn drop_all_recordings(&self) -> Result<u64, QueueError> {
         let (_, index) = self.recording_keys();
+        let mut list = redis::cmd("ZRANGE");
+        list.arg(format!("{index}:list"))
+            .arg(0)
+            .arg(DROPPED_MAX - 1);
         let mut dropped = 0;
         loop {
-            let entries = self.recordings(1000).await?;
-            if entries.is_empty() {
+            // By name: a listed recording may be gone, and older ones be there.
+            let names: Vec<String> = list.query_async(&mut self.redis.shared()).await?;
+            if names.is_empty() {
                 break;
             }
-            dropped += self.drop_recordings(&entries).await?;
+            dropped += self.drop_named(&names).await?;
         }
         let mut rest = redis::cmd("UNLINK");
         for part in ["list", "about", "bytes"] {
@@ -140,17 +148,22 @@ impl Queue {
 
     /// Drops recordings; returns how many there were.
     pub async fn drop_recordings(&self, entries: &[RecordingEntry]) -> Result<u64, QueueError> {
-        let (recordings, index) = self.recording_keys();
-        let script = script!("drop_recordings");
+        let names: Vec<_> = entries.iter().map(RecordingEntry::name).collect();
         let mut dropped = 0;
-        for entries in entries.chunks(1000) {
-            let mut call = script.call(&format!("{index}:meta"));
-            call.arg(&recordings);
-            entries.iter().for_each(|entry| {
-                call.arg(entry.name());
-            });
-            dropped += self.redis.run::<u64>(script, &call).await?;
+        for names in names.chunks(DROPPED_MAX) {
+            dropped += self.drop_named(names).await?;
         }
         Ok(dropped)
+    }
+
+    async fn drop_named(&self, names: &[String]) -> Result<u64, QueueError> {
+        let (recordings, index) = self.recording_keys();
+        let script = script!("drop_recordings");
+        let mut call = script.call(&format!("{index}:meta"));
+        call.arg(&recordings);
+        names.iter().for_each(|name| {
+            call.arg(name);
+        });
+        self.redis.run(script, &call).await
     }
 }

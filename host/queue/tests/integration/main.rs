@@ -11,5 +11,6 @@ mod ids;
 mod kv;
 mod locks;
 mod pausing;
+mod recordings;
 mod settling;
 mod taking;
