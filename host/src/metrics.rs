@@ -96,7 +96,7 @@ labels! {
     OfHost { version: &'static str }
     OfMemory { kind: &'static str }
     OfQueue { queue: Text }
-    OfOutcome { queue: Text, outcome: Ended }
+    OfOutcome { queue: Text, outcome: OutcomeLabel }
     OfVersion { queue: Text, digest: Text }
     OfServing { queue: Text, digest: Text, role: &'static str }
 }
@@ -111,7 +111,7 @@ impl OfQueue {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Ended {
+enum OutcomeLabel {
     Completed,
     Failed,
     Moved,
@@ -121,42 +121,42 @@ enum Ended {
     HostFailed,
 }
 
-impl Ended {
-    const ALL: [Ended; 7] = [
-        Ended::Completed,
-        Ended::Failed,
-        Ended::Moved,
-        Ended::Waiting,
-        Ended::RateLimited,
-        Ended::Lost,
-        Ended::HostFailed,
+impl OutcomeLabel {
+    const ALL: [OutcomeLabel; 7] = [
+        OutcomeLabel::Completed,
+        OutcomeLabel::Failed,
+        OutcomeLabel::Moved,
+        OutcomeLabel::Waiting,
+        OutcomeLabel::RateLimited,
+        OutcomeLabel::Lost,
+        OutcomeLabel::HostFailed,
     ];
 }
 
-impl From<&Outcome> for Ended {
+impl From<&Outcome> for OutcomeLabel {
     fn from(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Completed(_) => Ended::Completed,
-            Outcome::Failed { .. } => Ended::Failed,
-            Outcome::Moved(_) => Ended::Moved,
-            Outcome::Wait | Outcome::GivenBack => Ended::Waiting,
-            Outcome::RateLimited(_) => Ended::RateLimited,
-            Outcome::Lost => Ended::Lost,
-            Outcome::HostFailed(_) => Ended::HostFailed,
+            Outcome::Completed(_) => OutcomeLabel::Completed,
+            Outcome::Failed { .. } => OutcomeLabel::Failed,
+            Outcome::Moved(_) => OutcomeLabel::Moved,
+            Outcome::Wait | Outcome::GivenBack => OutcomeLabel::Waiting,
+            Outcome::RateLimited(_) => OutcomeLabel::RateLimited,
+            Outcome::Lost => OutcomeLabel::Lost,
+            Outcome::HostFailed(_) => OutcomeLabel::HostFailed,
         }
     }
 }
 
-impl EncodeLabelValue for Ended {
+impl EncodeLabelValue for OutcomeLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         encoder.write_str(match self {
-            Ended::Completed => "completed",
-            Ended::Failed => "failed",
-            Ended::Moved => "moved",
-            Ended::Waiting => "waiting",
-            Ended::RateLimited => "rate_limited",
-            Ended::Lost => "lost",
-            Ended::HostFailed => "host_failed",
+            OutcomeLabel::Completed => "completed",
+            OutcomeLabel::Failed => "failed",
+            OutcomeLabel::Moved => "moved",
+            OutcomeLabel::Waiting => "waiting",
+            OutcomeLabel::RateLimited => "rate_limited",
+            OutcomeLabel::Lost => "lost",
+            OutcomeLabel::HostFailed => "host_failed",
         })
     }
 }
@@ -234,7 +234,7 @@ pub struct GuestMemory {
 #[derive(Clone)]
 pub struct QueueMetrics {
     pub(crate) taken: Counter,
-    attempts: [Counter; Ended::ALL.len()],
+    attempts: [Counter; OutcomeLabel::ALL.len()],
     seconds: Histogram,
     cpu: Seconds,
     pub(crate) swaps: Counter,
@@ -249,7 +249,7 @@ pub struct QueueMetrics {
 
 impl QueueMetrics {
     pub(crate) fn attempt(&self, outcome: &Outcome, wall: Duration, cpu: Duration) {
-        self.attempts[Ended::from(outcome) as usize].inc();
+        self.attempts[OutcomeLabel::from(outcome) as usize].inc();
         self.seconds.observe(wall.as_secs_f64());
         self.cpu.inc_by(cpu.as_secs_f64());
     }
@@ -392,7 +392,7 @@ impl Metrics {
     pub fn queue(&self, queue: &str) -> QueueMetrics {
         let of = OfQueue::new(queue);
         let counter = |family: &Many<OfQueue, Counter>| family.get_or_create(&of).clone();
-        let attempts = Ended::ALL.map(|outcome| {
+        let attempts = OutcomeLabel::ALL.map(|outcome| {
             let queue = queue.into();
             let of = OfOutcome { queue, outcome };
             self.attempts.get_or_create(&of).clone()

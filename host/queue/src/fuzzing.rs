@@ -12,7 +12,7 @@ use crate::settle::{Settlement, SettlementKind};
 /// that finds the jobs of a lost call.
 pub fn reply(data: &[u8]) {
     let token = Arc::from("token:1");
-    let job = Job::rehearsal("", "{}");
+    let job = Job::lone("", "{}");
     let settlements = [(); 3].map(|()| Settlement::new(&job, SettlementKind::Wait));
     let _ = read_settled(data, &settlements, &token);
     let _ = read_jobs(&mut Reader(data), &token);

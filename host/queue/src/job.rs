@@ -66,9 +66,9 @@ pub struct Job {
 
 impl Job {
     /// A job that is in no queue. `data` is JSON text.
-    pub fn rehearsal(name: &str, data: &str) -> Self {
+    pub fn lone(name: &str, data: &str) -> Self {
         Job {
-            id: "rehearsal".into(),
+            id: "lone".into(),
             token: "".into(),
             name: name.to_owned(),
             data: data.as_bytes().to_vec(),
@@ -108,7 +108,7 @@ impl Job {
             attempts_started: 0,
             timestamp: 0,
             processed_on: 0,
-            ..Job::rehearsal("", "{}")
+            ..Job::lone("", "{}")
         };
         let mut older_count = None;
         let (mut field_count, mut plain) = (0, true);

@@ -95,7 +95,7 @@ mod tests {
             (&deep, &deep),
             ("nope", "null"),
         ] {
-            let job = Job::rehearsal("paint", data);
+            let job = Job::lone("paint", data);
             let text = serde_json::to_string(&JobJson::of(&job)).unwrap();
             assert!(text.contains(&format!("\"data\":{shown},")), "{text}");
         }

@@ -66,7 +66,7 @@ struct Served {
 
 /// An attempt that ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct DryRunAttempt {
     /// The job, `prefix:queue:id` as text.
     pub job: JobRef,
     /// What came of the attempt.
@@ -186,12 +186,12 @@ impl DryRun {
     }
 
     /// Runs one attempt of the next job of any queue. None: no job is ready.
-    pub async fn run_next(&mut self) -> Option<Ended> {
+    pub async fn run_next(&mut self) -> Option<DryRunAttempt> {
         let (job, served) = self.take()?;
         self.attempt(job, served).await
     }
 
-    async fn attempt(&self, job: JobRef, served: Served) -> Option<Ended> {
+    async fn attempt(&self, job: JobRef, served: Served) -> Option<DryRunAttempt> {
         let (refusal, taken) = {
             let store = self.store.lock();
             (store.must_not_run(&job), store.jobs.get(&job).cloned()?)
@@ -210,7 +210,7 @@ impl DryRun {
         };
         let outcome = self.store.lock().settle(&job, result.outcome);
         let cpu = result.cpu;
-        Some(Ended { job, outcome, cpu })
+        Some(DryRunAttempt { job, outcome, cpu })
     }
 
     fn take(&self) -> Option<(JobRef, Served)> {
@@ -221,7 +221,7 @@ impl DryRun {
     }
 
     /// Runs jobs until none is ready. Delayed ones stay.
-    pub async fn run(&mut self) -> Result<Vec<Ended>, DryRunError> {
+    pub async fn run(&mut self) -> Result<Vec<DryRunAttempt>, DryRunError> {
         let mut all = Vec::new();
         while let Some(ended) = self.run_next().await {
             if let Outcome::HostFailed(reason) = ended.outcome {
@@ -236,7 +236,7 @@ impl DryRun {
     }
 
     /// Runs jobs until none is ready or delayed: whenever all wait, the clock goes to the time of the next one.
-    pub async fn run_to_end(&mut self) -> Result<Vec<Ended>, DryRunError> {
+    pub async fn run_to_end(&mut self) -> Result<Vec<DryRunAttempt>, DryRunError> {
         let mut all = self.run().await?;
         loop {
             let next = self.next_served_due();

@@ -30,8 +30,8 @@ impl LoneJob {
     pub fn new(name: &str, data: &str) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         LoneJob {
-            id: "rehearsal".into(),
-            queue: "rehearsal".into(),
+            id: "lone".into(),
+            queue: "lone".into(),
             name: name.to_owned(),
             data: data.to_owned(),
             timestamp: since_epoch.map_or(0, |elapsed| elapsed.as_millis() as u64),
@@ -117,7 +117,7 @@ impl JobBackend for LoneJob {
 
     async fn add(&mut self, _: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {
         Ok((1..=jobs.len())
-            .map(|number| format!("rehearsal-{number}"))
+            .map(|number| format!("lone-{number}"))
             .collect())
     }
 

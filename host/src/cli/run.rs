@@ -6,13 +6,14 @@ pub(super) mod shown;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use parking_lot::Mutex;
 use serde_json::json;
 use toril::processor_file::read_processor;
-use toril::sandbox::dry_run::{DryRun, Ended};
+use toril::sandbox::dry_run::{DryRun, DryRunAttempt};
 use toril::sandbox::{Engine, Outcome};
 
 use self::job::Start;
@@ -88,11 +89,11 @@ impl Run {
         let id = start.add(&dry_run, queue, self.children.as_deref())?;
         let before = dry_run.jobs();
         let ended = dry_run.run_job(queue, &id).await;
-        let Ended { outcome, cpu, .. } = ended.context("job was not run")?;
+        let DryRunAttempt { outcome, cpu, .. } = ended.context("job was not run")?;
         let mut added = dry_run.jobs();
         added.retain(|job, _| !before.contains_key(job));
         if self.json {
-            let calls = calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let calls = calls.lock().clone();
             let added: Vec<_> = added
                 .iter()
                 .map(|(job, stored)| added_as_json(job, stored))
@@ -147,11 +148,6 @@ impl Run {
             return Box::new(|call| super::print_line(format_args!("  {call}")));
         }
         let calls = Arc::clone(calls);
-        Box::new(move |call| {
-            calls
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(call)
-        })
+        Box::new(move |call| calls.lock().push(call))
     }
 }

@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn steps_that_a_job_has_no_more_are_lost() {
         let notes = StepNotes::default();
-        let mut job = Job::rehearsal("paint", "{}");
+        let mut job = Job::lone("paint", "{}");
         assert!(notes.lost_by(&job).is_empty());
         notes.keep(&job, "a");
         notes.keep(&job, "b");
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let notes = StepNotes::default();
-        let mut job = Job::rehearsal("paint", "{}");
+        let mut job = Job::lone("paint", "{}");
         for id in 0..100_000 {
             job.id = id.to_string().into();
             notes.keep(&job, "a");

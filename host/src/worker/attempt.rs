@@ -14,7 +14,7 @@ use super::Observers;
 use super::jobs::Held;
 use super::outbox::Outbox;
 use super::recording::AttemptRecording;
-use super::schedule::Ended;
+use super::schedule::AttemptEnd;
 use crate::redis_backend::RedisBackend;
 use crate::versions::Versions;
 use toril_queue::{Queue, QueueError};
@@ -55,7 +55,7 @@ impl Attempt {
             );
         }
         let held = self.held;
-        outbox.put(Ended { held, outcome, cpu });
+        outbox.put(AttemptEnd { held, outcome, cpu });
     }
 
     /// Runs it, or ends it with the reason for which it must not run.

@@ -140,7 +140,7 @@ impl Io {
     async fn wait(&mut self) -> Input {
         let (awaited, wake_at) = {
             let state = self.state.lock();
-            (state.awaited(), state.wake_at())
+            (state.wake_threshold(), state.wake_at())
         };
         tokio::select! {
             (call, answer) = first_of(&mut self.calls) => self.note_answer(call, answer),

@@ -4,35 +4,35 @@
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::schedule::Ended;
+use super::schedule::AttemptEnd;
 
 #[derive(Default)]
 pub(super) struct Outbox {
     inner: Mutex<Inner>,
-    enough: Notify,
+    filled: Notify,
 }
 
 #[derive(Default)]
 struct Inner {
-    ended: Vec<Ended>,
-    /// The loop waits for so many.
-    awaited: usize,
+    ended: Vec<AttemptEnd>,
+    /// The loop is woken once so many are there.
+    wake_at: usize,
 }
 
 impl Outbox {
-    pub(super) fn put(&self, ended: Ended) {
-        let enough = {
+    pub(super) fn put(&self, ended: AttemptEnd) {
+        let filled = {
             let mut inner = self.inner.lock();
             inner.ended.push(ended);
-            inner.ended.len() >= inner.awaited
+            inner.ended.len() >= inner.wake_at
         };
-        if enough {
-            self.enough.notify_one();
+        if filled {
+            self.filled.notify_one();
         }
     }
 
     /// Takes what is there.
-    pub(super) fn take(&self) -> Vec<Ended> {
+    pub(super) fn take(&self) -> Vec<AttemptEnd> {
         std::mem::take(&mut self.inner.lock().ended)
     }
 
@@ -44,10 +44,10 @@ impl Outbox {
                 if inner.ended.len() >= count {
                     return;
                 }
-                inner.awaited = count;
+                inner.wake_at = count;
             }
             // One that was put before this line has left its notice.
-            self.enough.notified().await;
+            self.filled.notified().await;
         }
     }
 }

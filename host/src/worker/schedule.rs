@@ -23,7 +23,7 @@ use toril_queue::{Marker, QueueError, Settlement, SettlementKind};
 use super::inline::Inline;
 use super::jobs::{Held, Jobs, Phase};
 use super::{Control, Stage, WorkerOptions};
-pub(super) use absorb::{Ended, Input};
+pub(super) use absorb::{AttemptEnd, Input};
 
 /// The most outcomes, and the most jobs, that one call carries. Keeps Redis responsive: at about 30 µs
 /// per job a call holds it for some 2 ms. Fewer where fewer run at once, so that no call carries them all:
@@ -140,8 +140,8 @@ struct Flight {
     want: usize,
     bytes_max: usize,
     /// How many outcomes it carries, and how large they are.
-    carried: usize,
-    carried_bytes: usize,
+    outcomes: usize,
+    outcome_bytes: usize,
 }
 
 /// Redis did not answer some calls. Each may have been carried out.
@@ -222,7 +222,7 @@ impl Schedule {
     /// Takes in what happened, first the attempts that ended meanwhile, and adds what is to be done to `actions`.
     pub(super) fn step(
         &mut self,
-        ended: Vec<Ended>,
+        ended: Vec<AttemptEnd>,
         input: Input,
         now: Now,
         actions: &mut Actions,
@@ -240,8 +240,10 @@ impl Schedule {
     }
 
     /// How many further outcomes would make a difference now.
-    pub(super) fn awaited(&self) -> usize {
-        self.enough().saturating_sub(self.ended.len()).max(1)
+    pub(super) fn wake_threshold(&self) -> usize {
+        self.call_threshold()
+            .saturating_sub(self.ended.len())
+            .max(1)
     }
 
     /// When time alone makes a difference, if it does.
@@ -294,7 +296,8 @@ impl Schedule {
         }
         let want = self.want();
         let fetches = want > 0 && self.work_may_wait && self.flights.is_empty();
-        let settles = self.ended.len() >= self.enough() || self.ended_bytes >= CALL_BYTES_MAX;
+        let settles =
+            self.ended.len() >= self.call_threshold() || self.ended_bytes >= CALL_BYTES_MAX;
         if !(settles || fetches && self.inline.is_empty()) {
             return None;
         }
@@ -312,8 +315,8 @@ impl Schedule {
             number: self.sent,
             want,
             bytes_max,
-            carried: held.len(),
-            carried_bytes: settlements.iter().map(Settlement::bytes).sum(),
+            outcomes: held.len(),
+            outcome_bytes: settlements.iter().map(Settlement::bytes).sum(),
         });
         Call {
             number: self.sent,
@@ -346,12 +349,12 @@ impl Schedule {
     }
 
     /// How many outcomes are worth a call now.
-    fn enough(&self) -> usize {
+    fn call_threshold(&self) -> usize {
         match (&self.flights[..], self.inline.is_empty()) {
             ([], true) => 1,
             // Redis has nothing to do, but this thread has.
             ([], false) => self.batch_max() / 2 + 1,
-            ([first], true) => SECOND_CALL_MIN.max(first.carried / 2),
+            ([first], true) => SECOND_CALL_MIN.max(first.outcomes / 2),
             ([_], false) => self.batch_max(),
             // `CALLS_MAX` are under way.
             _ => usize::MAX,
@@ -370,7 +373,7 @@ impl Schedule {
 
     /// The bytes of outcomes that were decided and are not settled.
     fn outcome_bytes(&self) -> usize {
-        let flights = self.flights.iter().map(|call| call.carried_bytes);
+        let flights = self.flights.iter().map(|call| call.outcome_bytes);
         self.ended_bytes + flights.sum::<usize>()
     }
 

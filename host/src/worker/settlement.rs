@@ -131,7 +131,7 @@ mod tests {
         Job {
             options: JobOptions::parse(opts),
             attempts_made,
-            ..Job::rehearsal("paint", "{}")
+            ..Job::lone("paint", "{}")
         }
     }
 

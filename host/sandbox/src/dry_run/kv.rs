@@ -15,13 +15,13 @@ const PAGE_KEYS: usize = 1000;
 /// One store.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, StoredValue>,
     /// Counts the writes.
     version: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct StoredValue {
     value: Vec<u8>,
     version: u64,
     expires_ms: Option<u64>,
@@ -29,7 +29,7 @@ struct Entry {
 
 impl Table {
     fn expire(&mut self, now_ms: u64) {
-        let kept = |entry: &Entry| entry.expires_ms.is_none_or(|expires| expires > now_ms);
+        let kept = |entry: &StoredValue| entry.expires_ms.is_none_or(|expires| expires > now_ms);
         self.entries.retain(|_, entry| kept(entry));
     }
 
@@ -65,7 +65,7 @@ impl Table {
         }
         for (key, value) in entries {
             self.version += 1;
-            let entry = Entry {
+            let entry = StoredValue {
                 value,
                 version: self.version,
                 expires_ms: room.ttl_ms.map(|ttl| now_ms.saturating_add(ttl)),

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::backend::DryBackend;
 use super::store::{State, Store};
-use super::{DryRun, Ended, PREFIX};
+use super::{DryRun, DryRunAttempt, PREFIX};
 use crate::backend::{JobBackend, NewJob};
 use crate::lone_job::LoneJob;
 use crate::names::{JobRef, QueueRef};
@@ -69,7 +69,7 @@ impl DryRun {
 
     /// Runs one attempt of this job now, whatever it waits for. None: there is no such job that waits, or nothing works
     /// its queue.
-    pub async fn run_job(&mut self, queue: &str, id: &str) -> Option<Ended> {
+    pub async fn run_job(&mut self, queue: &str, id: &str) -> Option<DryRunAttempt> {
         let job = job_ref(queue, id)?;
         let served = self.served.get(&job.queue)?.clone();
         {

@@ -11,23 +11,23 @@ const LINES_MAX: u32 = 100;
 
 /// The lines of one attempt. Clones count together.
 #[derive(Clone)]
-pub(super) struct Notes(Arc<Attempt>);
+pub(super) struct Notes(Arc<Lines>);
 
-struct Attempt {
+struct Lines {
     queue: Arc<str>,
     job_id: Arc<str>,
     grants: Arc<Grants>,
-    lines: AtomicU32,
+    written: AtomicU32,
 }
 
 impl Notes {
     pub(super) fn of(backend: &dyn JobBackend, policy: &Policy) -> Self {
         let job = backend.job();
-        Notes(Arc::new(Attempt {
+        Notes(Arc::new(Lines {
             queue: Arc::clone(job.queue),
             job_id: Arc::clone(job.id),
             grants: Arc::clone(&policy.grants),
-            lines: AtomicU32::new(0),
+            written: AtomicU32::new(0),
         }))
     }
 
@@ -36,11 +36,11 @@ impl Notes {
     }
 
     pub(super) fn write(&self, what: impl FnOnce() -> String) {
-        let Notes(attempt) = self;
-        if attempt.lines.fetch_add(1, Ordering::Relaxed) < LINES_MAX {
+        let Notes(lines) = self;
+        if lines.written.fetch_add(1, Ordering::Relaxed) < LINES_MAX {
             let text = what();
-            let text = attempt.grants.secrets.redact(&text);
-            let (queue, job_id) = (&*attempt.queue, &*attempt.job_id);
+            let text = lines.grants.secrets.redact(&text);
+            let (queue, job_id) = (&*lines.queue, &*lines.job_id);
             tracing::info!(queue, job_id, "{text}");
         }
     }

@@ -244,8 +244,8 @@ async fn requests_that_fail_say_why() {
     let expected = json!([
         [
             "internal-error",
-            "request to example.com:80 was refused: not in grants.http.hosts of queue rehearsal\nhint: add \"example.com\" to \
-             `hosts` in `[queues.rehearsal.grants.http]`",
+            "request to example.com:80 was refused: not in grants.http.hosts of queue lone\nhint: add \"example.com\" to \
+             `hosts` in `[queues.lone.grants.http]`",
             true
         ],
         ["invalid", "header `connection` may not be set", true],

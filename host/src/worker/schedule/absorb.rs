@@ -15,7 +15,7 @@ use super::{
 use toril_sandbox::Outcome;
 
 /// An attempt that ended.
-pub(in super::super) struct Ended {
+pub(in super::super) struct AttemptEnd {
     pub(in super::super) held: Arc<Held>,
     pub(in super::super) outcome: Outcome,
     /// The processor time that it took.
@@ -82,8 +82,8 @@ impl Schedule {
         }
     }
 
-    pub(super) fn end(&mut self, ended: Ended, now: Now, actions: &mut Actions) {
-        let Ended { held, outcome, cpu } = ended;
+    pub(super) fn end(&mut self, ended: AttemptEnd, now: Now, actions: &mut Actions) {
+        let AttemptEnd { held, outcome, cpu } = ended;
         self.inline.note(cpu);
         if self.jobs.is_lost(&held) {
             return self.drop_lost(held, &outcome, actions);

@@ -100,7 +100,7 @@ proptest! {
 fn bytes_of_a_job_are_those_of_its_data_and_options() {
     let job = Job {
         opts_json: "{}".into(),
-        ..Job::rehearsal("any", "123")
+        ..Job::lone("any", "123")
     };
     assert_eq!(jobs::bytes(&job), 5);
 }

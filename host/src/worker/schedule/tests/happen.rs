@@ -7,7 +7,7 @@ use toril_queue::{Marker, QueueError, Settled, Settlement};
 use toril_sandbox::{MovedTo, Outcome, Stop};
 
 use super::super::super::{Control, Stage};
-use super::super::{Ended, Input};
+use super::super::{AttemptEnd, Input};
 use super::Event;
 use super::model::{Model, OnItsWay};
 use super::redis::{Start, start_of, token, unreachable_redis};
@@ -178,9 +178,9 @@ impl Model {
             self.done.push(start);
         }
         let cpu = Duration::from_micros(how as u64 % 40);
-        self.outbox.push(Ended { held, outcome, cpu });
+        self.outbox.push(AttemptEnd { held, outcome, cpu });
         // The loop is woken once there are enough of them, or by anything else.
-        if self.outbox.len() >= self.schedule.awaited() || how.is_multiple_of(3) {
+        if self.outbox.len() >= self.schedule.wake_threshold() || how.is_multiple_of(3) {
             self.step(Input::Time);
         }
     }

@@ -9,7 +9,7 @@ use toril_sandbox::Stop;
 
 use super::super::super::jobs::Held;
 use super::super::super::{Control, Stage, WorkerOptions};
-use super::super::{Actions, Call, Ended, Input, Notice, Now, Schedule};
+use super::super::{Actions, AttemptEnd, Call, Input, Notice, Now, Schedule};
 use super::redis::{Redis, Start, start_of};
 use super::{CONCURRENCY_MAX, Event, HELD_BYTES_MAX};
 
@@ -37,7 +37,7 @@ pub(super) struct Model {
     pub(super) inline: VecDeque<Arc<Held>>,
     pub(super) running: Vec<Arc<Held>>,
     /// Attempts that ended, and that the schedule was not told of.
-    pub(super) outbox: Vec<Ended>,
+    pub(super) outbox: Vec<AttemptEnd>,
     pub(super) renewals: Vec<Vec<Start>>,
     /// What was decided of each start.
     pub(super) decided: BTreeMap<Start, String>,

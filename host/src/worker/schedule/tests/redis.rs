@@ -97,7 +97,7 @@ impl Redis {
             opts_json: String::new(),
             attempts_started: self.starts[&id],
             options: toril_queue::JobOptions::parse(r#"{"attempts":3,"backoff":5}"#),
-            ..Job::rehearsal("any", "")
+            ..Job::lone("any", "")
         }
     }
 }
