@@ -19,7 +19,10 @@ const CONCURRENCY_MAX: usize = 12;
 /// Something that happens. The numbers choose among what there is.
 #[derive(Debug, Clone)]
 enum Event {
-    Produce { jobs: usize, bytes: usize },
+    Produce {
+        jobs: usize,
+        bytes: usize,
+    },
     CarryOut(usize),
     Answer(usize),
     LoseCall(usize),
@@ -29,6 +32,8 @@ enum Event {
     End(usize, usize),
     Marker(bool),
     MarkerTimeout,
+    /// A job and its marker come after all calls were carried out, and before any is answered.
+    MarkerBeforeAnswers,
     Recover(bool),
     BeginInline,
     SendRenewal,
@@ -52,6 +57,7 @@ fn event() -> impl Strategy<Value = Event> {
         12 => (number(), number()).prop_map(|(which, how)| Event::End(which, how)),
         4 => any::<bool>().prop_map(Event::Marker),
         1 => Just(Event::MarkerTimeout),
+        2 => Just(Event::MarkerBeforeAnswers),
         3 => any::<bool>().prop_map(Event::Recover),
         4 => Just(Event::BeginInline),
         2 => Just(Event::SendRenewal),
@@ -69,8 +75,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_start_ends_once_whatever_happens(events in prop::collection::vec(event(), 1..500)) {
-        let mut model = Model::new();
+    fn every_start_ends_once_whatever_happens(
+        concurrency in 1..CONCURRENCY_MAX,
+        events in prop::collection::vec(event(), 1..500),
+    ) {
+        let mut model = Model::new(concurrency);
         for event in events {
             model.happen(event);
         }
@@ -83,12 +92,13 @@ proptest! {
 
     #[test]
     fn worker_that_stops_comes_to_an_end(
+        concurrency in 1..CONCURRENCY_MAX,
         before in prop::collection::vec(event(), 1..200),
         after in prop::collection::vec(event(), 1..100),
         stage in prop_oneof![Just(Stage::Drain), Just(Stage::GiveBack)],
         reachable in any::<bool>(),
     ) {
-        let mut model = Model::new();
+        let mut model = Model::new(concurrency);
         before.into_iter().for_each(|event| model.happen(event));
         model.happen(Event::Stage(stage));
         after.into_iter().for_each(|event| model.happen(event));

@@ -38,6 +38,7 @@ impl Model {
                 self.step(Input::Marker(Ok(None)));
             }
             Event::MarkerTimeout => {}
+            Event::MarkerBeforeAnswers => self.marker_before_answers(),
             Event::Recover(works) => self.recover(works),
             Event::BeginInline => {
                 let begun = self.inline.len().min(8);
@@ -198,6 +199,14 @@ impl Model {
             self.waits_for_marker = false;
             self.step(Input::Marker(Ok(Some(Marker::Work))));
         }
+    }
+
+    fn marker_before_answers(&mut self) {
+        let under_way = self.calls.len();
+        (0..under_way).for_each(|_| self.carry_out(0));
+        self.happen(Event::Produce { jobs: 1, bytes: 0 });
+        self.marker(true);
+        (0..under_way).for_each(|_| self.answer(0));
     }
 
     pub(super) fn recover(&mut self, works: bool) {

@@ -50,12 +50,12 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(concurrency: usize) -> Self {
         let control = Control {
             stage: Stage::Work,
             paused: false,
             ready: true,
-            concurrency: 5,
+            concurrency,
         };
         let options = WorkerOptions {
             held_bytes_max: HELD_BYTES_MAX,
