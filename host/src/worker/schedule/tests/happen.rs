@@ -198,6 +198,14 @@ impl Model {
         } else if std::mem::take(&mut self.redis.marker) {
             self.waits_for_marker = false;
             self.step(Input::Marker(Ok(Some(Marker::Work))));
+            let Control {
+                stage,
+                paused,
+                ready,
+                ..
+            } = self.control;
+            let works = stage == Stage::Work && !paused && ready;
+            assert!(works || self.redis.marker, "kept from other workers");
         }
     }
 

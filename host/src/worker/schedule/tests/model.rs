@@ -184,7 +184,8 @@ impl Model {
         let waiting = self.schedule.ended.len();
         assert!(waiting <= 8 * CONCURRENCY_MAX, "{waiting} outcomes pile up");
         let marker_comes = !self.waits_for_marker || self.redis.marker;
-        let looks = !self.calls.is_empty() || self.lost > 0;
+        // Those that begin on the worker's own thread come first.
+        let looks = !self.calls.is_empty() || self.lost > 0 || !self.inline.is_empty();
         let Control {
             stage,
             paused,
@@ -192,7 +193,7 @@ impl Model {
             concurrency,
         } = self.control;
         let works = stage == Stage::Work && ready && !paused && self.schedule.wake_at().is_none();
-        let room = executes < concurrency && held == 0 && waiting == 0;
+        let room = executes < concurrency && held < HELD_BYTES_MAX && waiting == 0;
         let rests = !marker_comes && !looks && works && room;
         assert!(
             !rests || self.redis.wait.is_empty(),
