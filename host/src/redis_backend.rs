@@ -14,12 +14,12 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use self::calls::{error_within, job_error, retried, settle_until_answered, until_answered};
+use self::calls::{Lock, error_within, job_error, retried, until_answered};
 pub(crate) use self::step_notes::StepNotes;
 use crate::listeners::{Changes, Listeners};
 use toril_queue::{
-    Caller, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueName, Request, Settlement,
-    SettlementKind, Writer, now_ms,
+    Caller, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueError, QueueName, Request,
+    Settlement, SettlementKind, Writer, now_ms,
 };
 use toril_sandbox::backend::{
     CallResult, DependenciesQuery, DependencyKinds, FlowNode, FlowQuery, JobBackend, JobError,
@@ -84,6 +84,22 @@ impl RedisBackend {
         Writer::attempt(self.token())
     }
 
+    fn lock(&self) -> Lock<'_> {
+        Lock {
+            queue: &self.queue,
+            attempt: LockedAttempt::of(&self.job),
+            lock_ms: self.lock_ms,
+        }
+    }
+
+    /// Repeats a call that writes to the job while Redis is unreachable.
+    async fn written<T, F: Future<Output = Result<T, QueueError>>>(
+        &self,
+        call: impl FnMut() -> F,
+    ) -> CallResult<T> {
+        self.lock().retried(call).await.map_err(job_error)
+    }
+
     fn request(&mut self) -> Request {
         let (queue, job) = (&self.queue, &self.job);
         let named = || Caller::new(queue.redis().clone(), &format!("{}/{}", job.token, job.id));
@@ -99,8 +115,7 @@ impl RedisBackend {
     async fn move_job(&mut self, kind: SettlementKind) -> CallResult<bool> {
         let settlement = Settlement::new(&self.job, kind);
         self.changes.set_moving(true);
-        let lock = LockedAttempt::of(&self.job);
-        let moved = settle_until_answered(&self.queue, settlement, &lock, self.lock_ms).await;
+        let moved = self.lock().settle(settlement).await;
         self.moved |= matches!(moved, Ok(Moved::Yes));
         self.changes.set_moving(self.moved);
         Ok(moved? == Moved::Yes)
@@ -138,7 +153,8 @@ impl JobBackend for RedisBackend {
 
     async fn update_data(&mut self, data: &str) -> CallResult<()> {
         let (id, token) = (&self.job.id, self.token());
-        until_answered(|| self.queue.update_data(id, token, data)).await?;
+        self.written(|| self.queue.update_data(id, token, data))
+            .await?;
         if self.listeners.has_any() {
             self.changes.note_data(data);
         }
@@ -147,7 +163,8 @@ impl JobBackend for RedisBackend {
 
     async fn update_progress(&mut self, progress: &str) -> CallResult<()> {
         let (id, token) = (&self.job.id, self.token());
-        until_answered(|| self.queue.update_progress(id, token, progress)).await?;
+        self.written(|| self.queue.update_progress(id, token, progress))
+            .await?;
         if self.listeners.has_any() {
             self.changes.note_progress(progress);
             self.listeners.progress(&self.job, &self.changes, progress);
@@ -159,7 +176,8 @@ impl JobBackend for RedisBackend {
         let keep = self.job.options.keep_logs;
         let request = self.request();
         let (queue, id, writer) = (&self.queue, &self.job.id, self.writer());
-        until_answered(|| queue.add_log_by(writer, id, line, keep, &request)).await
+        self.written(|| queue.add_log_by(writer, id, line, keep, &request))
+            .await
     }
 
     async fn move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
@@ -238,14 +256,14 @@ impl JobBackend for RedisBackend {
             self.queue
                 .remove_unprocessed_children_by(writer, &self.job.id, Some(&within))
         };
-        retried(remove)
-            .await
-            .map_err(|error| error_within(access, error))
+        let removed = self.lock().retried(remove).await;
+        removed.map_err(|error| error_within(access, error))
     }
 
     async fn remove_child_dependency(&mut self) -> CallResult<bool> {
         let (id, writer) = (&self.job.id, self.writer());
-        until_answered(|| self.queue.remove_child_dependency_by(writer, id)).await
+        self.written(|| self.queue.remove_child_dependency_by(writer, id))
+            .await
     }
 
     async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {

@@ -149,7 +149,9 @@ impl Worker {
         let schedule = Schedule::new(options.clone(), *control.borrow());
         let state = Arc::new(Mutex::new(schedule));
         let io = Io::new(
-            // A large job of this queue must not hold up other queues, nor the renewal of its own locks.
+            // A large job of this queue must not hold up other queues, nor the renewal of its own locks; what guests send
+            // must not hold up what settles their jobs.
+            queue.on_own_connection(),
             queue.on_own_connection(),
             options.clone(),
             Arc::clone(&versions),

@@ -174,8 +174,15 @@ impl Stage {
     }
 
     async fn reaches(&self, id: &str, state: JobState) {
+        let started = Instant::now();
         eventually("the job is settled", async || {
-            (self.ring.state(id).await.ok()? == state).then_some(())
+            let now = self.ring.state(id).await.ok()?;
+            assert!(
+                started.elapsed() < BOUND,
+                "job {id} is {now} and not {state}; host:\n{}",
+                self.host.log()
+            );
+            (now == state).then_some(())
         })
         .await;
     }

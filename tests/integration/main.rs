@@ -26,6 +26,7 @@ mod host;
 mod json;
 mod kv;
 mod lifecycle;
+mod locks;
 mod memory;
 mod new;
 mod old_components;

@@ -214,6 +214,28 @@ impl QueueError {
         }
     }
 
+    /// True where nobody holds the lock of the job that the call needs.
+    pub fn is_without_lock(&self) -> bool {
+        matches!(
+            self,
+            QueueError::Job {
+                code: ErrorCode::JobLockNotExist,
+                ..
+            }
+        )
+    }
+
+    /// True where Redis has no memory left for what was to be written.
+    pub fn is_out_of_memory(&self) -> bool {
+        const CODE: &str = "OOM";
+        let QueueError::Redis(failure) = self else {
+            return false;
+        };
+        // Redis before 7 wraps what a command in a script answers, code included.
+        let wrapped = || failure.error.detail().unwrap_or_default();
+        failure.code() == Some(CODE) || wrapped().contains("-OOM ")
+    }
+
     /// The lock of a job ran out while it ran, so that it cannot be settled any more.
     pub fn lock_lost(job_id: &str) -> Self {
         QueueError::Job {

@@ -1,5 +1,6 @@
 //! Calls to Redis on behalf of a guest: repeated until they are answered, with errors that a guest understands.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -15,43 +16,88 @@ pub(super) async fn until_answered<T, F: Future<Output = Result<T, QueueError>>>
     retried(call).await.map_err(job_error)
 }
 
+/// A full memory is answered, not waited out: the guest decides what becomes of its job.
 pub(super) async fn retried<T, F: Future<Output = Result<T, QueueError>>>(
     call: impl FnMut() -> F,
 ) -> Result<T, QueueError> {
-    let backoff = ExponentialBuilder::default()
+    let passes = |error: &QueueError| error.is_transient() && !error.is_out_of_memory();
+    call.retry(backoff()).when(passes).await
+}
+
+fn backoff() -> ExponentialBuilder {
+    ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(Duration::from_secs(1))
         .with_jitter()
-        .without_max_times();
-    call.retry(backoff).when(QueueError::is_transient).await
+        .without_max_times()
 }
 
-/// Settles one job. A call whose reply was lost may have done it: then the job is not this attempt's any more at the
-/// next try, whichever worker has taken it since.
-pub(super) async fn settle_until_answered(
-    queue: &Queue,
-    settlement: Settlement,
-    lock: &LockedAttempt,
-    lock_ms: u64,
-) -> CallResult<Moved> {
-    let mut tries = 0;
-    let result = retried(|| {
-        tries += 1;
-        let (settlement, again) = (settlement.clone(), tries > 1);
-        async move {
-            if again {
-                // Nobody renewed it meanwhile, since it goes with the move.
-                queue
-                    .extend_locks(std::slice::from_ref(lock), lock_ms)
-                    .await?;
+/// The lock of the job that an attempt runs, and how long it holds.
+pub(super) struct Lock<'a> {
+    pub(super) queue: &'a Queue,
+    pub(super) attempt: LockedAttempt,
+    pub(super) lock_ms: u64,
+}
+
+impl Lock<'_> {
+    /// Repeats a call that is refused without the lock. One that ran out because nobody could renew it is taken again
+    /// first, unless another worker has the job.
+    pub(super) async fn retried<T, F: Future<Output = Result<T, QueueError>>>(
+        &self,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, QueueError> {
+        match retried(&mut call).await {
+            Err(error) if error.is_without_lock() => {
+                let lost = retried(|| self.take_again()).await?;
+                if lost {
+                    Err(error)
+                } else {
+                    retried(call).await
+                }
             }
-            queue.settle_one(settlement).await
+            result => result,
         }
-    })
-    .await;
-    match result {
-        Err(QueueError::Job { code, .. }) if tries > 1 && code.is_lost() => Ok(Moved::Yes),
-        other => other.map_err(job_error),
+    }
+
+    /// True: another worker has the job.
+    async fn take_again(&self) -> Result<bool, QueueError> {
+        let lock = std::slice::from_ref(&self.attempt);
+        let lost = self.queue.extend_locks(lock, self.lock_ms).await?;
+        Ok(!lost.is_empty())
+    }
+
+    /// Settles the job. A call whose reply was lost may have done it: then the job is not this attempt's any more at
+    /// the next try, whichever worker has taken it since.
+    pub(super) async fn settle(&self, settlement: Settlement) -> CallResult<Moved> {
+        let (mut tries, reply_lost) = (0, AtomicBool::new(false));
+        let settle = || {
+            tries += 1;
+            let (settlement, again) = (settlement.clone(), tries > 1);
+            async move {
+                if again {
+                    // Nobody renewed it meanwhile, since it goes with the move.
+                    self.take_again().await?;
+                }
+                self.queue.settle_one(settlement).await
+            }
+        };
+        let mut without_lock = false;
+        let result = settle
+            .retry(backoff())
+            .when(|error| {
+                let transient = error.is_transient();
+                reply_lost.fetch_or(transient, Ordering::Relaxed);
+                transient || error.is_without_lock() && !std::mem::replace(&mut without_lock, true)
+            })
+            .await;
+        match result {
+            Err(QueueError::Job { code, .. })
+                if reply_lost.load(Ordering::Relaxed) && code.is_lost() =>
+            {
+                Ok(Moved::Yes)
+            }
+            other => other.map_err(job_error),
+        }
     }
 }
 

@@ -24,7 +24,8 @@ impl StepBackend for RedisBackend {
 
     async fn keep_step(&mut self, name: &str, record: &str) -> CallResult<()> {
         let (id, token) = (&self.job.id, self.token());
-        until_answered(|| self.queue.keep_step(id, token, name, record)).await?;
+        self.written(|| self.queue.keep_step(id, token, name, record))
+            .await?;
         if let Some(notes) = &self.step_notes {
             notes.keep(&self.job, name);
         }

@@ -94,10 +94,7 @@ async fn cancel_one(
     said: &str,
     runs_here: impl Fn(&QueueName, &CancelRequest) -> bool,
 ) -> Result<Cancelled, QueueError> {
-    let token = format!("cancel:{}", uuid::Uuid::new_v4());
-    let found = queue
-        .cancel_waiting(&id, &cancellation(said), &token)
-        .await?;
+    let found = queue.cancel_waiting(&id, &cancellation(said)).await?;
     let (outcome, state, token) = match found {
         CancelledJob::Failed(state) => (Cancellation::Failed, state, None),
         CancelledJob::Ended(state) => (Cancellation::Ended, state, None),

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use backon::{ExponentialBuilder, Retryable as _};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
@@ -23,11 +24,14 @@ use toril_queue::{
 use toril_sandbox::{AttemptFuture, Engine, Stop};
 
 type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type Answer = (Call, Result<Settled, QueueError>);
+/// A call, what Redis said of it, and the limit of the queue's rate that it should have stored before and did not.
+type Answer = (Call, Result<Settled, QueueError>, Option<u64>);
 type MarkerAnswer = (Box<MarkerWait>, Result<Option<Marker>, QueueError>);
 
 pub(super) struct Io {
     pub(super) queue: Queue,
+    /// Over a connection of its own.
+    guests_queue: Queue,
     pub(super) options: WorkerOptions,
     pub(super) versions: Arc<Versions>,
     pub(super) engine: Arc<Engine>,
@@ -56,6 +60,7 @@ pub(super) struct Io {
 impl Io {
     pub(super) fn new(
         queue: Queue,
+        guests_queue: Queue,
         options: WorkerOptions,
         versions: Arc<Versions>,
         engine: Arc<Engine>,
@@ -66,6 +71,7 @@ impl Io {
         Io {
             marker: Some(Box::new(queue.marker_wait(options.name.as_deref()))),
             queue,
+            guests_queue,
             options,
             versions,
             engine,
@@ -143,7 +149,10 @@ impl Io {
             (state.wake_threshold(), state.wake_at())
         };
         tokio::select! {
-            (call, answer) = first_of(&mut self.calls) => self.note_answer(call, answer),
+            (call, answer, owed_ms) = first_of(&mut self.calls) => {
+                self.limit_ms = self.limit_ms.max(owed_ms);
+                self.note_answer(call, answer)
+            }
             // The step takes them in.
             () = self.outbox.has(awaited) => Input::Time,
             (marker, answer) = poll_some(&mut self.marker_answer) => {
@@ -223,7 +232,16 @@ impl Io {
         if let Some(marker) = actions.return_marker.take() {
             let queue = self.queue.clone();
             self.beside.push(Box::pin(async move {
-                let returned = queue.return_marker(marker).await;
+                // Other workers rest until it is back.
+                let give_back = || queue.return_marker(marker);
+                let backoff = ExponentialBuilder::default()
+                    .with_min_delay(Duration::from_millis(50))
+                    .with_max_delay(Duration::from_secs(1))
+                    .without_max_times();
+                let returned = give_back
+                    .retry(backoff)
+                    .when(QueueError::is_transient)
+                    .await;
                 returned.unwrap_or_else(|error| debug!(%error, "marker could not be returned"));
             }));
         }
@@ -250,7 +268,7 @@ impl Io {
         self.observers.listeners.active(&start.held.job);
         let attempt = Attempt {
             held: start.held,
-            queue: self.queue.clone(),
+            queue: self.guests_queue.clone(),
             versions: Arc::clone(&self.versions),
             engine: Arc::clone(&self.engine),
             observers: Arc::clone(&self.observers),
@@ -276,12 +294,16 @@ impl Io {
         self.observers.metrics.calls.inc();
         let fetch = self.fetch(call.number, call.want, call.bytes_max);
         let (queue, limit_ms) = (self.queue.clone(), self.limit_ms.take());
+        let observers = Arc::clone(&self.observers);
         self.calls.push(Box::pin(async move {
-            if let Some(duration_ms) = limit_ms {
-                limit(&queue, duration_ms).await;
+            if let Some(duration_ms) = limit_ms
+                && let Err(error) = limit(&queue, duration_ms, &observers).await
+            {
+                // The jobs that it is for must not go back before it: the call counts as lost, and both are sent again.
+                return (call, Err(error), limit_ms);
             }
-            let answer = queue.settle_and_fetch(&call.settlements, &fetch).await;
-            (call, answer)
+            let answer = settle(&queue, &call, &fetch).await;
+            (call, answer, None)
         }));
     }
 
@@ -360,11 +382,51 @@ impl Io {
     }
 }
 
-/// Limits the rate of the queue, before the call that gives the job back is sent.
-async fn limit(queue: &Queue, duration_ms: u64) {
-    if let Err(error) = queue.rate_limit(duration_ms).await {
-        warn!(queue = queue.keys().name(), %error, "rate limit could not be stored");
+/// Limits the rate of the queue, before the call that gives the job back is sent. An error: Redis may take it later.
+async fn limit(queue: &Queue, duration_ms: u64, observers: &Observers) -> Result<(), QueueError> {
+    match queue.rate_limit(duration_ms).await {
+        // A full memory must not hold up what is settled.
+        Err(error) if error.is_transient() && !error.is_out_of_memory() => Err(error),
+        Err(error) => {
+            observers.metrics.redis_errors.inc();
+            observers.listeners.error(&error);
+            warn!(queue = queue.keys().name(), %error, "rate limit could not be stored");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
+}
+
+/// Sends a call. Locks may have run out because nobody could renew them: jobs that nobody else took since are still
+/// this worker's, so their locks are taken again, and they are settled.
+async fn settle(queue: &Queue, call: &Call, fetch: &Fetch) -> Result<Settled, QueueError> {
+    let mut settled = queue.settle_and_fetch(&call.settlements, fetch).await?;
+    let without_lock: Vec<usize> = settled
+        .results
+        .iter()
+        .enumerate()
+        .filter(|(_, result)| result.as_ref().is_err_and(QueueError::is_without_lock))
+        .map(|(at, _)| at)
+        .collect();
+    if without_lock.is_empty() {
+        return Ok(settled);
+    }
+    let locks: Vec<LockedAttempt> = without_lock
+        .iter()
+        .map(|at| LockedAttempt::of(&call.held[*at].job))
+        .collect();
+    let lost = queue.extend_locks(&locks, fetch.lock_ms).await?;
+    for (at, lock) in without_lock.into_iter().zip(&locks) {
+        if lost.contains(lock) {
+            continue;
+        }
+        let result = queue.settle_one(call.settlements[at].clone()).await;
+        match result {
+            Err(error) if error.is_transient() => return Err(error),
+            result => settled.results[at] = result,
+        }
+    }
+    Ok(settled)
 }
 
 /// The output of whichever future ends first; never ends where there is none. Loses nothing when dropped.

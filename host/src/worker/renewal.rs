@@ -2,7 +2,7 @@
 //! there must not cost a lock.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -21,6 +21,9 @@ pub(super) async fn renew(
     interval: Duration,
     observers: Arc<Observers>,
 ) {
+    let patience = interval / 3;
+    // Opened when it is first needed.
+    let spare = queue.on_own_connection();
     let mut pause = interval;
     loop {
         tokio::time::sleep(pause).await;
@@ -33,14 +36,24 @@ pub(super) async fn renew(
             .iter()
             .map(|held| LockedAttempt::of(&held.job))
             .collect();
-        match queue.extend_locks(&locks, lock_ms).await {
+        let begun = Instant::now();
+        // A connection that is dead, or busy with something large, is noticed later than a lock holds.
+        let over_spare = async {
+            tokio::time::sleep(patience).await;
+            spare.extend_locks(&locks, lock_ms).await
+        };
+        let answer = tokio::select! {
+            answer = queue.extend_locks(&locks, lock_ms) => answer,
+            answer = over_spare => answer,
+        };
+        match answer {
             Ok(lost) => {
                 for attempt in lost {
                     lose(&queue, &state, &observers, &attempt.job_id, &attempt.token);
                 }
             }
             Err(error) => {
-                pause = RETRY.min(interval);
+                pause = RETRY.min(interval).saturating_sub(begun.elapsed());
                 observers.listeners.error(&error);
                 warn!(queue = queue.keys().name(), %error, "locks could not be renewed, it is tried again");
             }

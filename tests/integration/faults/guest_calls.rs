@@ -5,7 +5,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use toril::queue::JobState;
 
-use super::{BOUND, CONNECTION, Case, Kind, NO_REPLICAS, Stage};
+use super::{BOUND, CONNECTION, Case, Kind, NO_REPLICAS, OPTIONS, Stage};
+use crate::fault_proxy::{Fault, Gate};
 use crate::harness::{eventually, new_job};
 
 /// The calls of guests.
@@ -142,6 +143,49 @@ async fn guest_that_asks_for_a_state_is_answered_whatever_is_lost() {
             JobState::Failed,
             "{what}"
         );
+        stage.clean().await;
+    }
+    stage.host.stop().await;
+}
+
+/// Whatever comes behind it on its connection waits as well.
+#[tokio::test]
+async fn call_of_a_guest_that_takes_long_holds_up_no_other_job() {
+    let stage = Stage::start().await;
+    let gate = Gate::default();
+    let held = Fault::HoldRequest(gate.clone());
+    let mut injected = stage.proxy.inject("add_log", held);
+    let slow = stage.add(&Case::completes("log", 1)).await;
+    injected.struck(1).await;
+    let others = [(); 3].map(|()| Case::completes("return", 1));
+    for case in &others {
+        let id = stage.add(case).await;
+        stage.reaches(&id, JobState::Completed).await;
+    }
+    gate.open();
+    stage.reaches(&slow, JobState::Completed).await;
+    stage.host.stop().await;
+}
+
+/// Other workers must not take the job before the limit is stored.
+#[tokio::test]
+async fn rate_that_a_job_limits_is_limited_before_the_job_goes_back() {
+    let limiter = "limiter = { max = 1000, duration_ms = 1000 }";
+    let options = format!("{OPTIONS}\nmaximum_rate_limit_delay_ms = 50\n{limiter}");
+    let stage = Stage::with(&options).await;
+    for fault in [
+        Fault::Refuse("NOREPLICAS Not enough good replicas to write."),
+        Fault::LoseRequest,
+        Fault::LoseReply,
+    ] {
+        let mut injected = stage.proxy.inject("SET", fault);
+        let id = stage.add(&Case::completes("limit-long", 1)).await;
+        injected.struck(1).await;
+        stage.reaches(&id, JobState::Waiting).await;
+        let limited: i64 = stage.redis.command(&["PTTL", "bull:ring:limiter"]).await;
+        assert!(limited > 0, "the rate is not limited");
+        let _: u64 = stage.redis.command(&["DEL", "bull:ring:limiter"]).await;
+        stage.reaches(&id, JobState::Completed).await;
         stage.clean().await;
     }
     stage.host.stop().await;

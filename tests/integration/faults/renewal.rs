@@ -7,6 +7,7 @@ use serde_json::json;
 use toril::queue::{JobState, now_ms};
 
 use super::{BOUND, CONNECTION, Kind, NO_REPLICAS, Stage};
+use crate::fault_proxy::{Fault, Gate};
 use crate::harness::{eventually, new_job};
 
 /// Long jobs, whose locks are renewed, and the check for jobs that stalled.
@@ -116,4 +117,21 @@ async fn scheduler_goes_on_whatever_is_lost() {
         stage.clean().await;
     }
     stage.host.stop().await;
+}
+
+/// The first call hangs, as on a connection whose other end is gone.
+#[tokio::test]
+async fn locks_are_renewed_over_another_connection_where_one_hangs() {
+    let stage = Stage::start().await;
+    let gate = Gate::default();
+    let held = Fault::HoldRequest(gate.clone());
+    let mut first = stage.proxy.inject_at("extend_locks", 0, 1, held);
+    let again = Fault::HoldReply(Gate::default());
+    let mut second = stage.proxy.inject_at("extend_locks", 1, 1, again);
+    let job = new_job("sleep", json!(600_000), json!({}));
+    stage.slow.add(&job).await.unwrap();
+    first.struck(1).await;
+    second.struck(1).await;
+    gate.open();
+    stage.host.kill().await;
 }

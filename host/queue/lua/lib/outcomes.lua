@@ -171,7 +171,10 @@ end
 -- The host could not run the job: it has spent no start.
 by_kind['give-back'] = function(entry)
   call('HINCRBY', entry.key, 'ats', -1)
-  if entry.option == '' then by_kind.wait(entry) else by_kind.delayed(entry) end
+  if entry.option ~= '' then return by_kind.delayed(entry) end
+  by_kind.wait(entry)
+  -- Also where it is prioritized: the worker that gives it back takes no other one.
+  signal(base, settings)
 end
 
 by_kind['waiting-children'] = function(entry)

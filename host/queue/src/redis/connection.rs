@@ -87,7 +87,7 @@ impl Redis {
         self.shared.clone()
     }
 
-    /// Runs a script, loading it where Redis does not know it. `call` is one of [`Script::call`].
+    /// Runs a script, which is sent along where Redis does not know it. `call` is one of [`Script::call`].
     pub async fn run<T: FromRedisValue>(
         &self,
         script: &Script,
@@ -97,8 +97,7 @@ impl Redis {
         let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
         let reply = match call.query_async(&mut connection).await {
             Err(error) if error.kind() == unknown => {
-                script.joined().load_async(&mut connection).await?;
-                call.query_async(&mut connection).await
+                script.with_text(call).query_async(&mut connection).await
             }
             reply => reply,
         };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use redis::Cmd;
+use redis::{Arg, Cmd};
 
 /// A file of a script.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +17,8 @@ pub struct Part {
 /// A script of one or more files, sent to Redis on first use and again whenever Redis forgot it.
 pub struct Script {
     parts: &'static [Part],
-    joined: redis::Script,
+    text: String,
+    hash: String,
 }
 
 impl Script {
@@ -25,29 +26,35 @@ impl Script {
     #[doc(hidden)]
     pub fn join(parts: &'static [Part]) -> Self {
         let text: String = parts.iter().map(|part| part.text).collect();
-        Script {
-            parts,
-            joined: redis::Script::new(&text),
-        }
+        let hash = redis::Script::new(&text).get_hash().to_owned();
+        Script { parts, text, hash }
     }
 
     /// Begins a call with the key that routes it, which is `KEYS[1]`; its arguments are yet to come.
     /// [`Redis::run`](crate::Redis::run) sends it.
     pub fn call(&self, key: &str) -> Cmd {
         let mut call = redis::cmd("EVALSHA");
-        call.arg(self.joined.get_hash()).arg(1).arg(key);
+        call.arg(&self.hash).arg(1).arg(key);
         call
     }
 
     /// Begins a call with several keys of one hash slot; its arguments are yet to come.
     pub fn call_on(&self, keys: &[&str]) -> Cmd {
         let mut call = redis::cmd("EVALSHA");
-        call.arg(self.joined.get_hash()).arg(keys.len()).arg(keys);
+        call.arg(&self.hash).arg(keys.len()).arg(keys);
         call
     }
 
-    pub(crate) fn joined(&self) -> &redis::Script {
-        &self.joined
+    /// A call of [`Script::call`] that brings the script along. Unlike loading it, this needs no right of its own.
+    pub(crate) fn with_text(&self, call: &Cmd) -> Cmd {
+        let mut whole = redis::cmd("EVAL");
+        whole.arg(&self.text);
+        for arg in call.args_iter().skip(2) {
+            if let Arg::Simple(bytes) = arg {
+                whole.arg(bytes);
+            }
+        }
+        whole
     }
 
     /// Names files and lines in an error of Redis, which knows the script as a whole; `None` where it names

@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+/// A link of 50 kB/s empties it before it counts as dead; the kernel doubles it.
+const SEND_BUFFER_BYTES: usize = 256 << 10;
+
 /// What carries bytes both ways.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -121,6 +124,9 @@ pub(super) async fn open(
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
+    // The kernel may not grow it: otherwise all of a large call is there at once, and on a slow link nothing is seen to
+    // move until it is sent.
+    rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES)?;
     Ok(stream)
 }
 

@@ -46,15 +46,15 @@ impl<'a> WireEntry<'a> {
                 made: Some(*attempts_made),
                 value,
                 stack: None,
-                ..entry("completed", rule(keep))
+                ..entry("completed", keep_rule(keep))
             },
             SettlementKind::Failed {
                 attempt,
                 attempts,
                 keep,
             } => match f64::from(attempt.made) >= *attempts {
-                true => failed("exhausted", rule(keep), attempt),
-                false => failed("failed", rule(keep), attempt),
+                true => failed("exhausted", keep_rule(keep), attempt),
+                false => failed("failed", keep_rule(keep), attempt),
             },
             SettlementKind::Retry { attempt, lifo } => {
                 let push = if *lifo { "RPUSH" } else { "LPUSH" };
@@ -117,7 +117,7 @@ fn push_number(call: &mut Cmd, number: Option<u32>) {
 }
 
 /// What to keep, as the script reads it; nothing where all is kept.
-fn rule(keep: &KeepJobs) -> String {
+pub(crate) fn keep_rule(keep: &KeepJobs) -> String {
     let count = keep.count.filter(|count| *count >= 0);
     if count.is_none() && keep.age_s.is_none() {
         return String::new();

@@ -6,11 +6,7 @@ use toril_queue::{CancelledJob, JobState, Queue, parse_flow};
 use crate::harness::{TestRedis, add, new_job, take};
 
 async fn cancel(queue: &Queue, id: &str) -> CancelledJob {
-    let token = format!("cancel:{id}");
-    queue
-        .cancel_waiting(id, "not wanted", &token)
-        .await
-        .unwrap()
+    queue.cancel_waiting(id, "not wanted").await.unwrap()
 }
 
 async fn field(redis: &TestRedis, id: &str, field: &str) -> Option<String> {
@@ -157,7 +153,7 @@ async fn job_whose_schedule_cannot_be_read_stays_where_it_is() {
     let queue = redis.queue("paint").await;
     let id = scheduled(&redis, json!({ "pattern": "every-day", "count": 1 })).await;
     let before = redis.dump().await;
-    let refused = queue.cancel_waiting(id, "not wanted", "cancel:1").await;
+    let refused = queue.cancel_waiting(id, "not wanted").await;
     assert!(
         refused
             .unwrap_err()
@@ -179,4 +175,20 @@ async fn scheduler_goes_on_after_a_job_of_it_was_cancelled() {
     let delayed: Vec<String> = redis.run("ZRANGE bull:paint:delayed 0 -1").await;
     assert_eq!(delayed.len(), 1, "the next job of the scheduler");
     assert_eq!(queue.state(id).await.unwrap(), JobState::Failed);
+}
+
+#[tokio::test]
+async fn job_is_cancelled_where_redis_has_no_memory_left() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    add(&queue, &["a"]).await;
+    let () = redis.run("CONFIG SET maxmemory 1").await;
+    assert_eq!(
+        cancel(&queue, "a").await,
+        CancelledJob::Failed(JobState::Waiting)
+    );
+    let events: Vec<(String, Vec<String>)> = redis.run("XRANGE bull:paint:events - +").await;
+    let last = &events[events.len() - 2].1;
+    assert!(last.contains(&"failed".to_owned()), "{last:?}");
+    assert!(events[events.len() - 1].1.contains(&"drained".to_owned()));
 }

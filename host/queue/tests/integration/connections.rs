@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Map;
+use serde_json::{Map, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use toril_queue::{KeepJobs, NewJob, Queue, QueueName, Redis, Settlement};
+use toril_queue::{JobState, KeepJobs, NewJob, Queue, QueueName, Redis, Settlement};
 
-use crate::harness::{TestRedis, add, completed, eventually, fetch, ids, take};
+use crate::harness::{TestRedis, add, completed, eventually, fetch, ids, new_job, take};
 
 /// A way to the test's Redis that can be made slow.
 struct Link {
@@ -212,4 +212,18 @@ async fn replicas_that_are_missing_are_waited_for() {
     assert!(refused.is_transient(), "{refused}");
     let () = redis.run("CONFIG SET min-replicas-to-write 0").await;
     queue.settle_one(settlement).await.unwrap();
+}
+
+/// BullMQ sends its scripts along, which needs no right of its own.
+#[tokio::test]
+async fn user_who_may_not_load_scripts_can_run_them() {
+    let redis = TestRedis::start().await;
+    let () = redis
+        .run("ACL SETUSER ada on >secret ~bull:q:* +@all -script")
+        .await;
+    let url = format!("{}?user=ada&pass=secret", redis.url());
+    let connection = Redis::connect(&url).await.unwrap();
+    let queue = Queue::new(connection, "bull", &"q".parse().unwrap());
+    let id = queue.add(&new_job("n", json!({}))).await.unwrap();
+    assert_eq!(queue.state(&id).await.unwrap(), JobState::Waiting);
 }

@@ -322,3 +322,24 @@ async fn size_of_a_settlement_is_known() {
     let [small, large] = ["", "12345"].map(|text| Settlement::new(&job, value(text)).bytes());
     assert_eq!(large - small, 5);
 }
+
+/// The worker that gives it back takes no other one: somebody else must be told.
+#[tokio::test]
+async fn job_that_is_given_back_wakes_another_worker_whatever_its_priority() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    for priority in [0, 5] {
+        let job = new_job("n", json!({ "priority": priority }));
+        queue.add(&job).await.unwrap();
+        let taken = take(&queue, 1, "t").await;
+        let _: u64 = redis.run("DEL bull:q:marker").await;
+        let kind = SettlementKind::GiveBack { delay_ms: None };
+        queue
+            .settle_one(Settlement::new(&taken[0], kind))
+            .await
+            .unwrap();
+        let marker: Option<u64> = redis.run("ZSCORE bull:q:marker 0").await;
+        assert_eq!(marker, Some(0), "priority {priority}");
+        let _: u64 = redis.run("DEL bull:q:wait bull:q:prioritized").await;
+    }
+}

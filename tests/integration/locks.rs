@@ -1,0 +1,147 @@
+//! Locks that ran out while nobody could renew them, and writes that Redis has no room for.
+
+use std::sync::Arc;
+
+use serde_json::{Map, json};
+use toril::queue::{Fetch, Job, JobState, Queue};
+use toril::redis_backend::RedisBackend;
+use toril::sandbox::backend::{CallResult, JobBackend, JobError, NewJob, StepBackend};
+use toril::sandbox::names::QueueRef;
+use toril::worker::Listeners;
+
+use crate::harness::{TestHost, TestRedis, add, reaches};
+
+/// A job that this test took, as a worker does.
+async fn take(queue: &Queue) -> Arc<Job> {
+    let id = add(queue, "any", json!(1)).await;
+    let fetch = Fetch {
+        worker: None,
+        lock_ms: 60_000,
+        want: 1,
+        bytes_max: usize::MAX,
+        token: format!("token of {id}").into(),
+        limiter: None,
+        metrics_points: None,
+        pin: None,
+    };
+    let taken = queue.settle_and_fetch(&[], &fetch).await.unwrap();
+    Arc::new(taken.jobs.into_iter().next().unwrap())
+}
+
+/// Each call of a guest that needs the job's lock.
+async fn write(call: &str, backend: &mut RedisBackend) -> CallResult<()> {
+    match call {
+        "update-data" => backend.update_data("2").await,
+        "update-progress" => backend.update_progress("50").await,
+        "log" => backend.log("a line").await.map(drop),
+        "keep-step" => backend.keep_step("a", r#"{"value":1}"#).await,
+        "move-to-wait" => backend.move_to_wait().await,
+        _ => backend.move_to_delayed(u64::MAX).await,
+    }
+}
+
+const WRITES: [&str; 6] = [
+    "update-data",
+    "update-progress",
+    "log",
+    "keep-step",
+    "move-to-wait",
+    "move-to-delayed",
+];
+
+#[tokio::test]
+async fn attempt_whose_lock_ran_out_goes_on_while_nobody_has_its_job() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for call in WRITES {
+        let job = take(&queue).await;
+        let lock = format!("bull:ring:{}:lock", job.id);
+        let mut backend = RedisBackend::new(queue.clone(), Arc::clone(&job), Listeners::default());
+        let _: u64 = redis.command(&["DEL", &lock]).await;
+        write(call, &mut backend)
+            .await
+            .unwrap_or_else(|error| panic!("{call}: {error:?}"));
+        let holder: Option<String> = redis.command(&["GET", &lock]).await;
+        let moved = call.starts_with("move");
+        assert_eq!(holder, (!moved).then(|| job.token.to_string()), "{call}");
+        let _: String = redis.command(&["FLUSHALL"]).await;
+    }
+}
+
+#[tokio::test]
+async fn attempt_whose_job_is_another_workers_writes_nothing() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    for call in WRITES {
+        for given_back in [false, true] {
+            let job = take(&queue).await;
+            let lock = format!("bull:ring:{}:lock", job.id);
+            let mut backend =
+                RedisBackend::new(queue.clone(), Arc::clone(&job), Listeners::default());
+            if given_back {
+                // As the check for stalled jobs does.
+                let _: u64 = redis.command(&["DEL", &lock]).await;
+                let _: u64 = redis
+                    .command(&["LREM", "bull:ring:active", "1", &job.id])
+                    .await;
+                let _: u64 = redis.command(&["RPUSH", "bull:ring:wait", &job.id]).await;
+            } else {
+                let _: String = redis.command(&["SET", &lock, "another worker"]).await;
+            }
+            let before = queue.job(&job.id).await.unwrap();
+            let error = write(call, &mut backend).await.unwrap_err();
+            assert!(matches!(error, JobError::LockLost(_)), "{call}: {error:?}");
+            assert_eq!(queue.job(&job.id).await.unwrap(), before, "{call}");
+            let _: String = redis.command(&["FLUSHALL"]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn outcome_of_a_job_whose_lock_ran_out_is_settled_while_nobody_has_it() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    // Nobody renews it in the time of the test.
+    let options = "lock_duration_ms = 3600000\nstalled_interval_ms = 3600000\nconcurrency = 4";
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", options).await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(add(&queue, "sleep", json!(1_000)).await);
+    }
+    for id in &ids {
+        reaches(&queue, id, JobState::Active).await;
+        let _: u64 = redis
+            .command(&["DEL", &format!("bull:ring:{id}:lock")])
+            .await;
+    }
+    for id in &ids {
+        let job = reaches(&queue, id, JobState::Completed).await;
+        assert_eq!(job["ats"], "1");
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn writes_are_refused_at_once_where_redis_has_no_memory_left() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let job = take(&queue).await;
+    let mut backend = RedisBackend::new(queue.clone(), job, Listeners::default());
+    let _: String = redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let other = QueueRef::new("bull", "other").unwrap();
+    let new = NewJob {
+        name: "n".to_owned(),
+        data: "1".to_owned(),
+        options: Map::new(),
+        parent: None,
+    };
+    let added = backend.add(&other, vec![new]).await.map(drop);
+    let logged = backend.log("a line").await.map(drop);
+    let updated = backend.update_data("2").await;
+    for refused in [added, logged, updated] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, JobError::Unavailable(_)), "{error:?}");
+    }
+    // What takes no room passes.
+    backend.move_to_wait().await.unwrap();
+}
