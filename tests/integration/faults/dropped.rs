@@ -79,8 +79,12 @@ async fn refused_outcomes_are_errors_in_bullmqs_words_and_are_counted() {
     // What happens to job 1 of each queue while its outcome is on its way.
     let cases: [(&str, &[&[&str]], &str); 5] = [
         (
-            "ran-out",
-            &[&["DEL", "bull:ran-out:1:lock"]],
+            // As the check for stalled jobs leaves it.
+            "given-back",
+            &[
+                &["DEL", "bull:given-back:1:lock"],
+                &["LREM", "bull:given-back:active", "0", "1"],
+            ],
             "Missing lock for job 1. moveToFinished",
         ),
         (
