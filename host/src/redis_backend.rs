@@ -251,18 +251,19 @@ impl JobBackend for RedisBackend {
     }
 
     async fn remove_unprocessed_children(&mut self, access: &QueueAccess) -> CallResult<u64> {
-        let (within, writer) = (within(access), self.writer());
+        let (within, request) = (within(access), self.request());
         let remove = || {
-            self.queue
-                .remove_unprocessed_children_by(writer, &self.job.id, Some(&within))
+            let (queue, id) = (&self.queue, &self.job.id);
+            queue.remove_unprocessed_children_by(self.writer(), id, Some(&within), &request)
         };
         let removed = self.lock().retried(remove).await;
         removed.map_err(|error| error_within(access, error))
     }
 
     async fn remove_child_dependency(&mut self) -> CallResult<bool> {
+        let request = self.request();
         let (id, writer) = (&self.job.id, self.writer());
-        self.written(|| self.queue.remove_child_dependency_by(writer, id))
+        self.written(|| self.queue.remove_child_dependency_by(writer, id, &request))
             .await
     }
 
@@ -321,9 +322,9 @@ impl JobBackend for RedisBackend {
         with_children: bool,
         access: &QueueAccess,
     ) -> CallResult<()> {
-        let queue = self.other(&job.queue)?;
+        let (queue, request) = (self.other(&job.queue)?, self.request());
         let within = within(access);
-        retried(|| queue.remove_within(&job.id, with_children, Some(&within)))
+        retried(|| queue.remove_within(&job.id, with_children, Some(&within), &request))
             .await
             .map_err(|error| error_within(access, error))
     }

@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 job id, 2 delay from now (ms), 3 now (ms)
+--          The last three are of `lib/request.lua`, which takes them off.
 -- Returns  0, or -1 no such job, -3 not delayed
 local base, id, delay = QUEUE, ARGV[1], tonumber(ARGV[2])
 local key = base .. ':' .. id

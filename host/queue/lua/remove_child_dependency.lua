@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 job id, 2 who asks (lib/writer.lua)
+--          The last three are of `lib/request.lua`, which takes them off.
 -- Returns  0 freed, 1 the parent does not wait for it, -1 no such job, -2 no lock, -6 not our lock, or the key of a
 --          parent that does not exist; a job without a parent has the one that JavaScript calls undefined
 local refused = check_writer(QUEUE, ARGV[1], ARGV[2])

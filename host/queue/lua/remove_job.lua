@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 job id, 2 '1' to remove its children, too, 3.. an access or nothing (lib/access.lua)
+--          The last three are of `lib/request.lua`, which takes them off.
 -- Returns  1 removed, 0 locked, -1 no such job, -8 the next job of a scheduler,
 --          or the base key of a queue that is beyond the access
 local base, id, with_children = QUEUE, ARGV[1], ARGV[2] == '1'

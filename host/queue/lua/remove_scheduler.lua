@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 scheduler id
+--          The last three are of `lib/request.lua`, which takes them off.
 -- Returns  1, or 0 no such scheduler
 local base, scheduler = QUEUE, ARGV[1]
 local schedulers = base .. ':repeat'

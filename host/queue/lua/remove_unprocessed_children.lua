@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 job id, 2 who asks (lib/writer.lua), 3.. an access or nothing (lib/access.lua)
+--          The last three are of `lib/request.lua`, which takes them off.
 -- Returns  how many children were removed, or -1 no such job, -2 no lock, -6 not our lock, or the base key of a queue
 --          that is beyond the access
 local refused = check_writer(QUEUE, ARGV[1], ARGV[2])

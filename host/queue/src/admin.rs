@@ -15,7 +15,8 @@ impl Queue {
     /// Removes a job and, unless told otherwise, its children. When one of them is being worked on,
     /// nothing is removed.
     pub async fn remove(&self, id: &str, with_children: bool) -> Result<(), QueueError> {
-        self.remove_within(id, with_children, None).await
+        self.remove_within(id, with_children, None, &Request::untracked())
+            .await
     }
 
     /// Removes a job as [`Queue::remove`] does, if all that this writes to lies within the access.
@@ -24,8 +25,9 @@ impl Queue {
         id: &str,
         with_children: bool,
         access: Option<&QueueAccess>,
+        request: &Request,
     ) -> Result<(), QueueError> {
-        let script = script!(
+        let script = script!(once
             "remove_job",
             "chunks",
             "events",
@@ -40,6 +42,7 @@ impl Queue {
         if let Some(access) = access {
             access.add_to(&mut call);
         }
+        request.push(&mut call, self.keys.base())?;
         match self.redis.run(script, &call).await? {
             Value::Int(1) => Ok(()),
             Value::Int(0) => Err(QueueError::Locked(id.to_owned())),
@@ -51,7 +54,8 @@ impl Queue {
 
     /// Removes the children of a job that are neither active nor finished; returns how many.
     pub async fn remove_unprocessed_children(&self, id: &str) -> Result<u64, QueueError> {
-        self.remove_unprocessed_children_by(Writer::Outsider, id, None)
+        let request = Request::untracked();
+        self.remove_unprocessed_children_by(Writer::Outsider, id, None, &request)
             .await
     }
 
@@ -62,9 +66,10 @@ impl Queue {
         writer: Writer<'_>,
         id: &str,
         access: Option<&QueueAccess>,
+        request: &Request,
     ) -> Result<u64, QueueError> {
         const COMMAND: &str = "removeUnprocessedChildren";
-        let script = script!(
+        let script = script!(once
             "remove_unprocessed_children",
             "chunks",
             "events",
@@ -80,6 +85,7 @@ impl Queue {
         if let Some(access) = access {
             access.add_to(&mut call);
         }
+        request.push(&mut call, self.keys.base())?;
         match self.redis.run(script, &call).await? {
             // As in BullMQ, a job that is gone has no children.
             Value::Int(-1) => Ok(0),
@@ -94,7 +100,8 @@ impl Queue {
     /// Frees a job from its parent. False: the parent does not wait for it. A job without a parent is an
     /// error, as in BullMQ.
     pub async fn remove_child_dependency(&self, id: &str) -> Result<bool, QueueError> {
-        self.remove_child_dependency_by(Writer::Outsider, id).await
+        self.remove_child_dependency_by(Writer::Outsider, id, &Request::untracked())
+            .await
     }
 
     /// Frees a job from its parent as [`Queue::remove_child_dependency`] does, on behalf of an attempt.
@@ -102,9 +109,10 @@ impl Queue {
         &self,
         writer: Writer<'_>,
         id: &str,
+        request: &Request,
     ) -> Result<bool, QueueError> {
         const COMMAND: &str = "removeChildDependency";
-        let script = script!(
+        let script = script!(once
             "remove_child_dependency",
             "chunks",
             "events",
@@ -116,6 +124,7 @@ impl Queue {
         );
         let mut call = script.call(self.keys.meta());
         call.arg(id).arg(writer.as_argument());
+        request.push(&mut call, self.keys.base())?;
         match self.redis.run(script, &call).await? {
             Value::Int(0) => Ok(true),
             Value::Int(1) => Ok(false),

@@ -25,12 +25,24 @@ const COUNTED: [(JobState, &str, &str); 8] = [
 impl Queue {
     /// Changes when a delayed job is due, in ms from now.
     pub async fn change_delay(&self, id: &str, delay_ms: u64) -> Result<(), QueueError> {
+        self.change_delay_once(id, delay_ms, &Request::untracked())
+            .await
+    }
+
+    /// Changes the delay as [`Queue::change_delay`] does, once however often the request is sent.
+    pub async fn change_delay_once(
+        &self,
+        id: &str,
+        delay_ms: u64,
+        request: &Request,
+    ) -> Result<(), QueueError> {
         const COMMAND: &str = "changeDelay";
-        let script = script!("change_delay", "events", "ids", "line");
+        let script = script!(once "change_delay", "events", "ids", "line");
         let mut call = script.call(self.keys.meta());
         call.arg(id)
             .arg(delay_ms.min(SAFE_INTEGER_MAX))
             .arg(now_ms());
+        request.push(&mut call, self.keys.base())?;
         match self.redis.run(script, &call).await? {
             0 => Ok(()),
             -3 => Err(QueueError::not_in_state(id, JobState::Delayed, COMMAND)),

@@ -90,7 +90,7 @@ impl Request {
     }
 
     /// A request that is carried out each time.
-    pub(crate) fn untracked() -> Self {
+    pub fn untracked() -> Self {
         Request::of("".into())
     }
 

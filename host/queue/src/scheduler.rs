@@ -12,6 +12,7 @@ use crate::job_state::JobState;
 use crate::new_job::NewJob;
 use crate::queue::Queue;
 use crate::redis::script::script;
+use crate::request::Request;
 use crate::schedule::{First, Schedule, Standing, of_scheduler};
 use crate::time::now_ms;
 
@@ -148,7 +149,16 @@ impl Queue {
 
     /// Removes a scheduler and its next job, if that is delayed. False: there is no such scheduler.
     pub async fn remove_scheduler(&self, id: &str) -> Result<bool, QueueError> {
-        let script = script!(
+        self.remove_scheduler_once(id, &Request::untracked()).await
+    }
+
+    /// Removes a scheduler as [`Queue::remove_scheduler`] does, once however often the request is sent.
+    pub async fn remove_scheduler_once(
+        &self,
+        id: &str,
+        request: &Request,
+    ) -> Result<bool, QueueError> {
+        let script = script!(once
             "remove_scheduler",
             "chunks",
             "events",
@@ -159,6 +169,7 @@ impl Queue {
         );
         let mut call = script.call(self.keys.meta());
         call.arg(id);
+        request.push(&mut call, self.keys.base())?;
         self.redis.run(script, &call).await
     }
 

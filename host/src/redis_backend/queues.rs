@@ -15,8 +15,8 @@ use toril_sandbox::policy::QueueAccess;
 #[async_trait]
 impl QueueBackend for RedisBackend {
     async fn change_delay(&mut self, job: &JobRef, delay_ms: u64) -> CallResult<()> {
-        let queue = self.other(&job.queue)?;
-        until_answered(|| queue.change_delay(&job.id, delay_ms)).await
+        let (queue, request) = (self.other(&job.queue)?, self.request());
+        until_answered(|| queue.change_delay_once(&job.id, delay_ms, &request)).await
     }
 
     async fn change_priority(&mut self, job: &JobRef, priority: u32, lifo: bool) -> CallResult<()> {
@@ -82,8 +82,8 @@ impl SchedulerBackend for RedisBackend {
     }
 
     async fn remove_scheduler(&mut self, queue: &QueueRef, id: &str) -> CallResult<bool> {
-        let queue = self.other(queue)?;
-        until_answered(|| queue.remove_scheduler(id)).await
+        let (queue, request) = (self.other(queue)?, self.request());
+        until_answered(|| queue.remove_scheduler_once(id, &request)).await
     }
 
     async fn scheduler(&mut self, queue: &QueueRef, id: &str) -> CallResult<String> {

@@ -51,6 +51,8 @@ impl Scripts {
 
     fn learn(&self, script: &str) -> Option<String> {
         let lines = code(script);
+        // One that is carried out once stands in a function.
+        let lines = lines.strip_suffix(&["end)".to_owned()]).unwrap_or(&lines);
         let ends = |(_, source): &&(String, Vec<String>)| lines.ends_with(source);
         let (name, _) = self
             .sources

@@ -22,3 +22,14 @@ local function note_reply(caller, number, reply)
   if caller ~= '' then call('SET', note_key(caller), cmsgpack.pack({ number, reply }), 'PX', NOTE_MS) end
   return reply
 end
+
+-- Carries out the whole script of a call whose last three arguments are the caller, the number and whether it is a
+-- repetition (`script!(once …)`). A refusal changed nothing, so it is not noted: the next time it may be none.
+local function once(carry_out)
+  local repeated, number, caller = table.remove(ARGV), table.remove(ARGV), table.remove(ARGV)
+  local reply = earlier_reply(caller, number, repeated == '1')
+  if reply then return reply end
+  reply = carry_out()
+  if type(reply) == 'number' and reply < 0 then return reply end
+  return note_reply(caller, number, reply)
+end

@@ -98,6 +98,9 @@ impl Script {
 /// `lua/lib/line.lua` before it. Libraries behind the semicolon go into a function `rarely(context)`, which
 /// the script calls when it needs them: making the functions of all libraries costs as much as settling a job.
 ///
+/// `script!(once "remove_job", …)` is for calls that are repeated where their reply was lost: the script is carried out once
+/// for each request, whose three arguments come last.
+///
 /// `script!(in "src/lua": "lib", "change")` is for others: files of a folder of the calling crate, in order.
 #[macro_export]
 #[doc(hidden)]
@@ -108,6 +111,19 @@ macro_rules! lua_script {
                 file: concat!($file, ".lua"),
                 text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $folder, "/", $file, ".lua")),
             }),+])
+        });
+        &*SCRIPT
+    }};
+    (once $name:literal $(, $lib:literal)*) => {{
+        static SCRIPT: std::sync::LazyLock<$crate::Script> = std::sync::LazyLock::new(|| {
+            $crate::Script::join(&[
+                $crate::lua_part!("lib/queue"),
+                $($crate::lua_part!(concat!("lib/", $lib)),)*
+                $crate::lua_part!("lib/request"),
+                $crate::Part { file: "once", text: "return once(function()\n" },
+                $crate::lua_part!($name),
+                $crate::Part { file: "once", text: "end)\n" },
+            ])
         });
         &*SCRIPT
     }};

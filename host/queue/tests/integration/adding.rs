@@ -191,3 +191,36 @@ async fn deduplication_of_any_length_adds_all_jobs() {
         assert_eq!(queue.add_bulk(&jobs).await.unwrap().len(), 2, "{ttl}");
     }
 }
+
+/// As where the reply was lost: the second call must be told what the first one did.
+#[tokio::test]
+async fn removal_and_change_that_are_sent_twice_are_answered_as_the_first_time() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    let mut caller = Caller::new(queue.redis().clone(), "t/1");
+    let job = new_job("n", json!({ "jobId": "one", "delay": 60_000 }));
+    let id = queue.add(&job).await.unwrap();
+    let change = caller.request();
+    queue.change_delay_once(&id, 90_000, &change).await.unwrap();
+    let events: u64 = redis.run("XLEN bull:q:events").await;
+    queue.change_delay_once(&id, 90_000, &change).await.unwrap();
+    assert_eq!(redis.run::<u64>("XLEN bull:q:events").await, events);
+    let remove = caller.request();
+    for _ in 0..2 {
+        queue.remove_within(&id, true, None, &remove).await.unwrap();
+    }
+    let other = caller.request();
+    assert!(queue.remove_within(&id, true, None, &other).await.is_err());
+    // A refusal changed nothing: the next time it may be none.
+    queue
+        .add(&new_job("n", json!({ "jobId": id })))
+        .await
+        .unwrap();
+    queue.remove_within(&id, true, None, &other).await.unwrap();
+    let () = redis.run("ZADD bull:q:repeat 5 s").await;
+    let remove = caller.request();
+    for _ in 0..2 {
+        assert!(queue.remove_scheduler_once("s", &remove).await.unwrap());
+    }
+    assert!(!queue.remove_scheduler("s").await.unwrap());
+}

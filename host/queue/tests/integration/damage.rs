@@ -3,7 +3,7 @@
 use serde_json::{Map, json};
 use toril_queue::{
     Caller, FlowNode, FlowOptions, FlowQuery, Job, JobState, KeepJobs, NewJob, Queue, QueueError,
-    Settlement, SettlementKind, Writer, parse_flow,
+    Request, Settlement, SettlementKind, Writer, parse_flow,
 };
 
 use crate::harness::{TestRedis, add, attempt, completed, failed, fetch, new_job, take};
@@ -185,10 +185,12 @@ async fn attempt_that_lost_its_job_writes_nothing_beside_it() {
             .add_log_by(writer, "job", "line", None, &request)
             .await;
         assert!(logged.unwrap_err().to_string().contains("Lock mismatch"));
-        let left = queue.remove_child_dependency_by(writer, "job").await;
+        let left = queue
+            .remove_child_dependency_by(writer, "job", &Request::untracked())
+            .await;
         assert!(left.unwrap_err().to_string().contains("Lock mismatch"));
         let removed = queue
-            .remove_unprocessed_children_by(writer, "job", None)
+            .remove_unprocessed_children_by(writer, "job", None, &Request::untracked())
             .await;
         assert!(removed.unwrap_err().to_string().contains("Lock mismatch"));
     }
@@ -202,14 +204,14 @@ async fn attempt_that_lost_its_job_writes_nothing_beside_it() {
     queue.add_log("job", "line", None).await.unwrap();
     assert_eq!(
         queue
-            .remove_unprocessed_children_by(holder, "job", None)
+            .remove_unprocessed_children_by(holder, "job", None, &Request::untracked())
             .await
             .unwrap(),
         1
     );
     assert!(
         queue
-            .remove_child_dependency_by(holder, "job")
+            .remove_child_dependency_by(holder, "job", &Request::untracked())
             .await
             .unwrap()
     );
