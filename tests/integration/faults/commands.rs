@@ -6,7 +6,7 @@ use serde_json::json;
 use toril::queue::JobState;
 
 use super::{BOUND, Kind, NO_REPLICAS, Stage};
-use crate::fault_proxy::FaultProxy;
+use crate::fault_proxy::{Fault, FaultProxy};
 use crate::harness::{
     TestHost, TestRedis, eventually, new_job, processor, queue_section, toril_at,
 };
@@ -104,4 +104,22 @@ async fn deployment_is_followed_whatever_is_lost() {
         }
     }
     host.stop().await;
+}
+
+/// A Redis that starts, or is busy, is one to wait for.
+#[tokio::test]
+async fn host_waits_where_redis_says_that_it_cannot_answer_yet() {
+    let redis = TestRedis::start(false).await;
+    let proxy = FaultProxy::start(&redis).await;
+    for error in [
+        "LOADING Redis is loading the dataset in memory",
+        "BUSY Redis is busy running a script.",
+    ] {
+        let mut refused = proxy.inject("INFO", Fault::Refuse(error));
+        let section = queue_section("ring", "fixture-scenarios", "");
+        let mut host = TestHost::spawn(&format!("redis = \"{}\"\n{section}", proxy.url()), &[]);
+        refused.struck(1).await;
+        host.logs("serving").await;
+        host.stop().await;
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use redis::aio::ConnectionLike;
 use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
 
@@ -168,9 +169,18 @@ impl Redis {
         Ok(version)
     }
 
-    /// Refuses a server that is too old and warns of one that may lose jobs.
+    /// Refuses a server that is too old and warns of one that may lose jobs. Asks until it answers: it may be starting.
     pub async fn check_server(&self) -> Result<ServerInfo, QueueError> {
-        let info = self.server_info().await?;
+        let backoff = ExponentialBuilder::default()
+            .with_max_delay(Duration::from_secs(5))
+            .without_max_times();
+        let info = (|| self.server_info())
+            .retry(backoff)
+            .when(QueueError::is_transient)
+            .notify(|error, pause| {
+                tracing::warn!(%error, retry_in = ?pause, "redis does not answer, trying again");
+            })
+            .await?;
         check_version(&info.version)?;
         match info.eviction_policy.as_deref() {
             None | Some("noeviction") => {}
