@@ -30,6 +30,8 @@ for i, key in ipairs(keys) do
     call('PEXPIRE', key, lock_ms)
     kept[#kept + 1] = id
   elseif not tokens[i] and is_newest_start(id, ARGV[at + 2], ARGV[at + 3]) and call('LPOS', base .. ':active', id) then
+    -- The first write, so that the lock is taken where Redis has no memory left.
+    trim_events(base, read_settings(base))
     call('SET', key, token, 'PX', lock_ms)
     -- Of two attempts at one start, only the first one has it.
     for other = i + 1, #keys do

@@ -6,9 +6,11 @@
 local base = QUEUE
 local now, interval_ms, stalled_max = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
-if not call('SET', base .. ':stalled-check', now, 'PX', interval_ms, 'NX') then return {} end
+if call('EXISTS', base .. ':stalled-check') == 1 then return {} end
 local settings = read_settings(base)
+-- First of all writes, so that jobs come back where Redis has no memory left.
 trim_events(base, settings)
+call('SET', base .. ':stalled-check', now, 'PX', interval_ms)
 
 -- Jobs of a scheduler are never failed for stalling: the next iteration hangs on them.
 local function has_scheduler(key)

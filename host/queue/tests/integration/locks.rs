@@ -144,3 +144,20 @@ async fn attempt_that_moved_its_job_writes_nothing_once_it_was_taken_again() {
     assert!(queue.update_progress("a", None, "2").await.is_err());
     assert_eq!(redis.dump().await, before);
 }
+
+/// Redis refuses a script whose first write takes room.
+#[tokio::test]
+async fn locks_are_taken_again_and_jobs_come_back_where_redis_has_no_memory_left() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    add(&queue, &["a", "b"]).await;
+    let taken = take(&queue, 2, "t").await;
+    assert!(queue.recover_stalled(1, 9).await.unwrap().is_empty());
+    let () = redis
+        .run("DEL bull:q:a:lock bull:q:b:lock bull:q:stalled-check")
+        .await;
+    let () = redis.run("CONFIG SET maxmemory 1").await;
+    let again = [LockedAttempt::of(&taken[0])];
+    assert!(queue.extend_locks(&again, 60_000).await.unwrap().is_empty());
+    assert_eq!(queue.recover_stalled(1_000, 9).await.unwrap(), ["b"]);
+}
