@@ -1,6 +1,7 @@
 # demo, test and bench set up what they need; see scripts/setup.sh.
 CARGO ?= cargo
 GUESTS := $(patsubst examples/rust/%/Cargo.toml,-p %,$(wildcard examples/rust/*/Cargo.toml))
+DEMO_GUESTS := -p renovate-interior -p step-job -p delayed-step-job -p flaky -p upload-batch
 FIXTURES := $(patsubst tests/fixtures/%/Cargo.toml,-p fixture-%,$(wildcard tests/fixtures/*/Cargo.toml))
 # What is installed for Node: the package first, since others link to it.
 NODE_DIRS := sdk/js examples/typescript tests/packages tests/interop
@@ -20,11 +21,13 @@ help:
 	@echo "make npm    the npm packages, from the release build: scripts/pack-npm.mjs"
 	@echo "make book   the book, target/book/index.html"
 
+# What is built for a look takes least time to compile; `release` takes what `make test` built.
+demo: DEMO_PROFILE ?= demo
 demo:
 	@scripts/setup.sh wasm redis
-	$(BUILD_GUESTS) $(GUESTS)
-	$(CARGO) build --release --bin toril --bin demo
-	@"$${CARGO_TARGET_DIR:-target}/release/demo"
+	$(BUILD_GUESTS) $(DEMO_GUESTS)
+	$(CARGO) build --profile $(DEMO_PROFILE) --bin toril --bin demo
+	@"$${CARGO_TARGET_DIR:-target}/$(DEMO_PROFILE)/demo"
 
 # Cargo looks for its config from the folder in which it runs. It does not look at the changes of QuickJS: when they differ,
 # so does a flag of the compiler.
