@@ -181,6 +181,7 @@ impl From<DeployError> for ApiError {
             DeployError::Ambiguous { .. } | DeployError::Invalid(_) => ApiError::invalid(message),
             DeployError::NoCanary(_)
             | DeployError::Changed(_)
+            | DeployError::ActiveAlready { .. }
             | DeployError::Worked { .. }
             | DeployError::NothingBefore(_)
             | DeployError::NothingDeployed(_) => ApiError::conflict(message),
