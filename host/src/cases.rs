@@ -28,6 +28,7 @@ use self::processors::Processors;
 use self::staging::{Ran, Stage};
 use crate::config::Config;
 use crate::served_queue::spec::QueueSpec;
+use toril_sandbox::regular_file::{self, LARGE_BYTES_MAX};
 use toril_sandbox::{Engine, EngineOptions, Policy};
 
 /// The directory of a project that its cases are in.
@@ -134,7 +135,7 @@ impl Runner {
         update: bool,
         time: &mut Duration,
     ) -> anyhow::Result<Verdict> {
-        let text = std::fs::read_to_string(file)?;
+        let text = regular_file::read_text(file, LARGE_BYTES_MAX)?;
         let case = Case::parse(&text)?;
         anyhow::ensure!(
             update || !case.expect.is_empty(),

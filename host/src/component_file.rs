@@ -1,36 +1,35 @@
 //! Reading components from files: what is not a component should cost nothing.
 
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use tokio::io::AsyncReadExt as _;
+use anyhow::{Context as _, bail};
 
 use toril_sandbox::LoadError;
+use toril_sandbox::regular_file::Opened;
 
-/// Reads a component. Refuses a file that is too large before it reads any of it, and whatever is not a regular file:
-/// a device has no end, and a pipe may have no writer.
+/// How long a file system may take to answer. Many take none of it; one that is gone takes for ever.
+const READ_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Reads a component. Refuses a file that is too large before it reads any of it, and whatever is not a regular file.
 pub async fn read_component(file: &Path, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
-    read(file, bytes_max)
-        .await
-        .with_context(|| format!("failed to read component `{}`", file.display()))
+    let path = file.to_owned();
+    let reading = tokio::task::spawn_blocking(move || read(&path, bytes_max));
+    let read = match tokio::time::timeout(READ_TIME_MAX, reading).await {
+        Ok(read) => read?,
+        Err(_) => bail!(
+            "reading `{}` took more than {} s",
+            file.display(),
+            READ_TIME_MAX.as_secs()
+        ),
+    };
+    read.with_context(|| format!("failed to read component `{}`", file.display()))
 }
 
-async fn read(file: &Path, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
-    // A pipe without a writer would hold the thread that opens it.
-    let without_waiting = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let mut options = tokio::fs::OpenOptions::new();
-    let file = options.read(true).custom_flags(without_waiting).open(file);
-    let file = file.await?;
-    let metadata = file.metadata().await?;
-    ensure!(metadata.is_file(), "it is not a regular file");
-    let bytes = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-    check_size(bytes, bytes_max)?;
-    let mut component = Vec::with_capacity(bytes);
-    // It may grow while it is read.
-    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut component)
-        .await?;
+fn read(file: &Path, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
+    let opened = Opened::open(file)?;
+    check_size(opened.bytes, bytes_max)?;
+    let component = opened.read_beyond(bytes_max)?;
     check_size(component.len(), bytes_max)?;
     Ok(component)
 }

@@ -232,9 +232,17 @@ impl Host {
         if let Some(serving) = self.context.serving(name) {
             return Ok(serving.queue().clone());
         }
-        let name = QueueName::new(name)?;
-        let context = &self.context;
-        Ok(Queue::new(context.redis.clone(), &context.prefix, &name))
+        self.queue_of(&self.context.prefix, name)
+    }
+
+    /// A queue of any prefix, attached here or not.
+    pub(crate) fn queue_of(&self, prefix: &str, name: &str) -> Result<Queue, QueueError> {
+        let (name, redis) = (QueueName::new(name)?, &self.context.redis);
+        if prefix.is_empty() {
+            return Err(QueueError::Invalid("`prefix` must not be empty".to_owned()));
+        }
+        redis.check_prefix(prefix)?;
+        Ok(Queue::new(redis.clone(), prefix, &name))
     }
 
     fn served(&self, name: &str) -> Option<Arc<ServedQueue>> {

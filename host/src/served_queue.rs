@@ -8,6 +8,7 @@ pub mod cancel;
 pub mod deployment;
 mod follow;
 mod loader;
+mod reason;
 mod reconcile;
 pub mod report;
 pub mod spec;

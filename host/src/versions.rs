@@ -170,7 +170,9 @@ impl Snapshot {
             .is_some_and(|active| Arc::ptr_eq(active, version));
         let counted = self.canary.as_ref().filter(|canary| canary.counts(job));
         let counted = counted.and_then(|canary| {
-            let is_candidate = Arc::ptr_eq(&canary.version, version);
+            // A candidate may be the active version, from a host's own file, say: its jobs count by who would have run them.
+            let is_candidate =
+                Arc::ptr_eq(&canary.version, version) && (!is_active || canary.takes(job));
             (is_candidate || is_active).then(|| (Arc::clone(canary), is_candidate))
         });
         Lease::new(Arc::clone(version), counted)

@@ -280,7 +280,35 @@ async fn refused_requests_change_nothing_and_say_why() {
     let config = runtime.to_owned() + &queue_section("ring", "fixture-noop", "");
     let mut api = Api::start(&redis, &config).await;
     let before = api.get("/v1/queues").await;
-    let refused: [(Method, &str, Vec<u8>, u16, &str); 20] = [
+    let refused: [(Method, &str, Vec<u8>, u16, &str); 24] = [
+        (
+            Method::PUT,
+            "/v1/queues/new",
+            b"[null,null,null,null]".into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/ring/concurrency",
+            b"[1]".into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/new",
+            br#"{"queues":[""]}"#.into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/new",
+            br#"{"queues":["other:"]}"#.into(),
+            400,
+            "invalid",
+        ),
         (Method::GET, "/v1/queues/%ff", b"".into(), 400, "invalid"),
         (
             Method::DELETE,
@@ -593,6 +621,27 @@ async fn queue_that_no_host_works_is_forgotten() {
         (&json!(1), &Value::Null)
     );
     asks("new", 404).await;
+
+    // One with a prefix of its own.
+    let spec = json!({ "options": { "prefix": "oth" } });
+    api.asks(Method::PUT, "/v1/queues/op", spec, 201).await;
+    let digest = api.uploads("op", version("good-00001")).await;
+    let path = "/v1/queues/op/deployment";
+    api.asks(Method::PUT, path, json!({ "digest": digest }), 200)
+        .await;
+    asks("op", 409).await;
+    api.asks(Method::DELETE, "/v1/queues/op", Value::Null, 204)
+        .await;
+    api.asks(Method::GET, path, Value::Null, 404).await;
+    let deployment = api.get(&format!("{path}?prefix=oth")).await;
+    assert_eq!(deployment["active"], digest);
+    api.asks(Method::GET, &format!("{path}?prefix="), Value::Null, 400)
+        .await;
+    let path = "/v1/queues/op/forget?prefix=oth";
+    let forgotten = api.asks(Method::POST, path, Value::Null, 200).await;
+    assert_eq!(forgotten["active"], digest);
+    let kept: Vec<String> = redis.command(&["KEYS", "toril:{oth:op}*"]).await;
+    assert!(kept.is_empty(), "{kept:?}");
     api.host.stop().await;
 }
 

@@ -11,6 +11,7 @@ mod cli_config;
 mod closing_servers;
 mod crashes;
 mod deadlines;
+mod deployments;
 mod doctor;
 mod dry_run;
 mod endurance;

@@ -46,14 +46,14 @@ async fn commands_write_no_escapes_of_others_to_a_terminal() {
     let job = new_job(&name, json!(ESCAPES), json!({ "jobId": id }));
     queue.add(&job).await.unwrap();
     reaches(&queue, &id, JobState::Failed).await;
-    let component = dir.path().join("good.wasm");
-    std::fs::write(&component, version("good-00001")).unwrap();
-    let component = component.display().to_string();
+    let [first, second] = ["good-00001", "good-00002"].map(|name| {
+        let file = dir.path().join(format!("{name}.wasm"));
+        std::fs::write(&file, version(name)).unwrap();
+        file.display().to_string()
+    });
     for command in [
-        &["deploy", "ring", &component, "--wait", "0"][..],
-        &[
-            "deploy", "ring", &component, "--canary", "5%", "--wait", "0",
-        ],
+        &["deploy", "ring", &first, "--wait", "0"][..],
+        &["deploy", "ring", &second, "--canary", "5%", "--wait", "0"],
         &["abort", "ring", "--reason", ESCAPES, "--wait", "0"],
     ] {
         assert!(toril(&redis, command).await.status.success());

@@ -254,6 +254,7 @@ describe('what a processor must not do', { skip, timeout: 20 * 60_000 }, () => {
         'no-json': 'Object of type set is not JSON serializable',
         'nan': 'Out of range float values are not JSON compliant: nan',
         'thread': "can't start new thread",
+        'half-a-character': 'half: \ufffd 😀',
       };
       for (const [name, reason] of Object.entries(reasons)) {
         const { failedReason, stacktrace } = await failure(stage, name);
@@ -261,6 +262,16 @@ describe('what a processor must not do', { skip, timeout: 20 * 60_000 }, () => {
         assert.match(stacktrace[0], /^Traceback \(most recent call last\):\n/, name);
         assert.doesNotMatch(stacktrace[0], /toril\/_/, name);
       }
+    }));
+
+  test('half of a character is a replacement character, and changes nothing else', () =>
+    misbehaving(async (stage) => {
+      const { failedReason, attemptsMade, stacktrace } = await failure(stage, 'half-a-character-for-good', {}, { attempts: 2 });
+      assert.deepEqual([failedReason, attemptsMade], ['half: \ufffd', 1]);
+      assert.match(stacktrace[0], /ValueError: \ufffd\n[^]*UnrecoverableError: half: \ufffd$/);
+      assert.equal(await stage.run('half-a-character-elsewhere'), 'denied');
+      const [job] = await stage.queue.getCompleted();
+      assert.deepEqual((await stage.queue.getJobLogs(job.id)).logs, ['half: \ufffd']);
     }));
 
   test('each way to misbehave has its own reason', () =>

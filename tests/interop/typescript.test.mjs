@@ -99,7 +99,7 @@ test('errors read as in Node: reason, and line of the source', async (t) => {
   const kinds = await theKinds();
   const ours = await served(join(dir, 'errors.ts'), {}, async (stage) => {
     const failed = {};
-    for (const kind of kinds) failed[kind] = shown(await failure(stage, kind));
+    for (const kind of kinds) failed[kind] = shown(await failure(stage, kind, {}, { attempts: 2 }));
     return failed;
   });
   await redis.client.flushall();
@@ -108,7 +108,10 @@ test('errors read as in Node: reason, and line of the source', async (t) => {
     assert.ok(ours[kind].failedReason, kind);
     theirs[kind].failedReason = ours[kind].failedReason;
   }
-  for (const [kind, reason] of Object.entries(noErrors)) theirs[kind] = { ...theirs[kind], failedReason: reason };
+  for (const [kind, reason] of Object.entries(noErrors)) {
+    // Of `undefined` Node counts no attempt.
+    theirs[kind] = { ...theirs[kind], failedReason: reason, attemptsMade: 2 };
+  }
   assert.deepEqual(ours, theirs);
 });
 
@@ -117,10 +120,10 @@ const inWordsOfTheEngine = ['property of undefined', 'not a function', 'unknown 
 /** What is thrown and is no error has no reason in Node. */
 const noErrors = { text: 'just a text', number: '42', undefined: 'undefined', 'rejected text': 'rejected with a text' };
 
-/** Reason, whether it is final, and the first line of the source in the stack. */
-const shown = ({ failedReason, stacktrace }) => {
-  const [, line] = (stacktrace?.[0] ?? '').match(/errors\.ts:(\d+):\d+/) ?? [];
-  return { failedReason, line };
+/** Reason, attempts, and the first line of the source in the stack. */
+const shown = ({ failedReason, attemptsMade, stacktrace }) => {
+  const [, line] = String(stacktrace?.[0] ?? '').match(/errors\.ts:(\d+):\d+/) ?? [];
+  return { failedReason, attemptsMade, line };
 };
 
 async function theKinds() {
@@ -153,7 +156,7 @@ async function inNode(kinds) {
   try {
     const failed = {};
     const stage = { queue, finished: (job) => job.waitUntilFinished(events, 10_000) };
-    for (const kind of kinds) failed[kind] = shown(await failure(stage, kind));
+    for (const kind of kinds) failed[kind] = shown(await failure(stage, kind, {}, { attempts: 2 }));
     return failed;
   } finally {
     await Promise.all([worker.close(), events.close()]);
@@ -179,6 +182,11 @@ test('each way to misbehave has its own reason', async (t) => {
     'never settles': /can never settle/,
     'rejection that nobody handles': /nobody looked/,
     'error in a timer': /in a timer/,
+    'half of a character in a rejection': /^nobody looked at \ufffd\n/,
+    'half of a character in a timer': /^in a timer \ufffd\n/,
+    'half of a character in a step': /^in a step \ufffd\n/,
+    'JSON of many levels': /^Maximum call stack size exceeded\n/,
+    'value of many levels': /^Maximum call stack size exceeded\n/,
     'huge value': /return value has \d+ bytes, more than the limit/,
     'other queue': /vault/,
     'request': /fetch failed[^]*Caused by: [^]*was refused: not in grants\.http\.hosts/,

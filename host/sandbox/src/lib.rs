@@ -41,6 +41,7 @@ pub mod policy;
 mod pool;
 mod prepared;
 pub mod recording;
+pub mod regular_file;
 mod reuse;
 mod steps;
 mod ticker;

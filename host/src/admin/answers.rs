@@ -33,7 +33,7 @@ fn meaning(status: &str) -> &'static str {
         "409" => "The present state does not allow it, or another change came first.",
         "413" => "The component is larger than `runtime.component_bytes_max`.",
         "422" => "The component is refused; the message says why.",
-        "503" => "Redis is unreachable, or the host is too busy: try again.",
+        "503" => "Redis is unreachable or refuses writes, or the host is too busy: try again.",
         _ => "An error: `{ \"error\": { \"code\", \"message\" } }`.",
     }
 }

@@ -73,6 +73,25 @@ impl ApiError {
         )
     }
 
+    /// Redis answered with an error of this code that will pass, or with nothing.
+    fn redis_unavailable(code: Option<&str>) -> Self {
+        let (name, message) = match code {
+            None => (
+                "redis_unavailable",
+                "redis does not answer: try again later",
+            ),
+            Some("OOM" | "READONLY" | "MISCONF" | "NOREPLICAS") => (
+                "redis_refuses_writes",
+                "redis answers, and refuses writes now: the host's log says why",
+            ),
+            Some(_) => (
+                "redis_unavailable",
+                "redis answers, and is not ready: try again later",
+            ),
+        };
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, name, message)
+    }
+
     pub(super) fn too_many_uploads() -> Self {
         let message = "too many components are being uploaded: try again later";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_uploads", message)
@@ -140,12 +159,12 @@ impl From<QueueError> for ApiError {
             | QueueError::NotInState { .. }
             | QueueError::BeyondAccess(_) => ApiError::conflict(message),
             error if error.is_transient() => {
-                warn!(%error, "an admin request needs redis, which does not answer");
-                ApiError::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "redis_unavailable",
-                    "redis does not answer: try again later",
-                )
+                warn!(%error, "an admin request needs redis, which does not do it now");
+                let code = match &error {
+                    QueueError::Redis(failure) => failure.code(),
+                    _ => None,
+                };
+                ApiError::redis_unavailable(code)
             }
             QueueError::Redis(_) | QueueError::Reply(_) => {
                 error!(error = message, "redis refused what an admin request needs");
@@ -181,6 +200,7 @@ impl From<DeployError> for ApiError {
             DeployError::Ambiguous { .. } | DeployError::Invalid(_) => ApiError::invalid(message),
             DeployError::NoCanary(_)
             | DeployError::Changed(_)
+            | DeployError::ActiveAlready { .. }
             | DeployError::Worked { .. }
             | DeployError::NothingBefore(_)
             | DeployError::NothingDeployed(_) => ApiError::conflict(message),
@@ -236,12 +256,17 @@ mod tests {
             (redis("NOPERM no access to `secret`"), 500, "redis_refused"),
             (redis("WRONGTYPE of `secret`"), 500, "redis_refused"),
             (redis("LOADING secret"), 503, "redis_unavailable"),
+            (redis("OOM secret"), 503, "redis_refuses_writes"),
+            (redis("READONLY secret"), 503, "redis_refuses_writes"),
+            (redis("MISCONF secret"), 503, "redis_refuses_writes"),
+            (redis("NOREPLICAS secret"), 503, "redis_refuses_writes"),
             (QueueError::Invalid("x".into()).into(), 400, "invalid"),
             (QueueError::Locked("1".into()).into(), 409, "conflict"),
             (QueueError::Reply("x").into(), 500, "redis_refused"),
         ] {
             assert_eq!((error.status.as_u16(), error.code), (status, code));
             assert!(!error.message.contains("secret"), "{}", error.message);
+            assert!(!error.message.contains("not answer"), "{}", error.message);
         }
     }
 }

@@ -10,45 +10,85 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Admin;
-use super::body::{read, read_json};
+use super::body::{IncomingBody, read_json};
 use super::error::ApiError;
-use super::extract::Path;
+use super::extract::{Path, Query};
 use super::queues::check_name;
 use crate::rehearsal::{NotRehearsed, Rehearsal, Report};
 use crate::served_queue::deployment::{
     Change, Deployment, Deployments, Forgotten, Note, StoredVersion, Upload, forget as forget_queue,
 };
 use crate::versions::CanaryRule;
+use toril_queue::Queue;
 use toril_sandbox::{AttemptFuture, Policy};
 
 /// How long an upload waits for a place among those that come.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(60);
+/// How much of an upload is there before it takes a place: one that has only begun keeps nobody from it.
+const UPLOAD_BEGINNING: usize = 64 << 10;
 /// Recordings of one rehearsal.
 const REHEARSED_MAX: usize = 1_000;
 
+/// Which queue of this name, where there are several.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Prefixed {
+    /// The prefix of its keys; without it, the one with which this host works the queue, or else the host's own.
+    prefix: Option<String>,
+}
+
+/// A queue that a request names, and what is deployed on it.
+struct Named {
+    queue: Queue,
+    deployments: Deployments,
+    /// None: this host does not work it.
+    policy: Option<Arc<Policy>>,
+}
+
 impl Admin {
-    /// The deployments of a queue that this host works, or that were made before.
-    async fn deployments(&self, queue: &str) -> Result<Deployments, ApiError> {
-        check_name(queue)?;
-        let deployments = self.host.deployments(queue)?;
-        if self.host.queue_status(queue).is_err() && deployments.current().await?.revision == 0 {
-            return Err(ApiError::unknown_queue(queue));
+    /// The queue of this name and prefix.
+    fn queue(&self, name: &str, prefix: Option<&str>) -> Result<Queue, ApiError> {
+        check_name(name)?;
+        Ok(match prefix {
+            Some(prefix) => self.host.queue_of(prefix, name)?,
+            None => self.host.queue(name)?,
+        })
+    }
+
+    /// A queue that this host works, or on which something was deployed before.
+    async fn named(&self, name: String, prefix: Prefixed) -> Result<Named, ApiError> {
+        let queue = self.queue(&name, prefix.prefix.as_deref())?;
+        let deployments = Deployments::of(&queue);
+        let policy = self.host.policy(&name).ok();
+        let is_here = self.host.queue(&name)?.keys().base() == queue.keys().base();
+        let policy = policy.filter(|_| is_here);
+        if policy.is_none() && deployments.current().await?.revision == 0 {
+            return Err(ApiError::unknown_queue(&name));
         }
-        Ok(deployments)
+        Ok(Named {
+            queue,
+            deployments,
+            policy,
+        })
+    }
+
+    /// What is deployed on a queue that this host works, or on which something was deployed before.
+    async fn deployments(&self, name: String, prefix: Prefixed) -> Result<Deployments, ApiError> {
+        Ok(self.named(name, prefix).await?.deployments)
     }
 
     /// Rehearses a stored version, on the threads of the guests.
     async fn rehearsed(
         &self,
-        queue_name: &str,
-        deployments: &Deployments,
+        named: &Named,
         digest: &str,
         count: usize,
     ) -> Result<Report, ApiError> {
-        let component = deployments.component(digest).await?;
+        let component = named.deployments.component(digest).await?;
         let component = component.ok_or_else(|| {
             ApiError::conflict(format!("version {digest} is not stored any more"))
         })?;
@@ -57,8 +97,8 @@ impl Admin {
                 "another rehearsal is under way".to_owned(),
             ));
         };
-        let (queue, engine) = (self.host.queue(queue_name)?, self.host.engine());
-        let policy = self.host.policy(queue_name);
+        let (queue, engine) = (named.queue.clone(), self.host.engine());
+        let policy = named.policy.as_ref();
         let env = policy.map(|policy| policy.grants.env.clone());
         let rehearsal = Rehearsal::new(engine, component, env.unwrap_or_default());
         let (done, report) = oneshot::channel();
@@ -160,35 +200,42 @@ pub(super) struct Abort {
 }
 
 /// Lists the versions that are stored for a queue, newest first.
-#[utoipa::path(get, path = "/v1/queues/{queue}/versions", responses(
+#[utoipa::path(get, path = "/v1/queues/{queue}/versions", params(Prefixed), responses(
     (status = OK, body = Vec<StoredVersion>), (status = NOT_FOUND)))]
 pub(super) async fn versions(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
+    Query(prefix): Query<Prefixed>,
 ) -> Result<Json<Vec<StoredVersion>>, ApiError> {
-    Ok(Json(admin.deployments(&queue).await?.versions().await?))
+    Ok(Json(
+        admin.deployments(queue, prefix).await?.versions().await?,
+    ))
 }
 
 /// Checks a component and stores it, to be deployed.
-#[utoipa::path(post, path = "/v1/queues/{queue}/versions",
+#[utoipa::path(post, path = "/v1/queues/{queue}/versions", params(Prefixed),
     request_body(content = Vec<u8>, content_type = "application/wasm"), responses(
     (status = CREATED, body = Uploaded), (status = NOT_FOUND), (status = PAYLOAD_TOO_LARGE),
     (status = UNPROCESSABLE_ENTITY), (status = SERVICE_UNAVAILABLE)))]
 pub(super) async fn upload(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
+    Query(prefix): Query<Prefixed>,
     body: Body,
 ) -> Result<(StatusCode, Json<Uploaded>), ApiError> {
-    let deployments = admin.deployments(&queue).await?;
+    let Named {
+        deployments,
+        policy,
+        ..
+    } = admin.named(queue, prefix).await?;
     let engine = admin.host.engine();
+    let mut incoming = IncomingBody::new(body, engine.component_bytes_max());
+    incoming.reach(UPLOAD_BEGINNING).await?;
     let place = timeout(UPLOAD_PATIENCE, admin.uploads.acquire()).await;
     let _place = place.map_err(|_| ApiError::too_many_uploads())?;
-    let bytes = read(body, engine.component_bytes_max()).await?;
+    let bytes = incoming.all().await?;
     // The policy of a queue that is worked elsewhere is not known here.
-    let policy = admin
-        .host
-        .policy(&queue)
-        .unwrap_or_else(|_| Policy::unjudged());
+    let policy = policy.unwrap_or_else(Policy::unjudged);
     let processor = engine.load(bytes.to_vec(), &policy).await?;
     let note = Note {
         bytes: bytes.len(),
@@ -209,13 +256,14 @@ pub(super) async fn upload(
 }
 
 /// Shows what is deployed on a queue.
-#[utoipa::path(get, path = "/v1/queues/{queue}/deployment", responses(
+#[utoipa::path(get, path = "/v1/queues/{queue}/deployment", params(Prefixed), responses(
     (status = OK, body = DeploymentState), (status = NOT_FOUND)))]
 pub(super) async fn deployment(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
+    Query(prefix): Query<Prefixed>,
 ) -> Result<Json<DeploymentState>, ApiError> {
-    let deployments = admin.deployments(&queue).await?;
+    let deployments = admin.deployments(queue, prefix).await?;
     Ok(Json(DeploymentState {
         deployment: deployments.current().await?,
         changes: deployments.changes().await?,
@@ -223,11 +271,12 @@ pub(super) async fn deployment(
 }
 
 /// Deploys a stored version on all hosts, to all jobs or as a canary.
-#[utoipa::path(put, path = "/v1/queues/{queue}/deployment", request_body = Deploy, responses(
+#[utoipa::path(put, path = "/v1/queues/{queue}/deployment", params(Prefixed), request_body = Deploy, responses(
     (status = OK, body = Deployment), (status = BAD_REQUEST), (status = NOT_FOUND)))]
 pub(super) async fn deploy(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
+    Query(prefix): Query<Prefixed>,
     body: Body,
 ) -> Result<Json<Deployment>, ApiError> {
     let Deploy {
@@ -235,78 +284,80 @@ pub(super) async fn deploy(
         canary,
         rehearse,
     } = read_json(body).await?;
-    let deployments = admin.deployments(&queue).await?;
-    let digest = deployments.resolve(&digest).await?;
+    let named = admin.named(queue, prefix).await?;
+    let digest = named.deployments.resolve(&digest).await?;
     if let Some(rule) = rehearse {
-        let report = admin
-            .rehearsed(&queue, &deployments, &digest, rule.count)
-            .await?;
+        let report = admin.rehearsed(&named, &digest, rule.count).await?;
         if !report.passes(rule.allow_percent) {
             let reason = format!("candidate did not pass its rehearsal: {}", report.sum());
             return Err(ApiError::conflict(reason));
         }
     }
-    Ok(Json(
-        deployments.deploy(&digest, None, canary.as_ref()).await?,
-    ))
+    let deployed = named.deployments.deploy(&digest, None, canary.as_ref());
+    Ok(Json(deployed.await?))
 }
 
 /// Runs the newest recorded attempts of a queue on a stored version. Nothing leaves the host, and nothing is changed.
-#[utoipa::path(post, path = "/v1/queues/{queue}/rehearsal", request_body = Rehearse, responses(
+#[utoipa::path(post, path = "/v1/queues/{queue}/rehearsal", params(Prefixed), request_body = Rehearse, responses(
     (status = OK, body = Report), (status = NOT_FOUND), (status = UNPROCESSABLE_ENTITY)))]
 pub(super) async fn rehearse(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
+    Query(prefix): Query<Prefixed>,
     body: Body,
 ) -> Result<Json<Report>, ApiError> {
     let Rehearse { digest, count } = read_json(body).await?;
-    let deployments = admin.deployments(&queue).await?;
-    let digest = deployments.resolve(&digest).await?;
+    let named = admin.named(queue, prefix).await?;
+    let digest = named.deployments.resolve(&digest).await?;
     let count = count.unwrap_or_else(|| RehearsalRule::default().count);
-    Ok(Json(
-        admin
-            .rehearsed(&queue, &deployments, &digest, count)
-            .await?,
-    ))
+    Ok(Json(admin.rehearsed(&named, &digest, count).await?))
 }
 
 /// Takes the deployment away: each host goes back to the file that its config names.
-#[utoipa::path(delete, path = "/v1/queues/{queue}/deployment", responses(
+#[utoipa::path(delete, path = "/v1/queues/{queue}/deployment", params(Prefixed), responses(
     (status = OK, body = Deployment), (status = NOT_FOUND), (status = CONFLICT)))]
 pub(super) async fn undeploy(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
+    Query(prefix): Query<Prefixed>,
 ) -> Result<Json<Deployment>, ApiError> {
-    Ok(Json(admin.deployments(&queue).await?.undeploy().await?))
+    Ok(Json(
+        admin.deployments(queue, prefix).await?.undeploy().await?,
+    ))
 }
 
 /// Forgets a queue that no host works any more: what is deployed on it, its components and its history. BullMQ's keys, and
 /// so its jobs, stay as they are. While a host works it, this one included, it is refused: detach it first.
-#[utoipa::path(post, path = "/v1/queues/{queue}/forget", responses(
+#[utoipa::path(post, path = "/v1/queues/{queue}/forget", params(Prefixed), responses(
     (status = OK, body = Forgotten), (status = BAD_REQUEST), (status = NOT_FOUND), (status = CONFLICT)))]
 pub(super) async fn forget(
     State(admin): State<Admin>,
-    Path(queue): Path<String>,
+    Path(name): Path<String>,
+    Query(prefix): Query<Prefixed>,
 ) -> Result<Json<Forgotten>, ApiError> {
-    check_name(&queue)?;
-    if admin.host.names().contains(&queue) {
+    let queue = admin.queue(&name, prefix.prefix.as_deref())?;
+    // One that does not work yet may be of any prefix.
+    let is_other = admin.host.queue_status(&name).is_ok()
+        && admin.host.queue(&name)?.keys().base() != queue.keys().base();
+    if admin.host.names().contains(&name) && !is_other {
         return Err(ApiError::conflict(format!(
-            "queue `{queue}` is worked by this host: detach it first"
+            "queue `{name}` is worked by this host: detach it first"
         )));
     }
-    Ok(Json(forget_queue(&admin.host.queue(&queue)?).await?))
+    Ok(Json(forget_queue(&queue).await?))
 }
 
 /// Goes back to an earlier version.
-#[utoipa::path(post, path = "/v1/queues/{queue}/deployment/rollback", request_body = Rollback, responses(
+#[utoipa::path(post, path = "/v1/queues/{queue}/deployment/rollback", params(Prefixed), request_body = Rollback, responses(
     (status = OK, body = Deployment), (status = NOT_FOUND), (status = CONFLICT)))]
 pub(super) async fn rollback(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
+    Query(prefix): Query<Prefixed>,
     body: Body,
 ) -> Result<Json<Deployment>, ApiError> {
     let Rollback { digest } = read_json(body).await?;
-    let deployments = admin.deployments(&queue).await?;
+    let deployments = admin.deployments(queue, prefix).await?;
     let digest = match digest {
         Some(digest) => Some(deployments.resolve(&digest).await?),
         None => None,
@@ -315,24 +366,34 @@ pub(super) async fn rollback(
 }
 
 /// Makes the candidate of a canary active.
-#[utoipa::path(post, path = "/v1/queues/{queue}/canary/promote", responses(
+#[utoipa::path(post, path = "/v1/queues/{queue}/canary/promote", params(Prefixed), responses(
     (status = OK, body = Deployment), (status = NOT_FOUND), (status = CONFLICT)))]
 pub(super) async fn promote(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
+    Query(prefix): Query<Prefixed>,
 ) -> Result<Json<Deployment>, ApiError> {
-    Ok(Json(admin.deployments(&queue).await?.promote().await?))
+    Ok(Json(
+        admin.deployments(queue, prefix).await?.promote().await?,
+    ))
 }
 
 /// Ends a canary; all jobs go to the active version.
-#[utoipa::path(post, path = "/v1/queues/{queue}/canary/abort", request_body = Abort, responses(
+#[utoipa::path(post, path = "/v1/queues/{queue}/canary/abort", params(Prefixed), request_body = Abort, responses(
     (status = OK, body = Deployment), (status = NOT_FOUND), (status = CONFLICT)))]
 pub(super) async fn abort(
     State(admin): State<Admin>,
     Path(queue): Path<String>,
+    Query(prefix): Query<Prefixed>,
     body: Body,
 ) -> Result<Json<Deployment>, ApiError> {
     let Abort { reason } = read_json(body).await?;
     let reason = reason.unwrap_or_else(|| "by the admin API".to_owned());
-    Ok(Json(admin.deployments(&queue).await?.abort(&reason).await?))
+    Ok(Json(
+        admin
+            .deployments(queue, prefix)
+            .await?
+            .abort(&reason)
+            .await?,
+    ))
 }

@@ -119,6 +119,10 @@ struct Wait {
 
 impl Deploy {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let rule = self.rule();
+        if let Some(rule) = &rule {
+            rule.check().map_err(anyhow::Error::msg)?;
+        }
         let engine = Arc::new(Engine::new(&queue_config::one_component())?);
         let path = self.file.display();
         let bytes = queue_config::built(&self.file, &engine).await?;
@@ -141,7 +145,6 @@ impl Deploy {
             note,
         };
         let deployments = self.redis.deployments(&self.queue).await?;
-        let rule = self.rule();
         let size = bytes.len().div_ceil(1024);
         let deployed = deployments.deploy(&processor.digest, Some(&upload), rule.as_ref());
         let deployment = during(format_args!("storing {size} KiB in Redis"), deployed).await?;
@@ -260,10 +263,15 @@ impl Wait {
         if followed.hosts > 0 && followed.refused == followed.hosts {
             let reason = format!("no host took it: {}", followed.reason);
             let now = deployments.withdraw(deployment.revision, &reason).await?;
-            super::print_line(match &now.active {
-                Some(active) => format!("no host took it, {active} is deployed again"),
-                None => "no host took it, nothing is deployed now".to_owned(),
-            });
+            let active = match &now.active {
+                Some(active) => format!("{active} is deployed again"),
+                None => "nothing is deployed now".to_owned(),
+            };
+            let canary = match &now.canary {
+                Some(canary) => format!(", with the candidate {}", canary.digest),
+                None => String::new(),
+            };
+            super::print_line(format_args!("no host took it, {active}{canary}"));
         }
         Ok(followed.exit_code())
     }

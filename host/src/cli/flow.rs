@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use toril::queue::{FlowJob, FlowNode, FlowOptions, FlowQuery, json, parse_flow};
+use toril::sandbox::regular_file::{self, LARGE_BYTES_MAX};
 
 /// Adds a flow, or shows one.
 #[derive(Args)]
@@ -90,11 +91,12 @@ impl Add {
         if self.file.as_os_str() == "-" {
             let mut text = String::new();
             std::io::stdin()
+                .take(LARGE_BYTES_MAX as u64)
                 .read_to_string(&mut text)
                 .context("failed to read standard input")?;
             return Ok(text);
         }
-        std::fs::read_to_string(&self.file)
+        regular_file::read_text(&self.file, LARGE_BYTES_MAX)
             .with_context(|| format!("failed to read flow `{}`", self.file.display()))
     }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::json;
 use toril::queue::json as read_json;
 use toril::sandbox::recording::{Recording, Rerun};
+use toril::sandbox::regular_file::{self, LARGE_BYTES_MAX};
 use toril::sandbox::{Digest, Engine};
 use toril::watch::{REST_OF_EDITORS, Watch, dirs_of};
 
@@ -87,7 +88,7 @@ impl Replay {
             }
             super::output::note(format_args!("waiting for changes of `{}`", file.display()));
             tokio::select! {
-                () = watch.changed() => {}
+                _ = watch.changed() => {}
                 _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
             }
         }
@@ -108,8 +109,8 @@ impl Replay {
             (file, ..) => {
                 let file = file.clone().unwrap_or_default();
                 let name = format!("`{}`", file.display());
-                let bytes =
-                    std::fs::read(&file).with_context(|| format!("failed to read {name}"))?;
+                let bytes = regular_file::read(&file, LARGE_BYTES_MAX)
+                    .with_context(|| format!("failed to read {name}"))?;
                 (name, bytes)
             }
         };

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::Language;
 use crate::config::{DEFAULT_FILE, processors_of};
+use toril_sandbox::regular_file::{self, SMALL_BYTES_MAX};
 
 /// Names that say nothing of what a file does: its directory does.
 const COMMON_NAMES: [&str; 5] = ["lib", "main", "index", "mod", "processor"];
@@ -91,7 +92,7 @@ struct Package {
 /// The `main` of `package.json`, where it is a file that is there.
 fn main_of_package(dir: &Path) -> anyhow::Result<Option<PathBuf>> {
     let manifest = dir.join("package.json");
-    let Ok(text) = std::fs::read(&manifest) else {
+    let Ok(text) = regular_file::read(&manifest, SMALL_BYTES_MAX) else {
         return Ok(None);
     };
     let package: Package = serde_json::from_slice(&text)

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::{Built, Printed, ask, output};
+use toril_sandbox::regular_file::{self, SMALL_BYTES_MAX};
 
 /// Names the program.
 const CARGO: &str = "TORIL_CARGO";
@@ -96,7 +97,7 @@ async fn has_profile(manifest: &Path) -> anyhow::Result<bool> {
         return Ok(false);
     }
     let root = String::from_utf8_lossy(&located.output).trim().to_owned();
-    let root = tokio::fs::read_to_string(root).await.unwrap_or_default();
+    let root = regular_file::read_text(root.as_ref(), SMALL_BYTES_MAX).unwrap_or_default();
     let root: toml::Table = root.parse().unwrap_or_default();
     let profiles = root.get("profile").and_then(toml::Value::as_table);
     Ok(profiles.is_some_and(|profiles| profiles.contains_key(PROFILE)))

@@ -11,6 +11,7 @@ use toril_snapshot::{Script, Snapshots};
 
 use super::{Built, ask, number_of, run};
 use crate::config::default_cache_dir;
+use toril_sandbox::regular_file::{self, LARGE_BYTES_MAX};
 
 /// The package, below `node_modules`.
 const PACKAGE: &str = "@toril/sdk";
@@ -23,8 +24,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
     let package = find_package(file)?;
     let bundle = bundle(&package, file).await?;
     let engine = package.join("engine.wasm");
-    let engine = tokio::fs::read(&engine)
-        .await
+    let engine = regular_file::read(&engine, LARGE_BYTES_MAX)
         .with_context(|| format!("failed to read `{}`", engine.display()))?;
     let (script, source_map, sdk) = (bundle.script, bundle.source_map, bundle.sdk.to_string());
     let component = tokio::task::spawn_blocking(move || {

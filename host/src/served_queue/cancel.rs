@@ -8,13 +8,12 @@ use utoipa::ToSchema;
 
 use super::Serving;
 use super::deployment::{CancelRequest, Deployments};
+use super::reason::Reason;
 use toril_queue::{CancelledJob, JobState, Queue, QueueError, QueueName};
 use toril_sandbox::cancellation;
 
 /// How many jobs of a flow are cancelled at once.
 const JOBS_MAX: usize = 10_000;
-/// How long a reason may be, in bytes.
-const REASON_BYTES_MAX: usize = 4_096;
 
 /// What was done about a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -56,10 +55,7 @@ pub async fn cancel(
     with_children: bool,
     runs_here: impl Fn(&QueueName, &CancelRequest) -> bool,
 ) -> Result<Vec<Cancelled>, QueueError> {
-    if said.len() > REASON_BYTES_MAX {
-        let problem = format!("reason has more than {REASON_BYTES_MAX} bytes");
-        return Err(QueueError::Invalid(problem));
-    }
+    let said = Reason::said(said).map_err(QueueError::Invalid)?.as_str();
     let mut jobs = vec![(queue.clone(), id.to_owned())];
     if with_children {
         add_children(&mut jobs).await?;

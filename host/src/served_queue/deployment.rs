@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use redis::{FromRedisValue, Value};
 
+use super::reason::Reason;
 use super::report::QueueStatus;
-use crate::versions::{CanaryRule, Tally};
+use crate::versions::{Canary, CanaryRule, Tally};
 pub use forget::{Forgotten, forget};
 pub use record::{
     AbortedCanary, CanaryRecord, Change, DeployError, Deployment, Note, StoredVersion, Upload,
@@ -43,8 +44,8 @@ pub(super) struct Report<'a> {
     pub(super) status: &'a QueueStatus,
     /// The revision that it knows.
     pub(super) known: u64,
-    /// The canary that it runs, and what ended there since the last report.
-    pub(super) canary: Option<(u64, Tally)>,
+    /// The canary that it runs, with what ended there.
+    pub(super) canary: Option<&'a Canary>,
     /// The last request to cancel that it knows; none where it runs no job.
     pub(super) last_cancel: Option<&'a str>,
 }
@@ -76,7 +77,7 @@ struct Arguments<'a> {
     digest: &'a str,
     upload: Option<&'a Upload<'a>>,
     rule: Option<&'a CanaryRule>,
-    reason: &'a str,
+    reason: Reason<'a>,
     revision: Option<u64>,
 }
 
@@ -168,6 +169,7 @@ impl Deployments {
 
     /// Ends the canary.
     pub async fn abort(&self, reason: &str) -> Result<Deployment, DeployError> {
+        let reason = Reason::said(reason).map_err(DeployError::Invalid)?;
         self.change(
             "abort",
             Arguments {
@@ -181,7 +183,7 @@ impl Deployments {
     /// Ends the canary that began with this revision. Fails where it has ended.
     pub(super) async fn abort_canary(&self, id: u64, reason: &str) -> Result<(), DeployError> {
         let arguments = Arguments {
-            reason,
+            reason: Reason::found(reason),
             revision: Some(id),
             ..Arguments::default()
         };
@@ -206,10 +208,10 @@ impl Deployments {
         self.change("undeploy", Arguments::default()).await
     }
 
-    /// Takes back the change that made this revision: what was active before it is active again. Fails where another
-    /// change was made since.
+    /// Takes back the change that made this revision: what was active before it is active again, and a canary that ran
+    /// goes on. Fails where another change was made since.
     pub async fn withdraw(&self, revision: u64, reason: &str) -> Result<Deployment, DeployError> {
-        let revision = Some(revision);
+        let (revision, reason) = (Some(revision), Reason::found(reason));
         self.change(
             "withdraw",
             Arguments {
@@ -241,7 +243,7 @@ impl Deployments {
             Some(rule) => call.arg(to_json(rule)),
             None => call.arg(""),
         };
-        call.arg(arguments.reason);
+        call.arg(arguments.reason.as_str());
         let revision = arguments.revision.map(|revision| revision.to_string());
         call.arg(revision.unwrap_or_default());
         // Other changes are made to what was deployed before: a name with a typing error is not listed.
@@ -265,6 +267,10 @@ impl Deployments {
             (Some(Value::Int(-3)), _) => Err(DeployError::NothingBefore(queue())),
             (Some(Value::Int(-4)), _) => Err(DeployError::NothingDeployed(queue())),
             (Some(Value::Int(-5)), _) => Err(DeployError::Changed(queue())),
+            (Some(Value::Int(-6)), _) => Err(DeployError::ActiveAlready {
+                queue: queue(),
+                digest: digest.to_owned(),
+            }),
             _ => Err(QueueError::Reply("change").into()),
         }
     }
@@ -375,13 +381,15 @@ impl Deployments {
         let mut call = script.call_on(&keys);
         call.arg(host);
         for report in reports {
-            let (canary, tally) = match report.canary {
-                Some((id, tally)) => (id.to_string(), tally),
-                None => (String::new(), Tally::default()),
-            };
+            let canary = report.canary;
+            let (id, counter) = canary
+                .map(|canary| (canary.id.to_string(), canary.counter.to_string()))
+                .unwrap_or_default();
+            let tally = canary.map(Canary::tally).unwrap_or_default();
             call.arg(to_json(report.status))
                 .arg(report.known)
-                .arg(canary);
+                .arg(id)
+                .arg(counter);
             for count in tally.active.into_iter().chain(tally.candidate) {
                 call.arg(count);
             }

@@ -32,7 +32,7 @@ struct Ask {
     served: Arc<ServedQueue>,
     serving: Arc<Serving>,
     status: QueueStatus,
-    canary: Option<(Arc<Canary>, Tally)>,
+    canary: Option<Arc<Canary>>,
     last_cancel: Option<String>,
 }
 
@@ -95,13 +95,9 @@ async fn ask_all(context: &Context, regular: bool, idle: bool) -> bool {
         let Some(status) = served.status(&context.identity) else {
             continue;
         };
-        let canary = serving.versions().canary();
         let route = serving.deployments().route().to_owned();
         routes.entry(route).or_default().push(Ask {
-            canary: canary.map(|canary| {
-                let tally = canary.take_tally();
-                (canary, tally)
-            }),
+            canary: serving.versions().canary(),
             last_cancel: serving.last_cancel(),
             served,
             serving,
@@ -128,19 +124,17 @@ async fn ask(host: &str, asks: &[Ask]) {
         }
         Err(error) => {
             debug!(%error, "deployments could not be asked for");
-            asks.iter().for_each(Ask::take_back);
         }
     }
 }
 
 impl Ask {
     fn report(&self) -> Report<'_> {
-        let canary = self.canary.as_ref();
         Report {
             deployments: self.serving.deployments(),
             status: &self.status,
             known: self.serving.told.load(Ordering::Relaxed),
-            canary: canary.map(|(canary, tally)| (canary.id, *tally)),
+            canary: self.canary.as_deref(),
             last_cancel: self.last_cancel.as_deref(),
         }
     }
@@ -151,7 +145,6 @@ impl Ask {
             Ok(news) => news,
             Err(error) => {
                 debug!(queue = self.served.name().as_str(), %error, "deployment could not be asked for");
-                self.take_back();
                 return None;
             }
         };
@@ -173,7 +166,7 @@ impl Ask {
     /// Aborts the canary where it fails more often than the active version. One host does it for all; each says so when it
     /// takes notice.
     async fn judge_canary(&self, Tally { active, candidate }: Tally) {
-        let Some((canary, _)) = &self.canary else {
+        let Some(canary) = &self.canary else {
             return;
         };
         let Some(reason) = verdict(&canary.rule, active, candidate) else {
@@ -183,12 +176,6 @@ impl Ask {
         if let Err(error) = deployments.abort_canary(canary.id, &reason).await {
             // Another host was faster, or the next report says it again.
             debug!(queue = self.served.name().as_str(), %error, "canary was not aborted from here");
-        }
-    }
-
-    fn take_back(&self) {
-        if let Some((canary, tally)) = &self.canary {
-            canary.return_tally(*tally);
         }
     }
 }

@@ -12,6 +12,7 @@ use toril_queue::{KeepJobs, Limiter};
 use utoipa::ToSchema;
 
 use crate::worker::options::{ApiWorkerOptions, WorkerOptions, with_worker_options};
+use toril_sandbox::policy::QueueAccess;
 use toril_sandbox::{Grants, Limits, Policy, Record, Reuse, Secret, SecretSource};
 
 /// How one queue is served.
@@ -71,6 +72,7 @@ impl QueueSpec {
         self.worker.check().map_err(anyhow::Error::msg)?;
         self.limits.check().map_err(anyhow::Error::msg)?;
         self.record.check().map_err(anyhow::Error::msg)?;
+        QueueAccess::check(&self.grants.queues).context("`grants.queues`")?;
         ensure!(
             self.prefix.as_deref() != Some(""),
             "`prefix` must not be empty"

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::Version;
 use super::verdict::Counts;
@@ -46,6 +47,9 @@ impl CanaryRule {
         if self.minimum == 0 {
             return Err("the minimum of a canary is 1 or more".into());
         }
+        if self.jobs.iter().any(String::is_empty) {
+            return Err("the name of a job that a canary takes must not be empty".into());
+        }
         Ok(())
     }
 
@@ -84,6 +88,8 @@ pub struct Canary {
     pub version: Arc<Version>,
     /// What it takes.
     pub rule: CanaryRule,
+    /// Whose counts these are: they begin at zero wherever a host begins to run the candidate.
+    pub counter: Uuid,
     active: [AtomicU64; 2],
     candidate: [AtomicU64; 2],
 }
@@ -95,6 +101,7 @@ impl Canary {
             id,
             version,
             rule,
+            counter: Uuid::new_v4(),
             active: Default::default(),
             candidate: Default::default(),
         })
@@ -119,20 +126,12 @@ impl Canary {
         counts[usize::from(failed)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What ended since this was asked last.
-    pub fn take_tally(&self) -> Tally {
-        let take = |counts: &[AtomicU64; 2]| [0, 1].map(|at| counts[at].swap(0, Ordering::Relaxed));
+    /// What ended here. It only grows, so that it can be reported any number of times.
+    pub fn tally(&self) -> Tally {
+        let load = |counts: &[AtomicU64; 2]| [0, 1].map(|at| counts[at].load(Ordering::Relaxed));
         Tally {
-            active: take(&self.active),
-            candidate: take(&self.candidate),
-        }
-    }
-
-    /// Takes back a tally that could not be reported.
-    pub fn return_tally(&self, tally: Tally) {
-        for at in [0, 1] {
-            self.active[at].fetch_add(tally.active[at], Ordering::Relaxed);
-            self.candidate[at].fetch_add(tally.candidate[at], Ordering::Relaxed);
+            active: load(&self.active),
+            candidate: load(&self.candidate),
         }
     }
 }
@@ -183,5 +182,8 @@ mod tests {
             assert!(!rule(100.0, &["paint"]).takes("d", "fix", &id));
         }
         assert!(rule(101.0, &[]).check().is_err() && rule(-1.0, &[]).check().is_err());
+        assert!(
+            rule(100.0, &[""]).check().is_err() && rule(100.0, &["paint", ""]).check().is_err()
+        );
     }
 }

@@ -60,8 +60,11 @@ function kindInChain(thrown) {
 /** The text of what was thrown, whatever it is: `failedReason`. */
 function messageOf(thrown) {
   if (thrown !== null && typeof thrown === 'object') {
-    if (typeof thrown.message === 'string' && thrown.message !== '') return thrown.message;
-    if (thrown instanceof Error) return thrown.name;
+    // V8's words for what `Promise.any` rejects with; QuickJS has none.
+    if (thrown instanceof AggregateError && thrown.message === '') return 'All promises were rejected';
+    const isError = thrown instanceof Error;
+    if (typeof thrown.message === 'string' && (isError || thrown.message !== '')) return thrown.message;
+    if (isError) return thrown.name;
     try {
       return JSON.stringify(thrown) ?? String(thrown);
     } catch {

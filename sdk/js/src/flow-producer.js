@@ -3,10 +3,11 @@ import { ask, host } from './host.js';
 import { Connected } from './connected.js';
 import { AddedJob, FoundJob } from './other-job.js';
 import { missing } from './missing.js';
+import { nameText } from './options.js';
 
 /** A node as the host takes it: without fields of a caller's own. */
 const node = ({ name, queueName, data, prefix, opts, children }) => ({
-  name: String(name),
+  name: nameText(name),
   queueName,
   data,
   prefix,

@@ -8,6 +8,9 @@ const LONG_NAMES = {
   kl: 'keepLogs',
   rdof: 'removeDependencyOnFailure',
 };
+/** Milliseconds stand for a fixed pause. */
+export const backoffOf = (backoff) => (typeof backoff === 'number' ? { type: 'fixed', delay: backoff } : backoff);
+
 const TELEMETRY = { tm: 'metadata', omc: 'omitContext' };
 
 /** Stored options, JSON text, as a processor sees them. */
@@ -18,9 +21,15 @@ export function longOptions(text) {
   for (const [name, value] of Object.entries(stored)) {
     const telemetry = TELEMETRY[name];
     if (telemetry) options.telemetry = { ...options.telemetry, [telemetry]: value };
-    else options[LONG_NAMES[name] ?? name] = value;
+    else options[LONG_NAMES[name] ?? name] = name === 'backoff' ? backoffOf(value) : value;
   }
   return options;
+}
+
+/** The name of a job. BullMQ takes numbers, too, and nothing else. */
+export function nameText(name) {
+  if (typeof name !== 'string' && typeof name !== 'number') throw new TypeError(`the name of a job must be a string, not ${typeof name}`);
+  return String(name);
 }
 
 /** The JSON text of a job's data. BullMQ stores `{}` where there is none. */

@@ -1,6 +1,7 @@
 // Jobs of a queue: one that was added, or one that was found by its id.
 import { host } from './host.js';
 import { FIELDS, Job, maker } from './job.js';
+import { backoffOf } from './options.js';
 
 /** `prefix:queue` of a queue by its name: all queues that a processor reaches have its own job's prefix. */
 export function qualified(queueName) {
@@ -20,8 +21,6 @@ function parentOf({ parent, ...options }) {
   const policies = Object.keys(POLICIES).filter((name) => options[name]);
   return { id: parent.id, queueKey: parent.queue, ...Object.fromEntries(policies.map((name) => [POLICIES[name], true])) };
 }
-
-const backoffOf = (backoff) => (typeof backoff === 'number' ? { type: 'fixed', delay: backoff } : backoff);
 
 /** A job as it was added. */
 export class AddedJob extends Job {

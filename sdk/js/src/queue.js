@@ -2,7 +2,7 @@
 import { ask, host } from './host.js';
 import { limit } from './limit.js';
 import { missingFunctions, missingMethods } from './missing.js';
-import { dataText } from './options.js';
+import { dataText, nameText } from './options.js';
 import { AddedJob, FoundJob, qualified } from './other-job.js';
 import { Connected } from './connected.js';
 import { current } from './current.js';
@@ -17,6 +17,10 @@ const timesAsNumbers = ({ startDate, endDate, ...rest }) => {
   const time = (date) => (date === undefined || date === null ? undefined : new Date(date).getTime());
   return { ...rest, startDate: time(startDate), endDate: time(endDate) };
 };
+
+function checkEnd({ endDate }) {
+  if (endDate && new Date(endDate).getTime() < Date.now()) throw new Error('End date must be greater than current timestamp');
+}
 
 export class Queue extends Connected {
   constructor(name, opts = {}) {
@@ -39,7 +43,7 @@ export class Queue extends Connected {
   async add(name, data, opts) {
     this.checkPrefix();
     const options = this.#merged(opts);
-    const job = { name: String(name), data: dataText(data), options: JSON.stringify(options) };
+    const job = { name: nameText(name), data: dataText(data), options: JSON.stringify(options) };
     const id = ask(() => host.producer.add(this.name, job));
     return new AddedJob(this.name, id, name, data, options);
   }
@@ -48,7 +52,7 @@ export class Queue extends Connected {
     this.checkPrefix();
     const all = jobs.map(({ name, data, opts }) => ({ name, data, options: this.#merged(opts) }));
     const asText = all.map(({ name, data, options }) => ({
-      name: String(name), data: dataText(data), options: JSON.stringify(options),
+      name: nameText(name), data: dataText(data), options: JSON.stringify(options),
     }));
     const ids = ask(() => host.producer.addBulk(this.name, asText));
     return all.map(({ name, data, options }, n) => new AddedJob(this.name, ids[n], name, data, options));
@@ -104,11 +108,13 @@ export class Queue extends Connected {
     limit(this.name, expireTimeMs);
   }
 
-  async upsertJobScheduler(id, repeat, template = {}) {
+  async upsertJobScheduler(id, repeat, template) {
     this.checkPrefix();
-    const { name = id, data = {} } = template;
-    const options = { ...this.jobsOpts, ...template.opts };
-    const job = { name: String(name), data: dataText(data), options: JSON.stringify(options) };
+    checkEnd(repeat);
+    const name = template?.name ?? id;
+    const data = template?.data ?? {};
+    const options = { ...this.jobsOpts, ...template?.opts };
+    const job = { name: nameText(name), data: dataText(data), options: JSON.stringify(options) };
     const schedule = JSON.stringify(timesAsNumbers(repeat));
     const next = ask(() => host.schedulers.upsert(this.name, String(id), schedule, job));
     return next === undefined ? undefined : new AddedJob(this.name, next, name, data, { ...options, repeatJobKey: id });

@@ -27,6 +27,15 @@ test('fields are read once, when they are asked for, and can be written', async 
   assert.deepEqual(calls, [['job.data']]);
 });
 
+test('fields that say nothing are those of BullMQ', async () => {
+  const { run, calls } = await loaded(
+    'export default async (job: any) => { await job.log(undefined); await job.log(null); await job.log(7); return [job.progress, job.opts.backoff]; }',
+    { 'job.progress': 'null', 'job.opts': '{"backoff":7}' },
+  );
+  assert.deepEqual(JSON.parse((await run()).ok), [0, { type: 'fixed', delay: 7 }]);
+  assert.deepEqual(calls.filter(([name]) => name === 'job.log').map(([, line]) => line), ['', '', '7']);
+});
+
 test('each attempt has a job of its own', async () => {
   let id = 0;
   const { run } = await loaded('export default async (job: any) => job.id', { 'job.id': () => `${(id += 1)}` });
@@ -98,7 +107,7 @@ test('special errors are BullMQ\'s, anywhere in the chain of causes', async () =
 
 test('whatever is thrown has a reason', async () => {
   const reasons = {
-    'throw new TypeError("bad")': 'bad', 'throw new RangeError()': 'RangeError', 'throw "text"': 'text', 'throw 7': '7',
+    'throw new TypeError("bad")': 'bad', 'throw new RangeError()': '', 'throw "text"': 'text', 'throw 7': '7',
     'throw undefined': 'undefined', 'throw null': 'null', 'throw { code: 5 }': '{"code":5}', 'throw { message: "m" }': 'm',
     'throw Symbol("s")': 'Symbol(s)', 'await Promise.reject("later")': 'later', 'job.nothing.at.all': undefined,
     'throw { get message() { throw new Error("getter") } }': 'getter', 'const c: any = {}; c.c = c; throw c': '[object Object]',

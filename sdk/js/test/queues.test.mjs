@@ -89,14 +89,38 @@ test('removing says whether it was possible', async () => {
 
 test('schedulers are kept', async () => {
   const { value, calls } = await calling(
-    `const next = await queue.upsertJobScheduler('nightly', { pattern: '0 3 * * *', endDate: new Date(5000) }, { data: { full: true }, opts: { priority: 1 } });
+    `const next = await queue.upsertJobScheduler('nightly', { pattern: '0 3 * * *', endDate: new Date(5e12) }, { data: { full: true }, opts: { priority: 1 } });
      return [next.id, next.repeatJobKey, await queue.removeJobScheduler('nightly'), await queue.getJobScheduler('nightly'), await queue.getJobSchedulers(0, 9, true)]`,
     { 'schedulers.upsert': 'repeat:nightly:1', 'schedulers.remove': true, 'schedulers.get': '{"key":"nightly"}', 'schedulers.list': '[]' },
   );
   assert.deepEqual(value, ['repeat:nightly:1', 'nightly', true, { key: 'nightly' }, []]);
   const template = { name: 'nightly', data: '{"full":true}', options: '{"attempts":3,"priority":1}' };
-  assert.deepEqual(calls[0], ['schedulers.upsert', 'steps', 'nightly', '{"pattern":"0 3 * * *","endDate":5000}', template]);
+  assert.deepEqual(calls[0], ['schedulers.upsert', 'steps', 'nightly', '{"pattern":"0 3 * * *","endDate":5000000000000}', template]);
   assert.deepEqual(calls.at(-1), ['schedulers.list', 'steps', '{"start":0,"end":9,"asc":true}']);
+});
+
+test('what is no name is refused, and nothing is added', async () => {
+  const adds = ['queue.add(name, 1)', 'queue.addBulk([{ name }])', "flows.add({ name, queueName: 'steps' })", "job.call('step', { queue: 'steps', name })"];
+  for (const add of adds) {
+    const { value, calls } = await calling(
+      `const refused = [];
+       for (const name of [undefined, null, {}, () => 1, true] as any[]) await (async () => ${add})().catch((error: Error) => refused.push(error.message));
+       return refused`,
+    );
+    assert.equal(value.length, 5, add);
+    for (const reason of value) assert.match(reason, /^the name of a job must be a string, not /, add);
+    assert.deepEqual(calls, [], add);
+  }
+});
+
+test('schedulers are read as BullMQ reads them', async () => {
+  const { value, calls } = await calling(
+    `await queue.upsertJobScheduler('s', { every: 5 }, { name: null, data: null } as any);
+     return queue.upsertJobScheduler('s', { every: 5, endDate: 1000 }).catch((error: Error) => error.message)`,
+    { 'schedulers.upsert': 'repeat:s:1' },
+  );
+  assert.equal(value, 'End date must be greater than current timestamp');
+  assert.deepEqual(calls, [['schedulers.upsert', 'steps', 's', '{"every":5}', { name: 's', data: '{}', options: '{"attempts":3}' }]]);
 });
 
 test('flows are added as trees of jobs', async () => {

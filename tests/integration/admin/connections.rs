@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::{Api, TOKEN};
-use crate::harness::{TestRedis, eventually, http_client};
+use crate::harness::{TestRedis, eventually, http_client, queue_section, version};
 
 /// Requests that never end: each is one more way to keep a connection.
 fn unfinished() -> [String; 4] {
@@ -79,6 +79,31 @@ async fn connections_on_which_nothing_comes_are_closed() {
         let read = stream.read_to_end(&mut answer);
         let read = tokio::time::timeout(std::time::Duration::from_secs(60), read);
         read.await.expect("the host closes it").unwrap();
+    }
+    api.host.stop().await;
+}
+
+#[tokio::test]
+async fn uploads_that_have_only_begun_keep_nobody_from_uploading() {
+    let redis = TestRedis::start(false).await;
+    let api = Api::start(&redis, &queue_section("ring", "fixture-noop", "")).await;
+    let address = api.url.trim_start_matches("http://");
+    let request = format!(
+        "POST /v1/queues/ring/versions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n\
+         content-length: 1000000\r\n\r\nabc"
+    );
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    api.uploads("ring", version("good-00001")).await;
+    // Those get an answer, too.
+    for mut stream in held {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 408");
     }
     api.host.stop().await;
 }

@@ -65,6 +65,32 @@ const kinds: Record<string, (job: Job) => unknown> = {
   'unrecoverable': () => {
     throw new UnrecoverableError('for good');
   },
+  'no text': () => {
+    throw new Error();
+  },
+  'half of a character': () => {
+    throw new Error('\ud800x');
+  },
+  'half of a character, for good': () => {
+    throw new UnrecoverableError(`emoji ${'😀'.slice(0, 1)}`);
+  },
+  'half of a character in an object': () => {
+    throw { message: '\ud800' };
+  },
+  'half of a character in a cause': () => {
+    throw new Error('cannot paint', { cause: new Error('\ud800') });
+  },
+  'half of a character in a stack': () => {
+    throw Object.assign(new UnrecoverableError('odd'), { stack: 'Error: \ud800' });
+  },
+  'stack that was dropped': () => {
+    const error = new UnrecoverableError('without a stack');
+    error.stack = undefined;
+    throw error;
+  },
+  'stack that is a number': () => {
+    throw Object.assign(new UnrecoverableError('odd stack'), { stack: 5 });
+  },
 };
 
 export default async function (job: Job) {

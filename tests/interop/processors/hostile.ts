@@ -41,6 +41,26 @@ const kinds: Record<string, (job: Job) => unknown> = {
     await new Promise((resolve) => setTimeout(resolve, 20));
     return 'done';
   },
+  'half of a character in a rejection': async () => {
+    void Promise.reject(new Error('nobody looked at \ud800'));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  },
+  'half of a character in a timer': async () => {
+    setTimeout(() => {
+      throw new Error('in a timer \ud800');
+    }, 1);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  },
+  'half of a character in a step': (job: any) =>
+    job.step('odd', () => {
+      throw new Error('in a step \ud800');
+    }),
+  'JSON of many levels': () => JSON.parse('['.repeat(50_000) + ']'.repeat(50_000)),
+  'value of many levels': () => {
+    let value: unknown[] = [];
+    for (let level = 0; level < 50_000; level += 1) value = [value];
+    return value;
+  },
   'huge value': () => 'x'.repeat(9 << 20),
   'other queue': () => new Queue('vault').add('job', {}),
   'request': () => fetch('http://127.0.0.1:1/'),

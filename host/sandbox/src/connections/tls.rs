@@ -8,6 +8,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::regular_file;
+
 /// The contents of the files that a grant names. Compared by content, so that a renewed certificate is a change.
 #[derive(Clone, Default, PartialEq)]
 pub struct TlsFiles {
@@ -25,7 +27,8 @@ impl TlsFiles {
         }
         let [ca_file, cert_file, key_file] = files.map(|file| file.as_deref());
         let read = |file: &Path| {
-            std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))
+            regular_file::read(file, regular_file::SMALL_BYTES_MAX)
+                .with_context(|| format!("failed to read `{}`", file.display()))
         };
         let identity = match (cert_file, key_file) {
             (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),

@@ -6,7 +6,7 @@
 //! it looks, in the step that also writes.
 
 use super::job_ids;
-use crate::names::{JobRef, QueueRef};
+use crate::names::{InvalidName, JobRef, QueueRef};
 use crate::new_jobs::{FlowNode, NewJob};
 
 /// The queues that an attempt may reach.
@@ -31,6 +31,17 @@ pub enum Refusal {
     Invalid(String),
 }
 
+/// In `grants.queues`, all queues of the host's prefix.
+const EVERY: &str = "*";
+
+/// The queue that an entry of `grants.queues` names.
+fn named(own_prefix: &str, name: &str) -> Result<QueueRef, InvalidName> {
+    match name.contains(':') {
+        true => QueueRef::parse(name),
+        false => QueueRef::new(own_prefix, name),
+    }
+}
+
 impl QueueAccess {
     /// What `grants.queues` says: names, `prefix:name` for one of another prefix, `*` for all of the prefix of
     /// the host, which is that of the job.
@@ -39,12 +50,9 @@ impl QueueAccess {
         let mut queues = Vec::new();
         let own_prefix = own_job.queue.prefix();
         for name in granted {
-            if name == "*" {
-                whole_prefix = Some(own_prefix.to_owned());
-            } else if name.contains(':') {
-                queues.extend(QueueRef::parse(name));
-            } else {
-                queues.extend(QueueRef::new(own_prefix, name));
+            match name.as_str() {
+                EVERY => whole_prefix = Some(own_prefix.to_owned()),
+                name => queues.extend(named(own_prefix, name)),
             }
         }
         QueueAccess {
@@ -52,6 +60,13 @@ impl QueueAccess {
             whole_prefix,
             queues,
         }
+    }
+
+    /// Refuses what names no queue in `grants.queues`.
+    pub fn check(granted: &[String]) -> Result<(), InvalidName> {
+        let mut names = granted.iter().filter(|name| *name != EVERY);
+        // Any prefix does: the host's is not empty.
+        names.try_for_each(|name| named("bull", name).map(drop))
     }
 
     /// True when jobs of this queue may be reached.
@@ -149,6 +164,18 @@ mod tests {
     fn access(granted: &[&str]) -> QueueAccess {
         let granted: Vec<String> = granted.iter().map(|name| (*name).to_owned()).collect();
         QueueAccess::of(&granted, job("bull:ring", "1"))
+    }
+
+    #[test]
+    fn entries_that_name_no_queue_are_refused() {
+        let check = |name: &str| QueueAccess::check(&[name.to_owned()]).is_ok();
+        // A prefix may contain `:`.
+        assert!(
+            ["*", "ring", "other:ring", "p:q:ring"]
+                .into_iter()
+                .all(check)
+        );
+        assert!(!["", ":", ":ring", "other:", "p:q:"].into_iter().any(check));
     }
 
     #[test]

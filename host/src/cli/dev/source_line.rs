@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use toril::language::Language;
+use toril::sandbox::regular_file::{self, LARGE_BYTES_MAX};
 
 /// A place that a stack names.
 #[derive(Debug, PartialEq)]
@@ -60,7 +61,7 @@ fn place(word: &str) -> Option<Place> {
 
 fn show(place: &Place, dirs: &[PathBuf]) -> Option<Vec<String>> {
     let file = find(&place.file, dirs)?;
-    let text = std::fs::read_to_string(&file).ok()?;
+    let text = regular_file::read_text(&file, LARGE_BYTES_MAX).ok()?;
     let line = text.lines().nth(place.line.checked_sub(1)?)?;
     let number = place.line.to_string();
     let column = place

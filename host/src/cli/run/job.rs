@@ -9,6 +9,7 @@ use toril::queue::{Queue, json as text};
 use toril::sandbox::Outcome;
 use toril::sandbox::backend::reason;
 use toril::sandbox::dry_run::DryRun;
+use toril::sandbox::regular_file::{self, LARGE_BYTES_MAX};
 
 /// The prefix of a dry run's queues.
 const PREFIX: &str = "bull";
@@ -127,7 +128,8 @@ impl Start {
 }
 
 fn add_children(dry_run: &DryRun, queue: &str, parent: &str, file: &Path) -> anyhow::Result<()> {
-    let children: Vec<Child> = serde_json::from_str(&std::fs::read_to_string(file)?)
+    let text = regular_file::read_text(file, LARGE_BYTES_MAX)?;
+    let children: Vec<Child> = serde_json::from_str(&text)
         .context("it is no array of children: `{ \"queue\", \"name\", \"id\", \"data\", \"value\" or \"failedReason\" }`")?;
     for child in children {
         let mut options =

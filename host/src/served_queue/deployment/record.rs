@@ -19,7 +19,7 @@ pub struct Deployment {
     pub active: Option<String>,
     /// A candidate that takes some of the jobs.
     pub canary: Option<CanaryRecord>,
-    /// The last canary that was aborted.
+    /// The last canary, if it was aborted.
     pub aborted: Option<AbortedCanary>,
 }
 
@@ -135,6 +135,16 @@ pub enum DeployError {
     /// Another change was made meanwhile.
     #[error("the deployment of queue `{0}` was changed meanwhile, it is left as it is")]
     Changed(String),
+    /// The candidate serves already.
+    #[error(
+        "version `{digest}` is the active one of queue `{queue}`: as a canary it would be compared with itself"
+    )]
+    ActiveAlready {
+        /// The queue.
+        queue: String,
+        /// The digest.
+        digest: String,
+    },
     /// Hosts work the queue.
     #[error(
         "queue `{queue}` is worked by {}\nhint: stop them, or detach the queue there, and try again in some seconds",

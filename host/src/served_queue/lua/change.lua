@@ -6,22 +6,52 @@
 --          deploy    makes a component active, or with a rule the candidate
 --          promote   makes the candidate active
 --          abort     ends the canary; with a revision, only the one that began with it
---          rollback  makes a stored version active again: the digest's, or else the one active before
+--          rollback  makes a stored version active again: the digest's, or else the one active before this one, or
+--                    before nothing was
 --          undeploy  takes the deployment away; hosts go back to their files
 --          withdraw  takes back the change that made the revision, as if it had not been made: what was active before
---                    it is active again
+--                    it is active again, and a canary that ran goes on
 -- Returns  { 0, record } or { error }: -1 no such version, -2 no canary, -3 no version to go back to, -4 nothing is
---          deployed, -5 another change was made since the revision
+--          deployed, -5 another change was made since the revision, -6 the candidate is the active version
 use(KEYS[1])
 local verb, digest = ARGV[1], ARGV[2]
 
+local HISTORY_KEPT = 1000
+
 local function component_key(of) return K .. ':component:' .. of end
+
+local function is_stored(which) return call('EXISTS', component_key(which)) == 1 end
+
+-- What a change replaces, apart from the history.
+local REPLACED = { 'active', 'candidate', 'canary', 'rule', 'a0', 'a1', 'c0', 'c1' }
+
+-- What `withdraw` puts back. It is taken before each verb, so that no verb can leave anything out.
+local function standing()
+  local fields = {}
+  for i, value in ipairs(call('HMGET', DEPLOYMENT, unpack(REPLACED))) do
+    if value then fields[REPLACED[i]] = value end
+  end
+  return { fields = fields }
+end
+local before = standing()
+
+-- Where in the history the version stands that was active before this one, or before nothing was.
+local function earlier()
+  local active = call('HGET', DEPLOYMENT, 'active')
+  local history = call('LRANGE', HISTORY, 0, -1)
+  for i, which in ipairs(history) do
+    -- The active one stands there twice in a row where one between was removed.
+    if which ~= active and is_stored(which) then return i, history end
+  end
+end
 
 local function is_in_use()
   local used = {}
-  for _, field in ipairs({ 'active', 'candidate' }) do
-    local value = call('HGET', DEPLOYMENT, field)
-    if value then used[value] = true end
+  local at, history = earlier()
+  if at then used[history[at]] = true end
+  for _, fields in ipairs({ standing().fields, before.fields }) do
+    if fields.active then used[fields.active] = true end
+    if fields.candidate then used[fields.candidate] = true end
   end
   local live = live_hosts()
   for i = 2, #live, 2 do
@@ -46,11 +76,20 @@ local function prune(keep)
   end
 end
 
+-- Hosts may still report for the canary that this change replaced, which `withdraw` would put back.
+local function drop_tallies()
+  local now = call('HGET', DEPLOYMENT, 'canary')
+  for _, counter in ipairs(call('HKEYS', TALLIES)) do
+    local of = string.match(counter, '^%d+')
+    if of ~= now and of ~= before.fields.canary then call('HDEL', TALLIES, counter) end
+  end
+end
+
 local function store()
   if ARGV[3] ~= '' then
     call('SET', component_key(digest), ARGV[3])
     call('HSET', NOTES, digest, ARGV[4])
-  elseif call('EXISTS', component_key(digest)) == 0 then
+  elseif not is_stored(digest) then
     return false
   end
   call('ZADD', VERSIONS, NOW, digest)
@@ -59,15 +98,15 @@ end
 
 local function activate(which)
   end_canary()
-  local before = call('HGET', DEPLOYMENT, 'active') or ''
-  -- What is deployed a second time is not what was there before it.
-  if before ~= which then call('HSET', DEPLOYMENT, 'previous', before) end
   call('HSET', DEPLOYMENT, 'active', which)
   call('ZADD', VERSIONS, NOW, which)
 end
 
 local function push_history(which)
-  if call('LINDEX', HISTORY, 0) ~= which then call('LPUSH', HISTORY, which) end
+  if call('LINDEX', HISTORY, 0) == which then return end
+  call('LPUSH', HISTORY, which)
+  call('LTRIM', HISTORY, 0, HISTORY_KEPT - 1)
+  before.pushed = which
 end
 
 local verbs = {}
@@ -78,17 +117,21 @@ function verbs.store()
 end
 
 function verbs.deploy()
+  local rule = ARGV[6]
+  -- Its jobs would be compared with its own.
+  if rule ~= '' and before.fields.active == digest then return -6 end
   if not store() then return -1 end
-  if ARGV[6] == '' then
+  if rule == '' then
     activate(digest)
     push_history(digest)
     change('deployed', digest)
     return
   end
   end_canary()
+  -- What is said of a canary is said of this one from now on; the changes tell of the others.
+  call('HDEL', DEPLOYMENT, 'aborted')
   local revision = change('canary', digest)
-  call('HSET', DEPLOYMENT, 'candidate', digest, 'canary', revision, 'rule', ARGV[6],
-    'a0', 0, 'a1', 0, 'c0', 0, 'c1', 0)
+  call('HSET', DEPLOYMENT, 'candidate', digest, 'canary', revision, 'rule', rule, 'a0', 0, 'a1', 0, 'c0', 0, 'c1', 0)
 end
 
 function verbs.promote()
@@ -110,54 +153,54 @@ end
 
 function verbs.rollback()
   if digest ~= '' then
-    if call('EXISTS', component_key(digest)) == 0 then return -1 end
+    if not is_stored(digest) then return -1 end
     activate(digest)
     push_history(digest)
     change('rolled back', digest)
     return
   end
-  local history = call('LRANGE', HISTORY, 0, -1)
-  for i = 2, #history do
-    if call('EXISTS', component_key(history[i])) == 1 then
-      call('LTRIM', HISTORY, i - 1, -1)
-      activate(history[i])
-      change('rolled back', history[i])
-      return
-    end
-  end
-  return -3
+  local at, history = earlier()
+  if not at then return -3 end
+  call('LTRIM', HISTORY, at - 1, -1)
+  before.popped = {}
+  for i = 1, at - 1 do before.popped[i] = history[i] end
+  activate(history[at])
+  change('rolled back', history[at])
 end
 
 function verbs.undeploy()
   local active = call('HGET', DEPLOYMENT, 'active')
   if not active then return -4 end
   end_canary()
-  call('HDEL', DEPLOYMENT, 'active', 'previous')
+  call('HDEL', DEPLOYMENT, 'active')
   change('undeployed', active)
+end
+
+local function restore_history(replaced)
+  if replaced.pushed and call('LINDEX', HISTORY, 0) == replaced.pushed then call('LPOP', HISTORY) end
+  local popped = replaced.popped or {}
+  for i = #popped, 1, -1 do call('LPUSH', HISTORY, popped[i]) end
 end
 
 function verbs.withdraw()
   if call('HGET', DEPLOYMENT, 'revision') ~= ARGV[8] then return -5 end
-  local candidate = call('HGET', DEPLOYMENT, 'candidate')
-  if candidate then
-    end_canary()
-    change('withdrawn', candidate, ARGV[7])
-    return
-  end
-  local active, previous = unpack(call('HMGET', DEPLOYMENT, 'active', 'previous'))
-  if not active then return -4 end
-  if call('LINDEX', HISTORY, 0) == active then call('LPOP', HISTORY) end
-  if previous and previous ~= '' and call('EXISTS', component_key(previous)) == 1 then
-    call('HSET', DEPLOYMENT, 'active', previous)
-    if call('LINDEX', HISTORY, 0) ~= previous then call('LPUSH', HISTORY, previous) end
-  else
-    call('HDEL', DEPLOYMENT, 'active')
-  end
-  call('HDEL', DEPLOYMENT, 'previous')
-  change('withdrawn', active, ARGV[7])
+  local made = before.fields.candidate or before.fields.active
+  local stored = call('GET', BEFORE)
+  if not made or not stored then return -4 end
+  local replaced = cjson.decode(stored)
+  local fields = replaced.fields
+  call('HDEL', DEPLOYMENT, unpack(REPLACED))
+  for field, value in pairs(fields) do call('HSET', DEPLOYMENT, field, value) end
+  -- Nobody could run what somebody has removed meanwhile.
+  if fields.active and not is_stored(fields.active) then call('HDEL', DEPLOYMENT, 'active') end
+  if fields.candidate and not is_stored(fields.candidate) then end_canary() end
+  restore_history(replaced)
+  change('withdrawn', made, ARGV[7])
 end
 
 local refused = verbs[verb]()
 if refused then return { refused } end
+call('SET', BEFORE, cjson.encode(before))
 prune(tonumber(ARGV[5]))
+drop_tallies()
 return { 0, record() }

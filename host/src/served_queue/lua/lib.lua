@@ -1,11 +1,13 @@
 -- What is deployed on one queue: `use` says on which. All keys of a queue share its hash tag, so that a cluster keeps them
 -- together.
 --
--- K:deployment  hash: revision, active, previous (what was active before it, or ''), seen (when the last host that left,
---               or fell silent, was there), aborted (JSON: id, digest and reason of the last canary that was aborted), and
---               while there is a canary: candidate, canary (the revision at which it began), rule (JSON), and its counts
---               a0 a1 c0 c1 (active and candidate, jobs that completed and that failed)
--- K:history     list: digests that were active, newest first; the first one is
+-- K:deployment  hash: revision, active, seen (when the last host that left, or fell silent, was there), aborted (JSON: id,
+--               digest and reason of the last canary, if it was aborted), and while there is a canary: candidate, canary
+--               (the revision at which it began), rule (JSON), and its counts a0 a1 c0 c1 (active and candidate, jobs that
+--               completed and that failed)
+-- K:before      JSON: what the last change replaced: fields of the deployment; what it pushed to the history, or popped
+-- K:tallies     hash: 'canary counter' -> the part of the canary's counts that this counter of a host has reported
+-- K:history     list: digests that were active, newest first; the first one is, if any is
 -- K:changes     list of JSON: what was changed, newest first
 -- K:versions    zset: digest, scored by when it was stored or became active
 -- K:notes       hash: digest -> JSON
@@ -13,11 +15,11 @@
 -- K:cancels     stream: id, token and reason of running jobs that should stop
 -- K:hosts       hash: host -> JSON, with the time of the report in front
 local call = redis.call
-local K, DEPLOYMENT, HISTORY, CHANGES, VERSIONS, NOTES, HOSTS, CANCELS
+local K, DEPLOYMENT, BEFORE, TALLIES, HISTORY, CHANGES, VERSIONS, NOTES, HOSTS, CANCELS
 
 local function use(key)
   K, DEPLOYMENT, HOSTS = key, key .. ':deployment', key .. ':hosts'
-  CANCELS = key .. ':cancels'
+  BEFORE, TALLIES, CANCELS = key .. ':before', key .. ':tallies', key .. ':cancels'
   HISTORY, CHANGES, VERSIONS, NOTES = key .. ':history', key .. ':changes', key .. ':versions', key .. ':notes'
 end
 

@@ -2,19 +2,26 @@
 --
 -- KEYS     one for each queue
 -- ARGV     1 host, and then for each queue: report (JSON), the revision that it knows, the canary that its counts are
---          of, or '', the jobs ended since the last report: active completed, active failed, candidate
---          completed, candidate failed, and the last request to cancel a job that it knows, or '' where it runs none
+--          of, or '', who counts, the jobs that this counter has seen end since it began: active completed, active
+--          failed, candidate completed, candidate failed, and the last request to cancel a job that it knows, or ''
+--          where it runs none
 -- Returns  for each queue nil where nothing is new, or a text, the error, or { record or nil where its revision is the
 --          one known, newer requests to cancel, all counts of the canary or nil where it is not there any more }
-local FIELDS = 8
+local FIELDS = 9
 
--- Adds what ended to the counts of the canary, if it is still this one, and returns them.
+-- Brings the counts of the canary up to date, if it is still this one, and returns them. What a counter has reported is
+-- kept: a report that comes twice, because its reply was lost, or late, adds nothing.
 local function count(canary, at)
   if call('HGET', DEPLOYMENT, 'canary') ~= canary then return false end
-  local counts = {}
+  local counter = canary .. ' ' .. ARGV[at]
+  local next_reported = string.gmatch(call('HGET', TALLIES, counter) or '', '%d+')
+  local counts, reported = {}, {}
   for i, field in ipairs({ 'a0', 'a1', 'c0', 'c1' }) do
-    counts[i] = call('HINCRBY', DEPLOYMENT, field, ARGV[at + i])
+    local last, total = tonumber(next_reported() or 0), tonumber(ARGV[at + i])
+    reported[i] = string.format('%.0f', math.max(last, total))
+    counts[i] = call('HINCRBY', DEPLOYMENT, field, string.format('%.0f', math.max(total - last, 0)))
   end
+  call('HSET', TALLIES, counter, table.concat(reported, ' '))
   return counts
 end
 
@@ -22,8 +29,8 @@ local function sync(key, at)
   use(key)
   call('HSET', HOSTS, ARGV[1], NOW .. ' ' .. ARGV[at])
   local canary = ARGV[at + 2]
-  local counts = canary ~= '' and count(canary, at + 2)
-  local cancels = ARGV[at + 7] ~= '' and call('XRANGE', CANCELS, '(' .. ARGV[at + 7], '+') or {}
+  local counts = canary ~= '' and count(canary, at + 3)
+  local cancels = ARGV[at + 8] ~= '' and call('XRANGE', CANCELS, '(' .. ARGV[at + 8], '+') or {}
   local known = (call('HGET', DEPLOYMENT, 'revision') or '0') == ARGV[at + 1]
   if known and #cancels == 0 and not counts then return false end
   return { not known and record(), cancels, counts }

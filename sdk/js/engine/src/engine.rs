@@ -14,11 +14,12 @@ use crate::event_loop::{End, EventLoop, Waits};
 use crate::heap::{self, ScriptAllocator};
 use crate::source_map::SourceMap;
 use crate::terms::Terms;
+use crate::texts::Text;
 use crate::{clock, errors, host_calls, prelude, random, raw};
 
 /// How deep the script may call, in bytes of the stack in memory, of which there is 1 MiB. An instance cannot look at the stack
 /// that the host gives it, by default 4 MiB: calls of functions take 2.5 times as much of that one. What recurses in QuickJS
-/// itself takes up to 24 times as much, and traps where it goes very deep, as in JSON of 20,000 levels.
+/// itself takes up to 24 times as much, and could trap where it goes very deep: JSON counts its levels (`quickjs/json.patch`).
 pub(crate) const STACK_BYTES: usize = 896 << 10;
 /// Why an attempt ends whose promise stays pending.
 const STUCK: &str =
@@ -220,6 +221,6 @@ fn outcome_of(outcome: &Value<'_>) -> rquickjs::Result<Result<String, Failure>> 
     let failure: Option<Object> = outcome.get("failure")?;
     match failure {
         Some(failure) => Ok(Err(errors::failure_from(&failure)?)),
-        None => Ok(Ok(outcome.get::<_, host_calls::Text>("ok")?.0)),
+        None => Ok(Ok(outcome.get::<_, Text>("ok")?.0)),
     }
 }

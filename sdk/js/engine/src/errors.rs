@@ -1,10 +1,11 @@
 //! What the script throws, as the reason and the stack of a failed attempt.
 
 use rquickjs::function::This;
-use rquickjs::{Ctx, Function, Object, Value};
+use rquickjs::{Ctx, FromJs, Function, Object, Value};
 
 use crate::bindings::Failure;
 use crate::bindings::toril::processor::jobs::FailureDetail;
+use crate::texts::{Coercion, Text};
 use crate::{engine, stacks};
 
 /// What is said of a value that cannot be shown.
@@ -21,7 +22,7 @@ pub(crate) fn detail_of<'js>(ctx: &Ctx<'js>, thrown: &Value<'js>) -> FailureDeta
         };
     };
     let text = |key: &str| {
-        let text = error.get::<_, rquickjs::Coerced<String>>(key);
+        let text = error.get::<_, Coercion>(key);
         text.map_or_else(|_| String::new(), |text| text.0)
     };
     let (message, stack) = (text("message"), text("stack"));
@@ -60,33 +61,33 @@ pub(crate) fn failed_because(message: &str) -> Failure {
 /// A value that is no error: a text as it is, an object with a message by that, others as JSON.
 fn text_of<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> String {
     if let Some(object) = value.as_object()
-        && let Ok(Some(message)) = object.get::<_, Option<String>>("message")
+        && let Ok(Some(message)) = object.get::<_, Option<Text>>("message")
     {
-        return message;
+        return message.0;
     }
     if value.is_object()
         && let Ok(Some(json)) = ctx.json_stringify(value.clone())
-        && let Ok(json) = json.to_string()
+        && let Ok(json) = Text::from_js(ctx, json.into_value())
     {
-        return json;
+        return json.0;
     }
     let text = ctx
         .globals()
         .get::<_, Function>("String")
-        .and_then(|convert| convert.call::<_, String>((value.clone(),)));
+        .and_then(|convert| convert.call::<_, Text>((value.clone(),)));
     ctx.catch();
-    text.unwrap_or_else(|_| UNSHOWABLE.into())
+    text.map_or_else(|_| UNSHOWABLE.into(), |text| text.0)
 }
 
 /// The failure that the SDK made of an error: `{ kind, message, stack, durationMs }`.
 pub(crate) fn failure_from<'js>(failure: &Object<'js>) -> rquickjs::Result<Failure> {
     let kind: String = failure.get("kind")?;
     let detail = || {
-        let message: Option<rquickjs::Coerced<String>> = failure.get("message")?;
-        let stack: Option<String> = failure.get("stack")?;
+        let message: Option<Coercion> = failure.get("message")?;
+        let stack: Option<Text> = failure.get("stack")?;
         rquickjs::Result::Ok(FailureDetail {
             message: message.map_or_else(String::new, |message| message.0),
-            stack: stack.map(|stack| engine::map_stack(&stack)),
+            stack: stack.map(|stack| engine::map_stack(&stack.0)),
         })
     };
     Ok(match kind.as_str() {

@@ -8,12 +8,13 @@ mod system;
 
 use std::rc::Rc;
 
-use rquickjs::function::{IntoJsFunc, ParamRequirement, Params, This};
+use rquickjs::function::{IntoJsFunc, ParamRequirement, Params};
 use rquickjs::{Ctx, Exception, FromJs, Function, IntoJs, Object, Result, Value};
 
 use crate::bindings::toril::processor::jobs::JobError;
 use crate::engine;
 use crate::event_loop::EventLoop;
+use crate::texts::Text;
 
 /// The object that the script finds as `__toril`.
 pub(crate) fn object<'js>(ctx: &Ctx<'js>, events: &Rc<EventLoop>) -> Result<Object<'js>> {
@@ -142,26 +143,6 @@ impl<'js> IntoJs<'js> for Pairs {
     fn into_js(self, ctx: &Ctx<'js>) -> Result<Value<'js>> {
         let pairs = self.0.into_iter().map(|(key, value)| vec![key, value]);
         pairs.collect::<Vec<_>>().into_js(ctx)
-    }
-}
-
-/// A text as the script has it: half of a surrogate pair becomes U+FFFD, as JavaScript's own encoders do.
-pub(crate) struct Text(pub(crate) String);
-
-impl<'js> FromJs<'js> for Text {
-    fn from_js(ctx: &Ctx<'js>, value: Value<'js>) -> Result<Self> {
-        let text = rquickjs::String::from_js(ctx, value)?;
-        match text.to_string() {
-            Ok(text) => Ok(Text(text)),
-            Err(rquickjs::Error::Utf8(_)) => {
-                let strings: Object = ctx.globals().get("String")?;
-                let strings: Object = strings.get("prototype")?;
-                let repair: Function = strings.get("toWellFormed")?;
-                let repaired: rquickjs::String = repair.call((This(text),))?;
-                Ok(Text(repaired.to_string()?))
-            }
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -25,6 +25,7 @@ mod raw;
 mod source_map;
 mod stacks;
 mod terms;
+mod texts;
 
 use bindings::{Failure, Guest, exports::boot};
 

@@ -48,6 +48,21 @@ pub(crate) fn run_job<'js>(ctx: &Ctx<'js>) -> Result<bool, Value<'js>> {
     }
 }
 
+/// A string with U+FFFD in place of each half of a surrogate pair. QuickJS writes those as UTF-8 writes other characters.
+pub(crate) fn repaired(text: rquickjs::String<'_>) -> rquickjs::Result<String> {
+    let text = text.to_cstring()?;
+    let bytes = unsafe { std::slice::from_raw_parts(text.as_ptr().cast::<u8>(), text.len()) };
+    let mut bytes = bytes.to_vec();
+    let mut at = 0;
+    while at + 2 < bytes.len() {
+        if bytes[at] == 0xed && bytes[at + 1] >= 0xa0 {
+            bytes[at..at + 3].copy_from_slice("\u{fffd}".as_bytes());
+        }
+        at += 1;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Collects garbage now.
 pub(crate) fn collect_garbage(ctx: &Ctx<'_>) {
     unsafe { qjs::JS_RunGC(runtime(ctx)) };

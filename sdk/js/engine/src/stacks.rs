@@ -3,8 +3,9 @@
 //! A function of the script could not be called where the stack is used up; this one can, and has some more of it.
 
 use rquickjs::function::This;
-use rquickjs::{Array, Coerced, Ctx, Function, Object, Result, Value};
+use rquickjs::{Array, Ctx, Function, Object, Result, Value};
 
+use crate::texts::{Coercion, Text};
 use crate::{engine, prelude, raw};
 
 /// What the reading of places may use of the stack beyond the script's part.
@@ -36,7 +37,7 @@ pub(crate) fn prepare<'js>(ctx: Ctx<'js>, error: Value<'js>, sites: Array<'js>) 
 /// `Name: message`.
 pub(crate) fn head_of(error: &Value<'_>) -> String {
     let text = |key: &str| {
-        let text = error.as_object()?.get::<_, Coerced<String>>(key);
+        let text = error.as_object()?.get::<_, Coercion>(key);
         text.ok().map(|text| text.0)
     };
     let name = text("name").unwrap_or_else(|| "Error".into());
@@ -54,7 +55,7 @@ fn classes_of(error: &Value<'_>) -> Result<Vec<String>> {
     let mut next = error.as_object().and_then(Object::get_prototype);
     while let Some(class) = next.filter(|class| *class != base) {
         let constructor: Object = class.get("constructor")?;
-        names.push(constructor.get("name")?);
+        names.push(constructor.get::<_, Text>("name")?.0);
         next = class.get_prototype();
     }
     Ok(names)
@@ -72,15 +73,16 @@ struct Frame {
 
 impl Frame {
     fn of(site: &Object<'_>) -> Result<Self> {
-        let function: Option<String> = call(site, "getFunctionName")?;
-        let file: Option<String> = call(site, "getFileName")?;
+        let function: Option<Text> = call(site, "getFunctionName")?;
+        let file: Option<Text> = call(site, "getFileName")?;
+        let file = file.map(|file| file.0);
         let place = |method: &str| match &file {
             Some(_) => call(site, method),
             None => Ok(0),
         };
         let (line, column) = (place("getLineNumber")?, place("getColumnNumber")?);
         Ok(Frame {
-            function: function.unwrap_or_default(),
+            function: function.map_or_else(String::new, |function| function.0),
             file,
             line,
             column,

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import _limit
 from ._errors import DelayedError, RateLimitError, UnrecoverableError, WaitingChildrenError, WaitingError
-from ._host import jobs
+from ._host import jobs, well_formed
 
 #: As deep as a chain of causes is followed.
 _CAUSES_MAX = 100
@@ -123,5 +123,5 @@ def failure_of(error: BaseException) -> Any:
         case RateLimitError():
             ms = special.durationMs
             return jobs.Failure_RateLimited(_limit.Own.ms if ms is None else max(0, int(ms)))
-    detail = jobs.FailureDetail(message=_message(error), stack=stack_of(error))
+    detail = jobs.FailureDetail(message=well_formed(_message(error)), stack=well_formed(stack_of(error)))
     return jobs.Failure_Failed(detail) if special is None else jobs.Failure_Unrecoverable(detail)

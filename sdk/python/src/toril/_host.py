@@ -60,6 +60,21 @@ def _error_of(error: Any) -> Exception:
     return exit
 
 
+def well_formed(value: Any) -> Any:
+    """A text as the host takes it, or texts in lists: U+FFFD stands for half of a surrogate pair. No other text may reach the
+    host: the instance would end."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(well_formed, value))
+    if not isinstance(value, str) or value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Two halves that belong together are one character, as in JavaScript.
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return value
+
+
 def ask(function: Callable[..., Any], *args: Any) -> Any:
     """Calls the host; its errors are raised as `JobError`."""
     if Building.now:
@@ -68,7 +83,7 @@ def ask(function: Callable[..., Any], *args: Any) -> Any:
             " when it is imported, only inside of the processor"
         )
     try:
-        return function(*args)
+        return function(*map(well_formed, args))
     except Err as error:
         failed = _error_of(error.value)
     raise failed

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ._failure import stack_of
-from ._host import Building
+from ._host import Building, well_formed
 from ._host import logging as host
 
 
@@ -29,7 +29,7 @@ class HostHandler(logging.Handler):
         try:
             level = _level(record.levelno)
             for line in self.format(record).splitlines():
-                host.log(level, line)
+                host.log(level, well_formed(line))
         except RecursionError:
             raise
         except Exception:

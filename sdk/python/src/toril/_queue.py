@@ -9,7 +9,7 @@ from . import _json, _limit
 from ._connected import Connected, refuse
 from ._current_job import CurrentJob
 from ._errors import JobError
-from ._host import ask, awaited, current_job, producer, queues, schedulers
+from ._host import ask, awaited, current_job, producer, queues, schedulers, well_formed
 from ._job import FoundJob, Job, own_prefix
 from ._options import checked
 
@@ -19,7 +19,7 @@ _NOT_REMOVED = {"not-in-state", "lock-lost"}
 
 
 def _new_job(name: str, data: Any, options: dict[str, Any]) -> Any:
-    return producer.NewJob(name=str(name), data=_json.dumps(data), options=_json.dumps(options))
+    return producer.NewJob(name=well_formed(str(name)), data=_json.dumps(data), options=_json.dumps(options))
 
 
 def called(queue: Queue | str, name: str, data: Any, opts: dict[str, Any] | None) -> tuple[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ._host import Err
+from ._host import Err, well_formed
 from ._loop import ready
 
 try:
@@ -57,16 +57,16 @@ def _outgoing(request: Request) -> Any:
     parts = urlsplit(request.url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"not a URL that can be requested: `{request.url}`")
-    headers = [(name, value.encode()) for name, value in request.headers if name.lower() not in _OF_THE_HOST]
+    headers = [(well_formed(name), well_formed(value).encode()) for name, value in request.headers if name.lower() not in _OF_THE_HOST]
     outgoing = types.OutgoingRequest(types.Fields.from_list(headers))
     known = request.method in _METHODS
     outgoing.set_method(
-        getattr(types, f"Method_{request.method.title()}")() if known else types.Method_Other(request.method)
+        getattr(types, f"Method_{request.method.title()}")() if known else types.Method_Other(well_formed(request.method))
     )
     outgoing.set_scheme(types.Scheme_Https() if parts.scheme == "https" else types.Scheme_Http())
-    outgoing.set_authority(parts.netloc.rpartition("@")[2])
+    outgoing.set_authority(well_formed(parts.netloc.rpartition("@")[2]))
     path = parts.path.replace(" ", "%20") or "/"
-    outgoing.set_path_with_query(f"{path}?{parts.query}" if parts.query else path)
+    outgoing.set_path_with_query(well_formed(f"{path}?{parts.query}" if parts.query else path))
     return outgoing
 
 

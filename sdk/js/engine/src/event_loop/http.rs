@@ -13,7 +13,8 @@ use wasip2::io::streams::{OutputStream, StreamError};
 use super::EventLoop;
 use super::body::Body;
 use super::tasks::ready;
-use crate::host_calls::{Text, coded};
+use crate::host_calls::coded;
+use crate::texts::Text;
 
 /// Why a request failed: a kind, and words.
 #[derive(Clone)]
