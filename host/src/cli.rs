@@ -170,6 +170,16 @@ impl Cli {
     }
 }
 
+/// The exit code of a command that ended with this one: a failure where its output was lost.
+pub(crate) fn finish(code: ExitCode) -> ExitCode {
+    match output::lost() {
+        Some(lost) => fail(&anyhow::anyhow!(
+            "failed to write to standard output: {lost}"
+        )),
+        None => code,
+    }
+}
+
 /// Prints an error with its causes, once, and says so to the caller of the process.
 pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
     output::say(format_args!("error: {error}"));

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Err(error) => return cli::fail(&error.into()),
     };
     let code = match runtime.block_on(command.run()) {
-        Ok(code) => code,
+        Ok(code) => cli::finish(code),
         Err(error) => cli::fail(&error),
     };
     // A call to a file that never returns must not keep the process: nothing waits for it.

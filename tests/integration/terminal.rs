@@ -4,13 +4,15 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::tempdir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 use toril::queue::JobState;
 
 use crate::harness::{TORIL, TestHost, TestRedis, new_job, queue_section, reaches, toril, version};
 
 /// Sets a title, clears the screen, and does so once more by the eight-bit forms.
-const ESCAPES: &str = "\x1b]0;title\x07\x1b[2J\u{9b}2J\u{202e}";
+const ESCAPES: &str = "\x1b]0;title\x07\x1b[2J\u{9b}2J\u{202e}\u{61c}\u{2028}";
 
 /// Runs a command of `toril` on a terminal, and returns what it wrote there.
 async fn on_a_terminal(redis: &TestRedis, arguments: &[&str]) -> String {
@@ -29,7 +31,7 @@ async fn on_a_terminal(redis: &TestRedis, arguments: &[&str]) -> String {
 }
 
 fn assert_harmless(what: &[&str], text: &str) {
-    for character in ['\x1b', '\x07', '\u{9b}', '\u{202e}'] {
+    for character in ['\x1b', '\x07', '\u{9b}', '\u{202e}', '\u{61c}', '\u{2028}'] {
         assert!(!text.contains(character), "{what:?}: {text:?}");
     }
 }
@@ -86,4 +88,93 @@ async fn commands_write_no_escapes_of_others_to_a_terminal() {
     let plain = toril(&redis, &["job", "show", "ring", &id]).await;
     assert!(String::from_utf8(plain.stdout).unwrap().contains(ESCAPES));
     host.stop().await;
+}
+
+#[tokio::test]
+async fn output_that_is_lost_is_an_error() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let set = ["kv", "set", "ring", "words", "door", "red"];
+    assert!(toril(&redis, &set).await.status.success());
+    let component = dir.path().join("good.wasm");
+    std::fs::write(&component, version("good-00001")).unwrap();
+    let component = component.display().to_string();
+    let deploy = ["deploy", "ring", &component, "--wait", "0"];
+    assert!(toril(&redis, &deploy).await.status.success());
+    let commands: [&[&str]; 4] = [
+        &["status"],
+        &["status", "--json"],
+        &["kv", "get", "ring", "words", "door"],
+        &["config", "--schema"],
+    ];
+    for arguments in commands {
+        assert!(toril(&redis, arguments).await.status.success());
+        let mut command = Command::new(TORIL);
+        let url = redis.server.url();
+        command
+            .args(arguments)
+            .args(["--redis", &url, "--quiet"])
+            .stdout(std::fs::File::create("/dev/full").unwrap())
+            .stderr(Stdio::piped());
+        // `output` would take stdout for itself.
+        let child = command.spawn().unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(
+            said.contains("failed to write to standard output"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn names_with_line_breaks_stay_in_their_lines() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let component = dir.path().join("good.wasm");
+    std::fs::write(&component, version("good-00001")).unwrap();
+    let component = component.display().to_string();
+    let queue = "ring\nno host";
+    for command in [
+        &["deploy", queue, &component, "--wait", "0"][..],
+        &["kv", "set", queue, "words", "do\nor", "red"],
+    ] {
+        assert!(toril(&redis, command).await.status.success());
+    }
+    let commands: [&[&str]; 3] = [
+        &["status"],
+        &["kv", "list", queue, "words"],
+        &["forget", queue],
+    ];
+    for command in commands {
+        let output = toril(&redis, command).await;
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{command:?}: {text}");
+        assert!(text.contains("\\u{a}"), "{command:?}: {text}");
+        assert!(
+            !text.contains("\nno host\n") && !text.contains("\nor"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn health_says_what_is_no_admin_api() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    for answer in [&b""[..], b"220 mail.example ESMTP\r\n"] {
+        let peer = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 16];
+            stream.read_exact(&mut request).await.unwrap();
+            stream.write_all(answer).await.unwrap();
+        };
+        let mut command = Command::new(TORIL);
+        command.args(["health", "--admin", &address]);
+        let ((), output) = tokio::join!(peer, command.output());
+        let output = output.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("gave no answer of an admin API"), "{said}");
+        assert!(!said.contains("Ok("), "{said}");
+    }
 }

@@ -67,8 +67,12 @@ async fn status(admin: SocketAddr, path: &str) -> anyhow::Result<StatusCode> {
         .header(header::HOST, admin.to_string())
         .body(String::new())?;
     // The connection moves the request and the answer while it is polled. It ends with this function.
+    let strange = || format!("what listens at `{admin}` gave no answer of an admin API");
     tokio::select! {
-        answer = sender.send_request(request) => Ok(answer?.status()),
-        closed = connection => anyhow::bail!("the connection to `{admin}` closed: {closed:?}"),
+        answer = sender.send_request(request) => Ok(answer.with_context(strange)?.status()),
+        closed = connection => match closed {
+            Ok(()) => anyhow::bail!(strange()),
+            Err(error) => Err(error).with_context(strange),
+        },
     }
 }

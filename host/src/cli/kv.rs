@@ -172,6 +172,7 @@ impl List {
         }
         for (name, usage) in found {
             let (keys, bytes) = (usage.keys, usage.bytes);
+            let name = super::output::in_line(&name);
             super::print_line(format_args!("{name}  {keys} keys, {bytes} bytes"));
         }
         Ok(ExitCode::SUCCESS)
@@ -193,7 +194,8 @@ impl List {
         if self.json {
             super::print_json(&found);
         } else {
-            found.iter().for_each(super::print_line);
+            let keys = found.iter().map(|key| super::output::in_line(key));
+            keys.for_each(super::print_line);
         }
         if more {
             super::output::note("there are more keys: see `--limit` and `--starting`");

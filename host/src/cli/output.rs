@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, StdoutLock, Write};
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
@@ -28,7 +28,7 @@ pub(super) fn set_status(status: &str) {
 fn above_status(write: impl FnOnce() -> std::io::Result<()>) {
     let status = STATUS.lock();
     hide(&status);
-    // A reader that went away is not an error.
+    // Nothing can be said of the log where it cannot be written; for data, see `lost`.
     let _ = write();
     show(&status);
 }
@@ -67,27 +67,57 @@ impl Write for Log {
     }
 }
 
-/// Writes a line of data for people. A reader that went away is not an error.
+/// Why data could not be written to stdout, the first time.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// Why data of this command was lost, if some was. A reader that went away wanted no more of it.
+pub(super) fn lost() -> Option<&'static std::io::Error> {
+    LOST.get()
+}
+
+fn to_stdout(write: impl FnOnce(&mut StdoutLock<'_>) -> std::io::Result<()>) {
+    above_status(|| {
+        let mut stdout = std::io::stdout().lock();
+        let written = write(&mut stdout).and_then(|()| stdout.flush());
+        if let Err(error) = written
+            && error.kind() != ErrorKind::BrokenPipe
+        {
+            let _ = LOST.set(error);
+        }
+        Ok(())
+    });
+}
+
+/// Writes a line of data for people.
 pub(super) fn print_line(line: impl Display) {
     let line = line.to_string();
-    above_status(|| match std::io::stdout().is_terminal() {
-        true => writeln!(std::io::stdout(), "{}", visible(&line)),
-        false => writeln!(std::io::stdout(), "{line}"),
+    to_stdout(|stdout| match stdout.is_terminal() {
+        true => writeln!(stdout, "{}", visible(&line)),
+        false => writeln!(stdout, "{line}"),
     });
+}
+
+/// A name as it stands in a line, whatever the line is written to: a line break in it would make two lines of one.
+pub(super) fn in_line(name: &str) -> Cow<'_, str> {
+    replaced(
+        name,
+        |character| matches!(character, '\n' | '\r'),
+        in_braces,
+    )
 }
 
 /// Writes bytes as they are, for a file or a pipe.
 pub(super) fn print_bytes(bytes: &[u8]) {
-    above_status(|| std::io::stdout().write_all(bytes));
+    to_stdout(|stdout| stdout.write_all(bytes));
 }
 
 /// Writes a line of JSON. On a terminal, too, it says exactly the same.
 pub(super) fn print_json(value: &impl Serialize) {
     // Plain data, which can always be written.
     let text = serde_json::to_string(value).unwrap_or_default();
-    above_status(|| match std::io::stdout().is_terminal() {
-        true => writeln!(std::io::stdout(), "{}", visible_json(&text)),
-        false => writeln!(std::io::stdout(), "{text}"),
+    to_stdout(|stdout| match stdout.is_terminal() {
+        true => writeln!(stdout, "{}", visible_json(&text)),
+        false => writeln!(stdout, "{text}"),
     });
 }
 
@@ -138,28 +168,41 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     }
 }
 
-/// True for what controls a terminal or the direction of its text, line ends and tabs aside.
+/// True for what controls a terminal, the direction of its text or its lines, line ends and tabs aside.
 fn controls(character: char) -> bool {
-    let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
     turns || character.is_control() && !matches!(character, '\n' | '\t')
 }
 
 fn visible(text: &str) -> Cow<'_, str> {
-    replaced(text, |character| character.escape_unicode().to_string())
+    replaced(text, controls, in_braces)
 }
 
 /// In JSON such characters stand in texts only.
 fn visible_json(text: &str) -> Cow<'_, str> {
-    replaced(text, |character| format!("\\u{:04x}", u32::from(character)))
+    replaced(text, controls, |character| {
+        format!("\\u{:04x}", u32::from(character))
+    })
 }
 
-fn replaced(text: &str, escaped: impl Fn(char) -> String) -> Cow<'_, str> {
-    if !text.contains(controls) {
+fn in_braces(character: char) -> String {
+    character.escape_unicode().to_string()
+}
+
+fn replaced(
+    text: &str,
+    is_escaped: impl Fn(char) -> bool,
+    escaped: impl Fn(char) -> String,
+) -> Cow<'_, str> {
+    if !text.contains(&is_escaped) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        match controls(character) {
+        match is_escaped(character) {
             true => shown.push_str(&escaped(character)),
             false => shown.push(character),
         }
@@ -183,6 +226,7 @@ mod tests {
                 "over\\u{d}written\\u{8}\\u{7f}\\u{0}",
             ),
             ("\u{202e}gnirts", "\\u{202e}gnirts"),
+            ("\u{61c}\u{2028}\u{2029}", "\\u{61c}\\u{2028}\\u{2029}"),
         ] {
             assert_eq!(visible(text), shown);
         }
