@@ -3,28 +3,30 @@
 //! The file is the only place that names everything; an unknown key in it is an error.
 
 mod effective;
+mod queues;
 mod redis;
 mod runtime;
 mod schema;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::served_queue::spec::{QueueFile, QueueSpec};
+use crate::served_queue::spec::{QueueFile, QueueSpec, Section};
 use crate::telemetry::{OtlpConfig, OtlpProtocol};
 use crate::unknown_key;
 pub use effective::{Origin, Setting};
 pub use redis::{RedisConfig, RedisSource};
 use runtime::RuntimeFile;
 pub use schema::schema;
-use toril_queue::QueueName;
 use toril_sandbox::EngineOptions;
+use toril_sandbox::regular_file::{self, SMALL_BYTES_MAX};
 
 /// Read where no file is named, if it is there.
 pub const DEFAULT_FILE: &str = "toril.toml";
@@ -64,6 +66,10 @@ pub struct Config {
     runtime_file: RuntimeFile,
     /// By queue name.
     pub queues: BTreeMap<String, QueueSpec>,
+    /// Queues whose sections say what cannot be done now, such as a secret that is not there.
+    pub(crate) unusable: BTreeMap<String, Arc<Section>>,
+    /// Queues whose processors are found in `processors_dir`.
+    pub(crate) found: BTreeSet<String>,
 }
 
 /// Where the admin API listens, and for whom.
@@ -102,6 +108,12 @@ impl Source {
     /// Reads it.
     pub fn load(&self) -> anyhow::Result<Config> {
         Config::load(self.file.as_deref(), self.overrides.clone())
+    }
+
+    /// Reads it, and leaves out the queues that cannot be as their sections say.
+    pub(crate) fn load_usable(&self) -> anyhow::Result<Config> {
+        let file = File::read(self.file.as_deref())?;
+        file.into_usable_config(self.overrides.clone(), |_, _| Ok(()))
     }
 
     /// Reads which Redis it names, and nothing that queues refer to: their secrets may be out of reach here.
@@ -177,11 +189,12 @@ impl Config {
 
     /// Reads the file, if there is one, and lays the overrides over it.
     pub fn load(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<Self> {
-        let path = file.map(Path::to_owned).or_else(default_file);
-        let file = path
-            .as_deref()
-            .map_or_else(|| Ok(File::default()), read_file)?;
-        file.into_config(overrides)
+        File::read(file)?.into_config(overrides)
+    }
+
+    /// The names of all queues.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.queues.keys().chain(self.unusable.keys())
     }
 }
 
@@ -276,7 +289,7 @@ fn read_file(path: &Path) -> anyhow::Result<File> {
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path)
+    regular_file::read_text(path, SMALL_BYTES_MAX)
         .with_context(|| format!("failed to read config `{}`", path.display()))
 }
 
@@ -292,53 +305,10 @@ fn parse(path: &Path, text: &str) -> anyhow::Result<File> {
 }
 
 impl File {
-    fn into_config(self, overrides: Overrides) -> anyhow::Result<Config> {
-        let (admin, redis) = (self.admin(&overrides)?, self.redis(&overrides)?);
-        let processors_dir = self.processors_dir.as_ref().map(|dir| self.dir.join(dir));
-        let mut queues = BTreeMap::new();
-        for (name, queue) in self.queues {
-            if overrides
-                .only_queue
-                .as_ref()
-                .is_some_and(|only| *only != name)
-            {
-                continue;
-            }
-            let config = queue.into_spec(&self.dir, overrides.stand_in_secrets);
-            let config = config.with_context(|| format!("queue `{name}`"))?;
-            queues.insert(name, config);
-        }
-        for (name, processor) in overrides.queues {
-            match queues.get_mut(&name) {
-                Some(queue) => queue.processor = processor.or(queue.processor.take()),
-                None => {
-                    queues.insert(name, QueueSpec::new(processor));
-                }
-            }
-        }
-        for (name, processor) in processors_in(processors_dir.as_deref())? {
-            let queue = queues.entry(name).or_insert_with(|| QueueSpec::new(None));
-            queue.processor.get_or_insert(processor);
-        }
-        for (name, queue) in &mut queues {
-            if let Some(concurrency) = overrides.concurrency {
-                queue.worker.concurrency = concurrency;
-            }
-            queue.check().with_context(|| format!("queue `{name}`"))?;
-            QueueName::new(name)?;
-        }
-        let runtime = self.runtime.options(&self.dir, &queues)?;
-        Ok(Config {
-            redis,
-            grace_ms: self.grace_ms,
-            otlp: OtlpConfig::new(self.otlp_endpoint, self.otlp_protocol)?,
-            admin,
-            watch: overrides.watch || self.watch,
-            processors_dir,
-            runtime,
-            runtime_file: self.runtime,
-            queues,
-        })
+    fn read(path: Option<&Path>) -> anyhow::Result<Self> {
+        let path = path.map(Path::to_owned).or_else(default_file);
+        path.as_deref()
+            .map_or_else(|| Ok(File::default()), read_file)
     }
 
     fn admin(&self, overrides: &Overrides) -> anyhow::Result<Option<AdminConfig>> {
@@ -380,38 +350,15 @@ impl File {
 }
 
 fn read_token(file: &Path) -> anyhow::Result<String> {
-    let token = std::fs::read_to_string(file)
+    let token = regular_file::read_text(file, SMALL_BYTES_MAX)
         .with_context(|| format!("failed to read the admin API's token `{}`", file.display()))?;
     Ok(token.trim().to_owned())
-}
-
-/// The queues that a directory of processors names.
-fn processors_in(dir: Option<&Path>) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let Some(dir) = dir else {
-        return Ok(Vec::new());
-    };
-    let read = || -> std::io::Result<Vec<PathBuf>> {
-        std::fs::read_dir(dir)?
-            .map(|entry| Ok(entry?.path()))
-            .collect()
-    };
-    let files = read().with_context(|| format!("failed to list `{}`", dir.display()))?;
-    let named = files.into_iter().filter_map(|file| {
-        let name = file.file_stem()?.to_str()?.to_owned();
-        let is_processor = file.extension()? == "wasm" && !name.starts_with('.');
-        if is_processor && let Err(error) = QueueName::new(&name) {
-            tracing::warn!(file = %file.display(), %error, "file is left out");
-            return None;
-        }
-        is_processor.then_some((name, file))
-    });
-    Ok(named.collect())
 }
 
 /// Reads a certificate authority, if one is named.
 pub fn read_authority(file: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
     let Some(file) = file else { return Ok(None) };
-    let pem = std::fs::read(file)
+    let pem = regular_file::read(file, SMALL_BYTES_MAX)
         .with_context(|| format!("failed to read certificate authority `{}`", file.display()))?;
     Ok(Some(pem))
 }

@@ -4,10 +4,11 @@
 //! compiled, and each queue's worker begins as soon as its own is. Stop: workers take no more jobs, running ones end within the grace time,
 //! the rest is given back; then our own Redis stops, if there is one.
 
+mod follow;
 mod signals;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,18 +16,18 @@ use anyhow::{Context as _, bail};
 use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::future::try_join_all;
 use tokio::sync::Notify;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::admin;
 use crate::config::{Config, RedisConfig, Source, read_authority};
-use crate::host::{self, CheckedFile, Detach, Host, OnQueue, Reloaded};
-use crate::language::{Language, project_dirs};
+use crate::host::{self, ApplyError, CheckedFile, Host, OnQueue};
+use crate::language::run_tools_in_groups;
 use crate::private_redis::{self, PrivateRedis};
 use crate::served_queue::QueueSpec;
 use crate::telemetry::Telemetry;
 use crate::versions::Version;
-use crate::watch::{self, Watch};
-use signals::{Asked, Signals};
+use follow::follow_files;
+use signals::Signals;
 use toril_queue::{QueueError, Redis, redacted};
 use toril_sandbox::Engine;
 
@@ -35,6 +36,9 @@ const PRIVATE_REDIS_DIR: &str = ".toril/redis";
 
 /// How long running jobs may take to end where a person watches and waits for the end.
 const ATTENDED_GRACE_MS: u64 = 2_000;
+
+/// How long giving jobs back may take: Redis may not answer, and whoever stops the host waits for its end.
+const GIVE_BACK_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// A person who watches a host that serves what is being written.
 ///
@@ -70,11 +74,14 @@ async fn run(source: Source, attendant: Option<Attendant>) -> anyhow::Result<()>
         false => config.grace_ms,
     };
     let mut signals = Signals::new(quit)?;
+    run_tools_in_groups();
     let engine = Arc::new(Engine::new(&config.runtime)?);
-    let files = match attended {
-        true => BTreeMap::new(),
-        false => check_files(&engine, &config).await?,
+    // Sources are built, which may take minutes.
+    let checked = check_files(&engine, &config, attended);
+    let Some(files) = signals.unless_stopped(checked).await else {
+        return Ok(());
     };
+    let files = files?;
     // Before Redis: an address that is taken is a mistake that should show at once.
     let admin = match &config.admin {
         Some(admin) => Some(admin::Listener::bind(admin).await?),
@@ -119,7 +126,7 @@ async fn run(source: Source, attendant: Option<Attendant>) -> anyhow::Result<()>
     // Some queues may serve already where others failed.
     stop(&host, grace_ms, &mut signals, admin.as_ref()).await;
     if let Some(telemetry) = telemetry {
-        tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;
+        telemetry.shutdown().await;
     }
     if let Some(private) = private {
         private
@@ -143,17 +150,26 @@ fn ensure_work(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The files of all queues, as far as they can be checked without compiling them.
+/// The files of all queues, as far as they can be checked without compiling them. Where a person watches, queues do so by
+/// themselves.
 async fn check_files(
     engine: &Engine,
     config: &Config,
+    attended: bool,
 ) -> anyhow::Result<BTreeMap<String, Option<CheckedFile>>> {
     let mut files = BTreeMap::new();
+    if attended {
+        return Ok(files);
+    }
     for (name, queue) in &config.queues {
         let file = match &queue.processor {
             Some(file) => {
                 let checked = host::check_file(engine, file, &Arc::new(queue.policy())).await;
-                Some(checked.with_context(|| format!("queue `{name}`"))?)
+                match checked {
+                    // Nobody named it: its queue refuses it for itself, as it does while the host serves.
+                    Err(_) if config.found.contains(name) => None,
+                    checked => Some(checked.map_err(|error| of_queue(name, &error))?),
+                }
             }
             None => None,
         };
@@ -170,11 +186,20 @@ async fn attach_all(
 ) -> anyhow::Result<()> {
     let attached = files.into_iter().map(async |(name, file)| {
         let spec = config.queues[&name].clone();
+        let is_found = config.found.contains(&name);
         let file = match file {
-            Some(file) => Some(load(host, &name, file).await?),
+            Some(file) => match load(host, &name, file).await {
+                Err(_) if is_found => None,
+                loaded => Some(loaded?),
+            },
             None => None,
         };
-        anyhow::Ok(host.apply_loaded(&name, spec, file).await?)
+        match host.apply_loaded(&name, spec, file).await {
+            // The queue's task says so, and tries again.
+            Err(error) if is_found || error.is_transient() => Ok(()),
+            Err(ApplyError::Refused { queue, error }) => Err(of_queue(&queue, &error)),
+            applied => Ok(applied?),
+        }
     });
     try_join_all(attached).await?;
     Ok(())
@@ -187,9 +212,21 @@ fn attach_watched(host: &Host, config: &Config) {
     }
 }
 
+/// An error of one queue, whose hint names the section of this queue.
+fn of_queue(queue: &str, error: &anyhow::Error) -> anyhow::Error {
+    let causes: Vec<&dyn std::error::Error> = error.chain().collect();
+    let texts = causes.iter().rev().map(ToString::to_string);
+    let texts = texts.map(|text| QueueSpec::with_section_of(queue, &text));
+    let error = texts
+        .map(anyhow::Error::msg)
+        .reduce(|cause, text| cause.context(text));
+    let error = error.unwrap_or_else(|| anyhow::anyhow!("it was refused"));
+    error.context(format!("queue `{queue}`"))
+}
+
 async fn load(host: &Host, queue: &str, file: CheckedFile) -> anyhow::Result<Arc<Version>> {
     let version = file.load(host.engine()).await;
-    let version = version.with_context(|| format!("queue `{queue}`"))?;
+    let version = version.map_err(|error| of_queue(queue, &error))?;
     let processor = &version.processor;
     info!(
         queue,
@@ -281,183 +318,9 @@ async fn drained(host: &Host, signals: &mut Signals, grace_ms: u64) {
     host.give_back_all();
     tokio::select! {
         () = host.ended() => {}
+        () = tokio::time::sleep(GIVE_BACK_TIME_MAX) => {
+            warn!("not all jobs could be given back: redis does not answer; others take them when their locks run out");
+        }
         () = signals.stop() => warn!("third signal, leaving at once"),
-    }
-}
-
-/// Takes up changes of the config on SIGHUP, and of watched files at once, until the host should stop.
-/// If the host is attended, a saved config needs no signal.
-async fn follow_files(
-    host: &Host,
-    source: &Source,
-    config: &Config,
-    signals: &mut Signals,
-    attended: bool,
-) {
-    let mut current = config.clone();
-    let config_dirs = match attended {
-        true => watch::dirs_of(source.path()),
-        false => BTreeSet::new(),
-    };
-    let rest = match attended {
-        true => watch::REST_OF_EDITORS,
-        false => watch::REST,
-    };
-    let mut watch = watch_files(config, &config_dirs, rest);
-    // Not before: who reads this may change a file at once.
-    info!(queues = config.queues.len(), "serving");
-    loop {
-        let by_signal = tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Stop => return,
-                Asked::Reload => true,
-            },
-            () = changed(&mut watch) => attended,
-        };
-        if let Some(watch) = &mut watch {
-            watch.renew();
-        }
-        let config = source.load().inspect_err(|error| {
-            error!(
-                error = format!("{error:#}"),
-                "config was refused, the old one stays"
-            );
-        });
-        // Before the files are read: what changes after that is noticed.
-        if let (Some(watch), Ok(config)) = (&mut watch, &config) {
-            watch.set(directories(config, &config_dirs));
-        }
-        follow_change(host, config.ok(), &mut current, by_signal);
-    }
-}
-
-/// Tells each queue what changed. Each takes it up by itself: nobody waits here.
-fn follow_change(host: &Host, config: Option<Config>, current: &mut Config, by_signal: bool) {
-    let mut applied = BTreeSet::new();
-    // A directory of processors names queues, too.
-    if let Some(config) = config
-        && (by_signal || config.processors_dir.is_some())
-    {
-        warn_of_fixed_keys(current, &config);
-        applied = apply(host, &current.queues, &config.queues);
-        *current = config;
-    }
-    let files = host.start_reload(by_signal, |name| !applied.contains(name));
-    for (queue, reloaded) in files {
-        tokio::spawn(async move {
-            if let Some(Some(reloaded)) = reloaded.get().await {
-                note_reloaded(&queue, reloaded, by_signal);
-            }
-        });
-    }
-}
-
-fn warn_of_fixed_keys(old: &Config, new: &Config) {
-    let keys = old.fixed_keys_changed(new);
-    if !keys.is_empty() {
-        warn!(
-            keys = keys.join(", "),
-            "these keys were changed, and are taken up when the host is started again"
-        );
-    }
-}
-
-fn watch_files(config: &Config, others: &BTreeSet<PathBuf>, rest: Duration) -> Option<Watch> {
-    if !config.watch {
-        return None;
-    }
-    let mut watch = Watch::new(rest)
-        .inspect_err(|error| error!(%error, "files cannot be watched"))
-        .ok()?;
-    watch.set(directories(config, others));
-    Some(watch)
-}
-
-fn directories(config: &Config, others: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
-    let queues = config.queues.values();
-    let files = queues.filter_map(|queue| queue.processor.as_deref());
-    files
-        .flat_map(dirs_of)
-        .chain(config.processors_dir.clone())
-        .chain(others.iter().cloned())
-        .collect()
-}
-
-/// The directories whose changes can change what a processor's file becomes.
-fn dirs_of(file: &Path) -> BTreeSet<PathBuf> {
-    let mut dirs = watch::dirs_of(file);
-    if Language::of(file).is_some() {
-        dirs.extend(project_dirs(file));
-    }
-    dirs
-}
-
-async fn changed(watch: &mut Option<Watch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Attaches, changes and detaches queues as a new config says. Queues that were attached through the admin API stay as
-/// they are. Returns the queues that it changes.
-fn apply(
-    host: &Host,
-    old: &BTreeMap<String, QueueSpec>,
-    new: &BTreeMap<String, QueueSpec>,
-) -> BTreeSet<String> {
-    let attached: BTreeSet<String> = host.names().into_iter().collect();
-    let mut changed = BTreeSet::new();
-    for name in old.keys().filter(|name| !new.contains_key(*name)) {
-        if attached.contains(name) {
-            let detached = host.detach(name, Detach::Wait);
-            note(name, "detached", async { Ok(detached.await?) });
-            changed.insert(name.clone());
-        }
-    }
-    for (name, spec) in new {
-        let done = match attached.contains(name) {
-            false => "attached",
-            true if old.get(name) != Some(spec) => "changed",
-            true => continue,
-        };
-        let applied = host.apply(name, spec.clone());
-        note(name, done, async { Ok(applied.await?) });
-        changed.insert(name.clone());
-    }
-    changed
-}
-
-/// Logs what comes of a change, some time later.
-fn note(
-    queue: &str,
-    done: &'static str,
-    result: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-) {
-    let queue = queue.to_owned();
-    tokio::spawn(async move {
-        match result.await {
-            Ok(()) => info!(queue, done, "queue was {done} as the config says"),
-            Err(error) => {
-                error!(
-                    queue,
-                    error = format!("{error:#}"),
-                    "queue could not be {done} as the config says"
-                );
-            }
-        }
-    });
-}
-
-fn note_reloaded(queue: &str, reloaded: Reloaded, by_signal: bool) {
-    match reloaded {
-        // The queue's task has told.
-        Reloaded::Swapped | Reloaded::Refused => {}
-        Reloaded::Hidden => info!(
-            queue,
-            "file changed, but a deployment takes precedence; `toril undeploy {queue}` removes it"
-        ),
-        Reloaded::Unchanged if by_signal => info!(queue, "processor is unchanged"),
-        Reloaded::Unchanged => {}
     }
 }

@@ -18,7 +18,7 @@ use crate::served_queue::{Answer, Context, Order, ServedQueue, Serving, Stage, f
 pub use crate::served_queue::{
     ApplyError, Detach, Identity, OnQueue, QueueSpec, QueueStatus, Refusal, Reloaded,
 };
-pub(crate) use crate::served_queue::{CheckedFile, check_file};
+pub(crate) use crate::served_queue::{CheckedFile, Section, Wanted, check_file};
 use crate::telemetry::Telemetry;
 use crate::versions::Version;
 use crate::worker::{EventReader, RunningJob};
@@ -98,7 +98,7 @@ impl Host {
     /// Begins to work a queue. Fails where it is worked already, or where something in the spec cannot be done.
     pub async fn attach(&self, name: &str, spec: QueueSpec) -> Result<(), ApplyError> {
         let order = Order {
-            spec,
+            wanted: spec.into(),
             file: None,
             must_be_new: true,
             keep: false,
@@ -116,7 +116,16 @@ impl Host {
         name: &str,
         spec: QueueSpec,
     ) -> impl Future<Output = Result<(), ApplyError>> + Send + use<> {
-        self.apply_loaded(name, spec, None)
+        self.apply_wanted(name, spec.into(), None)
+    }
+
+    /// As [`apply`](Host::apply), of a section of the config that refers to what cannot be used now. It is tried again.
+    pub(crate) fn apply_section(
+        &self,
+        name: &str,
+        section: Arc<Section>,
+    ) -> impl Future<Output = Result<(), ApplyError>> + Send + use<> {
+        self.apply_wanted(name, Wanted::Section(section), None)
     }
 
     /// As [`apply`](Host::apply), of a queue whose file is loaded.
@@ -126,8 +135,17 @@ impl Host {
         spec: QueueSpec,
         file: Option<Arc<Version>>,
     ) -> impl Future<Output = Result<(), ApplyError>> + Send + use<> {
+        self.apply_wanted(name, spec.into(), file)
+    }
+
+    fn apply_wanted(
+        &self,
+        name: &str,
+        wanted: Wanted,
+        file: Option<Arc<Version>>,
+    ) -> impl Future<Output = Result<(), ApplyError>> + Send + use<> {
         let order = Order {
-            spec,
+            wanted,
             file,
             must_be_new: false,
             keep: true,

@@ -12,10 +12,12 @@ mod script;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use tokio::process::Command;
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
 use tracing::info;
 
 /// The most directories of a project that are watched.
@@ -89,8 +91,9 @@ impl Language {
 
     /// Builds the processor of a file.
     pub async fn build(self, file: &Path) -> anyhow::Result<Built> {
-        // A missing file is no mistake of a tool's.
-        tokio::fs::metadata(file).await?;
+        // A missing file is no mistake of a tool's; and a tool would wait for a pipe's writer, or for a device's end.
+        let is_file = tokio::fs::metadata(file).await?.is_file();
+        ensure!(is_file, "it is not a regular file");
         info!(file = %file.display(), "building the processor");
         match self {
             Language::Script => script::build(file).await,
@@ -142,6 +145,35 @@ fn number_of(version: &str, dots: usize) -> u32 {
         .unwrap_or(0)
 }
 
+/// True where each tool has a process group of its own.
+static IN_GROUPS: AtomicBool = AtomicBool::new(false);
+
+/// From now on, a tool that is given up ends with all that it started. For a host, which outlives its tools; the tools of
+/// other commands share the terminal's signals with them.
+pub(crate) fn run_tools_in_groups() {
+    IN_GROUPS.store(true, Ordering::Relaxed);
+}
+
+/// The process group of a tool. Dropped, it is killed: a tool's own processes would go on without it.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(tool: &Child) -> Self {
+        let in_groups = IN_GROUPS.load(Ordering::Relaxed);
+        let id = tool.id().filter(|_| in_groups);
+        Group(id.and_then(|id| Pid::from_raw(id.cast_signed())))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It may have ended meanwhile.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
 /// Runs a tool, and returns how it ended and what it printed.
 async fn output(
     tool: &mut Command,
@@ -150,15 +182,23 @@ async fn output(
 ) -> anyhow::Result<(ExitStatus, Printed)> {
     let name = tool.as_std().get_program().to_string_lossy().into_owned();
     tool.stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(time_max, tool.output())
-        .await
-        .with_context(|| format!("`{name}` took more than {} s", time_max.as_secs()))?;
-    let output = output.map_err(|error| match error.kind() {
+    tool.stdout(Stdio::piped()).stderr(Stdio::piped());
+    if IN_GROUPS.load(Ordering::Relaxed) {
+        tool.process_group(0);
+    }
+    let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             anyhow::anyhow!("`{name}` was not found\nhint: {missing}")
         }
         _ => anyhow::Error::from(error).context(format!("failed to run `{name}`")),
-    })?;
+    };
+    let child = tool.spawn().map_err(failed)?;
+    let mut group = Group::of(&child);
+    let output = tokio::time::timeout(time_max, child.wait_with_output())
+        .await
+        .with_context(|| format!("`{name}` took more than {} s", time_max.as_secs()))?;
+    let output = output.map_err(failed)?;
+    group.0 = None;
     let printed = Printed {
         output: output.stdout,
         said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),

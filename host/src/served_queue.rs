@@ -33,6 +33,7 @@ pub(crate) use reconcile::{CheckedFile, check_file};
 use reconcile::{Message, Reconciler};
 pub use report::{QueueStatus, Refusal};
 pub use spec::QueueSpec;
+pub(crate) use spec::{Section, Wanted};
 use toril_queue::{Queue, QueueName, Redis};
 use toril_sandbox::Engine;
 
@@ -142,6 +143,18 @@ pub enum ApplyError {
     Stopping,
 }
 
+impl ApplyError {
+    /// True where it was Redis that did not answer: the same may be done later.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            ApplyError::Refused { error, .. } => error
+                .downcast_ref()
+                .is_some_and(toril_queue::QueueError::is_transient),
+            _ => false,
+        }
+    }
+}
+
 /// A queue of this host. Dropped, it gives its jobs back.
 pub(crate) struct ServedQueue {
     mailbox: mpsc::Sender<Message>,
@@ -158,6 +171,8 @@ struct Shared {
     refusal: ArcSwapOption<Refusal>,
     /// The revision of the deployment that the task has acted on.
     revision: AtomicU64,
+    /// Woken when the task is sent a message: what takes long is given up for it.
+    asked: Notify,
     /// It was detached, and its task is about to end. The next one who attaches it may.
     is_leaving: AtomicBool,
 }
@@ -275,7 +290,7 @@ impl Context {
 
 /// What a queue should be.
 pub(crate) struct Order {
-    pub(crate) spec: QueueSpec,
+    pub(crate) wanted: Wanted,
     /// What its file holds, where that is loaded.
     pub(crate) file: Option<Arc<Version>>,
     /// Refuses to change a queue that is there.
@@ -303,6 +318,7 @@ impl ServedQueue {
             serving: ArcSwapOption::empty(),
             refusal: ArcSwapOption::empty(),
             revision: AtomicU64::new(0),
+            asked: Notify::new(),
             is_leaving: AtomicBool::new(false),
         });
         let task = Reconciler::new(Arc::clone(context), Arc::clone(&shared), messages);
@@ -312,7 +328,9 @@ impl ServedQueue {
 
     fn send(&self, message: Message) -> Result<(), ApplyError> {
         let sent = self.mailbox.try_send(message);
-        sent.map_err(|_| ApplyError::Busy(self.name().to_string()))
+        sent.map_err(|_| ApplyError::Busy(self.name().to_string()))?;
+        self.shared.asked.notify_one();
+        Ok(())
     }
 
     pub(crate) fn name(&self) -> &QueueName {

@@ -27,6 +27,9 @@ use toril_sandbox::{MovedTo, Outcome};
 pub use self::export::{OtlpConfig, OtlpProtocol};
 use self::meter::{JobMeter, Reached};
 
+/// How long sending what is left may take.
+const SHUTDOWN_TIME_MAX: Duration = Duration::from_millis(1500);
+
 /// Records spans and metrics, and sends them off in batches. One per host.
 pub struct Telemetry {
     spans: SdkTracerProvider,
@@ -102,12 +105,23 @@ impl Telemetry {
         JobSpan { context, carrier }
     }
 
-    /// Sends what is left. Blocks for at most a few seconds.
-    pub fn shutdown(&self) {
-        if let Err(error) = self.spans.shutdown() {
+    /// Sends what is left. A collector that does not answer soon does not get it: a host has to end in time.
+    pub async fn shutdown(&self) {
+        let (spans, metrics) = (self.spans.clone(), self.metrics.clone());
+        let sent = tokio::time::timeout(SHUTDOWN_TIME_MAX, async {
+            tokio::join!(
+                tokio::task::spawn_blocking(move || spans.shutdown()),
+                tokio::task::spawn_blocking(move || metrics.shutdown()),
+            )
+        });
+        let Ok((spans, metrics)) = sent.await else {
+            tracing::warn!("the collector does not answer, the last traces and metrics are lost");
+            return;
+        };
+        if let Ok(Err(error)) = spans {
             tracing::warn!(%error, "the last traces could not be sent");
         }
-        if let Err(error) = self.metrics.shutdown() {
+        if let Ok(Err(error)) = metrics {
             tracing::warn!(%error, "the last metrics could not be sent");
         }
     }

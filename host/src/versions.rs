@@ -246,11 +246,28 @@ impl Versions {
         self.policy.load_full()
     }
 
-    /// Changes the policy of attempts that start from now on. One that says the same as before keeps its connections.
+    /// Changes the policy of attempts that start from now on. One that says the same as before keeps its connections, and
+    /// its idle instances.
     pub fn set_policy(&self, policy: Arc<Policy>) {
-        if **self.policy.load() != *policy {
-            self.policy.store(policy);
+        let _one_at_a_time = self.changing.lock();
+        if **self.policy.load() == *policy {
+            return;
         }
+        for version in self.snapshot.load().serving() {
+            version.processor.keep_instances(&policy);
+        }
+        self.policy.store(policy);
+    }
+
+    /// Replaced versions that pinned jobs may come back to.
+    pub fn kept(&self) -> Vec<Arc<Version>> {
+        self.snapshot.load().kept.clone()
+    }
+
+    /// Forgets replaced versions: a job that comes back to one of them goes on with the newest.
+    pub fn forget_kept(&self, forgotten: &[Arc<Version>]) {
+        let is_forgotten = |kept: &Arc<Version>| forgotten.iter().any(|one| Arc::ptr_eq(one, kept));
+        self.change(|snapshot| snapshot.kept.retain(|kept| !is_forgotten(kept)));
     }
 
     /// Pins jobs to the version that they start on, from now on, or does so no longer.
@@ -383,8 +400,9 @@ impl Versions {
             self.note_swap(before, after.as_deref());
         }
         // One that was replaced before may be back.
+        let policy = self.policy();
         new.serving()
-            .for_each(|version| version.processor.keep_instances());
+            .for_each(|version| version.processor.keep_instances(&policy));
         self.snapshot.store(Arc::new(new));
         if is_swap && self.is_pinned() {
             self.swaps_of_pinned.send_replace(());

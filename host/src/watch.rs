@@ -26,10 +26,41 @@ const LINKS_MAX: usize = 16;
 pub struct Watch {
     watcher: RecommendedWatcher,
     changes: mpsc::Receiver<()>,
-    /// What is asked for. Their parents are watched, too: a directory that is made again is another one.
-    dirs: Arc<Mutex<BTreeSet<PathBuf>>>,
+    asked: Arc<Mutex<Asked>>,
     watched: BTreeSet<PathBuf>,
     rest: Duration,
+}
+
+#[derive(Default)]
+struct Asked {
+    /// What is asked for. Their parents are watched, too: a directory that is made again is another one.
+    dirs: BTreeSet<PathBuf>,
+    changed: Changed,
+}
+
+/// The directories in which something changed.
+#[derive(Debug, Default)]
+pub struct Changed {
+    /// By each of their names that is known.
+    dirs: BTreeSet<PathBuf>,
+    /// It is not known where.
+    anywhere: bool,
+}
+
+impl Changed {
+    /// True where it may concern one of these, which are named as [`names_of`] does.
+    pub(crate) fn concerns(&self, names: &BTreeSet<PathBuf>) -> bool {
+        self.anywhere || !self.dirs.is_disjoint(names)
+    }
+}
+
+/// The names by which changes in directories are told: as they are asked for, and without links.
+pub(crate) fn names_of(dirs: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    let names = dirs.iter().flat_map(|dir| {
+        let own = std::path::absolute(dir).ok();
+        own.into_iter().chain(dir.canonicalize().ok())
+    });
+    names.collect()
 }
 
 impl Watch {
@@ -37,17 +68,17 @@ impl Watch {
     pub fn new(rest: Duration) -> notify::Result<Self> {
         // One place is enough: it says that something changed, not what.
         let (changed, changes) = mpsc::channel(1);
-        let dirs: Arc<Mutex<BTreeSet<PathBuf>>> = Arc::default();
-        let wanted = Arc::clone(&dirs);
+        let asked: Arc<Mutex<Asked>> = Arc::default();
+        let noted = Arc::clone(&asked);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            if event.is_ok_and(|event| is_change(event.kind) && concerns(&event, &wanted.lock())) {
+            if event.is_ok_and(|event| is_change(event.kind) && noted.lock().note(&event)) {
                 let _ = changed.try_send(());
             }
         })?;
         Ok(Watch {
             watcher,
             changes,
-            dirs,
+            asked,
             watched: BTreeSet::new(),
             rest,
         })
@@ -64,7 +95,7 @@ impl Watch {
             // One that was removed is not watched by itself.
             let _ = self.watcher.unwatch(gone);
         }
-        *self.dirs.lock() = dirs;
+        self.asked.lock().dirs = dirs;
         let before = std::mem::replace(&mut self.watched, all);
         self.watch_all(&before);
     }
@@ -82,20 +113,21 @@ impl Watch {
             let watched = self.watcher.watch(dir, RecursiveMode::NonRecursive);
             if let Err(error) = watched
                 && !known.contains(dir)
-                && self.dirs.lock().contains(dir)
+                && self.asked.lock().dirs.contains(dir)
             {
                 warn!(dir = %dir.display(), %error, "directory cannot be watched, its changes are not noticed");
             }
         }
     }
 
-    /// Waits until something changed, and then rested.
-    pub async fn changed(&mut self) {
+    /// Waits until something changed, and then rested. Says where.
+    pub async fn changed(&mut self) -> Changed {
         if self.changes.recv().await.is_none() {
             // The sender lives as long as the watcher, which is here.
             std::future::pending::<()>().await;
         }
         while let Ok(Some(())) = tokio::time::timeout(self.rest, self.changes.recv()).await {}
+        std::mem::take(&mut self.asked.lock().changed)
     }
 }
 
@@ -107,10 +139,18 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
-/// True where a file of these directories changed, or one of them did.
-fn concerns(event: &Event, dirs: &BTreeSet<PathBuf>) -> bool {
-    let concerns = |path: &PathBuf| dirs.contains(path) || dirs.contains(&dir_of(path));
-    event.paths.is_empty() || event.paths.iter().any(concerns)
+impl Asked {
+    /// Notes where something changed. False: nobody asked for it.
+    fn note(&mut self, event: &Event) -> bool {
+        let named = event
+            .paths
+            .iter()
+            .flat_map(|path| [path.clone(), dir_of(path)]);
+        let asked: BTreeSet<PathBuf> = named.filter(|dir| self.dirs.contains(dir)).collect();
+        self.changed.anywhere |= event.paths.is_empty();
+        self.changed.dirs.extend(names_of(&asked));
+        event.paths.is_empty() || !asked.is_empty()
+    }
 }
 
 /// The directory that a file is in.
@@ -142,10 +182,27 @@ pub fn dirs_of(file: &Path) -> BTreeSet<PathBuf> {
 mod tests {
     use super::*;
 
-    async fn notices(watch: &mut Watch, change: impl FnOnce()) {
+    async fn notices(watch: &mut Watch, change: impl FnOnce()) -> Changed {
         change();
         let noticed = tokio::time::timeout(Duration::from_secs(30), watch.changed()).await;
-        noticed.expect("it is noticed");
+        noticed.expect("it is noticed")
+    }
+
+    #[tokio::test]
+    async fn change_concerns_its_own_directory_by_all_its_names() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = two.path().join("link");
+        std::os::unix::fs::symlink(one.path(), &link).unwrap();
+        let dirs = |dir: &Path| BTreeSet::from([dir.to_owned()]);
+        let mut watch = Watch::new(REST).unwrap();
+        watch.set([link.clone(), two.path().to_owned()].into());
+        let changed = notices(&mut watch, || {
+            std::fs::write(one.path().join("a.wasm"), "a").unwrap();
+        })
+        .await;
+        assert!(changed.concerns(&names_of(&dirs(&link))));
+        assert!(changed.concerns(&names_of(&dirs(one.path()))));
+        assert!(!changed.concerns(&names_of(&dirs(two.path()))));
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use toril::host::{Detach, Host};
 use toril::queue::{JobState, Queue, Redis};
-use toril::sandbox::{Engine, EngineOptions};
+use toril::sandbox::{Engine, EngineOptions, Reuse};
 use toril::served_queue::QueueSpec;
 
 use crate::fault_proxy::{Fault, FaultProxy, Gate};
@@ -68,6 +68,53 @@ async fn queue_is_attached_and_detached_while_the_host_runs() {
     reaches(&queue, &endless, JobState::Active).await;
     host.detach("ring", Detach::GiveBack).await.unwrap();
     assert_eq!(queue.state(&endless).await.unwrap(), JobState::Waiting);
+}
+
+#[tokio::test]
+async fn concurrency_that_is_set_while_a_worker_drains_is_that_of_the_next_one() {
+    let redis = TestRedis::start(false).await;
+    let (host, queue) = host(&redis).await;
+    host.attach("ring", config(5)).await.unwrap();
+    let running = add(&queue, "sleep", json!(300)).await;
+    reaches(&queue, &running, JobState::Active).await;
+    let mut changed = config(6);
+    changed.worker.lock_duration_ms = 20_000;
+    host.apply("ring", changed).await.unwrap();
+    assert_eq!(host.status()[0].concurrency, 6);
+    host.set_concurrency("ring", 7).unwrap();
+    // The next worker takes it.
+    let later = add(&queue, "fine", json!(null)).await;
+    reaches(&queue, &later, JobState::Completed).await;
+    assert_eq!(queue.state(&running).await.unwrap(), JobState::Completed);
+    assert_eq!(host.status()[0].concurrency, 7);
+}
+
+#[tokio::test]
+async fn idle_instances_that_new_settings_do_not_keep_are_dropped_at_once() {
+    let redis = TestRedis::start(false).await;
+    let (host, queue) = host(&redis).await;
+    let reusing = |age_ms: Option<u64>| {
+        let reuse = age_ms.map(|age_ms| Reuse {
+            jobs: 1_000,
+            age_ms,
+        });
+        QueueSpec { reuse, ..config(5) }
+    };
+    host.attach("ring", reusing(Some(u64::MAX))).await.unwrap();
+    for changed in [None, Some(3_600_000)] {
+        host.apply("ring", reusing(Some(u64::MAX))).await.unwrap();
+        let id = add(&queue, "fine", json!(null)).await;
+        reaches(&queue, &id, JobState::Completed).await;
+        let idle = async || (host.engine().memory_bytes() > 0).then_some(());
+        eventually("an instance is idle", idle).await;
+        // One that comes back later is not kept either.
+        let running = add(&queue, "sleep", json!(300)).await;
+        reaches(&queue, &running, JobState::Active).await;
+        host.apply("ring", reusing(changed)).await.unwrap();
+        reaches(&queue, &running, JobState::Completed).await;
+        let none = async || (host.engine().memory_bytes() == 0).then_some(());
+        eventually("none is idle", none).await;
+    }
 }
 
 #[tokio::test]

@@ -147,6 +147,39 @@ async fn grace_time_ends_in_giving_back() {
 }
 
 #[tokio::test]
+async fn host_ends_soon_after_its_grace_time_also_while_redis_does_not_answer() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let config = format!(
+        "grace_ms = 50\n{}",
+        queue_section("ring", "fixture-misbehaving", "")
+    );
+    let mut host = TestHost::serve(&redis, &config).await;
+    let id = add(&queue, "sleep", json!(3_600_000)).await;
+    reaches(&queue, &id, JobState::Active).await;
+    let server: String = redis.command(&["INFO", "server"]).await;
+    let pid = server
+        .lines()
+        .find_map(|line| line.strip_prefix("process_id:"));
+    let signal = |name: &str| {
+        let kill = std::process::Command::new("kill")
+            .args(["-s", name, pid.unwrap()])
+            .status();
+        assert!(kill.unwrap().success());
+    };
+    signal("STOP");
+    host.signal("TERM");
+    let ended = host.ended().await;
+    signal("CONT");
+    assert!(ended.success());
+    assert!(
+        host.log().contains("not all jobs could be given back"),
+        "{}",
+        host.log()
+    );
+}
+
+#[tokio::test]
 async fn hangup_swaps_the_processor_and_running_jobs_end_on_the_old_one() {
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;

@@ -35,6 +35,7 @@ mod policy;
 mod postgres;
 mod queue;
 mod recordings;
+mod reloads;
 mod rights;
 mod sandbox;
 mod steps;

@@ -70,6 +70,29 @@ async fn answer(acceptor: TlsAcceptor, stream: TcpStream, seen: Seen) -> std::io
 }
 
 #[tokio::test]
+async fn collector_that_never_answers_does_not_hold_up_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let section = queue_section("ring", "fixture-noop", "");
+    let mut host = TestHost::serve(
+        &redis,
+        &format!("otlp_endpoint = \"{endpoint}\"\n{section}"),
+    )
+    .await;
+    let id = crate::harness::add(&queue, "any", json!(null)).await;
+    reaches(&queue, &id, JobState::Completed).await;
+    host.signal("TERM");
+    assert!(host.ended().await.success());
+    assert!(
+        host.log().contains("the collector does not answer"),
+        "{}",
+        host.log()
+    );
+}
+
+#[tokio::test]
 async fn traces_and_metrics_leave_over_tls_to_whom_the_system_trusts() {
     let dir = tempfile::tempdir().unwrap();
     let certificate = dir.path().join("cert.pem");

@@ -116,16 +116,19 @@ impl Engine {
             })
         });
         let checked = checked.await.map_err(LoadError::Compile)??;
-        let inspection = &checked.inspection;
-        policy
-            .grants
-            .check_imports(inspection.used_imports())
-            .map_err(LoadError::NotGranted)?;
-        let (count, max) = (inspection.core_instances, policy.limits.instances_max);
-        if count > max {
-            return Err(LoadError::CoreInstances { count, max });
-        }
+        checked.inspection.judge(policy)?;
         Ok(checked)
+    }
+
+    /// Refuses a processor that was loaded under another policy and that this one would not let in.
+    pub async fn judge(
+        &self,
+        processor: &Processor,
+        policy: &Arc<Policy>,
+    ) -> Result<(), LoadError> {
+        processor.inspection.judge(policy)?;
+        self.probe(processor, policy).await?;
+        Ok(())
     }
 
     /// Compiles a component and once instantiates it. The policy is the one that it was checked with.
@@ -195,6 +198,19 @@ impl Engine {
     }
 }
 
+impl Inspection {
+    /// Refuses what a policy does not allow, as far as it shows before the first instance.
+    fn judge(&self, policy: &Policy) -> Result<(), LoadError> {
+        let granted = policy.grants.check_imports(self.used_imports());
+        granted.map_err(LoadError::NotGranted)?;
+        let (count, max) = (self.core_instances, policy.limits.instances_max);
+        if count > max {
+            return Err(LoadError::CoreInstances { count, max });
+        }
+        Ok(())
+    }
+}
+
 impl Processor {
     /// Makes a fresh instance, once there is room for it.
     pub async fn instantiate(&self, store: &mut Store<AttemptState>) -> wasmtime::Result<Instance> {
@@ -231,9 +247,10 @@ impl Processor {
         self.idle.put(instance);
     }
 
-    /// Lets instances rest again: this version serves.
-    pub fn keep_instances(&self) {
-        self.idle.open();
+    /// Lets instances of this policy rest: this version serves. Drops those of another one, and keeps none of them that
+    /// come back.
+    pub fn keep_instances(&self, policy: &Arc<Policy>) {
+        self.idle.keep(policy);
     }
 
     /// Drops the instances that rest, and keeps none from now on: this version was replaced.

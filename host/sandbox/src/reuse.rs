@@ -85,6 +85,8 @@ struct Inner {
 #[derive(Default)]
 struct Idle {
     closed: bool,
+    /// The policy of those that are kept; none: all are. Instances of another one come back when their jobs end.
+    policy: Option<Arc<Policy>>,
     /// The newest comes last, and is taken first.
     instances: VecDeque<(u64, Reusable)>,
 }
@@ -144,6 +146,11 @@ impl IdleInstances {
 }
 
 impl Idle {
+    fn keeps(&self, policy: &Arc<Policy>) -> bool {
+        let kept = self.policy.as_ref();
+        kept.is_none_or(|kept| Arc::ptr_eq(kept, policy))
+    }
+
     /// The newest one to keep, and those that it found at either end and that are not: it does not look at all others, which
     /// may be hundreds.
     fn take_newest(
@@ -223,7 +230,7 @@ impl IdleOfProcessor {
         inner.count += 1;
         let (number, looks_at) = (inner.count, inner.looks_at);
         let own = &mut inner.processors[self.key];
-        if own.closed {
+        if own.closed || !own.keeps(&instance.policy) {
             drop(inner);
             return;
         }
@@ -239,8 +246,15 @@ impl IdleOfProcessor {
         self.budget.drop_idle_in_the_way();
     }
 
-    pub(crate) fn open(&self) {
-        self.with(|idle| idle.closed = false);
+    /// Keeps those of this policy from now on, and drops the others: their ages are no longer what is set.
+    pub(crate) fn keep(&self, policy: &Arc<Policy>) {
+        let _dropped = self.with(|idle| {
+            idle.closed = false;
+            let of_this = |instance: &Reusable| Arc::ptr_eq(&instance.policy, policy);
+            let dropped = idle.take_all_but(of_this);
+            idle.policy = Some(Arc::clone(policy));
+            dropped
+        });
     }
 
     pub(crate) fn close(&self) {

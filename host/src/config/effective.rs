@@ -8,7 +8,9 @@ use anyhow::Context as _;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::{DEFAULT_REDIS_PORT, File, Overrides, Source, default_file, parse, processors_in};
+use super::{
+    DEFAULT_REDIS_PORT, File, Overrides, Source, default_file, parse, queues::processors_in,
+};
 use toril_queue::redacted;
 
 /// One setting.

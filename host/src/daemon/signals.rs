@@ -20,6 +20,8 @@ pub(super) struct Signals {
     reload: Signal,
     /// Asks for the same as SIGTERM, from within the process.
     quit: Arc<Notify>,
+    /// A SIGHUP came while only a stop was waited for.
+    reload_is_due: bool,
 }
 
 impl Signals {
@@ -29,10 +31,18 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             reload: signal(SignalKind::hangup())?,
             quit: quit.unwrap_or_default(),
+            reload_is_due: false,
         })
     }
 
     pub(super) async fn next(&mut self) -> Asked {
+        if std::mem::take(&mut self.reload_is_due) {
+            return Asked::Reload;
+        }
+        self.received().await
+    }
+
+    async fn received(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
@@ -42,7 +52,9 @@ impl Signals {
     }
 
     pub(super) async fn stop(&mut self) {
-        while self.next().await != Asked::Stop {}
+        while self.received().await != Asked::Stop {
+            self.reload_is_due = true;
+        }
     }
 
     /// Does some work; none where it was stopped before its end.

@@ -6,9 +6,10 @@
 
 mod prepare;
 mod refusals;
+mod reload;
 
 use std::future::{Future, pending};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,15 +21,13 @@ use tracing::{debug, info, warn};
 use super::deployment::Deployment;
 use super::loader::NotLoaded;
 use super::{
-    ApplyError, Context, Detach, Order, QueueSpec, Reloaded, Serving, Shared, Source, Stage,
+    ApplyError, Context, Detach, Order, QueueSpec, Reloaded, Serving, Shared, Source, Stage, Wanted,
 };
-use crate::processor_file::read_processor;
 use crate::versions::{Canary, Version};
 use crate::worker::{Worker, WorkerOptions};
 use prepare::Prepared;
 pub(crate) use prepare::{CheckedFile, check_file};
-use refusals::{Part, RETRY_MIN, Refusals, Retry};
-use toril_sandbox::Digest;
+use refusals::{Part, Refusals, Retry};
 
 /// How long leaving the list of hosts may take: Redis may be unreachable.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
@@ -51,12 +50,16 @@ pub(super) struct Reconciler {
     messages: mpsc::Receiver<Message>,
     /// What serves.
     spec: Option<QueueSpec>,
-    /// A spec that was refused, to be tried again.
-    wanted: Option<QueueSpec>,
+    /// What was refused, to be tried again.
+    wanted: Option<Wanted>,
+    /// The file was not read to its end, because something else was asked for: to be tried again.
+    unfinished: bool,
     /// The deployment to follow.
     deployment: Deployment,
     /// Redis did not answer when the deployment was read.
     unread: bool,
+    /// When it was last said that the queue waits for Redis.
+    silence: Option<Instant>,
     refusals: Refusals,
     retry: Retry,
     /// Ends when the worker has ended, which was told to.
@@ -65,6 +68,15 @@ pub(super) struct Reconciler {
     next: Option<Source>,
     /// Told when the queue is detached.
     leaving: Vec<oneshot::Sender<()>>,
+}
+
+/// Why something that takes long was not done to its end. It is tried again.
+#[derive(Debug, thiserror::Error)]
+enum GivenUp {
+    #[error("something else was asked of the queue meanwhile")]
+    Asked,
+    #[error("the host is stopping")]
+    Stopping,
 }
 
 enum Event {
@@ -87,8 +99,10 @@ impl Reconciler {
             messages,
             spec: None,
             wanted: None,
+            unfinished: false,
             deployment: Deployment::default(),
             unread: false,
+            silence: None,
             refusals,
             retry: Retry::default(),
             draining: None,
@@ -112,8 +126,9 @@ impl Reconciler {
             if self.refusals.take_changed() {
                 self.report_now();
             }
-            let needed = self.unread || !self.refusals.is_empty();
-            self.retry.schedule(needed, self.unread);
+            let soon = self.unread || self.unfinished;
+            let needed = soon || self.wanted.is_some() || !self.refusals.is_empty();
+            self.retry.schedule(needed, soon);
         }
     }
 
@@ -129,6 +144,21 @@ impl Reconciler {
             () = drained => Event::Drained,
             () = self.retry.due() => Event::Retry,
         }
+    }
+
+    /// Does some work that may take long, unless the queue is asked for something else meanwhile or the host stops.
+    async fn unless_asked<T>(&mut self, work: impl Future<Output = T>) -> Result<T, GivenUp> {
+        let shared = Arc::clone(&self.shared);
+        let mut stage = self.context.stage.subscribe();
+        let mut work = pin!(work);
+        while self.messages.is_empty() {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = shared.asked.notified() => {}
+                _ = stage.wait_for(|stage| *stage != Stage::Work) => return Err(GivenUp::Stopping),
+            }
+        }
+        Err(GivenUp::Asked)
     }
 
     /// Does what is asked. False: there is nothing to serve.
@@ -172,13 +202,17 @@ impl Reconciler {
         reply: oneshot::Sender<Result<(), ApplyError>>,
     ) -> bool {
         self.retry.reset();
-        let result = self.take_up(order.spec, order.file).await;
+        let result = self.take_up(order.wanted, order.file).await;
         let refused = result.is_err();
         if refused && !order.keep && self.shared.serving.load().is_none() {
             self.wanted = None;
         }
         let queue = self.shared.name.to_string();
-        let _ = reply.send(result.map_err(|error| ApplyError::Refused { queue, error }));
+        let _ = reply.send(result.map_err(|error| match error.downcast_ref() {
+            Some(GivenUp::Asked) => ApplyError::Busy(queue),
+            Some(GivenUp::Stopping) => ApplyError::Stopping,
+            None => ApplyError::Refused { queue, error },
+        }));
         self.serves() || self.wanted.is_some()
     }
 
@@ -187,12 +221,15 @@ impl Reconciler {
     }
 
     /// Prepares a spec and exchanges what serves for it; or notes why not.
-    async fn take_up(&mut self, spec: QueueSpec, file: Option<Arc<Version>>) -> anyhow::Result<()> {
+    async fn take_up(&mut self, wanted: Wanted, file: Option<Arc<Version>>) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let result = self.prepare(&spec, file).await;
+        let result = match wanted.spec().await {
+            Ok(spec) => self.prepare(&spec, file).await.map(|ready| (spec, ready)),
+            Err(error) => Err(error),
+        };
         self.retry.took += begun.elapsed();
         match result {
-            Ok(prepared) => {
+            Ok((spec, prepared)) => {
                 self.wanted = None;
                 self.refusals.accept(Part::Spec);
                 self.refusals.accept(Part::File);
@@ -204,8 +241,11 @@ impl Reconciler {
                 Ok(())
             }
             Err(error) => {
-                self.refusals.refuse(Part::Spec, None, format!("{error:#}"));
-                self.wanted = Some(spec);
+                match error.is::<GivenUp>() {
+                    true => self.unfinished = true,
+                    false => self.refusals.refuse(Part::Spec, None, format!("{error:#}")),
+                }
+                self.wanted = Some(wanted);
                 Err(error)
             }
         }
@@ -222,7 +262,13 @@ impl Reconciler {
             source,
             policy,
             file,
+            refused,
         } = prepared;
+        for version in &refused {
+            let digest = version.digest();
+            warn!(queue = self.shared.name.as_str(), %digest, "the new settings refuse this old version, its pinned jobs go on with the newest");
+        }
+        source.versions.forget_kept(&refused);
         // In this order: what is put in has the new policy.
         source.versions.set_policy(policy);
         source.versions.set_pinned(spec.pinned);
@@ -231,9 +277,10 @@ impl Reconciler {
         let (Some(spec), Some(serving)) = (&self.spec, self.shared.serving.load_full()) else {
             return self.start(source);
         };
+        // Also where the worker ends: the next one goes on with what the last one was told, by whoever told it.
+        serving.worker.set_concurrency(spec.worker.concurrency);
         let same = old.is_some_and(|old| old.same_worker(spec));
         if same && self.draining.is_none() {
-            serving.worker.set_concurrency(spec.worker.concurrency);
             return;
         }
         self.next = Some(source);
@@ -253,10 +300,13 @@ impl Reconciler {
             return;
         }
         let before = self.shared.serving.load_full();
-        let paused = before.is_some_and(|before| before.worker.view().is_paused());
+        let before = before.as_ref().map(|before| before.worker.view());
+        let paused = before.is_some_and(|before| before.is_paused());
+        let concurrency = before.map(|before| before.concurrency());
         let options = WorkerOptions {
             // A pause ends only by a resume.
             autorun: spec.worker.autorun && !paused,
+            concurrency: concurrency.unwrap_or(spec.worker.concurrency),
             ..spec.worker.clone()
         };
         let worker = Worker::start(
@@ -284,7 +334,7 @@ impl Reconciler {
     }
 
     fn detach(&mut self, running: Detach, reply: oneshot::Sender<()>) -> bool {
-        (self.next, self.wanted) = (None, None);
+        (self.next, self.wanted, self.unfinished) = (None, None, false);
         let Some(serving) = self.shared.serving.load_full() else {
             let _ = reply.send(());
             return false;
@@ -342,7 +392,7 @@ impl Reconciler {
         let mut queues = context.queues.lock();
         if !self.messages.is_empty() {
             // It was attached again: that goes on from nothing.
-            (self.spec, self.wanted) = (None, None);
+            (self.spec, self.wanted, self.unfinished) = (None, None, false);
             self.refusals.clear();
             drop(queues);
             self.tell_detached();
@@ -428,82 +478,5 @@ impl Reconciler {
                 None
             }
         }
-    }
-
-    /// Reads the file again. None: there is none.
-    async fn reload(&mut self, again: bool) -> Option<Reloaded> {
-        if again && let Some(spec) = self.wanted.clone() {
-            // Refused again, it is noted.
-            let _ = self.take_up(spec, None).await;
-        }
-        let file = self.spec.as_ref()?.processor.clone()?;
-        let serving = self.shared.serving.load_full()?;
-        let source = self.next.clone();
-        let versions = source.unwrap_or_else(|| serving.source.clone()).versions;
-        let engine = Arc::clone(&self.context.engine);
-        let begun = Instant::now();
-        self.shared.observers.listeners.building(&file);
-        let component = match read_processor(&file, engine.component_bytes_max()).await {
-            Ok(component) => component,
-            Err(error) => {
-                self.refusals.refuse(Part::File, None, format!("{error:#}"));
-                return Some(Reloaded::Refused);
-            }
-        };
-        let digest = Digest::of(&component);
-        if versions.file().is_some_and(|file| *file.digest() == digest) {
-            if self.refusals.of(Part::File).is_some()
-                && let Some(active) = versions.active()
-            {
-                self.tell_serving(&active, begun);
-            }
-            self.refusals.accept(Part::File);
-            return Some(Reloaded::Unchanged);
-        }
-        let refused = self.refusals.of(Part::File);
-        let refused = refused.and_then(|refusal| refusal.digest.as_deref());
-        if !again && refused == Some(&*digest) {
-            return Some(Reloaded::Unchanged);
-        }
-        let loading = Instant::now();
-        let loaded = engine.load(component, &versions.policy()).await;
-        self.retry.took += loading.elapsed();
-        match loaded {
-            Ok(processor) => {
-                self.refusals.accept(Part::File);
-                versions.put_file(Some(Version::new(processor)));
-            }
-            Err(error) => {
-                let reason = format!("file `{}`: {error}", file.display());
-                self.refusals.refuse(Part::File, Some(&digest), reason);
-                return Some(Reloaded::Refused);
-            }
-        }
-        let active = versions.active();
-        let active = active.filter(|active| *active.digest() == digest);
-        let serves = active.is_some();
-        if let Some(active) = active {
-            self.tell_serving(&active, begun);
-        }
-        Some(match serves {
-            true => Reloaded::Swapped,
-            false => Reloaded::Hidden,
-        })
-    }
-
-    /// Tries again what was refused.
-    async fn try_again(&mut self) -> bool {
-        self.retry.begin();
-        if let Some(spec) = self.wanted.clone() {
-            let _ = self.take_up(spec, None).await;
-        }
-        if self.refusals.of(Part::File).is_some() {
-            self.reload(true).await;
-        }
-        let refused = |part| self.refusals.of(part).is_some();
-        if self.unread || refused(Part::Deployed) || refused(Part::Candidate) {
-            self.follow().await;
-        }
-        true
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::worker::options::{ApiWorkerOptions, WorkerOptions, with_worker_options};
 use toril_sandbox::policy::QueueAccess;
+use toril_sandbox::regular_file::{self, SMALL_BYTES_MAX};
 use toril_sandbox::{Grants, Limits, Policy, Record, Reuse, Secret, SecretSource};
 
 /// How one queue is served.
@@ -95,6 +97,72 @@ impl QueueSpec {
     }
 }
 
+/// A queue's section of the config, with what flags say over it. What it refers to is read when it is made a spec.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Section {
+    pub(crate) file: QueueFile,
+    /// Paths in it are relative to this.
+    pub(crate) dir: PathBuf,
+    pub(crate) processor: Option<PathBuf>,
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) stand_in_secrets: bool,
+}
+
+impl Section {
+    /// A section as it is written.
+    pub(crate) fn new(file: QueueFile, dir: &Path, stand_in_secrets: bool) -> Self {
+        Section {
+            processor: file.processor().map(|processor| dir.join(processor)),
+            file,
+            dir: dir.to_owned(),
+            concurrency: None,
+            stand_in_secrets,
+        }
+    }
+
+    /// Reads what it refers to, and checks what it says.
+    pub(crate) fn spec(&self) -> anyhow::Result<QueueSpec> {
+        let file = self.file.clone();
+        let mut spec = file.into_spec(&self.dir, self.stand_in_secrets)?;
+        spec.processor.clone_from(&self.processor);
+        if let Some(concurrency) = self.concurrency {
+            spec.worker.concurrency = concurrency;
+        }
+        spec.check()?;
+        Ok(spec)
+    }
+}
+
+/// How long the files that a section refers to may take to be read.
+const SECTION_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What a queue should be, known or still to be read.
+#[derive(Clone)]
+pub(crate) enum Wanted {
+    Spec(Box<QueueSpec>),
+    /// Something that it refers to cannot be used now.
+    Section(Arc<Section>),
+}
+
+impl From<QueueSpec> for Wanted {
+    fn from(spec: QueueSpec) -> Self {
+        Wanted::Spec(Box::new(spec))
+    }
+}
+
+impl Wanted {
+    /// What it is, with what can be read now.
+    pub(crate) async fn spec(&self) -> anyhow::Result<QueueSpec> {
+        let section = match self {
+            Wanted::Spec(spec) => return Ok((**spec).clone()),
+            Wanted::Section(section) => Arc::clone(section),
+        };
+        let reading = tokio::task::spawn_blocking(move || section.spec());
+        let read = tokio::time::timeout(SECTION_TIME_MAX, reading).await;
+        read.context("the files that it names cannot be read: their file system does not answer")??
+    }
+}
+
 macro_rules! define_file {
     ($(
         $(#[doc = $doc:literal])+
@@ -103,7 +171,7 @@ macro_rules! define_file {
         $field:ident: $type:ty = $default:expr, $api:tt $api_type:ident;
     )+) => {
         /// A queue's section of `toril.toml`.
-        #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         pub(crate) struct QueueFile {
             /// The component, or the source of the processor, relative to this file; without one, jobs wait for `toril deploy`.
@@ -164,7 +232,7 @@ macro_rules! define_file {
 with_worker_options!(define_file);
 
 /// Grants, and where their secrets are.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct GrantsFile {
     /// Environment variables that it sees and that no log shows, and where their values are.
@@ -237,7 +305,7 @@ fn read(source: &SecretSource, dir: &Path) -> anyhow::Result<String> {
         SecretSource::Env(variable) => {
             std::env::var(variable).with_context(|| format!("environment variable `{variable}`"))
         }
-        SecretSource::File(file) => std::fs::read_to_string(dir.join(file))
+        SecretSource::File(file) => regular_file::read_text(&dir.join(file), SMALL_BYTES_MAX)
             .with_context(|| format!("failed to read `{}`", file.display())),
     }
 }

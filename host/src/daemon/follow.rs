@@ -1,0 +1,261 @@
+//! What a host takes up while it serves: changes of the config on SIGHUP, and of watched files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tracing::{error, info, warn};
+
+use super::signals::{Asked, Signals};
+use crate::config::{Config, Source};
+use crate::host::{Detach, Host, Reloaded};
+use crate::language::{Language, project_dirs};
+use crate::served_queue::QueueSpec;
+use crate::watch::{self, Changed, Watch};
+
+/// How long reading the config again may take, with all that it names.
+const RELOAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Takes up changes of the config on SIGHUP, and of watched files at once, until the host should stop.
+/// If the host is attended, a saved config needs no signal.
+pub(super) async fn follow_files(
+    host: &Host,
+    source: &Source,
+    config: &Config,
+    signals: &mut Signals,
+    attended: bool,
+) {
+    let mut current = config.clone();
+    let config_dirs = match attended {
+        true => watch::dirs_of(source.path()),
+        false => BTreeSet::new(),
+    };
+    let rest = match attended {
+        true => watch::REST_OF_EDITORS,
+        false => watch::REST,
+    };
+    let mut files = Files::of(config, &config_dirs);
+    let mut watch = watch_files(config, &files, rest);
+    // Not before: who reads this may change a file at once.
+    info!(queues = config.queues.len(), "serving");
+    loop {
+        let changed = tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => return,
+                Asked::Reload => None,
+            },
+            changed = changed(&mut watch) => Some(changed),
+        };
+        if let Some(watch) = &mut watch {
+            watch.renew();
+        }
+        let loading = load_again(source, &config_dirs);
+        let Some(loaded) = signals.unless_stopped(loading).await else {
+            return;
+        };
+        let loaded = loaded.inspect_err(|error| {
+            error!(
+                error = format!("{error:#}"),
+                "config was refused, the old one stays"
+            );
+        });
+        // Before the processors are read: what changes after that is noticed.
+        let config = loaded.ok().map(|(config, named)| {
+            files = named;
+            if let Some(watch) = &mut watch {
+                watch.set(files.dirs.clone());
+            }
+            config
+        });
+        let by_signal = changed.is_none() || attended;
+        let is_concerned = |queue: &str| {
+            changed
+                .as_ref()
+                .is_none_or(|changed| files.concern(queue, changed))
+        };
+        follow_change(host, config, &mut current, by_signal, is_concerned);
+    }
+}
+
+/// Where the files are that the queues are made of.
+struct Files {
+    /// What to watch.
+    dirs: BTreeSet<PathBuf>,
+    /// By queue, as changes name them.
+    of_queues: BTreeMap<String, BTreeSet<PathBuf>>,
+}
+
+impl Files {
+    fn of(config: &Config, others: &BTreeSet<PathBuf>) -> Self {
+        let queues = config.queues.iter();
+        let queues = queues.map(|(name, queue)| (name, &queue.processor));
+        let unusable = config.unusable.iter();
+        let unusable = unusable.map(|(name, queue)| (name, &queue.processor));
+        let files = queues.chain(unusable);
+        let files = files.filter_map(|(name, file)| Some((name.clone(), file.as_deref()?)));
+        let dirs: BTreeMap<_, _> = files.map(|(name, file)| (name, dirs_of(file))).collect();
+        let all = dirs.values().flatten().cloned();
+        let all = all.chain(config.processors_dir.clone());
+        Files {
+            dirs: all.chain(others.iter().cloned()).collect(),
+            of_queues: dirs
+                .iter()
+                .map(|(name, dirs)| (name.clone(), watch::names_of(dirs)))
+                .collect(),
+        }
+    }
+
+    /// True where a change may be one of a queue's processor.
+    fn concern(&self, queue: &str, changed: &Changed) -> bool {
+        let names = self.of_queues.get(queue);
+        names.is_some_and(|names| changed.concerns(names))
+    }
+}
+
+/// Reads the config, and where its files are; beside the main task, because a file system may not answer.
+async fn load_again(
+    source: &Source,
+    others: &BTreeSet<PathBuf>,
+) -> anyhow::Result<(Config, Files)> {
+    let (source, others) = (source.clone(), others.clone());
+    let loading = tokio::task::spawn_blocking(move || {
+        let config = source.load_usable()?;
+        let files = Files::of(&config, &others);
+        anyhow::Ok((config, files))
+    });
+    let loaded = tokio::time::timeout(RELOAD_TIME_MAX, loading).await;
+    loaded.context("a file system that it names does not answer")??
+}
+
+/// Tells each queue that it concerns what changed. Each takes it up by itself: nobody waits here.
+fn follow_change(
+    host: &Host,
+    config: Option<Config>,
+    current: &mut Config,
+    by_signal: bool,
+    is_concerned: impl Fn(&str) -> bool,
+) {
+    let mut applied = BTreeSet::new();
+    // A directory of processors names queues, too.
+    if let Some(config) = config
+        && (by_signal || config.processors_dir.is_some())
+    {
+        warn_of_fixed_keys(current, &config);
+        applied = apply(host, current, &config);
+        *current = config;
+    }
+    let files = host.start_reload(by_signal, |name| {
+        !applied.contains(name) && is_concerned(name)
+    });
+    for (queue, reloaded) in files {
+        tokio::spawn(async move {
+            if let Some(Some(reloaded)) = reloaded.get().await {
+                note_reloaded(&queue, reloaded, by_signal);
+            }
+        });
+    }
+}
+
+fn warn_of_fixed_keys(old: &Config, new: &Config) {
+    let keys = old.fixed_keys_changed(new);
+    if !keys.is_empty() {
+        warn!(
+            keys = keys.join(", "),
+            "these keys were changed, and are taken up when the host is started again"
+        );
+    }
+}
+
+fn watch_files(config: &Config, files: &Files, rest: Duration) -> Option<Watch> {
+    if !config.watch {
+        return None;
+    }
+    let mut watch = Watch::new(rest)
+        .inspect_err(|error| error!(%error, "files cannot be watched"))
+        .ok()?;
+    watch.set(files.dirs.clone());
+    Some(watch)
+}
+
+/// The directories whose changes can change what a processor's file becomes.
+fn dirs_of(file: &Path) -> BTreeSet<PathBuf> {
+    let mut dirs = watch::dirs_of(file);
+    if Language::of(file).is_some() {
+        dirs.extend(project_dirs(file));
+    }
+    dirs
+}
+
+async fn changed(watch: &mut Option<Watch>) -> Changed {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Attaches, changes and detaches queues as a new config says. Queues that were attached through the admin API stay as
+/// they are. Returns the queues that it changes.
+fn apply(host: &Host, old: &Config, new: &Config) -> BTreeSet<String> {
+    let attached: BTreeSet<String> = host.names().into_iter().collect();
+    let mut changed = BTreeSet::new();
+    let names: BTreeSet<&String> = new.names().collect();
+    for name in old.names().filter(|name| !names.contains(name)) {
+        if attached.contains(name) {
+            let detached = host.detach(name, Detach::Wait);
+            note(name, "detached", async { Ok(detached.await?) });
+            changed.insert(name.clone());
+        }
+    }
+    let done = |name: &String| match attached.contains(name) {
+        false => "attached",
+        true => "changed",
+    };
+    for (name, section) in &new.unusable {
+        let applied = host.apply_section(name, Arc::clone(section));
+        note(name, done(name), async { Ok(applied.await?) });
+        changed.insert(name.clone());
+    }
+    for (name, spec) in &new.queues {
+        let done = done(name);
+        if done == "changed" && old.queues.get(name) == Some(spec) {
+            continue;
+        }
+        let applied = host.apply(name, spec.clone());
+        note(name, done, async { Ok(applied.await?) });
+        changed.insert(name.clone());
+    }
+    changed
+}
+
+/// Logs what comes of a change, some time later.
+fn note(
+    queue: &str,
+    done: &'static str,
+    result: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) {
+    let queue = queue.to_owned();
+    tokio::spawn(async move {
+        match result.await {
+            Ok(()) => info!(queue, done, "queue was {done} as the config says"),
+            Err(error) => {
+                let error = QueueSpec::with_section_of(&queue, &format!("{error:#}"));
+                error!(queue, error, "queue could not be {done} as the config says");
+            }
+        }
+    });
+}
+
+fn note_reloaded(queue: &str, reloaded: Reloaded, by_signal: bool) {
+    match reloaded {
+        // The queue's task has told.
+        Reloaded::Swapped | Reloaded::Refused => {}
+        Reloaded::Hidden => info!(
+            queue,
+            "file changed, but a deployment takes precedence; `toril undeploy {queue}` removes it"
+        ),
+        Reloaded::Unchanged if by_signal => info!(queue, "processor is unchanged"),
+        Reloaded::Unchanged => {}
+    }
+}
