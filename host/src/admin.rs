@@ -19,6 +19,7 @@ mod connections;
 mod error;
 mod events;
 mod extract;
+mod objects;
 mod processors;
 mod queues;
 

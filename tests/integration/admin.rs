@@ -297,7 +297,14 @@ async fn refused_requests_change_nothing_and_say_why() {
     let config = runtime.to_owned() + &queue_section("ring", "fixture-noop", "");
     let mut api = Api::start(&redis, &config).await;
     let before = api.get("/v1/queues").await;
-    let refused: [(Method, &str, Vec<u8>, u16, &str); 24] = [
+    let refused: [(Method, &str, Vec<u8>, u16, &str); 25] = [
+        (
+            Method::PUT,
+            "/v1/queues/ring/deployment",
+            br#"{"digest":"ab","canary":[50,[],5,20]}"#.into(),
+            400,
+            "invalid",
+        ),
         (
             Method::PUT,
             "/v1/queues/new",

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::error::ApiError;
+use super::objects::Objects;
 use crate::unknown_key;
 
 /// The largest body of a request that is not a component.
@@ -22,15 +23,10 @@ const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
     let bytes = read(body, JSON_BYTES_MAX).await?;
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    // A struct would be read from an array, too: field by field, in the order of the source.
-    if bytes
-        .trim_ascii_start()
-        .first()
-        .is_some_and(|byte| *byte != b'{')
-    {
-        return Err(ApiError::invalid("body is invalid: expected a JSON object"));
-    }
-    serde_json::from_slice(bytes).map_err(|error| {
+    // The first time for its errors, which say where they are.
+    let read = serde_json::from_slice::<T>(bytes)
+        .and_then(|_| T::deserialize(Objects(serde_json::from_slice(bytes)?)));
+    read.map_err(|error| {
         let error = error.to_string();
         let hint = unknown_key::hint(&error);
         let hint = hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
