@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
-use toril::host::{Detach, Host};
+use toril::host::{ApplyError, Detach, Host};
 use toril::queue::{JobState, Queue, Redis};
 use toril::sandbox::{Engine, EngineOptions, Reuse};
 use toril::served_queue::QueueSpec;
@@ -68,6 +68,17 @@ async fn queue_is_attached_and_detached_while_the_host_runs() {
     reaches(&queue, &endless, JobState::Active).await;
     host.detach("ring", Detach::GiveBack).await.unwrap();
     assert_eq!(queue.state(&endless).await.unwrap(), JobState::Waiting);
+}
+
+#[tokio::test]
+async fn queue_that_waits_for_redis_is_told_that_the_host_stops() {
+    let redis = TestRedis::start(false).await;
+    let (host, _) = host(&redis).await;
+    let _: String = redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let applied = host.apply("ring", QueueSpec::new(None));
+    drop(host);
+    let error = applied.await.unwrap_err();
+    assert!(matches!(error, ApplyError::Stopping), "{error}");
 }
 
 #[tokio::test]
