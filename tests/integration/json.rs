@@ -60,6 +60,17 @@ async fn data_are_read_and_returned_whatever_javascript_put_into_them() {
 }
 
 #[tokio::test]
+async fn data_that_bullmq_stores_for_undefined_are_an_object() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let id = add_text(&queue, "read-data", "1").await;
+    queue.update_data(&id, None, "").await.unwrap();
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", "").await;
+    assert_eq!(value_of(&queue, &id).await, "{}");
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn job_in_steps_keeps_what_stands_beside_its_step() {
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;

@@ -85,6 +85,26 @@ test('several flows are added as FlowProducer.addBulk adds them', async () => {
   );
 });
 
+test('options that say nothing in a flow are stored, and change nothing', async () => {
+  const other = { parent: { id: 'root', queue: 'bull:low' }, repeat: { every: 10 } };
+  const flow = () => node(TOP, 'r', [node(LOW, 'x', undefined, other)], { repeat: { pattern: '* * * * *' } });
+  const queuesOptions = { [TOP]: { defaultJobOptions: { parent: { id: 'gone', queue: 'bull:top' } } } };
+  await same(
+    () => {},
+    ({ flow: producer }) => producer.add(flow(), { queuesOptions }),
+    async () => toril('flow', 'add', await file(flow()), '--opts', JSON.stringify({ queuesOptions })),
+  );
+});
+
+test('a root without children claims its deduplication id, and is the job that holds it', async () => {
+  const lone = (id) => node(TOP, id, undefined, { deduplication: { id: 'd' } });
+  await same(
+    ({ flow }) => flow.add(lone('first')),
+    ({ flow }) => flow.add(lone('second')),
+    async () => assert.match(await toril('flow', 'add', await file(lone('second'))), /first/),
+  );
+});
+
 test('a flow is chained below a job that exists', async () => {
   const chained = () => node(LOW, 'below', [node(LOW, 'leaf')], { parent: { id: 'root', queue: 'bull:top' } });
   await same(
@@ -121,8 +141,8 @@ test('nothing of a flow is added when any part of it is refused', async () => {
   await redis.client.flushall();
   const refused = [
     [{ ...tree(), opts: { jobId: 'a:b' } }, /Custom Id cannot contain :/],
-    [node(TOP, 'r', [node(LOW, 'x', undefined, { repeat: { every: 10 } })]), /`repeat` cannot be used in a flow/],
-    [node(TOP, 'r', [node(LOW, 'x', undefined, { deduplication: { id: 'd' } })]), /`deduplication` cannot be used/],
+    [node(TOP, 'r', [node(LOW, 'x', undefined, { deduplication: { id: 'd' } })]), /Deduplication and parent options cannot be used together/],
+    [node(TOP, 'r', [node(LOW, 'x')], { deduplication: { id: 'd' } }), /Deduplication options cannot be used on flow nodes with children/],
     [node(TOP, 'r', [node(LOW, 'x')], { parent: { id: 'gone', queue: 'bull:top' } }), /Missing key for parent job bull:top:gone/],
     [node(TOP, 'r', [node(TOP, 'x', [node(TOP, 'r')])]), /its own ancestor/],
     [Array.from({ length: 1000 }).reduce((child) => node(TOP, 'n', child && [child]), undefined), /more than 100 levels/],

@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 use serde_json::value::RawValue;
 use serde_json::{Error, Map, Value};
@@ -33,6 +35,23 @@ pub fn read<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
         }
         unbounded(&well_formed)
     })
+}
+
+/// An object whose values stay text: those pass as they are, whatever they hold.
+pub type Fields = BTreeMap<String, Box<RawValue>>;
+
+/// A value as text among [`Fields`].
+pub fn raw<T: Serialize + ?Sized>(value: &T) -> Box<RawValue> {
+    // What the host writes has texts as names, and no numbers that JSON does not have.
+    serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// A text that somebody stored as JSON, or as a JSON string where it is none.
+pub fn raw_or_text(text: &str) -> Box<RawValue> {
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(value) => value.to_owned(),
+        Err(_) => raw(text),
+    }
 }
 
 /// Reads flows, whose depth [`children`] bounds. The error is for people.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::json::Fields;
 use crate::{job_id, js};
 
 /// The largest priority, as in BullMQ.
@@ -46,6 +47,34 @@ pub struct NewOptions {
 impl NewOptions {
     /// Checks BullMQ's `JobsOptions` of the job `name` with this data, JSON text. Refuses in BullMQ's words.
     pub fn read(name: &str, data: &str, options: &Map<String, Value>) -> Result<Self, String> {
+        // BullMQ stores it and repeats nothing, which no producer means.
+        if options
+            .get("repeat")
+            .is_some_and(|repeat| !repeat.is_null())
+        {
+            return Err("`repeat` is no option of a job, use a job scheduler".into());
+        }
+        Self::read_any(name, data, options)
+    }
+
+    /// Checks those of a node of a flow, whose `parent` is the job above it, if there is one.
+    pub fn of_node(
+        name: &str,
+        data: &str,
+        options: &Map<String, Value>,
+        has_children: bool,
+    ) -> Result<Self, String> {
+        if has_children && truthy(options, "deduplication").is_some() {
+            return Err("Deduplication options cannot be used on flow nodes with children".into());
+        }
+        let id = options.get("jobId").and_then(Value::as_str);
+        if id.is_some_and(|id| id.contains(':')) {
+            return Err("Custom Id cannot contain :".into());
+        }
+        Self::read_any(name, data, options)
+    }
+
+    fn read_any(name: &str, data: &str, options: &Map<String, Value>) -> Result<Self, String> {
         if options.contains_key("debounce") {
             return Err(
                 "Debounce option has been removed. Use deduplication option instead".into(),
@@ -61,9 +90,6 @@ impl NewOptions {
         let parent = parent(options)?;
         let deduplication = deduplication(options, parent.is_some())?;
         check_jitter(options)?;
-        if options.contains_key("repeat") {
-            return Err("`repeat` is no option of a job, use a job scheduler".into());
-        }
         let mut stored = stored(options);
         if default_attempts {
             stored.insert("attempts".into(), json!(0));
@@ -83,7 +109,7 @@ impl NewOptions {
 }
 
 /// Stored options by the names that producers give.
-pub fn long_names(stored: Map<String, Value>) -> Map<String, Value> {
+pub fn long_names(stored: Fields) -> Fields {
     let long = |name: String| {
         let known = SHORT_NAMES.iter().find(|(_, short)| *short == name);
         known.map_or(name, |(long, _)| (*long).to_owned())

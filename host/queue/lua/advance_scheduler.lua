@@ -29,5 +29,7 @@ local job = {
   deduplication = ARGV[8] ~= '' and ARGV[8] or nil,
 }
 store_job(base, id, job, now)
+-- A scheduler's priority is not checked: as in BullMQ one below zero is none in line.
+job.priority = math.max(0, job.priority)
 enqueue_job(base, settings, id, job, now)
 return id

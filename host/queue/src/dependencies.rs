@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use redis::Value as Reply;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use toril_options::json;
+use toril_options::json::{Fields, raw_or_text};
 
 use crate::error::QueueError;
 use crate::queue::Queue;
@@ -51,7 +50,7 @@ impl Default for Page {
 pub struct Dependencies {
     /// Child key → value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub processed: Option<BTreeMap<String, Value>>,
+    pub processed: Option<Fields>,
     /// Where the next page begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_processed_cursor: Option<u64>,
@@ -282,11 +281,8 @@ impl Queue {
     }
 }
 
-/// A value that is no JSON, or nested too deep, is shown as the text that it is.
-fn values(pairs: Pairs) -> BTreeMap<String, Value> {
-    let value = |text: String| json::read(&text).unwrap_or(Value::String(text));
-    pairs
-        .into_iter()
-        .map(|(key, text)| (key, value(text)))
-        .collect()
+/// Values are handed on as they are stored; what is no JSON is shown as the text that it is.
+fn values(pairs: Pairs) -> Fields {
+    let value = |(key, text): (String, String)| (key, raw_or_text(&text));
+    pairs.into_iter().map(value).collect()
 }

@@ -16,6 +16,7 @@ use crate::keys::QueueName;
 use crate::queue::Queue;
 use crate::redis::connection::Redis;
 use crate::request::Request;
+use serde_json::value::RawValue;
 use toril_options::json;
 
 pub use self::node::{FlowJob, FlowNode, FlowOptions, FlowQueueOptions, parse_flow};
@@ -136,7 +137,7 @@ impl Flows {
                 queue_name: queue.keys().name().to_owned(),
                 returnvalue: record
                     .remove("returnvalue")
-                    .and_then(|value| json::read(&value).ok()),
+                    .and_then(|value| RawValue::from_string(value).ok()),
                 failed_reason: record.remove("failedReason"),
                 id,
                 children,
@@ -233,7 +234,7 @@ impl FlowPlan {
             job: &planned.job,
             waits_for_children: planned.waits_for_children,
         });
-        add_jobs(&self.redis, jobs, request).await?;
-        Ok(self.plan.trees())
+        let ids = add_jobs(&self.redis, jobs, request).await?;
+        Ok(self.plan.trees(ids))
     }
 }

@@ -10,11 +10,10 @@ use crate::redis::script::script;
 /// A stored job, field by field, as BullMQ wrote it.
 pub type JobRecord = BTreeMap<String, String>;
 
-/// Only a job's hash has both.
+/// Only a job's hash has a name and one of the others.
 fn is_job(record: &JobRecord) -> bool {
-    ["name", "timestamp"]
-        .iter()
-        .all(|field| record.contains_key(*field))
+    let has = |field: &&str| record.contains_key(*field);
+    has(&"name") && ["timestamp", "ats"].iter().any(has)
 }
 
 impl Queue {
@@ -48,7 +47,7 @@ impl Queue {
 
     /// Reads what of a job a flow shows, not its data; `None` where there is no such job.
     pub(crate) async fn shown_fields(&self, id: &str) -> Result<Option<JobRecord>, QueueError> {
-        const SHOWN: [&str; 4] = ["name", "timestamp", "returnvalue", "failedReason"];
+        const SHOWN: [&str; 5] = ["name", "timestamp", "ats", "returnvalue", "failedReason"];
         if self.is_foreign(id).await? {
             return Ok(None);
         }

@@ -56,7 +56,11 @@ impl<'a> JobJson<'a> {
         JobJson {
             id: &job.id,
             name: &job.name,
-            data: raw_json(&job.data),
+            // As BullMQ reads what it stores for `undefined`.
+            data: raw_json(match &*job.data {
+                b"" => b"{}",
+                data => data,
+            }),
             opts: raw(&job.opts_json),
             progress: raw(&job.progress),
             timestamp: job.timestamp,
@@ -93,6 +97,7 @@ mod tests {
             (r#"{"n":1.50}"#, r#"{"n":1.50}"#),
             (r#""\ud800""#, r#""\ud800""#),
             (&deep, &deep),
+            ("", "{}"),
             ("nope", "null"),
         ] {
             let job = Job::lone("paint", data);

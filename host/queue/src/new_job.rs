@@ -22,10 +22,28 @@ pub struct NewJob {
 impl NewJob {
     /// Checks and encodes a job. `data` is JSON text, `options` BullMQ's `JobsOptions`.
     pub fn new(name: &str, data: &str, options: Map<String, Value>) -> Result<Self, QueueError> {
+        let options = NewOptions::read(name, data, &options);
+        Self::of(name, data, options.map_err(QueueError::Invalid)?)
+    }
+
+    /// A node of a flow. Makes up an id where there is none: as in BullMQ, it does not appear in the stored options.
+    pub(super) fn of_node(
+        name: &str,
+        data: &str,
+        options: &Map<String, Value>,
+        has_children: bool,
+    ) -> Result<Self, QueueError> {
+        let options = NewOptions::of_node(name, data, options, has_children);
+        let mut options = options.map_err(QueueError::Invalid)?;
+        let made_up = || uuid::Uuid::new_v4().to_string();
+        options.id.get_or_insert_with(made_up);
+        Self::of(name, data, options)
+    }
+
+    fn of(name: &str, data: &str, mut options: NewOptions) -> Result<Self, QueueError> {
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(data) {
             return Err(QueueError::Invalid(format!("data is not JSON: {error}")));
         }
-        let mut options = NewOptions::read(name, data, &options).map_err(QueueError::Invalid)?;
         let parent = options.parent.take();
         let deduplication = options.deduplication.take();
         Ok(NewJob {
@@ -46,13 +64,6 @@ impl NewJob {
     /// The id that it was given, if it was.
     pub fn id(&self) -> Option<&str> {
         self.options.id.as_deref()
-    }
-
-    /// Makes up an id where there is none. As in BullMQ, it does not appear in the stored options.
-    pub(super) fn with_some_id(mut self) -> Self {
-        let made_up = || uuid::Uuid::new_v4().to_string();
-        self.options.id.get_or_insert_with(made_up);
-        self
     }
 }
 

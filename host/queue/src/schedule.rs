@@ -1,9 +1,10 @@
 //! Job schedulers: the next job is added when the current one is picked up, so that the chain goes on
 //! whatever becomes of that one.
 
+mod carried;
+mod date;
 mod first;
 
-use chrono::{DateTime, Local, NaiveDate, NaiveDateTime};
 use serde_json::{Map, Value, json};
 
 use crate::cron::{Cron, CronOptions, Zone};
@@ -12,9 +13,11 @@ use crate::job::Job;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::time::now_ms;
+use carried::Carried;
+use date::date;
 use toril_options::js::{self, is_truthy};
-use toril_options::json;
 
+pub(crate) use carried::deduplication_id;
 pub(crate) use first::{First, Schedule, Standing};
 
 /// The fields of a scheduler's hash that take precedence over what its jobs carry.
@@ -100,25 +103,24 @@ impl Queue {
         let Some(current) = self.current_time(job, scheduler).await? else {
             return Ok(None);
         };
-        let opts: Map<String, Value> = json::read(&job.opts_json).unwrap_or_default();
+        let in_scheduler = |error| of_scheduler(scheduler, error);
+        let carried = Carried::read(&job.opts_json).map_err(in_scheduler)?;
+        let schedule = carried.schedule().map_err(in_scheduler)?;
         let stored = self.stored_schedule(scheduler).await?;
         let now = now_ms();
-        let next = next_scheduled_job(opts, &stored, scheduler, current, now)
-            .map_err(|error| of_scheduler(scheduler, error))?;
-        let Some(ScheduledJob { at_ms, opts }) = next else {
+        let next = next_scheduled_job(schedule, &stored, scheduler, current, now);
+        let Some(ScheduledJob { at_ms, opts }) = next.map_err(in_scheduler)? else {
             return Ok(None);
         };
-        let deduplication = opts.get("de").and_then(|options| options.get("id"));
-        let deduplication = deduplication.and_then(Value::as_str).unwrap_or_default();
-        let deduplication = deduplication.to_owned();
+        let (priority, deduplication) = (carried.priority(), carried.deduplication_id());
         let script = script!("advance_scheduler", "events", "line", "store");
         let mut call = script.call(self.keys.meta());
         call.arg(now)
             .arg(scheduler)
             .arg(current)
             .arg(at_ms)
-            .arg(Value::Object(opts).to_string())
-            .arg(job.priority)
+            .arg(carried.moved_on(opts))
+            .arg(js::number_to_text(priority))
             .arg(u8::from(job.options.lifo))
             .arg(deduplication);
         self.redis.run(script, &call).await
@@ -151,7 +153,11 @@ impl Queue {
 impl Bounds {
     fn read(repeat: &Map<String, Value>) -> Result<Self, QueueError> {
         Ok(Bounds {
-            limit: number(repeat, "limit"),
+            // To BullMQ null is a limit, and less than the first job's number.
+            limit: match repeat.get("limit") {
+                Some(Value::Null) => Some(0.0),
+                _ => number(repeat, "limit"),
+            },
             count: (number(repeat, "count").unwrap_or(0.0) as u64).saturating_add(1),
             start_ms: date(repeat, "startDate")?,
             end_ms: date(repeat, "endDate")?,
@@ -314,45 +320,9 @@ fn number(map: &Map<String, Value>, name: &str) -> Option<f64> {
     }
 }
 
-/// A date in ms since the epoch. Node's producers write ms; those in other languages may write it as text.
-fn date(repeat: &Map<String, Value>, name: &str) -> Result<Option<i64>, QueueError> {
-    let Some(value) = repeat.get(name).filter(|value| is_truthy(value)) else {
-        return Ok(None);
-    };
-    let ms = match value {
-        Value::String(text) => date_ms(text),
-        value => value.as_f64().map(|ms| ms as i64),
-    };
-    match ms {
-        Some(ms) => Ok(Some(ms)),
-        None => Err(QueueError::Invalid(format!(
-            "`{name}` of the schedule is no date: {value}"
-        ))),
-    }
-}
-
-/// As JavaScript reads ISO 8601: a date is in UTC, a date with a time in the machine's zone, unless it says which.
-fn date_ms(text: &str) -> Option<i64> {
-    if let Ok(date) = DateTime::parse_from_rfc3339(text) {
-        return Some(date.timestamp_millis());
-    }
-    if let Ok(date) = text.parse::<NaiveDate>() {
-        return Some(
-            date.and_time(chrono::NaiveTime::MIN)
-                .and_utc()
-                .timestamp_millis(),
-        );
-    }
-    let date = text.parse::<NaiveDateTime>().ok()?;
-    Some(
-        date.and_local_timezone(Local)
-            .earliest()?
-            .timestamp_millis(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use super::date::date_ms;
     use super::*;
 
     fn ms(date: &str) -> u64 {
@@ -390,6 +360,8 @@ mod tests {
         assert_eq!(next(limited, 100, 100), Some(110));
         let spent = json!({ "every": 10, "limit": 3, "count": 3 });
         assert_eq!(next(spent, 100, 100), None);
+        let none = json!({ "every": 10, "limit": null });
+        assert_eq!(next(none, 100, 100), None);
         let ended = json!({ "every": 10, "endDate": 99 });
         assert_eq!(next(ended, 100, 100), None);
         let ended_and_invalid = json!({ "pattern": "every full moon", "endDate": 99 });

@@ -5,7 +5,8 @@
 
 use redis::Value as Reply;
 use serde_json::{Map, Value, json};
-use toril_options::{js, json};
+use toril_options::js;
+use toril_options::json::{self, Fields, raw, raw_or_text};
 
 use crate::error::QueueError;
 use crate::job_state::JobState;
@@ -13,7 +14,7 @@ use crate::new_job::NewJob;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::request::Request;
-use crate::schedule::{First, Schedule, Standing, of_scheduler};
+use crate::schedule::{First, Schedule, Standing, deduplication_id, of_scheduler};
 use crate::time::now_ms;
 
 /// How often to read again where others change the same scheduler.
@@ -105,8 +106,7 @@ impl Queue {
             given.remove("attempts");
         }
         let deduplication = given.get("de").and_then(|options| options.get("id"));
-        let deduplication = deduplication.and_then(Value::as_str).unwrap_or_default();
-        let deduplication = deduplication.to_owned();
+        let deduplication = deduplication.map(deduplication_id).unwrap_or_default();
         let opts = schedule.job_options(given.clone(), id, first, now);
         let script = script!(
             "upsert_scheduler",
@@ -174,7 +174,7 @@ impl Queue {
     }
 
     /// Reads a scheduler as BullMQ's `JobSchedulerJson`; `None` where there is none.
-    pub async fn scheduler(&self, id: &str) -> Result<Option<Value>, QueueError> {
+    pub async fn scheduler(&self, id: &str) -> Result<Option<Fields>, QueueError> {
         let mut command = redis::cmd("ZSCORE");
         command.arg(self.keys.of("repeat")).arg(id);
         let next: Option<f64> = command.query_async(&mut self.redis.shared()).await?;
@@ -191,7 +191,7 @@ impl Queue {
         start: i64,
         end: i64,
         asc: bool,
-    ) -> Result<Vec<Value>, QueueError> {
+    ) -> Result<Vec<Fields>, QueueError> {
         let mut command = redis::cmd(if asc { "ZRANGE" } else { "ZREVRANGE" });
         command.arg(self.keys.of("repeat")).arg(start).arg(end);
         command.arg("WITHSCORES");
@@ -203,7 +203,7 @@ impl Queue {
         Ok(schedulers)
     }
 
-    async fn described(&self, id: &str, next: f64) -> Result<Option<Value>, QueueError> {
+    async fn described(&self, id: &str, next: f64) -> Result<Option<Fields>, QueueError> {
         let mut command = redis::cmd("HGETALL");
         command.arg(self.keys.of(&format!("repeat:{id}")));
         let fields: Vec<(String, String)> = command.query_async(&mut self.redis.shared()).await?;
@@ -214,26 +214,30 @@ impl Queue {
     }
 }
 
-fn described(id: &str, next: f64, fields: Vec<(String, String)>) -> Value {
-    let mut json = json!({ "key": id, "next": next as u64 });
-    let mut template = Map::new();
+fn described(id: &str, next: f64, fields: Vec<(String, String)>) -> Fields {
+    let mut described = Fields::from([
+        ("key".to_owned(), raw(id)),
+        ("next".to_owned(), raw(&(next as u64))),
+    ]);
+    let mut template = Fields::new();
     for (name, value) in fields {
+        let whole = || js::parse_int(value.as_bytes());
         match name.as_str() {
-            "name" | "tz" | "pattern" => json[name] = json!(value),
-            "ic" => json["iterationCount"] = json!(js::parse_int(value.as_bytes()) as u64),
+            "name" | "tz" | "pattern" => drop(described.insert(name, raw(&value))),
+            "ic" => drop(described.insert("iterationCount".to_owned(), raw(&(whole() as u64)))),
             "limit" | "startDate" | "endDate" | "every" | "offset" => {
-                json[name] = json!(js::parse_int(value.as_bytes()) as i64);
+                described.insert(name, raw(&(whole() as i64)));
             }
-            "data" => drop(template.insert(name, json::read(&value).unwrap_or_default())),
+            "data" => drop(template.insert(name, raw_or_text(&value))),
             "opts" => {
-                let opts = json::read(&value).unwrap_or_default();
-                template.insert(name, Value::Object(toril_options::long_names(opts)));
+                let opts: Fields = json::read(&value).unwrap_or_default();
+                template.insert(name, raw(&toril_options::long_names(opts)));
             }
             _ => {}
         }
     }
     if !template.is_empty() {
-        json["template"] = Value::Object(template);
+        described.insert("template".to_owned(), raw(&template));
     }
-    json
+    described
 }

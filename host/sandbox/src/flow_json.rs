@@ -112,12 +112,18 @@ pub(crate) fn flows(
 ) -> Result<Vec<FlowNode>, JobError> {
     nodes
         .into_iter()
-        .map(|node| node.read(options, prefix))
+        .map(|node| node.read(options, prefix, true))
         .collect()
 }
 
 impl Node {
-    fn read(self, options: &FlowOptions, prefix: &str) -> Result<FlowNode, JobError> {
+    /// Only a root may name a parent: that of any other node is the one above it, whatever its options say.
+    fn read(
+        self,
+        options: &FlowOptions,
+        prefix: &str,
+        is_root: bool,
+    ) -> Result<FlowNode, JobError> {
         let in_node = |error: JobError| match error {
             JobError::Invalid(reason) => {
                 JobError::Invalid(format!("job `{}` of the flow: {reason}", self.name))
@@ -128,7 +134,11 @@ impl Node {
         let mut job_options = defaults
             .map(|queue| queue.default_job_options.clone())
             .unwrap_or_default();
+        job_options.remove("parent");
         job_options.extend(self.opts.unwrap_or_default());
+        if !is_root {
+            job_options.remove("parent");
+        }
         let own_prefix = self.prefix.as_deref().unwrap_or(prefix);
         let queue =
             QueueRef::new(own_prefix, &self.queue_name).map_err(|error| in_node(invalid(error)))?;
@@ -139,7 +149,7 @@ impl Node {
             queue,
             job,
             children: children
-                .map(|child| child.read(options, prefix))
+                .map(|child| child.read(options, prefix, false))
                 .collect::<Result<_, _>>()?,
         })
     }

@@ -1,7 +1,6 @@
 //! Other jobs, queues and schedulers in Redis, as far as they were granted.
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::calls::{error_within, job_error, retried, until_answered};
 use super::{RedisBackend, options_of, to_json, within};
@@ -88,8 +87,7 @@ impl SchedulerBackend for RedisBackend {
 
     async fn scheduler(&mut self, queue: &QueueRef, id: &str) -> CallResult<String> {
         let queue = self.other(queue)?;
-        let found = until_answered(|| queue.scheduler(id)).await?;
-        to_json(&found.unwrap_or(Value::Null))
+        to_json(&until_answered(|| queue.scheduler(id)).await?)
     }
 
     async fn schedulers(&mut self, queue: &QueueRef, range: SchedulerRange) -> CallResult<String> {

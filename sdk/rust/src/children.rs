@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use toril_options::json::{self, Fields};
 
 /// Which children to read, by kind and page. The default reads all of every kind.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -36,7 +37,8 @@ pub struct Page {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Dependencies {
-    /// Child key → value.
+    /// Child key → value. One that no `Value` can hold, such as a number beyond those of `f64`, is shown as its text.
+    #[serde(default, deserialize_with = "values")]
     pub processed: Option<BTreeMap<String, Value>>,
     /// Where the next page begins.
     pub next_processed_cursor: Option<u64>,
@@ -54,6 +56,20 @@ pub struct Dependencies {
     pub next_failed_cursor: Option<u64>,
 }
 
+/// Reads each value by itself: an odd one hides no other.
+fn values<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, Value>>, D::Error> {
+    let values = Option::<Fields>::deserialize(deserializer)?;
+    let read = |text: &str| json::read(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+    let values = values.map(|values| {
+        values
+            .into_iter()
+            .map(|(key, value)| (key, read(value.get())))
+    });
+    Ok(values.map(Iterator::collect))
+}
+
 /// How many children there are of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -67,4 +83,23 @@ pub struct DependencyCounts {
     pub ignored: u64,
     /// Children whose failure fails the parent.
     pub failed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn value_that_is_odd_hides_no_other() {
+        let deep = "[".repeat(2_000) + &"]".repeat(2_000);
+        let text = format!(r#"{{"processed":{{"a":1e400,"b":[1],"c":"\ud800","d":{deep}}}}}"#);
+        let read: Dependencies = json::read(&text).unwrap();
+        let processed = read.processed.unwrap();
+        assert_eq!(processed["a"], json!("1e400"));
+        assert_eq!(processed["b"], json!([1]));
+        assert_eq!(processed["c"], json!("\u{fffd}"));
+        assert_eq!(processed["d"], json!(deep));
+        assert!(read.failed.is_none());
+    }
 }

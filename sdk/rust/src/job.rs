@@ -41,8 +41,9 @@ impl Job<'_> {
         self.raw.queue_qualified_name()
     }
 
-    /// Reads the data as `T`. An error here says which field does not fit. Data nested deeper than 1000 levels do not fit
-    /// any type but `Box<RawValue>`; half of a surrogate pair, which JavaScript admits, is read as U+FFFD.
+    /// Reads the data as `T`. An error here says which field does not fit. Data nested deeper than 1000 levels and numbers
+    /// beyond those of `f64` (`1e400`, which JavaScript reads as infinity) do not fit any type but `Box<RawValue>`; half of a
+    /// surrogate pair, which JavaScript admits, is read as U+FFFD.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
         from_json("job data", &self.raw.data())
     }
@@ -198,13 +199,25 @@ impl Job<'_> {
         Ok(Failure::Waiting)
     }
 
-    /// Child key (`prefix:queue:id`) and value of each child that completed.
+    /// Child key (`prefix:queue:id`) and value of each child that completed. The error for a value that does not fit says
+    /// whose it is; [`Job::raw_children_values`] has the others nevertheless.
     pub fn children_values<T: DeserializeOwned>(&self) -> Result<BTreeMap<String, T>, Error> {
         let values = self.raw.children_values()?;
         values
             .into_iter()
-            .map(|(key, value)| Ok((key, from_json("child value", &value)?)))
+            .map(|(key, value)| match json::read::<T>(&value) {
+                Ok(value) => Ok((key, value)),
+                Err(error) => Err(Error::Json {
+                    what: "child value",
+                    source: serde::de::Error::custom(format!("{key}: {error}")),
+                }),
+            })
             .collect()
+    }
+
+    /// Child key and value, as JSON text, of each child that completed.
+    pub fn raw_children_values(&self) -> Result<BTreeMap<String, String>, Error> {
+        Ok(self.raw.children_values()?.into_iter().collect())
     }
 
     /// Child key and error of each child whose failure does not fail this job; empty when none failed.

@@ -24,7 +24,7 @@ pub struct FlowNode {
     /// The prefix of its queue, where it is not the producer's.
     #[serde(default)]
     pub prefix: Option<String>,
-    /// BullMQ's `JobsOptions`; `parent` on the root only.
+    /// BullMQ's `JobsOptions`; the `parent` of a root only counts.
     #[serde(default, deserialize_with = "json::object")]
     pub opts: Option<Map<String, Value>>,
     /// The jobs that it waits for.

@@ -75,11 +75,9 @@ impl Plan {
         let name = QueueName::new(&node.queue_name).map_err(in_node)?;
         let keys = QueueKeys::new(node.prefix.as_deref().unwrap_or(prefix), &name);
         let base = keys.base().to_owned();
-        let opts = self.node_options(&node, parent, options).map_err(in_node)?;
+        let opts = self.node_options(&node, parent, options);
         let data = node.data.as_ref().map_or("{}", |data| data.get());
-        let job = NewJob::new(&node.name, data, opts)
-            .map_err(in_node)?
-            .with_some_id();
+        let job = NewJob::of_node(&node.name, data, &opts, waits_for_children).map_err(in_node)?;
         let FlowNode {
             name, queue_name, ..
         } = node;
@@ -94,38 +92,28 @@ impl Plan {
         Ok(self.jobs.len() - 1)
     }
 
+    /// A node's options over the defaults of its queue. Its place in the flow says what its parent is; only a root may name
+    /// one, and defaults name none.
     fn node_options(
         &self,
         node: &FlowNode,
         parent: Option<usize>,
         options: &FlowOptions,
-    ) -> Result<Map<String, Value>, QueueError> {
-        let invalid = |reason: &str| Err(QueueError::Invalid(reason.to_owned()));
+    ) -> Map<String, Value> {
         let defaults = options.queues_options.get(&node.queue_name);
         let mut opts = defaults
             .map(|queue| queue.default_job_options.clone())
             .unwrap_or_default();
+        opts.remove("parent");
         opts.extend(node.opts.clone().unwrap_or_default());
-        for refused in ["repeat", "deduplication", "debounce"] {
-            if opts.get(refused).is_some_and(|option| !option.is_null()) {
-                return invalid(&format!("`{refused}` cannot be used in a flow"));
-            }
-        }
-        let has_colon = |id: &Value| id.as_str().is_some_and(|id| id.contains(':'));
-        if opts.get("jobId").is_some_and(has_colon) {
-            return invalid("Custom Id cannot contain :");
-        }
         if let Some(parent) = parent {
-            if opts.get("parent").is_some_and(|parent| !parent.is_null()) {
-                return invalid("`parent` belongs on the root only");
-            }
             let parent = &self.jobs[parent];
             opts.insert(
                 "parent".into(),
                 json!({ "id": parent.job.id(), "queue": parent.base }),
             );
         }
-        Ok(opts)
+        opts
     }
 
     /// A job cannot be its own ancestor. Two nodes with one id elsewhere are one job, as in BullMQ.
@@ -148,14 +136,14 @@ impl Plan {
         Ok(())
     }
 
-    /// Folds the plan into trees, from its end: children stand after their parents.
-    pub(super) fn trees(&self) -> Vec<FlowJob> {
+    /// Folds the plan into trees, from its end: children stand after their parents. `ids` are those that the jobs have: that
+    /// of another one where the job was a duplicate.
+    pub(super) fn trees(&self, ids: Vec<String>) -> Vec<FlowJob> {
         let mut children: Vec<Vec<FlowJob>> = self.jobs.iter().map(|_| Vec::new()).collect();
         let mut roots = Vec::new();
-        for (at, planned) in self.jobs.iter().enumerate().rev() {
+        for ((at, planned), id) in self.jobs.iter().enumerate().zip(ids).rev() {
             let mut own = std::mem::take(&mut children[at]);
             own.reverse();
-            let id = planned.job.id().unwrap_or_default().to_owned();
             let tree = FlowJob {
                 key: format!("{}:{id}", planned.base),
                 id,
@@ -211,7 +199,8 @@ mod tests {
             .map(|planned| planned.name.as_str())
             .collect();
         assert_eq!(names, ["r", "a", "b", "a1"]);
-        let trees = plan.trees();
+        let planned = plan.jobs.iter().filter_map(|job| job.job.id());
+        let trees = plan.trees(planned.map(str::to_owned).collect());
         assert_eq!(trees.len(), 1);
         assert_eq!(
             trees[0]
@@ -255,15 +244,15 @@ mod tests {
             refused(json!({ "jobId": "a:b:c" }), json!({})),
             "job `root` of the flow: Custom Id cannot contain :"
         );
-        assert!(
-            refused(json!({}), json!({ "repeat": { "every": 1 } }))
-                .contains("`repeat` cannot be used")
+        let duplicate = || json!({ "deduplication": { "id": "x" } });
+        assert_eq!(
+            refused(duplicate(), json!({})),
+            "job `root` of the flow: Deduplication options cannot be used on flow nodes with children"
         );
-        assert!(
-            refused(json!({ "deduplication": { "id": "x" } }), json!({}))
-                .contains("`deduplication` cannot")
+        assert_eq!(
+            refused(json!({}), duplicate()),
+            "job `child` of the flow: Deduplication and parent options cannot be used together"
         );
-        assert!(refused(json!({}), json!({ "parent": {} })).contains("root only"));
         assert_eq!(
             refused(json!({ "jobId": "x" }), json!({ "jobId": "x" })),
             "job `x` of queue `q` is its own ancestor in the flow"
@@ -272,6 +261,18 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(typo.contains("unknown field `queue`"), "{typo}");
+    }
+
+    #[test]
+    fn parent_of_a_node_is_the_one_above_it() {
+        let other = json!({ "parent": { "id": 7 }, "repeat": { "every": 1 } });
+        let child = json!({ "name": "child", "queueName": "q", "opts": other });
+        let root = json!({ "name": "root", "queueName": "q", "opts": { "jobId": "r" }, "children": [child] });
+        let plan = plan(root).unwrap();
+        let (key, _) = plan.jobs[1].job.parent.as_ref().unwrap();
+        assert_eq!(key, "bull:q:r");
+        assert!(plan.jobs[1].job.opts_json().contains("\"every\":1"));
+        assert!(plan.jobs[0].job.parent.is_none());
     }
 
     #[test]

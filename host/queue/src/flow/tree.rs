@@ -1,7 +1,7 @@
 //! A stored flow, as it is shown.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::job_state::JobState;
 
@@ -19,9 +19,9 @@ pub struct FlowTree {
     pub queue_name: String,
     /// Its state.
     pub state: JobState,
-    /// JSON, where it completed.
+    /// JSON as it is stored, where it completed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub returnvalue: Option<Value>,
+    pub returnvalue: Option<Box<RawValue>>,
     /// Why it failed last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_reason: Option<String>,
@@ -87,7 +87,7 @@ impl Default for FlowQuery {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use toril_options::json::raw;
 
     use super::*;
 
@@ -99,7 +99,7 @@ mod tests {
             name: name.into(),
             queue_name: "q".into(),
             state,
-            returnvalue: Some(json!(7)),
+            returnvalue: Some(raw(&7)),
             failed_reason: Some("no".into()),
             children,
         };

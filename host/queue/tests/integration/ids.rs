@@ -3,7 +3,7 @@
 use serde_json::json;
 use toril_queue::{JobState, NewJob, Queue};
 
-use crate::harness::{TestRedis, add, new_job};
+use crate::harness::{TestRedis, add, new_job, take};
 
 /// Another queue whose jobs an id of `q` could spell.
 async fn with_neighbours(redis: &TestRedis) -> Queue {
@@ -140,4 +140,17 @@ async fn jobs_that_are_below_each_other_are_removed() {
     for id in ["a", "b"] {
         assert_eq!(queue.job(id).await.unwrap(), None);
     }
+}
+
+#[tokio::test]
+async fn job_without_a_time_is_a_job_once_it_has_started() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    let () = redis.run("HSET bull:q:1 name n data {}").await;
+    let () = redis.run("LPUSH bull:q:wait 1").await;
+    let jobs = take(&queue, 1, "t").await;
+    let token = Some(&*jobs[0].token);
+    queue.update_progress("1", token, "5").await.unwrap();
+    queue.update_data("1", token, "6").await.unwrap();
+    assert_eq!(queue.job("1").await.unwrap().unwrap()["progress"], "5");
 }

@@ -12,5 +12,6 @@ mod kv;
 mod locks;
 mod pausing;
 mod recordings;
+mod schedulers;
 mod settling;
 mod taking;

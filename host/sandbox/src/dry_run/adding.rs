@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
-use toril_options::{JobOptions, NewOptions};
+use serde_json::{Map, Value, json};
+use toril_options::{JobOptions, NewOptions, js};
 
 use super::store::{Children, State, Store, StoredJob};
 use crate::backend::{CallResult, FlowNode, JobError, NewJob};
@@ -57,7 +57,8 @@ impl Store {
         if let Some(parent) = parent {
             job.parent = Some(parent.clone());
         }
-        let mut options = read(&job)?;
+        let options = job.options_with_parent();
+        let mut options = read_node(&job, &options, !children.is_empty())?;
         if options.id.is_none() {
             // As in BullMQ, a job of a flow never gets a number.
             self.ids_made += 1;
@@ -185,8 +186,8 @@ impl Store {
         let deduplication_id = new
             .options
             .get("deduplication")
-            .and_then(|options| options.get("id")?.as_str())
-            .map(str::to_owned);
+            .and_then(|options| options.get("id"))
+            .map(js::to_text);
         let given = options.timestamp.map(|time| time.max(0) as u64);
         StoredJob {
             name: new.name,
@@ -242,46 +243,43 @@ impl super::store::QueueState {
     }
 }
 
-fn invalid(reason: impl Into<String>) -> CallResult<()> {
-    Err(JobError::Invalid(reason.into()))
-}
-
+/// Checks a node and all below it; reads its options.
 fn check_node(node: &FlowNode, is_root: bool) -> CallResult<NewOptions> {
-    let in_node = |error: JobError| match error {
+    let mut options = node.job.options_with_parent();
+    if !is_root {
+        // The one above it, which has no id yet.
+        options.insert("parent".into(), json!({ "id": "0", "queue": "0:0" }));
+    }
+    let options = read_node(&node.job, &options, !node.children.is_empty());
+    let options = options.map_err(|error| match error {
         JobError::Invalid(reason) => {
             JobError::Invalid(format!("job `{}` of the flow: {reason}", node.job.name))
         }
         other => other,
-    };
-    check_flow_options(node, is_root).map_err(in_node)?;
-    let options = read(&node.job).map_err(in_node)?;
+    })?;
     for child in &node.children {
         check_node(child, false)?;
     }
     Ok(options)
 }
 
-fn check_flow_options(node: &FlowNode, is_root: bool) -> CallResult<()> {
-    let options = &node.job.options;
-    for refused in ["repeat", "deduplication", "debounce"] {
-        if options.get(refused).is_some_and(|option| !option.is_null()) {
-            return invalid(format!("`{refused}` cannot be used in a flow"));
-        }
-    }
-    let id = options.get("jobId").and_then(Value::as_str);
-    if id.is_some_and(|id| id.contains(':')) {
-        return invalid("Custom Id cannot contain :");
-    }
-    if !is_root && node.job.parent.is_some() {
-        return invalid("`parent` belongs on the root only");
-    }
-    Ok(())
+fn read_node(
+    job: &NewJob,
+    options: &Map<String, Value>,
+    has_children: bool,
+) -> CallResult<NewOptions> {
+    check_data(job)?;
+    NewOptions::of_node(&job.name, &job.data, options, has_children).map_err(JobError::Invalid)
+}
+
+fn check_data(job: &NewJob) -> CallResult<()> {
+    serde_json::from_str::<serde::de::IgnoredAny>(&job.data)
+        .map(drop)
+        .map_err(|error| JobError::Invalid(format!("data is not JSON: {error}")))
 }
 
 /// Checks a job and reads its options.
 fn read(job: &NewJob) -> CallResult<NewOptions> {
-    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&job.data) {
-        return Err(JobError::Invalid(format!("data is not JSON: {error}")));
-    }
+    check_data(job)?;
     NewOptions::read(&job.name, &job.data, &job.options_with_parent()).map_err(JobError::Invalid)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value, json};
+use toril_options::json::{Fields, raw, raw_or_text};
 
 use super::store::{State, Store, StoredJob};
 use crate::backend::{
@@ -161,7 +162,7 @@ impl JobBackend for DryBackend {
     }
 
     async fn dependencies(&mut self, query: &DependenciesQuery, _: usize) -> CallResult<String> {
-        let read = |job: &mut StoredJob| dependencies(job, query).to_string();
+        let read = |job: &mut StoredJob| raw(&dependencies(job, query)).get().to_owned();
         self.with_own(read)
     }
 
@@ -286,12 +287,12 @@ pub(super) fn parsed(text: &str) -> Value {
 }
 
 /// BullMQ's `getDependencies`.
-fn dependencies(job: &StoredJob, query: &DependenciesQuery) -> Value {
+fn dependencies(job: &StoredJob, query: &DependenciesQuery) -> Fields {
     let children = &job.children;
-    let values = |page: Option<Page>| -> Map<String, Value> {
+    let values = |page: Option<Page>| -> Fields {
         let values = children.processed.iter();
         page_of(values, page)
-            .map(|(id, value)| (id.to_string(), parsed(value)))
+            .map(|(id, value)| (id.to_string(), raw_or_text(value)))
             .collect()
     };
     let errors = |page: Option<Page>| -> Map<String, Value> {
@@ -309,7 +310,7 @@ fn dependencies(job: &StoredJob, query: &DependenciesQuery) -> Value {
             .map(JobRef::to_string)
             .collect()
     };
-    let mut found = Map::new();
+    let mut found = Fields::new();
     let DependenciesQuery {
         processed: of_processed,
         unprocessed: of_pending,
@@ -333,10 +334,10 @@ fn dependencies(job: &StoredJob, query: &DependenciesQuery) -> Value {
             continue;
         }
         let value = match at {
-            0 => Value::Object(values(page)),
-            1 => json!(pending(page)),
-            2 => Value::Object(errors(page)),
-            _ => json!(failed(page)),
+            0 => raw(&values(page)),
+            1 => raw(&pending(page)),
+            2 => raw(&errors(page)),
+            _ => raw(&failed(page)),
         };
         found.insert(name.to_owned(), value);
         if let Some(Page { cursor, count }) = page {
@@ -346,10 +347,10 @@ fn dependencies(job: &StoredJob, query: &DependenciesQuery) -> Value {
                 next = 0;
             }
             let first = name[..1].to_uppercase();
-            found.insert(format!("next{first}{}Cursor", &name[1..]), json!(next));
+            found.insert(format!("next{first}{}Cursor", &name[1..]), raw(&next));
         }
     }
-    Value::Object(found)
+    found
 }
 
 fn page_of<T>(items: impl Iterator<Item = T>, page: Option<Page>) -> impl Iterator<Item = T> {

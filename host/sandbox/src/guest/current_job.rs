@@ -151,6 +151,10 @@ impl Host for AttemptState {
         let invalid = |error: String| wasmtime::Error::new(InvalidData(error));
         let text = std::str::from_utf8(self.backend.job().data)
             .map_err(|error| invalid(error.to_string()))?;
+        // BullMQ stores `undefined` so, and reads it as an object.
+        if text.is_empty() {
+            return Ok("{}".into());
+        }
         serde_json::from_str::<serde::de::IgnoredAny>(text)
             .map_err(|error| invalid(error.to_string()))?;
         Ok(text.to_owned())

@@ -1,0 +1,181 @@
+//! The options that each job of a scheduler hands on to the next one. All but the schedule stay text: nobody looks into them,
+//! and whatever they are, the chain goes on.
+
+use serde_json::{Map, Value};
+use toril_options::js;
+use toril_options::json::{self, Fields, raw};
+
+use crate::error::QueueError;
+
+/// What a schedule is made of; other fields of `repeat` are handed on.
+const SCHEDULE: [&str; 11] = [
+    "every",
+    "pattern",
+    "limit",
+    "count",
+    "offset",
+    "startDate",
+    "endDate",
+    "tz",
+    "immediately",
+    "strict",
+    "hashSeed",
+];
+
+/// The options of the job that was picked up.
+#[derive(Debug)]
+pub(super) struct Carried {
+    opts: Fields,
+    repeat: Fields,
+}
+
+impl Carried {
+    pub(super) fn read(opts_json: &str) -> Result<Self, QueueError> {
+        let opts: Fields = json::read(opts_json).map_err(|error| {
+            QueueError::Invalid(format!("the options of its job are invalid: {error}"))
+        })?;
+        let repeat = opts.get("repeat").map(|repeat| json::read(repeat.get()));
+        let repeat = repeat.transpose().map_err(|error| {
+            QueueError::Invalid(format!("`repeat` of its job is no schedule: {error}"))
+        })?;
+        Ok(Carried {
+            repeat: repeat.unwrap_or_default(),
+            opts,
+        })
+    }
+
+    /// The options as far as the next job depends on them.
+    pub(super) fn schedule(&self) -> Result<Map<String, Value>, QueueError> {
+        let mut repeat = Map::new();
+        for name in SCHEDULE {
+            if let Some(value) = self.repeat.get(name) {
+                let value = json::read(value.get()).map_err(|error| {
+                    let reason = format!("`{name}` of the schedule is invalid: {error}");
+                    QueueError::Invalid(reason)
+                })?;
+                repeat.insert(name.to_owned(), value);
+            }
+        }
+        Ok(Map::from_iter([("repeat".to_owned(), repeat.into())]))
+    }
+
+    /// The options of the next job: these, with what [`Carried::schedule`] became.
+    pub(super) fn moved_on(mut self, mut next: Map<String, Value>) -> String {
+        let moved = next.remove("repeat");
+        for name in SCHEDULE {
+            match moved.as_ref().and_then(|moved| moved.get(name)) {
+                Some(value) => self.repeat.insert(name.to_owned(), raw(value)),
+                None => self.repeat.remove(name),
+            };
+        }
+        if self.opts.contains_key("attempts") {
+            next.remove("attempts");
+        }
+        let next = next.iter().map(|(name, value)| (name.clone(), raw(value)));
+        self.opts.extend(next);
+        self.opts.insert("repeat".to_owned(), raw(&self.repeat));
+        raw(&self.opts).get().to_owned()
+    }
+
+    /// The priority that the scheduler gave: that of the job may have been changed since.
+    pub(super) fn priority(&self) -> f64 {
+        let Some(priority) = self.opts.get("priority") else {
+            return 0.0;
+        };
+        let number = priority.get().parse().ok();
+        let number = number.or_else(|| Some(js::to_number(&json::read(priority.get()).ok()?)));
+        number
+            .filter(|number: &f64| !number.is_nan())
+            .unwrap_or(0.0)
+    }
+
+    /// Empty where there is none.
+    pub(super) fn deduplication_id(&self) -> String {
+        let deduplication = self.opts.get("de");
+        let id = deduplication
+            .and_then(|options| json::read::<Fields>(options.get()).ok()?.remove("id"));
+        let id = id.and_then(|id| json::read(id.get()).ok());
+        id.as_ref().map(deduplication_id).unwrap_or_default()
+    }
+}
+
+/// The text of an id, which BullMQ's script makes of a number, too. Empty where it is neither.
+pub(crate) fn deduplication_id(id: &Value) -> String {
+    match id {
+        Value::String(_) | Value::Number(_) => js::to_text(id),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_no_schedule_is_handed_on_as_it_is() {
+        let deep = "[".repeat(5_000) + &"]".repeat(5_000);
+        let odd = [
+            ("huge", "1e400"),
+            ("deep", deep.as_str()),
+            ("half", r#""\ud800""#),
+            ("raw", r#"{"$serde_json::private::RawValue":"[1,2]"}"#),
+            ("order", r#"{"b":1,"a":1.50}"#),
+        ];
+        let odd = odd.map(|(name, value)| format!("\"{name}\":{value}"));
+        let repeat = format!("{{\"every\":10,\"immediately\":true,{}}}", odd.join(","));
+        let opts = format!("{{\"attempts\":3,\"repeat\":{repeat},{}}}", odd.join(","));
+        let carried = Carried::read(&opts).unwrap();
+        assert_eq!(
+            carried.schedule().unwrap()["repeat"],
+            json!({ "every": 10, "immediately": true })
+        );
+        let moved = json!({ "attempts": 0, "jobId": "x", "repeat": { "every": 10, "count": 2 } });
+        let Value::Object(moved) = moved else {
+            panic!()
+        };
+        let next = carried.moved_on(moved);
+        for field in &odd {
+            assert_eq!(next.matches(field).count(), 2, "{field} in {next}");
+        }
+        for field in [
+            "\"attempts\":3",
+            "\"jobId\":\"x\"",
+            "\"every\":10",
+            "\"count\":2",
+        ] {
+            assert!(next.contains(field), "{field} in {next}");
+        }
+        assert!(!next.contains("immediately"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let refused = |opts: &str| {
+            let schedule = Carried::read(opts).and_then(|carried| carried.schedule());
+            schedule.unwrap_err().to_string()
+        };
+        assert!(refused("nope").starts_with("the options of its job are invalid: "));
+        assert!(
+            refused(r#"{"repeat":7}"#).starts_with("`repeat` of its job is no schedule: invalid")
+        );
+        let huge = refused(r#"{"repeat":{"every":1e400}}"#);
+        assert!(huge.starts_with("`every` of the schedule is invalid: number out of range"));
+    }
+
+    #[test]
+    fn priority_and_deduplication_are_those_of_the_options() {
+        for (opts, priority, id) in [
+            (r"{}", 0.0, ""),
+            (r#"{"priority":2.5,"de":{"id":5}}"#, 2.5, "5"),
+            (r#"{"priority":-1,"de":{"id":"\ud800"}}"#, -1.0, "\u{fffd}"),
+            (r#"{"priority":1e400,"de":{"id":true}}"#, f64::INFINITY, ""),
+            (r#"{"priority":"7","de":7}"#, 7.0, ""),
+            (r#"{"priority":{},"de":null}"#, 0.0, ""),
+        ] {
+            let carried = Carried::read(opts).unwrap();
+            assert_eq!(carried.priority(), priority, "{opts}");
+            assert_eq!(carried.deduplication_id(), id, "{opts}");
+        }
+    }
+}
