@@ -105,11 +105,17 @@ enum Verb {
     Health(health::Health),
 }
 
+/// What wasmtime's WASI says at the level `trace` are the arguments of calls: secrets among them, whatever filter is set.
+fn may_be_shown(metadata: &tracing::Metadata<'_>) -> bool {
+    *metadata.level() != tracing::Level::TRACE || !metadata.target().starts_with("wasmtime_wasi")
+}
+
 impl Cli {
     /// Logs go to stderr; stdout carries data. What is returned writes the rest of the log when it is dropped.
     pub(crate) fn init_log(&self) -> Option<WorkerGuard> {
         output::set_quiet(self.quiet);
-        use tracing_subscriber::EnvFilter;
+        use tracing_subscriber::filter::filter_fn;
+        use tracing_subscriber::{EnvFilter, prelude::*};
         let log = match &self.verb {
             Verb::Dev(_) if self.log == DEFAULT_LOG => dev::LOG,
             _ => &self.log,
@@ -128,11 +134,14 @@ impl Cli {
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(writer);
+        let may_be_shown = filter_fn(may_be_shown);
         if self.log_json {
-            log.json().init();
+            log.json().finish().with(may_be_shown).init();
         } else {
             log.with_ansi(std::io::stderr().is_terminal())
                 .fmt_fields(output::log_fields())
+                .finish()
+                .with(may_be_shown)
                 .init();
         }
         guard

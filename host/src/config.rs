@@ -3,6 +3,7 @@
 //! The file is the only place that names everything; an unknown key in it is an error.
 
 mod effective;
+pub(crate) mod invalid;
 mod queues;
 mod redis;
 mod runtime;
@@ -20,7 +21,6 @@ use tokio::sync::Semaphore;
 
 use crate::served_queue::spec::{QueueFile, QueueSpec, Section};
 use crate::telemetry::{OtlpConfig, OtlpProtocol};
-use crate::unknown_key;
 pub use effective::{Origin, Setting};
 pub use redis::{RedisConfig, RedisSource};
 use runtime::RuntimeFile;
@@ -295,10 +295,7 @@ fn read_text(path: &Path) -> anyhow::Result<String> {
 
 fn parse(path: &Path, text: &str) -> anyhow::Result<File> {
     let mut file: File = toml::from_str(text)
-        .map_err(|error| match unknown_key::hint(error.message()) {
-            Some(hint) => anyhow::anyhow!("{}\n{hint}", error.to_string().trim_end()),
-            None => error.into(),
-        })
+        .map_err(|error| anyhow::anyhow!(invalid::explain(&error, text)))
         .with_context(|| format!("config `{}` is invalid", path.display()))?;
     file.dir = path.parent().unwrap_or(Path::new("")).to_owned();
     Ok(file)

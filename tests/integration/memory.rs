@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use toril::queue::JobState;
 use toril::sandbox::attempt::{self, AttemptInput};
 use toril::sandbox::{
-    Cancel, Engine, EngineOptions, Limits, LoneJob, Outcome, Policy, Processor, Reuse, Stop,
+    Cancel, Engine, EngineOptions, Grants, Limits, LoneJob, Outcome, Policy, Processor, Reuse, Stop,
 };
 
 use crate::harness::{
@@ -65,6 +65,35 @@ impl World {
         let held = async || is_so(self.engine.memory_bytes()).then_some(());
         eventually(what, held).await;
     }
+}
+
+/// Header fields and the like are in the host's memory, and cost it as much as the guest's own.
+#[tokio::test]
+async fn what_the_host_holds_for_a_guest_counts_as_its_memory() {
+    let grants: Grants = serde_json::from_value(json!({ "http": { "hosts": [] } })).unwrap();
+    let policy = Policy {
+        grants: Arc::new(grants),
+        ..limits(16, 60_000)
+    };
+    let component = std::fs::read(processor("fixture-http")).unwrap();
+    let world = World::new(budget(64 * MIB), policy, component).await;
+    for what in [
+        "appended", "set", "clones", "lists", "methods", "paths", "bodies",
+    ] {
+        let outcome = world.run(&format!("hoard {what}"), json!(null)).await;
+        let Outcome::Failed { message, .. } = outcome else {
+            panic!("{what}: {outcome:?}");
+        };
+        let expected =
+            "processor exceeded its memory limit of 16777216 bytes, with what the host holds";
+        assert!(message.starts_with(expected), "{what}: {message}");
+        world
+            .holds("all of it comes back", |bytes| bytes == 0)
+            .await;
+    }
+    // What is dropped does not count.
+    let outcome = world.run("hoard nothing", json!(null)).await;
+    assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
 }
 
 fn budget(bytes: usize) -> EngineOptions {

@@ -165,6 +165,28 @@ async fn only_files_and_directories_are_opened() {
 }
 
 #[tokio::test]
+async fn attempt_opens_no_more_files_than_its_limit() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    std::fs::write(dir.path().join("file"), "hello").unwrap();
+    let options = format!(
+        "grants = {{ stub = [\"wasi:config\"], dirs = [{{ host = {:?}, guest = \"/d\" }}] }}\nlimits = {{ open_files_max = 10 }}",
+        dir.path()
+    );
+    let mut host = TestHost::serve_queue(&redis, "ring", "fixture-rights", &options).await;
+    for path in ["/d/file", "/d"] {
+        let opened = completes(&queue, "open", json!([path, 10])).await;
+        assert_eq!(opened, json!([10, null]), "{path}");
+        let opened = completes(&queue, "open", json!([path, 20])).await;
+        assert_eq!(opened[0], 10, "{path}");
+        assert!(opened[1].as_str().unwrap().contains("uota"), "{opened}");
+    }
+    host.logs("the attempt has 10 open files, which is its limit (`limits.open_files_max`)")
+        .await;
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn imports_without_a_grant_are_refused_at_load_with_the_grant_to_add() {
     let redis = TestRedis::start(false).await;
     for (crate_name, import, hint) in [

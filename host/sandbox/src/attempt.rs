@@ -87,6 +87,7 @@ pub async fn run(
     let are_closed = run.store.data().sockets.are_closed();
     goes_on = goes_on && are_closed.await;
     run.store.data_mut().give_sessions_back();
+    run.store.data_mut().open_files.settle();
     let outcome = in_spite_of(&cancel, outcome);
     if goes_on {
         processor.put_idle(run);
@@ -224,6 +225,7 @@ fn trapped(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
             Stop::Cancelled(_) => Outcome::unrecoverable(stop.to_string()),
             Stop::Deadline(_)
             | Stop::Memory(_)
+            | Stop::MemoryOutside(_)
             | Stop::SharedMemory(_)
             | Stop::Tables(_)
             | Stop::HostCalls(_)

@@ -17,6 +17,11 @@ pub enum Stop {
     /// It asked for more memory than it may have.
     #[error("processor exceeded its memory limit of {0} bytes")]
     Memory(usize),
+    /// It made the host hold more for it than it may have of memory, its own included.
+    #[error(
+        "processor exceeded its memory limit of {0} bytes, with what the host holds for it: headers, requests, streams, directories and values"
+    )]
+    MemoryOutside(usize),
     /// It asked for more memory than all guests of the host may have together.
     #[error(
         "processor needs more than the {0} bytes of memory that all guests of this host share (`runtime.memory_bytes_max`)"
@@ -51,7 +56,11 @@ impl Stop {
     /// True where time or somebody else decided when: another time it comes elsewhere, or not at all.
     pub(crate) fn is_from_outside(&self) -> bool {
         match self {
-            Stop::Memory(_) | Stop::Tables(_) | Stop::HostCalls(_) | Stop::TcpBytes(_) => false,
+            Stop::Memory(_)
+            | Stop::MemoryOutside(_)
+            | Stop::Tables(_)
+            | Stop::HostCalls(_)
+            | Stop::TcpBytes(_) => false,
             Stop::Deadline(_)
             | Stop::SharedMemory(_)
             | Stop::MemoryStuck

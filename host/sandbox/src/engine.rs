@@ -130,7 +130,10 @@ impl Engine {
     /// Makes the store of one job: its limits hold from here on, instantiation included.
     pub fn store(&self, mut state: AttemptState) -> Store<AttemptState> {
         state.quota.share = Some(Share::new(&self.budget));
+        let memory_bytes_max = state.policy.limits.memory_bytes_max;
         let mut store = Store::new(&self.wasm, state);
+        // A list may have one text in it many times: without this, it would be much more here than in the guest.
+        store.set_hostcall_fuel(memory_bytes_max.min(store.hostcall_fuel()));
         store.limiter_async(|state| &mut state.quota);
         store.set_epoch_deadline(1);
         store.call_hook(|mut context, call| match call {

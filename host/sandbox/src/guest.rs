@@ -2,6 +2,7 @@
 
 mod current_job;
 mod files;
+mod held;
 mod http;
 mod jobs;
 mod keyvalue;
@@ -38,6 +39,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
     polls::add_to_linker(linker)?;
     sockets::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    held::add_to_linker(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |state| state.wasi_config())?;
     keyvalue::add_to_linker(linker)?;
     Processor::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)?;

@@ -36,6 +36,7 @@ mod machine_memory;
 mod memory_budget;
 pub mod names;
 mod new_jobs;
+mod open_files;
 mod outcome;
 pub mod policy;
 mod pool;
@@ -62,6 +63,7 @@ pub use guest_threads::{AttemptFuture, GuestThreads};
 pub use inspect::{Inspection, NotAProcessor, inspect};
 pub use limits::{Limits, NameLimits};
 pub use lone_job::LoneJob;
+pub use open_files::raise_limit as raise_open_files_limit;
 pub use outcome::{MovedTo, Outcome};
 pub use policy::{
     DirGrant, Grants, HostAndPort, HttpGrant, KvGrant, Net, Policy, PostgresGrant, Record,

@@ -22,6 +22,8 @@ pub struct Limits {
     pub table_elements_max: usize,
     /// Core instances that its component is made of.
     pub instances_max: usize,
+    /// Files and directories that it has open at once.
+    pub open_files_max: usize,
     /// Lines to the host's log, from calls and from stdout and stderr; further ones are dropped.
     pub log_lines_max: u32,
     /// Bytes of these lines, and of lines to the job's own log.
@@ -63,6 +65,7 @@ impl Default for Limits {
             memory_bytes_max: 128 << 20,
             table_elements_max: 20_000,
             instances_max: 50,
+            open_files_max: 64,
             log_lines_max: 1_000,
             log_bytes_max: 1 << 20,
             progress_updates_max: 10_000,
@@ -124,6 +127,8 @@ pub(crate) struct Quota {
     pub(crate) share: Option<Share>,
     memory_bytes_max: usize,
     memory_bytes: usize,
+    /// The part of it that is for what the host holds.
+    outside_bytes: usize,
     table_elements_max: usize,
     table_elements: usize,
     instances_max: usize,
@@ -134,6 +139,12 @@ pub(crate) struct Quota {
 
 /// What the SDKs keep back of the memory, for the error that says that there is no more, and a page of wasm.
 const NEARLY_FULL_BYTES: usize = (1 << 20) + (64 << 10);
+
+/// What the host may hold for a guest without counting it: nearly every guest needs no more.
+const OUTSIDE_BYTES_FREE: usize = 256 << 10;
+
+/// What the host holds is counted in pieces of so many bytes.
+const OUTSIDE_BYTES_STEP: usize = 64 << 10;
 
 /// How much of something is left.
 #[derive(Debug, Clone, Copy)]
@@ -160,6 +171,7 @@ impl Quota {
             share: None,
             memory_bytes_max: limits.memory_bytes_max,
             memory_bytes: 0,
+            outside_bytes: 0,
             table_elements_max: limits.table_elements_max,
             table_elements: 0,
             instances_max: limits.instances_max,
@@ -180,7 +192,30 @@ impl Quota {
         }
     }
 
-    /// The sum of its memories, in bytes.
+    /// What the host may hold for the guest before more is counted.
+    pub(crate) fn outside_bytes(&self) -> usize {
+        OUTSIDE_BYTES_FREE + self.outside_bytes
+    }
+
+    /// Counts what the host holds for the guest, and waits until there is room for it. Like a memory, it grows only.
+    pub(crate) async fn hold_outside(&mut self, bytes: usize) -> Result<(), Stop> {
+        let pieces = bytes
+            .saturating_sub(OUTSIDE_BYTES_FREE)
+            .div_ceil(OUTSIDE_BYTES_STEP);
+        let outside = pieces.saturating_mul(OUTSIDE_BYTES_STEP);
+        let more = outside.saturating_sub(self.outside_bytes);
+        let sum = self.memory_bytes.saturating_add(more);
+        if sum > self.memory_bytes_max {
+            return Err(Stop::MemoryOutside(self.memory_bytes_max));
+        }
+        if let Some(share) = &mut self.share {
+            share.hold(sum).await?;
+        }
+        (self.memory_bytes, self.outside_bytes) = (sum, self.outside_bytes + more);
+        Ok(())
+    }
+
+    /// The sum of its memories, in bytes, with what the host holds for it.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }
@@ -352,6 +387,30 @@ mod tests {
         assert!(quota.memory_growing(0, 60, None).await.unwrap());
         let error = quota.memory_growing(0, 60, None).await.unwrap_err();
         assert_eq!(error.downcast_ref::<Stop>(), Some(&Stop::Memory(100)));
+    }
+
+    #[tokio::test]
+    async fn what_the_host_holds_counts_like_memory_and_is_counted_once() {
+        let mut quota = Quota::new(&Limits {
+            memory_bytes_max: 1 << 20,
+            ..Limits::default()
+        });
+        quota.hold_outside(OUTSIDE_BYTES_FREE).await.unwrap();
+        assert_eq!(quota.memory_bytes(), 0);
+        for _ in 0..3 {
+            quota.hold_outside(OUTSIDE_BYTES_FREE + 1).await.unwrap();
+            assert_eq!(quota.memory_bytes(), OUTSIDE_BYTES_STEP);
+        }
+        quota.hold_outside(0).await.unwrap();
+        assert_eq!(
+            quota.outside_bytes(),
+            OUTSIDE_BYTES_FREE + OUTSIDE_BYTES_STEP
+        );
+        let full = (1 << 20) - OUTSIDE_BYTES_STEP;
+        quota.memory_growing(0, full, None).await.unwrap();
+        let more = OUTSIDE_BYTES_FREE + OUTSIDE_BYTES_STEP + 1;
+        let refused = quota.hold_outside(more).await;
+        assert_eq!(refused, Err(Stop::MemoryOutside(1 << 20)));
     }
 
     #[tokio::test]

@@ -58,6 +58,7 @@ impl Serve {
             file: self.redis.config,
             overrides,
         };
+        toril_sandbox::raise_open_files_limit();
         daemon::serve(source).await?;
         Ok(ExitCode::SUCCESS)
     }

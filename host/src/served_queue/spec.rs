@@ -246,9 +246,9 @@ pub(crate) struct GrantsFile {
 impl GrantsFile {
     fn grants(&self) -> anyhow::Result<Grants> {
         Grants::deserialize(self.grants.clone()).map_err(|error| {
-            let hint = crate::unknown_key::hint(error.message());
-            let hint = hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
-            anyhow::anyhow!("`grants` is invalid: {}{hint}", error.message())
+            let written = self.grants.to_string();
+            let said = crate::config::invalid::explain(&error, &written);
+            anyhow::anyhow!("`grants` is invalid: {said}")
         })
     }
 

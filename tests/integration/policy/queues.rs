@@ -97,7 +97,14 @@ async fn retry_reaches_no_parent_that_is_not_granted(guest: &str) {
 async fn what_a_scheduler_or_an_event_may_not_say_is_refused(guest: &str) {
     let world = World::new(guest, &["open"]).await;
     let event = |name: &str, fields: Value| json!(["publish-event", "open", name, fields]);
-    for name in ["completed", "failed", "drained", ""] {
+    for name in [
+        "completed",
+        "failed",
+        "drained",
+        "completed:a1",
+        "failed:a1",
+        "",
+    ] {
         world.refuses("invalid", event(name, json!({}))).await;
     }
     world

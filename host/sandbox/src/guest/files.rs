@@ -44,7 +44,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
         |mut store: StoreContextMut<'_, AttemptState>, call: OpenAt| {
             let state = store.data_mut();
             state.tape.cannot_hold("the use of a directory");
-            Box::new(async move { Ok((open_at(store.data_mut().filesystem(), call).await?,)) })
+            Box::new(async move { Ok((open_at(store.data_mut(), call).await?,)) })
         },
     )?;
     linker.allow_shadowing(false);
@@ -52,6 +52,25 @@ pub(super) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
 }
 
 async fn open_at(
+    state: &mut AttemptState,
+    call: OpenAt,
+) -> wasmtime::Result<Result<Resource<Descriptor>, ErrorCode>> {
+    let max = state.policy.limits.open_files_max;
+    if let Err(refused) = state.open_files.make_room(max) {
+        state.note(|_| refused.text());
+        return Ok(Err(ErrorCode::Quota));
+    }
+    let opened = open_in(state.filesystem(), call).await?;
+    if let Ok(handle) = &opened {
+        state.open_files.note(match state.table.get(handle)? {
+            Descriptor::File(File { file, .. }) => file,
+            Descriptor::Dir(Dir { dir, .. }) => dir,
+        });
+    }
+    Ok(opened)
+}
+
+async fn open_in(
     mut files: WasiFilesystemCtxView<'_>,
     (dir, path_flags, path, open_flags, flags): OpenAt,
 ) -> wasmtime::Result<Result<Resource<Descriptor>, ErrorCode>> {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use self::taped::Taped;
+use super::held::BODY_CHUNK_BYTES;
 use super::notes::Notes;
 use crate::backend::{HttpAnswers, JobBackend};
 use crate::connections::http::{
@@ -124,6 +125,10 @@ type Rest = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Answer = (Response<WasiBody>, Rest);
 
 impl WasiHttpHooks for Outbound {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,

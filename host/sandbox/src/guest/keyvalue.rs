@@ -144,19 +144,31 @@ impl AttemptState {
         sum.map_err(|error| self.worded(store, error))
     }
 
-    async fn try_cas(&mut self, store: KvStore, key: String) -> Result<Resource<Cas>, Error> {
+    async fn read_cas(&mut self, store: KvStore, key: String) -> Result<Cas, Error> {
         check_key(&key).map_err(Error::Other)?;
         let held_max = self.read_bytes_max().saturating_sub(self.cas_bytes_held);
         let max = self.kv_bytes_max().min(held_max);
         let read = self.backend.kv_read(&store, &key, max).await;
         let KvVersioned { value, version } = read.map_err(|error| self.worded(&store, error))?;
-        let bytes = value.as_ref().map_or(0, Vec::len);
-        let cas = Cas {
+        Ok(Cas {
             store,
             key,
             value,
             version,
+        })
+    }
+
+    async fn open_cas(&mut self, store: KvStore, key: String) -> Answer<Resource<Cas>> {
+        let cas = match self.read_cas(store, key).await {
+            Ok(cas) => cas,
+            Err(error) => return Ok(Err(error)),
         };
+        let bytes = cas.value.as_ref().map_or(0, Vec::len);
+        self.hold(bytes).await?;
+        Ok(self.put_cas(cas, bytes))
+    }
+
+    fn put_cas(&mut self, cas: Cas, bytes: usize) -> Result<Resource<Cas>, Error> {
         let full = |_| Error::Other("processor has too many open handles".into());
         let handle = self.table.push(cas).map_err(full)?;
         self.cas_bytes_held += bytes;
@@ -170,24 +182,16 @@ impl AttemptState {
         Ok(cas)
     }
 
-    async fn try_swap(&mut self, cas: Cas, value: Vec<u8>) -> Result<(), CasError> {
-        let grant = self.kv_grant().map_err(CasError::StoreError)?;
-        let valid = grant.check_value(&value).map_err(Error::Other);
-        valid.map_err(CasError::StoreError)?;
+    /// False: another one wrote in between.
+    async fn try_swap(&mut self, cas: &Cas, value: Vec<u8>) -> Result<bool, Error> {
+        let grant = self.kv_grant()?;
+        grant.check_value(&value).map_err(Error::Other)?;
         let room = grant.room();
-        let (store, key) = (cas.store, cas.key);
         let swapped = self
             .backend
-            .kv_swap(&store, &key, cas.version, value, &room)
+            .kv_swap(&cas.store, &cas.key, cas.version, value, &room)
             .await;
-        match swapped {
-            Ok(true) => Ok(()),
-            Ok(false) => match self.try_cas(store, key).await {
-                Ok(again) => Err(CasError::CasFailed(again)),
-                Err(error) => Err(CasError::StoreError(error)),
-            },
-            Err(error) => Err(CasError::StoreError(self.worded(&store, error))),
-        }
+        swapped.map_err(|error| self.worded(&cas.store, error))
     }
 
     /// An error in words for the author of the guest: a job that fails of it has them as its reason.
@@ -278,14 +282,21 @@ impl atomics::Host for AttemptState {
 
     async fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> Answer<(), CasError> {
         let cas = self.take_cas(cas)?;
-        Ok(self.try_swap(cas, value).await)
+        Ok(match self.try_swap(&cas, value).await {
+            Ok(true) => Ok(()),
+            Ok(false) => match self.open_cas(cas.store, cas.key).await? {
+                Ok(again) => Err(CasError::CasFailed(again)),
+                Err(error) => Err(CasError::StoreError(error)),
+            },
+            Err(error) => Err(CasError::StoreError(error)),
+        })
     }
 }
 
 impl atomics::HostCas for AttemptState {
     async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Resource<Cas>> {
         let store = self.kv_store(&bucket)?;
-        Ok(self.try_cas(store, key).await)
+        self.open_cas(store, key).await
     }
 
     fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {

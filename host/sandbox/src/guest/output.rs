@@ -159,7 +159,7 @@ pub(crate) struct GuestOutput {
     log: LogBudget,
     /// What may be the beginning of a secret.
     held: Vec<u8>,
-    /// The line begun, without secrets.
+    /// The line begun. Only what is encoded in it may still be a secret.
     line: Vec<u8>,
 }
 
@@ -191,7 +191,7 @@ impl GuestOutput {
     fn split(&mut self, bytes: &[u8]) {
         let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
         while let Some(part) = lines.next() {
-            let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
+            let room = self.line_bytes_max().saturating_sub(self.line.len());
             self.line.extend_from_slice(&part[..part.len().min(room)]);
             if lines.peek().is_some() {
                 self.end_line();
@@ -199,9 +199,16 @@ impl GuestOutput {
         }
     }
 
+    /// A line is cut when it is shown. Before that it keeps enough to find an encoded secret that begins before the cut.
+    fn line_bytes_max(&self) -> usize {
+        let redactor = self.log.0.grants.secrets.redactor();
+        LINE_BYTES_MAX + redactor.map_or(0, |redactor| redactor.encoded_bytes_max())
+    }
+
     fn end_line(&mut self) {
         if !self.line.is_empty() {
-            let line = clean(&String::from_utf8_lossy(&self.line));
+            let line = String::from_utf8_lossy(&self.line);
+            let line = clean(&self.log.0.grants.secrets.redact(&line));
             if self.to == Printed::Stderr {
                 self.log.0.on_stderr.lock().push(&line);
             }

@@ -23,6 +23,7 @@ use wasmtime_wasi_tls::WasiTlsCtx;
 
 use super::AttemptState;
 use crate::cancel::Stop;
+use crate::open_files::Ticket;
 use crate::policy::{TcpGrant, TcpJudge, TcpRefusal};
 
 /// What a call answers, if it does not trap.
@@ -72,7 +73,7 @@ struct Open {
 }
 
 /// A place among the open sockets. Whatever can still reach the descriptor holds it.
-type Place = Arc<OwnedSemaphorePermit>;
+type Place = Arc<(OwnedSemaphorePermit, Ticket)>;
 
 impl Open {
     fn new(grant: &TcpGrant) -> Self {
@@ -85,9 +86,10 @@ impl Open {
         }
     }
 
-    fn take_place(&self) -> Option<Place> {
+    /// None where there are as many as the grant allows.
+    fn take_place(&self) -> Option<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.places).try_acquire_owned();
-        place.ok().map(Arc::new)
+        place.ok()
     }
 }
 

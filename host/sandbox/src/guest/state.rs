@@ -8,6 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::held::Held;
 use super::http::Outbound;
 use super::last_lines::LastLines;
 use super::notes::Notes;
@@ -20,6 +21,7 @@ use crate::cancel::{Cancel, Stop};
 use crate::deadline::Deadline;
 use crate::limits::Quota;
 use crate::lone_job::LoneJob;
+use crate::open_files::{OpenFiles, Ticket};
 use crate::outcome::MovedTo;
 use crate::policy::Policy;
 use crate::recording::Tape;
@@ -74,6 +76,10 @@ pub struct AttemptState {
     pub(super) table: ResourceTable,
     /// By handles of `wasi:keyvalue` that hold a value.
     pub(super) cas_bytes_held: usize,
+    pub(super) held: Held,
+    pub(crate) open_files: OpenFiles,
+    /// For the granted directories.
+    _dirs: Vec<Ticket>,
     config: WasiConfigVariables,
     http: WasiHttpCtx,
     outbound: Outbound,
@@ -90,6 +96,7 @@ impl AttemptState {
         let job = input.backend.job();
         let log_budget = LogBudget::new(&job, input.backend.shows_lines(), policy);
         let deadline = limits.deadline_of(job.name, job.timeout_ms);
+        let dirs = wasi::take_dirs(grants)?;
         let wasi = wasi::context_with_dirs(policy, &log_budget, &*input.backend, &input.tape)?;
         let outbound = Outbound::new(policy, &*input.backend, &input.tape);
         Ok(AttemptState {
@@ -110,6 +117,9 @@ impl AttemptState {
             wasi: wasi.map(Box::new),
             table: wasi::handles(),
             cas_bytes_held: 0,
+            held: Held::default(),
+            open_files: OpenFiles::default(),
+            _dirs: dirs,
             config: wasi::config_variables(grants),
             http: WasiHttpCtx::new(),
             outbound,
@@ -148,7 +158,7 @@ impl AttemptState {
     /// What the guest wrote to stderr last. It is over, and with it the streams in which part of a line may be left.
     pub(crate) fn last_lines(&mut self) -> LastLines {
         self.table = wasi::handles();
-        self.cas_bytes_held = 0;
+        (self.cas_bytes_held, self.held) = (0, Held::default());
         self.log_budget.take_last_lines()
     }
 

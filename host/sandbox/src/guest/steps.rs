@@ -53,13 +53,21 @@ impl AttemptState {
         Ok(())
     }
 
+    /// Begins a step. Its name is stored and shown: it may not have a secret in it.
+    fn begin_step(&mut self, name: &str) -> CallResult<Option<Kept>> {
+        if self.policy.grants.secrets.are_in(name) {
+            let refused = "name of a step has a secret in it, and would be stored".to_owned();
+            return Err(JobError::Invalid(refused));
+        }
+        self.steps()?.begin(name)
+    }
+
     fn try_begin(&mut self, name: &str) -> CallResult<Option<String>> {
-        let steps = self.steps()?;
-        match steps.begin(name)? {
+        match self.begin_step(name)? {
             Some(Kept::Value(value)) => Ok(Some(value.get().to_owned())),
             Some(other) => other_kind(name, &other, "step"),
             None => {
-                steps.set_open(name, Open::Step);
+                self.steps()?.set_open(name, Open::Step);
                 Ok(None)
             }
         }
@@ -75,7 +83,7 @@ impl AttemptState {
 
     async fn try_sleep(&mut self, name: &str, duration_ms: u64) -> CallResult<bool> {
         let now_ms = self.backend.now_ms();
-        let until = match self.steps()?.begin(name)? {
+        let until = match self.begin_step(name)? {
             Some(Kept::Until(until)) => until,
             Some(other) => return other_kind(name, &other, "sleep"),
             None => {
@@ -92,13 +100,12 @@ impl AttemptState {
     }
 
     fn try_cursor(&mut self, name: &str) -> CallResult<Option<String>> {
-        let steps = self.steps()?;
-        let place = match steps.begin(name)? {
+        let place = match self.begin_step(name)? {
             Some(Kept::Cursor(place)) => Some(place.get().to_owned()),
             Some(other) => return other_kind(name, &other, "cursor"),
             None => None,
         };
-        steps.set_open(name, Open::Cursor);
+        self.steps()?.set_open(name, Open::Cursor);
         Ok(place)
     }
 
@@ -109,7 +116,7 @@ impl AttemptState {
     }
 
     async fn try_call(&mut self, name: &str, queue: &str, job: GuestJob) -> CallResult<Called> {
-        let kept = match self.steps()?.begin(name)? {
+        let kept = match self.begin_step(name)? {
             Some(Kept::Child(child)) => Some(job_of_key(&child)?),
             Some(other) => return other_kind(name, &other, "call"),
             None => None,

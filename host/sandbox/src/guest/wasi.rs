@@ -7,6 +7,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::output::{GuestOutput, LogBudget, Printed};
 use crate::backend::JobBackend;
+use crate::open_files::{Ticket, TooMany};
 use crate::policy::{Grants, Policy};
 use crate::recording::{Tape, TapedMonotonic, TapedRandom, TapedWall};
 
@@ -60,6 +61,13 @@ pub(super) fn context(
         wasi.env(name, secret.reveal());
     }
     wasi
+}
+
+/// Takes from the files that all guests may have open one for each granted directory.
+pub(super) fn take_dirs(grants: &Grants) -> anyhow::Result<Vec<Ticket>> {
+    let too_many = || anyhow::anyhow!(TooMany::OfAll.text());
+    let dirs = grants.dirs.iter();
+    dirs.map(|_| Ticket::take().ok_or_else(too_many)).collect()
 }
 
 /// The WASI context with the directories that are granted, if any are. Fails where one cannot be opened.

@@ -2,8 +2,8 @@
 
 use super::Refusal;
 
-/// The names of BullMQ's own events.
-const BULLMQ: [&str; 22] = [
+/// The names of BullMQ's own events, and those that an `EventEmitter` of Node has a meaning for.
+const BULLMQ: [&str; 24] = [
     "active",
     "added",
     "cleaned",
@@ -16,8 +16,10 @@ const BULLMQ: [&str; 22] = [
     "error",
     "failed",
     "ioredis:close",
+    "newListener",
     "paused",
     "progress",
+    "removeListener",
     "removed",
     "resumed",
     "retries-exhausted",
@@ -36,7 +38,7 @@ pub(crate) fn check_event<'a>(
     if name.is_empty() {
         return Err(Refusal::Invalid("event name is empty".into()));
     }
-    if BULLMQ.contains(&name) {
+    if is_of_bullmq(name) {
         return Err(Refusal::Invalid(format!(
             "`{name}` is an event of BullMQ: give the event another name"
         )));
@@ -48,14 +50,32 @@ pub(crate) fn check_event<'a>(
     }
 }
 
+/// Of each event with a `jobId`, listeners hear a second time under `EVENT:JOBID`: by that name BullMQ waits for the end
+/// of one job.
+fn is_of_bullmq(name: &str) -> bool {
+    let of_one_job = name.split_once(':').map(|(event, _)| event);
+    BULLMQ.contains(&name) || of_one_job.is_some_and(|event| BULLMQ.contains(&event))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn events_of_bullmq_cannot_be_forged() {
-        assert_eq!(check_event("painted", ["jobId"].into_iter()), Ok(()));
-        for (name, field) in [("completed", "a"), ("", "a"), ("painted", "event")] {
+        for name in ["painted", "painted:7", "paint:completed:7", "completed-7"] {
+            assert_eq!(check_event(name, ["jobId"].into_iter()), Ok(()), "{name}");
+        }
+        for (name, field) in [
+            ("completed", "a"),
+            ("completed:7", "returnvalue"),
+            ("failed:a:b", "failedReason"),
+            ("completed:", "a"),
+            ("ioredis:close", "a"),
+            ("removeListener", "a"),
+            ("", "a"),
+            ("painted", "event"),
+        ] {
             let refused = check_event(name, [field].into_iter());
             assert!(
                 matches!(refused, Err(Refusal::Invalid(_))),

@@ -131,7 +131,7 @@ impl HttpGrant {
     }
 }
 
-/// The URL of a proxy. Shown without the name and the password that may be in it.
+/// The URL of a proxy. Shown without the name, the password and the query that may be in it.
 #[derive(Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ProxyUrl(String);
@@ -139,9 +139,19 @@ pub struct ProxyUrl(String);
 impl std::fmt::Display for ProxyUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ProxyUrl(url) = self;
-        match (url.split_once("://"), url.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, place))) => write!(f, "{scheme}://***@{place}"),
-            _ => f.write_str(url),
+        let (scheme, rest) = url.split_once("://").unzip();
+        let rest = rest.unwrap_or(url);
+        if let Some(scheme) = scheme {
+            write!(f, "{scheme}://")?;
+        }
+        let (login, place) = rest.rsplit_once('@').unzip();
+        if login.is_some() {
+            f.write_str("***@")?;
+        }
+        let place = place.unwrap_or(rest);
+        match place.split_once(['?', '#']) {
+            Some((place, _)) => write!(f, "{place}?***"),
+            None => f.write_str(place),
         }
     }
 }
@@ -278,6 +288,24 @@ mod tests {
             "{shown}"
         );
         assert!(grant.settings().proxy.is_some());
+    }
+
+    #[test]
+    fn proxy_that_is_no_url_is_not_shown_either() {
+        for (written, shown) in [
+            ("me:secret@proxy.example:3128", "***@proxy.example:3128"),
+            (
+                "http://proxy.example:3128/?key=secret",
+                "http://proxy.example:3128/?***",
+            ),
+            (
+                "http://me:se?cr/e#t@proxy.example#secret",
+                "http://***@proxy.example?***",
+            ),
+            ("proxy.example:3128", "proxy.example:3128"),
+        ] {
+            assert_eq!(ProxyUrl(written.to_owned()).to_string(), shown);
+        }
     }
 
     #[test]

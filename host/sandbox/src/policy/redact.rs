@@ -1,5 +1,8 @@
 //! Secrets, and keeping them out of what others see: logs, reasons, stacks, progress and values.
 
+mod decoded;
+mod forms;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,13 +10,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use base64::Engine as _;
-use base64::prelude::{
-    BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD,
-};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use toril_options::json;
+
+use self::decoded::Decoded;
+use self::forms::forms;
 
 /// A secret shorter than this would make every log unreadable, were it replaced.
 const SECRET_BYTES_MIN: usize = 4;
@@ -106,6 +107,11 @@ impl Secrets {
         }
     }
 
+    /// True if one is in a text.
+    pub(crate) fn are_in(&self, text: &str) -> bool {
+        matches!(self.redact(text), Cow::Owned(_))
+    }
+
     /// Replaces the secrets in the texts of a JSON text; it stays JSON.
     pub fn redact_json<'text>(&self, json: &'text str) -> Cow<'text, str> {
         match &self.redactor {
@@ -115,10 +121,12 @@ impl Secrets {
     }
 }
 
-/// Finds secrets: the longest that begins first, in one pass.
+/// Finds secrets: the longest that begins first, in the text as it is and as it reads once it is decoded.
 pub(crate) struct Redactor {
     secrets: Vec<Box<[u8]>>,
     finder: AhoCorasick,
+    /// For decoded text.
+    decoded_finder: AhoCorasick,
 }
 
 impl fmt::Debug for Redactor {
@@ -136,41 +144,73 @@ impl Redactor {
         if secrets.is_empty() {
             return None;
         }
-        let finder = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(&secrets);
-        // More patterns than fit into its tables cannot come from a config file.
+        let decoded = secrets.iter().map(|secret| Decoded::new(secret).bytes);
+        let decoded: BTreeSet<Vec<u8>> = decoded
+            .filter(|secret| secret.len() >= SECRET_BYTES_MIN)
+            .collect();
+        let finder_of = |secrets: &mut dyn Iterator<Item = &[u8]>| {
+            let mut builder = AhoCorasick::builder();
+            // More patterns than fit into its tables cannot come from a config file.
+            builder
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(secrets)
+                .ok()
+        };
         Some(Redactor {
-            finder: finder.ok()?,
+            finder: finder_of(&mut secrets.iter().map(|secret| &**secret))?,
+            decoded_finder: finder_of(&mut decoded.iter().map(|secret| &**secret))?,
             secrets,
         })
     }
 
+    /// Where secrets are, in order. Those that overlap are one.
+    fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let found = self.finder.find_iter(text);
+        let mut found: Vec<Range<usize>> = found.map(|found| found.range()).collect();
+        if !decoded::is_encoded(text) {
+            return found;
+        }
+        let decoded = Decoded::new(text);
+        let in_decoded = self.decoded_finder.find_iter(&decoded.bytes);
+        found.extend(in_decoded.map(|found| decoded.origin(found.range())));
+        found.sort_unstable_by_key(|found| (found.start, found.end));
+        found.dedup_by(|next, last| {
+            let overlaps = next.start < last.end;
+            if overlaps {
+                last.end = last.end.max(next.end);
+            }
+            overlaps
+        });
+        found
+    }
+
     pub(crate) fn redact<'text>(&self, text: &'text str) -> Cow<'text, str> {
-        if !self.finder.is_match(text) {
+        let found = self.find(text.as_bytes());
+        if found.is_empty() {
             return Cow::Borrowed(text);
         }
-        let mut redacted = String::with_capacity(text.len());
-        self.finder
-            .replace_all_with(text, &mut redacted, |_, _, redacted| {
-                redacted.push_str(REPLACEMENT);
-                true
-            });
-        Cow::Owned(redacted)
+        // Each begins and ends with a secret of whole characters, or with an escape of ASCII.
+        let redacted = without(text.as_bytes(), &found);
+        Cow::Owned(String::from_utf8_lossy(&redacted).into_owned())
     }
 
     /// Replaces the secrets in bytes.
     pub(crate) fn redact_bytes(&self, bytes: &mut Vec<u8>) {
-        if self.finder.is_match(&*bytes) {
-            let replacements = vec![REPLACEMENT; self.finder.patterns_len()];
-            *bytes = self.finder.replace_all_bytes(bytes, &replacements);
+        let found = self.find(bytes);
+        if !found.is_empty() {
+            *bytes = without(bytes, &found);
         }
+    }
+
+    /// How long a text can be, at most, that is a secret encoded as often as programs do.
+    pub(crate) fn encoded_bytes_max(&self) -> usize {
+        let longest = self.secrets.iter().map(|secret| secret.len()).max();
+        longest.unwrap_or(0).saturating_mul(4)
     }
 
     /// Looks at each text by itself, names of fields included: so depth and order make no difference.
     pub(crate) fn redact_json<'text>(&self, json: &'text str) -> Cow<'text, str> {
-        let may_have_escapes = json.contains('\\');
-        if !may_have_escapes && !self.finder.is_match(json) {
+        if !decoded::is_encoded(json.as_bytes()) && !self.finder.is_match(json) {
             return Cow::Borrowed(json);
         }
         let (mut shown, mut done) = (String::new(), 0);
@@ -190,7 +230,8 @@ impl Redactor {
     }
 
     /// Moves what can be shown from `pending` to `shown`. What may be the beginning of a secret stays until it is
-    /// clear what it is: at the latest at the end of the text.
+    /// clear what it is: at the latest at the end of the text. What is encoded it leaves to [`Self::redact`]: that is in
+    /// one line, while a secret as it is may have several.
     pub(crate) fn drain(&self, pending: &mut Vec<u8>, at_end: bool, shown: &mut Vec<u8>) {
         let mut done = 0;
         let mut held = self.held_from(pending, done, at_end);
@@ -216,16 +257,26 @@ impl Redactor {
         if at_end {
             return len;
         }
-        let longest = self.secrets.iter().map(|secret| secret.len()).max();
-        let earliest = from.max((len + 1).saturating_sub(longest.unwrap_or(0)));
-        let begins_one = |at: &usize| {
-            let tail = &pending[*at..];
-            self.secrets
-                .iter()
-                .any(|secret| secret.len() > tail.len() && secret.starts_with(tail))
+        let begins_at = |secret: &[u8]| {
+            let earliest = from.max((len + 1).saturating_sub(secret.len()));
+            (earliest..len).find(|at| secret.starts_with(&pending[*at..]))
         };
-        (earliest..len).find(begins_one).unwrap_or(len)
+        let all = self.secrets.iter();
+        all.filter_map(|secret| begins_at(secret))
+            .min()
+            .unwrap_or(len)
     }
+}
+
+fn without(text: &[u8], secrets: &[Range<usize>]) -> Vec<u8> {
+    let (mut shown, mut done) = (Vec::with_capacity(text.len()), 0);
+    for secret in secrets {
+        shown.extend_from_slice(&text[done..secret.start]);
+        shown.extend_from_slice(REPLACEMENT.as_bytes());
+        done = secret.end;
+    }
+    shown.extend_from_slice(&text[done..]);
+    shown
 }
 
 /// Where the texts in a JSON text are, quotes included.
@@ -243,53 +294,9 @@ fn texts(json: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// A secret as it is, and as it looks inside JSON, in JSON inside JSON, in URLs, and in base64 wherever it begins there.
-fn forms(secret: &str) -> impl Iterator<Item = String> {
-    let quoted = |text: &str| {
-        let quoted = Value::String(text.to_owned()).to_string();
-        quoted[1..quoted.len() - 1].to_owned()
-    };
-    let escaped = quoted(secret);
-    let twice = quoted(&escaped);
-    let in_urls = [NON_ALPHANUMERIC, &URL_COMPONENT];
-    let in_urls = in_urls.map(|set| utf8_percent_encode(secret, set).to_string());
-    let others = [secret.to_owned(), escaped, twice]
-        .into_iter()
-        .chain(in_urls);
-    let forms: BTreeSet<String> = others.chain(in_base64(secret)).collect();
-    forms.into_iter()
-}
-
-/// What base64 of any text that has the secret in it has in it: the digits that depend on the secret alone.
-fn in_base64(secret: &str) -> impl Iterator<Item = String> {
-    let at = |offset: usize| {
-        let padded = [&vec![0; offset][..], secret.as_bytes()].concat();
-        let (begin, end) = ((offset * 8).div_ceil(6), padded.len() * 8 / 6);
-        let digits = [
-            STANDARD_NO_PAD.encode(&padded),
-            URL_SAFE_NO_PAD.encode(&padded),
-        ];
-        digits.map(|digits| digits[begin..end].to_owned())
-    };
-    let digits = (0..3).flat_map(at);
-    // Fewer would be found in much that is no secret.
-    digits.filter(|digits| digits.len() >= SECRET_BYTES_MIN + 2)
-}
-
-/// What `encodeURIComponent` encodes.
-const URL_COMPONENT: AsciiSet = NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'!')
-    .remove(b'~')
-    .remove(b'*')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')');
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
     use base64::prelude::BASE64_STANDARD;
 
     use super::*;
@@ -332,6 +339,79 @@ mod tests {
         let secrets = secrets(&["a/b+c d-e"]);
         let url = "/?t=a%2Fb%2Bc%20d-e&u=a%2Fb%2Bc%20d%2De";
         assert_eq!(secrets.redact(url), "/?t=***&u=***");
+    }
+
+    /// As `"`, `\n` and the like are written by JSON, by JavaScript, by Go, and in URLs of any kind, each inside the other.
+    #[test]
+    fn secrets_are_found_however_they_are_encoded() {
+        let secret = "a\"b\\c\nd (e)/f&<g>+h!";
+        let secrets = secrets(&[secret]);
+        let json = |text: &str| Value::String(text.to_owned()).to_string();
+        let mut nested = secret.to_owned();
+        for depth in 0..5 {
+            nested = json(&nested);
+            let shown = secrets.redact(&nested).into_owned();
+            assert!(
+                shown.contains("***") && !shown.contains("(e)"),
+                "{depth}: {shown}"
+            );
+        }
+        for (before, encoded, after) in [
+            ("{ key: '", r#"a"b\\c\nd (e)/f&<g>+h!"#, "' }"),
+            (
+                "{\"k\":\"",
+                r#"a\"b\\c\nd (e)/f\u0026\u003cg\u003e+h!"#,
+                "\"}",
+            ),
+            ("\"", r#"a\"b\\c\nd (e)\/f&<g>+h!"#, "\""),
+            ("k=", "a%22b%5Cc%0Ad+%28e%29%2Ff%26%3Cg%3E%2Bh%21", "&l=1"),
+            ("/", "a%22b%5Cc%0Ad%20(e)/f&%3Cg%3E+h!", "?x=1"),
+            (
+                "next=%2F%3Fq%3D",
+                "a%2522b%255Cc%250Ad%2520%2528e%2529%252Ff%2526%253Cg%253E%252Bh%2521",
+                "%26x",
+            ),
+            (
+                "%7B%22k%22%3A%22",
+                "a%5C%22b%5C%5Cc%5Cnd%20(e)%2Ff%26%3Cg%3E%2Bh!",
+                "%22%7D",
+            ),
+        ] {
+            let shown = secrets
+                .redact(&format!("{before}{encoded}{after}"))
+                .into_owned();
+            assert_eq!(shown, format!("{before}***{after}"));
+        }
+    }
+
+    #[test]
+    fn lines_of_a_secret_of_several_are_not_shown() {
+        let pem =
+            "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\r\n  hkiG9w0BAQEFAASC\nQ==\n-----END KEY-----\n";
+        let secrets = secrets(&[pem]);
+        for line in ["MIIEvQIBADANBgkq", "hkiG9w0BAQEFAASC"] {
+            assert_eq!(secrets.redact(line), "***");
+            assert_eq!(secrets.redact(&format!("'{line}\\n' +")), "'***\\n' +");
+        }
+        assert_eq!(secrets.redact(pem), "***");
+        // Too short to be told from other text.
+        assert_eq!(secrets.redact("Q=="), "Q==");
+        let one_line = self::secrets(&["only one line here"]);
+        assert_eq!(one_line.redact("one line"), "one line");
+    }
+
+    #[test]
+    fn secret_behind_what_looks_like_an_escape_is_found() {
+        let secrets = secrets(&["n0pe-1234", "41abcdef"]);
+        for text in [
+            r"C:\n0pe-1234",
+            r"C:\\n0pe-1234",
+            "100%41abcdef",
+            "%2541abcdef",
+        ] {
+            let shown = secrets.redact(text);
+            assert!(shown.ends_with("***"), "{shown}");
+        }
     }
 
     #[test]

@@ -24,6 +24,9 @@ const STREAM_WINDOW: u32 = 256 << 10;
 /// The largest that HTTP/2 knows.
 const WINDOW_MAX: u32 = (1 << 31) - 1;
 
+/// What a connection of HTTP/1.1 holds of a response at once: all of its headers, or a piece of its body.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+
 type Unsent = TrySendError<Request<RequestBody>>;
 
 pub(super) enum Connection {
@@ -49,7 +52,9 @@ impl Connection {
             tokio::spawn(async move { drop(connection.await) });
             return Ok(Connection::Http2(sender, Arc::new(())));
         }
-        let (sender, connection) = http1::handshake(stream).await?;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(BUFFER_BYTES_MAX);
+        let (sender, connection) = builder.handshake(stream).await?;
         tokio::spawn(async move { drop(connection.await) });
         Ok(Connection::Http1(sender))
     }

@@ -19,6 +19,7 @@ use wasmtime_wasi::p2::{
 use super::streams::{Connection, Reader, Writer};
 use super::{Answer, Place, add};
 use crate::guest::AttemptState;
+use crate::open_files::{Ticket, TooMany};
 
 /// The versions that wasmtime-wasi 48 serves; guests of older ones are linked to them, too.
 pub(super) const TCP: &str = "wasi:sockets/tcp@0.2.12";
@@ -179,6 +180,11 @@ fn create_socket(
         });
         return Ok(Err(ErrorCode::NewSocketLimit));
     };
+    let Some(ticket) = Ticket::take() else {
+        state.note(|_| TooMany::OfAll.text());
+        return Ok(Err(ErrorCode::NewSocketLimit));
+    };
+    let place = Arc::new((place, ticket));
     let socket = match family {
         IpAddressFamily::Ipv4 => TcpSocket::new_v4(),
         IpAddressFamily::Ipv6 => TcpSocket::new_v6(),
