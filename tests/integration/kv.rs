@@ -313,7 +313,7 @@ async fn component_that_imports_it_is_refused_without_a_grant_with_the_line_to_a
         "{log}"
     );
     assert!(
-        log.contains("hint: add `kv = { stores = [\"default\"] }` to `[queues.NAME.grants]`"),
+        log.contains("hint: add `kv = { stores = [\"default\"] }` to `[queues.ring.grants]`"),
         "{log}"
     );
     // A processor that uses no store needs no grant for it.

@@ -112,18 +112,14 @@ pub(crate) fn flows(
 ) -> Result<Vec<FlowNode>, JobError> {
     nodes
         .into_iter()
-        .map(|node| node.read(options, prefix, true))
+        .map(|node| node.read(options, prefix))
         .collect()
 }
 
 impl Node {
-    /// Only a root may name a parent: that of any other node is the one above it, whatever its options say.
-    fn read(
-        self,
-        options: &FlowOptions,
-        prefix: &str,
-        is_root: bool,
-    ) -> Result<FlowNode, JobError> {
+    /// A parent that the options name is kept, for the policy to judge: where the node is added, the one above it is its
+    /// parent.
+    fn read(self, options: &FlowOptions, prefix: &str) -> Result<FlowNode, JobError> {
         let in_node = |error: JobError| match error {
             JobError::Invalid(reason) => {
                 JobError::Invalid(format!("job `{}` of the flow: {reason}", self.name))
@@ -134,11 +130,7 @@ impl Node {
         let mut job_options = defaults
             .map(|queue| queue.default_job_options.clone())
             .unwrap_or_default();
-        job_options.remove("parent");
         job_options.extend(self.opts.unwrap_or_default());
-        if !is_root {
-            job_options.remove("parent");
-        }
         let own_prefix = self.prefix.as_deref().unwrap_or(prefix);
         let queue =
             QueueRef::new(own_prefix, &self.queue_name).map_err(|error| in_node(invalid(error)))?;
@@ -149,7 +141,7 @@ impl Node {
             queue,
             job,
             children: children
-                .map(|child| child.read(options, prefix, false))
+                .map(|child| child.read(options, prefix))
                 .collect::<Result<_, _>>()?,
         })
     }
