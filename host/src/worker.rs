@@ -149,9 +149,7 @@ impl Worker {
         let schedule = Schedule::new(options.clone(), *control.borrow());
         let state = Arc::new(Mutex::new(schedule));
         let io = Io::new(
-            // A large job of this queue must not hold up other queues, nor the renewal of its own locks; what guests send
-            // must not hold up what settles their jobs.
-            queue.on_own_connection(),
+            // A large job of this queue must not hold up other queues, nor the renewal of its own locks.
             queue.on_own_connection(),
             options.clone(),
             Arc::clone(&versions),

@@ -60,7 +60,6 @@ pub(super) struct Io {
 impl Io {
     pub(super) fn new(
         queue: Queue,
-        guests_queue: Queue,
         options: WorkerOptions,
         versions: Arc<Versions>,
         engine: Arc<Engine>,
@@ -70,8 +69,9 @@ impl Io {
     ) -> Self {
         Io {
             marker: Some(Box::new(queue.marker_wait(options.name.as_deref()))),
+            // What guests send must not hold up what settles their jobs.
+            guests_queue: queue.on_own_connection(),
             queue,
-            guests_queue,
             options,
             versions,
             engine,
