@@ -37,7 +37,7 @@ const PRIVATE_REDIS_DIR: &str = ".toril/redis";
 /// How long running jobs may take to end where a person watches and waits for the end.
 const ATTENDED_GRACE_MS: u64 = 2_000;
 
-/// How long giving jobs back may take: Redis may not answer, and whoever stops the host waits for its end.
+/// How long giving jobs back may take: Redis may not answer, and the operator waits for the end of the host.
 const GIVE_BACK_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// A person who watches a host that serves what is being written.

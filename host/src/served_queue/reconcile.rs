@@ -277,7 +277,7 @@ impl Reconciler {
         let (Some(spec), Some(serving)) = (&self.spec, self.shared.serving.load_full()) else {
             return self.start(source);
         };
-        // Also where the worker ends: the next one goes on with what the last one was told, by whoever told it.
+        // Also where the worker ends: the next one goes on with the concurrency that was set last.
         serving.worker.set_concurrency(spec.worker.concurrency);
         let same = old.is_some_and(|old| old.same_worker(spec));
         if same && self.draining.is_none() {
