@@ -74,8 +74,8 @@ impl Redis {
         }
     }
 
-    /// The same Redis over a connection of its own, which is opened when it is first used: for one worker's calls
-    /// (settling, fetching and those of its guests), so that a large job of one queue holds up no other queue.
+    /// The same Redis over a connection of its own, which is opened when it is first used: so that a large call of one
+    /// worker, or of one of its guests, holds up nobody else's.
     pub fn for_queue(&self) -> Redis {
         Redis {
             shared: SharedConnection::new(Arc::clone(&self.server)),

@@ -26,7 +26,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// True if the same may succeed later: conflicts with other transactions, and a server that is away or busy.
+    /// True if the same may succeed later: conflicts with other transactions, and a server that is unreachable or busy.
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Server(error) => error.is_transient,
