@@ -91,7 +91,10 @@ async fn run(source: Source, attendant: Option<Attendant>) -> anyhow::Result<()>
         return Ok(());
     };
     let redis = redis?;
-    redis.check_server().await.map_err(anyhow::Error::from)?;
+    let Some(checked) = signals.unless_stopped(redis.check_server()).await else {
+        return Ok(());
+    };
+    checked?;
     let telemetry = config
         .otlp
         .as_ref()
