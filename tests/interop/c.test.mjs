@@ -7,7 +7,7 @@ import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
 import { FlowProducer } from 'bullmq';
-import { eventually, run, served as servedWith, startRedis, toril } from './harness.mjs';
+import { eventually, oneAtATime, run, served as servedWith, startRedis, toril } from './harness.mjs';
 
 const root = resolve(import.meta.dirname, '../..');
 const sdk = join(root, 'sdk/c');
@@ -97,7 +97,7 @@ test('durable-step-job-with-children waits for children that it calls', () =>
   }));
 
 test('what a step has done, a later attempt does not do again', () =>
-  served(kinds, ['ring'], { grants: { queues: ['ring'] } }, async ({ queue, finished }) => {
+  served(kinds, ['ring'], { grants: { queues: ['ring'] }, ...oneAtATime }, async ({ queue, finished }) => {
     const job = await queue.add('steps', {});
     const { twice, ...seen } = await finished(job);
     assert.deepEqual(seen, { once: { attempt: 1 }, null: null, place: 2, part: [1, 'part'], broken: [2, 'no paint'] });

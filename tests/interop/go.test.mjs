@@ -7,7 +7,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { build, component, PATIENCE_MS, skipped } from './go.mjs';
-import { eventually, run as command, served as servedWith, startRedis } from './harness.mjs';
+import { eventually, oneAtATime, run as command, served as servedWith, startRedis } from './harness.mjs';
 import { workedExamples } from './worked-examples.mjs';
 
 const skip = await skipped();
@@ -90,7 +90,7 @@ describe('what a processor may do', { skip, timeout }, () => {
       assert.deepEqual((await queue.getJobLogs(job.id)).logs, ['once', 'row 0', 'row 1']);
       const { attemptsMade, attemptsStarted } = await queue.getJob(job.id);
       assert.deepEqual([attemptsMade, attemptsStarted], [2, 4]);
-    }));
+    }, oneAtATime));
 
   test('logs go where they belong', () =>
     features(async ({ queue, run, host }) => {

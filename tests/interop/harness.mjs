@@ -98,6 +98,12 @@ export async function startToril(redis, queues, settings = {}, env = {}, patienc
   };
 }
 
+/**
+ * A job that calls another one of its queue has to make way for it, and starts once more. Side by side, the called job
+ * may end before its caller waits for it, and the caller goes on in the same start.
+ */
+export const oneAtATime = { concurrency: 1 };
+
 /** Serves queues with `section` while `body` runs. What the host logged stands in the error of a test that fails. */
 export async function served(redis, section, names, body, patienceMs = undefined) {
   const { connection } = redis;

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { eventually, served as servedWith, startRedis } from './harness.mjs';
+import { eventually, oneAtATime, served as servedWith, startRedis } from './harness.mjs';
 import { workedExamples } from './worked-examples.mjs';
 import { component, ofHost, PATIENCE_MS, skipped, toril } from './python.mjs';
 
@@ -160,7 +160,7 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       assert.deepEqual((await queue.getJobLogs(job.id)).logs, ['slow', 'at once', 'row 0', 'row 1']);
       const { attemptsMade, attemptsStarted } = await queue.getJob(job.id);
       assert.deepEqual([attemptsMade, attemptsStarted], [2, 4]);
-    }));
+    }, oneAtATime));
 
   test('logs go where they belong', () =>
     features(async ({ queue, run, host }) => {

@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { tmpdir } from 'node:os';
 import { Queue, QueueEvents, Worker } from 'bullmq';
-import { eventually, run, startRedis, startToril } from './harness.mjs';
+import { eventually, oneAtATime, run, startRedis, startToril } from './harness.mjs';
 
 const SDK = resolve(import.meta.dirname, '../../sdk/js');
 const source = (name) => join(import.meta.dirname, 'processors', name);
@@ -232,7 +232,7 @@ test('a cancelled job hears of it and of the reason', async (t) => {
 });
 
 test('durable steps hold over attempts', () =>
-  served(source('steps.ts'), { grants: { queues: ['ring'] } }, async ({ queue, finished }) => {
+  served(source('steps.ts'), { grants: { queues: ['ring'] }, ...oneAtATime }, async ({ queue, finished }) => {
     const job = await queue.add('steps', { rows: ['a', 'broken', 'c'] }, { attempts: 2 });
     const value = await finished(job);
     assert.deepEqual(value, { first: { at: '1970-01-01T00:00:00.000Z' }, second: null, called: 'shipped', reason: 'no ship today' });
