@@ -3,23 +3,25 @@
 //! The worker makes one for each attempt. It asks nothing whether the guest may: the sandbox's policy did.
 
 mod calls;
+mod job_writes;
 mod kv;
 mod queues;
 mod step_notes;
 mod steps;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use self::calls::{Lock, error_within, job_error, retried, until_answered};
+pub(crate) use self::job_writes::JobWrites;
 pub(crate) use self::step_notes::StepNotes;
 use crate::listeners::{Changes, Listeners};
 use toril_queue::{
-    Caller, FlowOptions, Job, LockedAttempt, Moved, Queue, QueueError, QueueName, Request,
-    Settlement, SettlementKind, Writer, now_ms,
+    Caller, FlowOptions, Job, JobWrite, LockedAttempt, Moved, Queue, QueueError, QueueName,
+    Request, Settlement, SettlementKind, Writer, now_ms,
 };
 use toril_sandbox::backend::{
     CallResult, DependenciesQuery, DependencyKinds, FlowNode, FlowQuery, JobBackend, JobError,
@@ -43,6 +45,8 @@ pub struct RedisBackend {
     lock_ms: u64,
     /// What is remembered of steps, where a worker runs the job.
     step_notes: Option<Arc<StepNotes>>,
+    /// None before the first one.
+    writes: Arc<OnceLock<JobWrites>>,
     /// Names the calls that must not be carried out twice; none before the first one.
     caller: Option<Caller>,
 }
@@ -52,6 +56,7 @@ impl RedisBackend {
     pub fn new(queue: Queue, job: Arc<Job>, listeners: Listeners) -> Self {
         RedisBackend {
             caller: None,
+            writes: Arc::default(),
             step_notes: None,
             queue_name: queue.keys().names().0,
             queue,
@@ -73,6 +78,32 @@ impl RedisBackend {
     pub(crate) fn noting_steps(mut self, notes: Arc<StepNotes>) -> Self {
         self.step_notes = Some(notes);
         self
+    }
+
+    /// Keeps here what the attempt writes to its job, for those who wait for the end of it.
+    pub(crate) fn writing_to(mut self, writes: Arc<OnceLock<JobWrites>>) -> Self {
+        self.writes = writes;
+        self
+    }
+
+    fn writes(&self) -> &JobWrites {
+        self.writes.get_or_init(|| {
+            JobWrites::new(job_writes::Attempt {
+                queue: self.queue.clone(),
+                job: Arc::clone(&self.job),
+                lock_ms: self.lock_ms,
+                listeners: self.listeners.clone(),
+                changes: Arc::clone(&self.changes),
+                moved: self.moved,
+            })
+        })
+    }
+
+    /// Waits until Redis has answered all that was written to the job.
+    pub async fn stored(&self) {
+        if let Some(writes) = self.writes.get() {
+            writes.stored().await;
+        }
     }
 
     /// The token to write with: none once the job was moved and the lock is gone.
@@ -114,10 +145,14 @@ impl RedisBackend {
 
     async fn move_job(&mut self, kind: SettlementKind) -> CallResult<bool> {
         let settlement = Settlement::new(&self.job, kind);
+        self.stored().await;
         self.changes.set_moving(true);
         let moved = self.lock().settle(settlement).await;
         self.moved |= matches!(moved, Ok(Moved::Yes));
         self.changes.set_moving(self.moved);
+        if let (true, Some(writes)) = (self.moved, self.writes.get()) {
+            writes.set_moved();
+        }
         Ok(moved? == Moved::Yes)
     }
 }
@@ -152,32 +187,16 @@ impl JobBackend for RedisBackend {
     }
 
     async fn update_data(&mut self, data: &str) -> CallResult<()> {
-        let (id, token) = (&self.job.id, self.token());
-        self.written(|| self.queue.update_data(id, token, data))
-            .await?;
-        if self.listeners.has_any() {
-            self.changes.note_data(data);
-        }
-        Ok(())
+        self.writes().now(JobWrite::Data(data.to_owned())).await
     }
 
     async fn update_progress(&mut self, progress: &str) -> CallResult<()> {
-        let (id, token) = (&self.job.id, self.token());
-        self.written(|| self.queue.update_progress(id, token, progress))
-            .await?;
-        if self.listeners.has_any() {
-            self.changes.note_progress(progress);
-            self.listeners.progress(&self.job, &self.changes, progress);
-        }
-        Ok(())
+        let progress = JobWrite::Progress(progress.to_owned());
+        self.writes().later(progress).await
     }
 
     async fn log(&mut self, line: &str) -> CallResult<u64> {
-        let keep = self.job.options.keep_logs;
-        let request = self.request();
-        let (queue, id, writer) = (&self.queue, &self.job.id, self.writer());
-        self.written(|| queue.add_log_by(writer, id, line, keep, &request))
-            .await
+        self.writes().log(line.to_owned()).await
     }
 
     async fn move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {

@@ -1,5 +1,6 @@
 //! Locks that ran out while nobody could renew them, and writes that Redis has no room for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, json};
@@ -32,7 +33,12 @@ async fn take(queue: &Queue) -> Arc<Job> {
 async fn write(call: &str, backend: &mut RedisBackend) -> CallResult<()> {
     match call {
         "update-data" => backend.update_data("2").await,
-        "update-progress" => backend.update_progress("50").await,
+        "update-progress" => {
+            backend.update_progress("50").await?;
+            backend.stored().await;
+            // Not waited for: the next one is told.
+            backend.update_progress("60").await
+        }
         "log" => backend.log("a line").await.map(drop),
         "keep-step" => backend.keep_step("a", r#"{"value":1}"#).await,
         "move-to-wait" => backend.move_to_wait().await,
@@ -106,7 +112,8 @@ async fn outcome_of_a_job_whose_lock_ran_out_is_settled_while_nobody_has_it() {
     let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", options).await;
     let mut ids = Vec::new();
     for _ in 0..4 {
-        ids.push(add(&queue, "sleep", json!(1_000)).await);
+        // All of them still run when the last one has lost its lock.
+        ids.push(add(&queue, "sleep", json!(3_000)).await);
     }
     for id in &ids {
         reaches(&queue, id, JobState::Active).await;
@@ -118,6 +125,84 @@ async fn outcome_of_a_job_whose_lock_ran_out_is_settled_while_nobody_has_it() {
         let job = reaches(&queue, id, JobState::Completed).await;
         assert_eq!(job["ats"], "1");
     }
+    host.stop().await;
+}
+
+/// Calls of scripts since the last time.
+async fn calls_of_scripts(redis: &TestRedis) -> u64 {
+    let stats: String = redis.command(&["INFO", "commandstats"]).await;
+    let _: String = redis.command(&["CONFIG", "RESETSTAT"]).await;
+    let calls = |line: &str| {
+        let (name, counts) = line.split_once(":calls=")?;
+        let count = counts.split(',').next()?.parse::<u64>().ok()?;
+        name.starts_with("cmdstat_eval").then_some(count)
+    };
+    stats.lines().filter_map(calls).sum()
+}
+
+#[tokio::test]
+async fn what_a_guest_need_not_wait_for_goes_together_and_in_order() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let job = take(&queue).await;
+    let mut backend = RedisBackend::new(queue.clone(), Arc::clone(&job), Listeners::default());
+    assert_eq!(backend.log("line 1").await.unwrap(), 1);
+    calls_of_scripts(&redis).await;
+    for n in 2..=30 {
+        assert_eq!(backend.log(&format!("line {n}")).await.unwrap(), n);
+        backend.update_progress(&n.to_string()).await.unwrap();
+    }
+    backend.update_data("2").await.unwrap();
+    assert_eq!(calls_of_scripts(&redis).await, 1);
+
+    let logs = queue.logs(&job.id, 100).await.unwrap();
+    let lines: Vec<_> = (1..=30).map(|n| format!("line {n}")).collect();
+    assert_eq!(logs, lines);
+    let fields = queue.job(&job.id).await.unwrap().unwrap();
+    assert_eq!((&*fields["data"], &*fields["progress"]), ("2", "30"));
+    let events: Vec<(String, BTreeMap<String, String>)> = redis
+        .command(&["XRANGE", "bull:ring:events", "-", "+"])
+        .await;
+    let progress: Vec<_> = events
+        .iter()
+        .filter(|(_, event)| event["event"] == "progress")
+        .map(|(_, event)| event["data"].clone())
+        .collect();
+    let expected: Vec<_> = (2..=30).map(|n| n.to_string()).collect();
+    assert_eq!(progress, expected);
+}
+
+#[tokio::test]
+async fn guest_waits_where_much_waits_to_be_stored() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let job = take(&queue).await;
+    let mut backend = RedisBackend::new(queue.clone(), Arc::clone(&job), Listeners::default());
+    let large = "x".repeat(100_000);
+    for n in 0..300 {
+        backend.log(&format!("line {n}")).await.unwrap();
+    }
+    for _ in 0..4 {
+        backend.log(&large).await.unwrap();
+    }
+    backend.stored().await;
+    // Each call took as many lines as may wait.
+    let calls = calls_of_scripts(&redis).await;
+    assert!((8..16).contains(&calls), "{calls} calls");
+    assert_eq!(queue.logs(&job.id, 1000).await.unwrap().len(), 304);
+}
+
+/// Its work is done, whether somebody sees how far it was or not.
+#[tokio::test]
+async fn job_completes_whose_progress_is_refused() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let id = add(&queue, "flood-progress", json!(1)).await;
+    let _: String = redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let mut host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", "").await;
+    let line = "log lines or progress of a job are lost";
+    host.logs(line).await;
+    reaches(&queue, &id, JobState::Completed).await;
     host.stop().await;
 }
 

@@ -69,4 +69,5 @@ pub use settle::{FailedAttempt, Fetch, Limiter, Moved, Settled, Settlement, Sett
 pub use steps::{ChildOutcome, STEP_PREFIX};
 pub use time::now_ms;
 pub use toril_options::{Backoff, JobOptions, KeepJobs, Retry, json};
+pub use update::JobWrite;
 pub use writer::Writer;

@@ -25,19 +25,6 @@ pub enum ChildOutcome {
 }
 
 impl Queue {
-    /// Keeps something of a step, on behalf of the attempt that has this lock token.
-    pub async fn keep_step(
-        &self,
-        id: &str,
-        token: Option<&str>,
-        name: &str,
-        record: &str,
-    ) -> Result<(), QueueError> {
-        let field = format!("{STEP_PREFIX}{name}");
-        self.update_field(id, token, &field, record, "keepStep")
-            .await
-    }
-
     /// Drops a step of a finished job, and those that were noted after it; returns how many.
     pub async fn drop_steps(
         &self,

@@ -4,8 +4,54 @@ use crate::error::QueueError;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::request::Request;
+use crate::steps::STEP_PREFIX;
 use crate::time::SAFE_INTEGER_MAX;
 use crate::writer::Writer;
+
+/// What an attempt writes to its job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobWrite {
+    /// Its data.
+    Data(String),
+    /// Its progress, which emits `progress`.
+    Progress(String),
+    /// A line of its log.
+    Log(String),
+    /// What is kept of a step: a field of the job's hash, and its value.
+    Step(String, String),
+}
+
+impl JobWrite {
+    /// Keeps something of a step.
+    pub fn step(name: &str, record: &str) -> Self {
+        JobWrite::Step(format!("{STEP_PREFIX}{name}"), record.to_owned())
+    }
+
+    /// How many bytes it stores.
+    pub fn bytes(&self) -> usize {
+        self.pair().1.len()
+    }
+
+    /// As `lua/write_job.lua` reads it.
+    fn pair(&self) -> (&str, &str) {
+        match self {
+            JobWrite::Data(data) => ("data", data),
+            JobWrite::Progress(progress) => ("progress", progress),
+            JobWrite::Log(line) => ("", line),
+            JobWrite::Step(field, record) => (field, record),
+        }
+    }
+
+    /// As BullMQ's errors name it.
+    fn command(&self) -> &'static str {
+        match self {
+            JobWrite::Data(_) => "updateData",
+            JobWrite::Progress(_) => "updateProgress",
+            JobWrite::Log(_) => "addLog",
+            JobWrite::Step(..) => "keepStep",
+        }
+    }
+}
 
 impl Queue {
     /// Replaces the data of a job. `token` is that of its lock, or `None` for a job that nobody works on, such as one that
@@ -45,16 +91,12 @@ impl Queue {
         value: &str,
         command: &'static str,
     ) -> Result<(), QueueError> {
-        let script = script!("update_job", "events", "ids", "writer");
-        let mut call = script.call(self.keys.meta());
-        call.arg(id)
-            .arg(Writer::attempt(token).as_argument())
-            .arg(field)
-            .arg(value);
-        match self.redis.run(script, &call).await? {
-            0 => Ok(()),
-            code => Err(QueueError::job(code, id, command)),
-        }
+        let (pair, request) = ([(field, value)], Request::untracked());
+        let written = self.write_fields(id, Writer::attempt(token), None, &pair, &request);
+        written
+            .await?
+            .map(drop)
+            .map_err(|code| QueueError::job(code, id, command))
     }
 
     /// Appends a line to a job's log and returns how many lines are kept.
@@ -76,28 +118,53 @@ impl Queue {
         keep: Option<u64>,
         request: &Request,
     ) -> Result<u64, QueueError> {
-        self.add_log_by(Writer::Outsider, id, line, keep, request)
-            .await
+        let pair = [("", line)];
+        let written = self.write_fields(id, Writer::Outsider, keep, &pair, request);
+        written
+            .await?
+            .map_err(|code| QueueError::job(code, id, "addLog"))
     }
 
-    /// Appends a line to a job's log as [`Queue::add_log_once`] does, on behalf of an attempt.
-    pub async fn add_log_by(
+    /// Carries out what an attempt writes, in this order, in one call and once however often the same request is sent.
+    /// A refusal changes nothing. Returns how many lines the log keeps, or 0 where none was added.
+    pub async fn write_job(
         &self,
-        writer: Writer<'_>,
         id: &str,
-        line: &str,
-        keep: Option<u64>,
+        writer: Writer<'_>,
+        writes: &[JobWrite],
+        keep_logs: Option<u64>,
         request: &Request,
     ) -> Result<u64, QueueError> {
-        let script = script!("add_log", "ids", "request", "writer");
+        let Some(last) = writes.last() else {
+            return Ok(0);
+        };
+        let pairs: Vec<_> = writes.iter().map(JobWrite::pair).collect();
+        let written = self.write_fields(id, writer, keep_logs, &pairs, request);
+        written
+            .await?
+            .map_err(|code| QueueError::job(code, id, last.command()))
+    }
+
+    /// The inner error is the code of a refusal.
+    async fn write_fields(
+        &self,
+        id: &str,
+        writer: Writer<'_>,
+        keep_logs: Option<u64>,
+        pairs: &[(&str, &str)],
+        request: &Request,
+    ) -> Result<Result<u64, i64>, QueueError> {
+        let script = script!(once "write_job", "events", "ids", "writer");
         let mut call = script.call(self.keys.meta());
         call.arg(id)
             .arg(writer.as_argument())
-            .arg(line)
-            .arg(keep.map(|keep| keep.to_string()).unwrap_or_default());
+            .arg(keep_logs.map(|keep| keep.to_string()).unwrap_or_default());
+        for (field, value) in pairs {
+            call.arg(field).arg(value);
+        }
         request.push(&mut call, self.keys.base())?;
         let reply: i64 = self.redis.run(script, &call).await?;
-        u64::try_from(reply).map_err(|_| QueueError::job(reply, id, "addLog"))
+        Ok(u64::try_from(reply).map_err(|_| reply))
     }
 
     /// Limits the queue for a time, as BullMQ's `queue.rateLimit` does.

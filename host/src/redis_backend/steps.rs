@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::RedisBackend;
 use super::calls::until_answered;
-use toril_queue::now_ms;
+use toril_queue::{JobWrite, now_ms};
 use toril_sandbox::backend::{CallResult, ChildOutcome, StepBackend};
 use toril_sandbox::names::JobRef;
 
@@ -23,9 +23,7 @@ impl StepBackend for RedisBackend {
     }
 
     async fn keep_step(&mut self, name: &str, record: &str) -> CallResult<()> {
-        let (id, token) = (&self.job.id, self.token());
-        self.written(|| self.queue.keep_step(id, token, name, record))
-            .await?;
+        self.writes().now(JobWrite::step(name, record)).await?;
         if let Some(notes) = &self.step_notes {
             notes.keep(&self.job, name);
         }

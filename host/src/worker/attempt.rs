@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::jobs::Held;
 use super::outbox::Outbox;
 use super::recording::AttemptRecording;
 use super::schedule::AttemptEnd;
-use crate::redis_backend::RedisBackend;
+use crate::redis_backend::{JobWrites, RedisBackend};
 use crate::versions::Versions;
 use toril_queue::{Queue, QueueError};
 use toril_sandbox::attempt::{self, AttemptInput, AttemptResult};
@@ -124,9 +124,11 @@ impl Attempt {
         version.get_or_init(|| lease.processor().digest.clone());
         let policy = self.versions.policy();
         let listeners = self.observers.listeners.clone();
+        let writes: Arc<OnceLock<JobWrites>> = Arc::default();
         let backend = RedisBackend::new(self.queue.clone(), Arc::clone(job), listeners)
             .noting_changes(Arc::clone(self.held.changes()), self.lock_ms)
-            .noting_steps(Arc::clone(&self.observers.step_notes));
+            .noting_steps(Arc::clone(&self.observers.step_notes))
+            .writing_to(Arc::clone(&writes));
         self.tell_lost_steps();
         let recording = AttemptRecording::begin(&policy);
         let mut backend: Box<dyn JobBackend> = Box::new(backend);
@@ -144,6 +146,9 @@ impl Attempt {
         };
         let begin = Instant::now();
         let execution = attempt::run(&self.engine, lease.processor(), &policy, input).await;
+        if let Some(writes) = writes.get() {
+            writes.finish(cancel).await;
+        }
         self.forget_steps(&execution.outcome);
         let (wall, cpu) = (begin.elapsed(), execution.cpu);
         let metrics = &self.observers.metrics;

@@ -12,10 +12,10 @@ use crate::harness::{eventually, new_job};
 /// The calls of guests.
 fn calls() -> Vec<(&'static str, Case)> {
     vec![
-        ("update_job", Case::completes("progress", 1)),
-        ("update_job", Case::completes("update-data", 1)),
+        ("write_job", Case::completes("progress", 1)),
+        ("write_job", Case::completes("update-data", 1)),
         (
-            "add_log",
+            "write_job",
             Case::completes("log", 1).with_logs(&["one", "two", "three"]),
         ),
         ("add", Case::with_children()),
@@ -154,7 +154,7 @@ async fn call_of_a_guest_that_takes_long_holds_up_no_other_job() {
     let stage = Stage::start().await;
     let gate = Gate::default();
     let held = Fault::HoldRequest(gate.clone());
-    let mut injected = stage.proxy.inject("add_log", held);
+    let mut injected = stage.proxy.inject("write_job", held);
     let slow = stage.add(&Case::completes("log", 1)).await;
     injected.struck(1).await;
     let others = [(); 3].map(|()| Case::completes("return", 1));

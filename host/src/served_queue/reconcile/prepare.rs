@@ -160,7 +160,11 @@ impl Reconciler {
         let backoff = ExponentialBuilder::default().without_max_times();
         let last = Mutex::new(None);
         let read = || async {
-            deployments.enlist().await?;
+            match deployments.enlist().await {
+                // The list can wait until Redis has room again: hosts enlist their queues now and then.
+                Err(error) if error.is_out_of_memory() => {}
+                enlisted => enlisted?,
+            }
             deployments.current().await
         };
         let read = read

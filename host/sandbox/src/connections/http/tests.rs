@@ -415,10 +415,8 @@ async fn nothing_grows_however_requests_end() {
         timeout(PATIENCE, futures_util::future::join_all(all))
             .await
             .unwrap();
-        assert!(
-            server.connections() - server.closings() <= 10 + 5,
-            "places, and some that close"
-        );
+        // As many as there are places; the others close.
+        server.open_at_most(10).await;
     }
     drop(pool);
     server.all_closed().await;

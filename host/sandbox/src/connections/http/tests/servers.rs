@@ -78,6 +78,15 @@ impl RawServer {
             .await;
     }
 
+    /// Waits until no more connections are open than that.
+    pub(super) async fn open_at_most(&self, count: usize) {
+        let open = |seen: &Seen| {
+            let closings = seen.closings.load(Ordering::SeqCst);
+            seen.connections.load(Ordering::SeqCst) - closings
+        };
+        self.until(|seen| open(seen) <= count).await;
+    }
+
     pub(super) async fn all_closed(&self) {
         let all = |seen: &Seen| {
             seen.closings.load(Ordering::SeqCst) == seen.connections.load(Ordering::SeqCst)
