@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use toril::private_redis::PrivateRedis;
 use toril::queue::{JobState, NewJob, Queue, QueueName, Redis};
 
@@ -16,6 +18,8 @@ use toril::queue::{JobState, NewJob, Queue, QueueName, Redis};
 pub(crate) const TORIL: &str = env!("CARGO_BIN_EXE_toril");
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A process that a host has started may have the other end of its log, and go on.
+const LAST_LINES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks until the answer is `Some`; panics with `what` when it never is.
 pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
@@ -27,6 +31,16 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
         assert!(Instant::now() < end, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// A port for a server that a test starts later. Nobody else is given it while the socket is there: it does not listen,
+/// so a server that may use its address again can.
+pub(crate) fn reserved_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }
 
 /// A client for the admin API.
@@ -211,6 +225,8 @@ pub(crate) async fn count(redis: &TestRedis, queue: &str, state: &str) -> u64 {
 pub(crate) struct TestHost {
     child: Child,
     log: Arc<Mutex<String>>,
+    /// Reads the log to its end.
+    reader: JoinHandle<()>,
     pub(crate) dir: TempDir,
 }
 
@@ -273,14 +289,19 @@ impl TestHost {
         let log = Arc::new(Mutex::new(String::new()));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let kept = Arc::clone(&log);
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 let mut log = kept.lock().unwrap();
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        TestHost { child, log, dir }
+        TestHost {
+            child,
+            log,
+            reader,
+            dir,
+        }
     }
 
     pub(crate) fn log(&self) -> String {
@@ -291,12 +312,12 @@ impl TestHost {
     pub(crate) async fn logs(&mut self, text: &str) {
         let end = Instant::now() + PATIENCE;
         while !self.log().contains(text) {
-            let ended = self.child.try_wait().unwrap();
-            assert!(
-                ended.is_none(),
-                "host ended with {ended:?}:\n{}",
-                self.log()
-            );
+            if let Some(status) = self.child.try_wait().unwrap() {
+                self.has_read_all().await;
+                let said = self.log().contains(text);
+                assert!(said, "host ended with {status}:\n{}", self.log());
+                return;
+            }
             assert!(
                 Instant::now() < end,
                 "never logged `{text}`:\n{}",
@@ -323,11 +344,24 @@ impl TestHost {
         self.child.kill().await.unwrap();
     }
 
+    /// Waits for its end. All that it wrote is in the log then.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(PATIENCE, self.child.wait())
+        let status = tokio::time::timeout(PATIENCE, self.child.wait())
             .await
             .expect("host ends")
-            .unwrap()
+            .unwrap();
+        self.has_read_all().await;
+        status
+    }
+
+    /// Its last lines may still be in the pipe when it is gone.
+    async fn has_read_all(&self) {
+        let read = async {
+            while !self.reader.is_finished() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_LINES_PATIENCE, read).await;
     }
 
     /// Asks it to stop, and expects it to end well.

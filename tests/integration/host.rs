@@ -48,7 +48,7 @@ async fn queue_is_attached_and_detached_while_the_host_runs() {
             .contains("attached already")
     );
 
-    let running = add(&queue, "sleep", json!(150)).await;
+    let running = add(&queue, "sleep", json!(1_000)).await;
     reaches(&queue, &running, JobState::Active).await;
     host.detach("ring", Detach::Wait).await.unwrap();
     assert_eq!(queue.state(&running).await.unwrap(), JobState::Completed);
@@ -86,7 +86,7 @@ async fn concurrency_that_is_set_while_a_worker_drains_is_that_of_the_next_one()
     let redis = TestRedis::start(false).await;
     let (host, queue) = host(&redis).await;
     host.attach("ring", config(5)).await.unwrap();
-    let running = add(&queue, "sleep", json!(300)).await;
+    let running = add(&queue, "sleep", json!(1_000)).await;
     reaches(&queue, &running, JobState::Active).await;
     let mut changed = config(6);
     changed.worker.lock_duration_ms = 20_000;
@@ -119,7 +119,7 @@ async fn idle_instances_that_new_settings_do_not_keep_are_dropped_at_once() {
         let idle = async || (host.engine().memory_bytes() > 0).then_some(());
         eventually("an instance is idle", idle).await;
         // One that comes back later is not kept either.
-        let running = add(&queue, "sleep", json!(300)).await;
+        let running = add(&queue, "sleep", json!(1_000)).await;
         reaches(&queue, &running, JobState::Active).await;
         host.apply("ring", reusing(changed)).await.unwrap();
         reaches(&queue, &running, JobState::Completed).await;
@@ -160,7 +160,7 @@ async fn worker_rests_while_it_is_paused_and_starts_so_without_autorun() {
     host.resume("ring").unwrap();
     reaches(&queue, &first, JobState::Completed).await;
     // A job that runs when the worker is paused goes on.
-    let running = add(&queue, "sleep", json!(100)).await;
+    let running = add(&queue, "sleep", json!(1_000)).await;
     reaches(&queue, &running, JobState::Active).await;
     host.pause("ring").unwrap();
     let second = add(&queue, "fine", json!(null)).await;

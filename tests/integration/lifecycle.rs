@@ -14,19 +14,12 @@ use toril::queue::{JobState, Queue, QueueName, Redis};
 
 use crate::harness::{
     TestHost, TestRedis, add, eventually, handwritten, processor, queue_section, reaches,
+    reserved_port,
 };
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
 
 #[tokio::test]
 async fn host_waits_for_a_redis_that_is_not_there_yet() {
-    let (dir, port) = (tempdir().unwrap(), free_port());
+    let (dir, (_reserved, port)) = (tempdir().unwrap(), reserved_port());
     let config = format!(
         "redis = \"redis://127.0.0.1:{port}\"\n{}",
         queue_section("ring", "fixture-noop", "")
@@ -47,7 +40,7 @@ async fn host_waits_for_a_redis_that_is_not_there_yet() {
 
 #[tokio::test]
 async fn host_can_be_stopped_while_it_waits_for_redis() {
-    let port = free_port();
+    let (_reserved, port) = reserved_port();
     let config = format!(
         "redis = \"redis://127.0.0.1:{port}\"\n{}",
         queue_section("ring", "fixture-noop", "")
@@ -59,7 +52,7 @@ async fn host_can_be_stopped_while_it_waits_for_redis() {
 
 #[tokio::test]
 async fn host_without_a_redis_starts_its_own_and_stops_it() {
-    let port = free_port();
+    let (_reserved, port) = reserved_port();
     let arguments = ["--local-redis-port", &port.to_string()];
     let config = queue_section("ring", "fixture-noop", "");
     let mut host = TestHost::spawn(&config, &arguments);
@@ -100,7 +93,8 @@ async fn stopping_lets_running_jobs_end() {
     let queue = redis.queue("ring").await;
     let host =
         TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", "concurrency = 1").await;
-    let running = add(&queue, "sleep", json!(200)).await;
+    // It must still run when the host hears that it should stop.
+    let running = add(&queue, "sleep", json!(2_000)).await;
     reaches(&queue, &running, JobState::Active).await;
     let waiting = add(&queue, "fine", json!(null)).await;
     host.stop().await;
@@ -188,7 +182,7 @@ async fn hangup_swaps_the_processor_and_running_jobs_end_on_the_old_one() {
     std::fs::copy(processor("fixture-misbehaving"), &file).unwrap();
     let config = format!("[queues.ring]\nprocessor = {file:?}\n");
     let mut host = TestHost::serve(&redis, &config).await;
-    let old = add(&queue, "sleep", json!(400)).await;
+    let old = add(&queue, "sleep", json!(2_000)).await;
     reaches(&queue, &old, JobState::Active).await;
 
     std::fs::copy(processor("fixture-noop"), &file).unwrap();
@@ -384,6 +378,7 @@ async fn queue_is_served_while_the_component_of_another_one_is_compiled() {
     let small = redis.queue("small").await;
     let id = add(&small, "any", json!(null)).await;
     reaches(&small, &id, JobState::Completed).await;
+    host.logs("processor is ready").await;
     assert_eq!(host.log().matches("processor is ready").count(), 1);
     host.logs("serving").await;
     let large = redis.queue("large").await;
@@ -428,7 +423,7 @@ async fn component_that_the_compiler_refuses_ends_the_start_of_all_queues() {
 
 #[tokio::test]
 async fn data_has_one_redis_also_when_the_host_was_killed() {
-    let port = free_port();
+    let (_reserved, port) = reserved_port();
     let arguments = ["--local-redis-port", &port.to_string()];
     let config = queue_section("ring", "fixture-noop", "");
     let mut host = TestHost::spawn(&config, &arguments);
@@ -436,7 +431,8 @@ async fn data_has_one_redis_also_when_the_host_was_killed() {
     let dir = host.dir.path().join(".toril/redis");
     host.signal("KILL");
     host.ended().await;
-    let error = PrivateRedis::start(&dir, free_port(), true).await.err();
+    let (_reserved, other) = reserved_port();
+    let error = PrivateRedis::start(&dir, other, true).await.err();
     let error = format!("{:#}", error.unwrap());
     assert!(error.contains("another Redis uses it"), "{error}");
     toril::private_redis::stop_orphan(&dir, port).await.unwrap();

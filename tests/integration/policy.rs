@@ -88,7 +88,8 @@ impl World {
         let _: u64 = redis.command(&["RPUSH", "bull:ring:wait", "own"]).await;
         let fetch = Fetch {
             worker: None,
-            lock_ms: 60_000,
+            // Longer than any test: a lock that runs out is a change.
+            lock_ms: 3_600_000,
             want: 1,
             bytes_max: usize::MAX,
             token: "token".into(),

@@ -12,7 +12,9 @@ use crate::harness::{
 };
 
 const DEADLINE_MS: u64 = 300;
-const LIMITS: &str = "limits = { deadline_ms = 300, memory_bytes_max = 20971520, value_bytes_max = 1000, \
+/// The short time limit is for the guests that end by it alone: on a busy machine it would end others as well.
+const LIMITS: &str = "limits = { names = { loop = { deadline_ms = 300 }, sleep = { deadline_ms = 300 } }, \
+    deadline_ms = 60000, memory_bytes_max = 20971520, value_bytes_max = 1000, \
     table_elements_max = 5000, log_lines_max = 10, log_bytes_max = 20000, progress_updates_max = 5, \
     jobs_added_max = 7, host_calls_max = 5000, cancel_grace_ms = 100 }\ngrants = { queues = [\"ring\"] }";
 
@@ -151,8 +153,8 @@ async fn each_misbehaviour_ends_with_a_reason_of_its_own() {
         assert!(reason.contains(expected), "{name}: {reason}");
         let at = |field: &str| job[field].as_str().unwrap().parse::<u64>().unwrap();
         let took = at("finishedOn") - at("processedOn");
-        // A second more than it may take, for machines that are busy.
-        assert!(took < DEADLINE_MS + 1_000, "{name} took {took} ms");
+        // Some seconds more than it may take, for machines that are busy.
+        assert!(took < DEADLINE_MS + 5_000, "{name} took {took} ms");
     }
     assert_eq!(
         count(&redis, "ring", "delayed").await,
@@ -322,14 +324,14 @@ async fn traps_leave_nothing_behind() {
     let (memory, files, threads) = held(host.pid());
     round().await;
     round().await;
-    let (memory_after, files_after, threads_after) = held(host.pid());
-    assert!(files_after <= files, "{files} files became {files_after}");
-    // Threads that waited for files, or compiled, leave in their own time.
-    assert!(threads_after <= threads, "{threads} became {threads_after}");
-    assert!(
-        memory_after < memory + memory / 5,
-        "memory grew from {memory} to {memory_after} KiB"
-    );
+    // Threads that waited for files, or compiled, leave in their own time; what is left behind stays.
+    let what = format!("no more than {memory} KiB and a fifth, {files} files, {threads} threads");
+    eventually(&what, async || {
+        let (memory_after, files_after, threads_after) = held(host.pid());
+        let grew = memory_after >= memory + memory / 5;
+        (!grew && files_after <= files && threads_after <= threads).then_some(())
+    })
+    .await;
     host.stop().await;
 }
 
@@ -438,12 +440,13 @@ async fn processor_time_is_counted() {
             .parse::<f64>()
             .unwrap()
     };
-    let sleeps = add(&queue, "sleep", json!(300)).await;
+    let sleeps = add(&queue, "sleep", json!(1_500)).await;
     reaches(&queue, &sleeps, JobState::Completed).await;
     let asleep = seconds().await;
-    let spins = add(&queue, "spin", json!(300)).await;
+    // As long by the clock. Of that it has the processor for a part only, where others compute, too.
+    let spins = add(&queue, "spin", json!(1_500)).await;
     reaches(&queue, &spins, JobState::Completed).await;
     let busy = seconds().await - asleep;
-    assert!(busy > 10.0 * asleep, "asleep {asleep} s, busy {busy} s");
+    assert!(busy > 5.0 * asleep, "asleep {asleep} s, busy {busy} s");
     host.stop().await;
 }

@@ -309,6 +309,8 @@ async fn hangup_takes_up_the_config_queue_by_queue() {
     reaches(&new, &id, JobState::Completed).await;
     host.logs("queue was detached").await;
     host.signal("TERM");
+    // Two signals that come together may be heard as one.
+    host.logs("stopping").await;
     host.signal("TERM");
     assert!(host.ended().await.success());
 }
@@ -418,6 +420,8 @@ async fn queue_that_drains_holds_up_no_other_one() {
     eventually("the new limit holds", limited).await;
     assert_eq!(aisle.state(&endless).await.unwrap(), JobState::Active);
     host.signal("TERM");
+    // Two signals that come together may be heard as one.
+    host.logs("stopping").await;
     host.signal("TERM");
     assert!(host.ended().await.success());
 }

@@ -1,7 +1,9 @@
 //! More than one Redis: a cluster and a sentinel trio, each through a failover; TLS and ACL.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Mutex;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -58,7 +60,7 @@ impl Node {
         let config = dir.path().join("sentinel.conf");
         let lines = format!(
             "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor ring 127.0.0.1 {master} 2\n\
-             sentinel down-after-milliseconds ring 300\nsentinel failover-timeout ring 2000\n",
+             sentinel down-after-milliseconds ring {DOWN_AFTER_MS}\nsentinel failover-timeout ring 2000\n",
             dir.path().display()
         );
         std::fs::write(&config, lines).unwrap();
@@ -93,12 +95,15 @@ impl Node {
     }
 }
 
-/// A port whose cluster bus (10,000 above) is a port, too.
+/// A port whose cluster bus (10,000 above) is a port, too. Both lie below those that the system gives to whoever connects,
+/// and each is given out once.
 fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
-        let port = fastrand::u16(20_000..30_000);
+        let port = fastrand::u16(10_000..20_000);
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
             && std::net::TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok()
+            && GIVEN.lock().unwrap().insert(port)
         {
             return port;
         }
@@ -126,7 +131,14 @@ async fn completes(queue: &Queue, id: &str) {
     .await;
 }
 
-const CLUSTER: [&str; 4] = ["--cluster-enabled", "yes", "--cluster-node-timeout", "500"];
+/// For so long a server is silent that counts as dead: longer than a busy machine holds one up.
+const DOWN_AFTER_MS: &str = "2000";
+const CLUSTER: [&str; 4] = [
+    "--cluster-enabled",
+    "yes",
+    "--cluster-node-timeout",
+    DOWN_AFTER_MS,
+];
 
 /// Three masters that share the slots, and a replica of the one that holds the queue.
 async fn start_cluster(prefix: &str) -> (Vec<Node>, usize) {

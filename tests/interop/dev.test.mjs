@@ -54,7 +54,8 @@ function startDev(dir, { terminal, more = {} }) {
   let output = '';
   let seen = 0;
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
-  const exited = once(child, 'exit');
+  // Not before all that it printed is read.
+  const closed = once(child, 'close');
   return {
     /** Waits until it has printed this after what was waited for before; returns the match. */
     async prints(pattern, patienceMs = 60_000) {
@@ -73,7 +74,7 @@ function startDev(dir, { terminal, more = {} }) {
     output: () => output,
     signal: (name) => child.kill(name),
     async ended() {
-      const [code] = await exited;
+      const [code] = await closed;
       return code;
     },
   };

@@ -8,13 +8,12 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { access, cp, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { COMMAND, pages } from '../../scripts/reference.mjs';
 import { anchorOf, commands, isAsShown, read } from './markdown.mjs';
-import { eventually, processor, startRedis, target, toril } from './harness.mjs';
+import { eventually, freePort, processor, startRedis, target, toril } from './harness.mjs';
 
 const root = resolve(import.meta.dirname, '../..');
 const book = join(root, 'docs/src');
@@ -42,10 +41,7 @@ before(async () => {
   home = await mkdtemp(join(tmpdir(), 'toril-docs-'));
   await mkdir(join(home, 'bin'));
   await symlink(toril, join(home, 'bin/toril'));
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  adminPort = server.address().port;
-  server.close();
+  adminPort = await freePort();
 });
 after(() => Promise.all([redis.stop(), rm(home, { recursive: true })]));
 beforeEach(() => redis.client.flushall());
@@ -258,6 +254,8 @@ const here = (text) =>
 const GOES_ON = /^toril (serve|dev)\b/;
 /** Commands that only look: they are asked again until they show what the page shows. */
 const LOOKS = /^(toril (status|versions|events|flow show|job (?!cancel|retry|promote|remove))|curl -s \$A)/;
+/** Commands that add a job. */
+const ADDS = /^toril add /;
 /** A replay that comes to a recorded failure has not failed. */
 const fails = (output) => /^departs: /m.test(output) || (/^(failed( for good)?|error): /m.test(output) && !/^as recorded$/m.test(output));
 
@@ -320,6 +318,12 @@ class Shell {
   }
 }
 
+/** A host works faster than a reader types: what was added has run when the next command comes. */
+function worked(command) {
+  const empty = async (list) => (await redis.client.keys(`*:${list}`)).length === 0;
+  return eventually(`no job waits or runs after \`${command}\``, async () => (await empty('wait')) && empty('active'), SHOWN_MS);
+}
+
 /** Runs a command, and compares with what the page shows. */
 async function follow(shell, { command, output }, place) {
   if (GOES_ON.test(command)) return shell.start(command);
@@ -327,7 +331,7 @@ async function follow(shell, { command, output }, place) {
   for (;;) {
     const { code, stdout, stderr } = await shell.run(command);
     const fits = !output || [stdout, stdout + stderr].some((text) => isAsShown(text, output));
-    if (fits && (code !== 0) === fails(output)) return undefined;
+    if (fits && (code !== 0) === fails(output)) return ADDS.test(command) && shell.served ? worked(command) : undefined;
     if (LOOKS.test(command) && Date.now() < end) {
       await new Promise((tick) => setTimeout(tick, 50));
       continue;

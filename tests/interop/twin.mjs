@@ -99,7 +99,7 @@ export const twin = ({ queue, flow }) => async (job, token) => {
       }
       throw new Error('the child was not pending');
     case 'return-with-pending-child':
-      await queue.add('return', {}, { parent: parentOf(job), jobId: own('pending'), delay: 30 });
+      await queue.add('return', {}, { parent: parentOf(job), jobId: own('pending'), delay: 1000 });
       return 'too early';
     case 'add-flow': {
       if (!firstStart) return sorted(await job.getChildrenValues());

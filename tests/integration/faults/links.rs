@@ -17,12 +17,13 @@ async fn large_job_on_a_slow_link_is_taken_and_does_not_hold_up_another_queue() 
     let stage = Stage::with(OPTIONS).await;
     // 17 s and more, at 300 kB/s.
     let data = "x".repeat(5_200_000);
+    // Not the way on which the test adds it.
+    stage.proxy.throttle(300_000);
     let large = stage
         .slow
-        .add(&new_job("fine", json!(data), json!({ "delay": 500 })))
+        .add(&new_job("fine", json!(data), json!({})))
         .await
         .unwrap();
-    stage.proxy.throttle(300_000);
     let started = Instant::now();
     eventually("the large job is taken", async || {
         (stage.slow.state(&large).await.ok()? == JobState::Active).then_some(())

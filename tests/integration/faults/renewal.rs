@@ -6,14 +6,16 @@ use std::time::Instant;
 use serde_json::json;
 use toril::queue::{JobState, now_ms};
 
-use super::{BOUND, CONNECTION, Kind, NO_REPLICAS, Stage};
+use super::{BOUND, CONNECTION, Kind, NO_REPLICAS, OPTIONS, Stage};
 use crate::fault_proxy::{Fault, Gate};
 use crate::harness::{eventually, new_job};
 
 /// Long jobs, whose locks are renewed, and the check for jobs that stalled.
 #[tokio::test]
 async fn renewal_and_stalled_check_go_through_each_fault() {
-    let stage = Stage::start().await;
+    // A renewal that is lost leaves time for the next one; a lock that none renews runs out before its job ends.
+    let renewed = "lock_duration_ms = 1500\nlock_renew_time_ms = 500";
+    let stage = Stage::with(&OPTIONS.replace("lock_duration_ms = 1000", renewed)).await;
     let refused = [Kind::Refuse(NO_REPLICAS)];
     for script in ["extend_locks", "recover_stalled"] {
         for kind in CONNECTION.into_iter().chain(refused) {
