@@ -22,6 +22,7 @@ pub mod private_redis;
 pub mod processor_file;
 pub mod redis_backend;
 pub mod rehearsal;
+mod retries;
 pub mod served_queue;
 pub mod telemetry;
 mod unknown_key;

@@ -128,6 +128,7 @@ impl RedisBackend {
         &self,
         call: impl FnMut() -> F,
     ) -> CallResult<T> {
+        self.stored().await;
         self.lock().retried(call).await.map_err(job_error)
     }
 
@@ -137,7 +138,9 @@ impl RedisBackend {
         self.caller.get_or_insert_with(named).request()
     }
 
-    fn other(&self, queue: &QueueRef) -> CallResult<Queue> {
+    /// A queue of the guest's choice. Whoever looks there has what the attempt wrote to its job before.
+    async fn other(&self, queue: &QueueRef) -> CallResult<Queue> {
+        self.stored().await;
         let name = QueueName::new(queue.name()).map_err(job_error)?;
         let redis = self.queue.redis().clone();
         Ok(Queue::new(redis, queue.prefix(), &name))
@@ -187,12 +190,12 @@ impl JobBackend for RedisBackend {
     }
 
     async fn update_data(&mut self, data: &str) -> CallResult<()> {
-        self.writes().now(JobWrite::Data(data.to_owned())).await
+        self.writes().keep(JobWrite::Data(data.to_owned())).await
     }
 
     async fn update_progress(&mut self, progress: &str) -> CallResult<()> {
         let progress = JobWrite::Progress(progress.to_owned());
-        self.writes().later(progress).await
+        self.writes().note(progress).await.map(drop)
     }
 
     async fn log(&mut self, line: &str) -> CallResult<u64> {
@@ -271,6 +274,7 @@ impl JobBackend for RedisBackend {
 
     async fn remove_unprocessed_children(&mut self, access: &QueueAccess) -> CallResult<u64> {
         let (within, request) = (within(access), self.request());
+        self.stored().await;
         let remove = || {
             let (queue, id) = (&self.queue, &self.job.id);
             queue.remove_unprocessed_children_by(self.writer(), id, Some(&within), &request)
@@ -287,7 +291,7 @@ impl JobBackend for RedisBackend {
     }
 
     async fn add(&mut self, queue: &QueueRef, jobs: Vec<NewJob>) -> CallResult<Vec<String>> {
-        let queue = self.other(queue)?;
+        let queue = self.other(queue).await?;
         let jobs: Vec<_> = jobs
             .into_iter()
             .map(|job| {
@@ -305,6 +309,7 @@ impl JobBackend for RedisBackend {
         let plan = self.queue.flows().plan(nodes, &FlowOptions::default());
         let plan = plan.map_err(job_error)?;
         let request = self.request();
+        self.stored().await;
         let trees = until_answered(|| plan.add_once(&request)).await?;
         to_json(&trees)
     }
@@ -316,7 +321,7 @@ impl JobBackend for RedisBackend {
         access: &QueueAccess,
         bytes_max: usize,
     ) -> CallResult<String> {
-        let queue = self.other(&job.queue)?;
+        let queue = self.other(&job.queue).await?;
         let query = toril_queue::FlowQuery {
             depth: query.depth,
             max_children: query.max_children,
@@ -330,7 +335,7 @@ impl JobBackend for RedisBackend {
     }
 
     async fn state(&mut self, job: &JobRef) -> CallResult<String> {
-        let queue = self.other(&job.queue)?;
+        let queue = self.other(&job.queue).await?;
         let state = until_answered(|| queue.state(&job.id)).await?;
         Ok(state.to_string())
     }
@@ -341,7 +346,7 @@ impl JobBackend for RedisBackend {
         with_children: bool,
         access: &QueueAccess,
     ) -> CallResult<()> {
-        let (queue, request) = (self.other(&job.queue)?, self.request());
+        let (queue, request) = (self.other(&job.queue).await?, self.request());
         let within = within(access);
         retried(|| queue.remove_within(&job.id, with_children, Some(&within), &request))
             .await

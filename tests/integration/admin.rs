@@ -104,14 +104,15 @@ impl Api {
 async fn queue_is_refused_in_time_while_redis_takes_no_writes() {
     let redis = TestRedis::start(false).await;
     let api = Api::start(&redis, "").await;
-    let _: String = redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let replicas = "min-replicas-to-write";
+    let _: String = redis.command(&["CONFIG", "SET", replicas, "1"]).await;
     let refused = api
         .asks(Method::PUT, "/v1/queues/ring", json!({}), 503)
         .await;
     assert_eq!(refused["error"]["code"], "redis_unavailable");
     api.asks(Method::GET, "/v1/queues/ring", Value::Null, 404)
         .await;
-    let _: String = redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    let _: String = redis.command(&["CONFIG", "SET", replicas, "0"]).await;
     api.asks(Method::PUT, "/v1/queues/ring", json!({}), 201)
         .await;
     api.host.stop().await;

@@ -230,3 +230,52 @@ async fn writes_are_refused_at_once_where_redis_has_no_memory_left() {
     // What takes no room passes.
     backend.move_to_wait().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_guest_goes_on_from_is_stored_where_its_notes_are_refused() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let job = take(&queue).await;
+    let mut backend = RedisBackend::new(queue.clone(), Arc::clone(&job), Listeners::default());
+    backend.log("a line").await.unwrap();
+    let logs = format!("bull:ring:{}:logs", job.id);
+    let _: u64 = redis.command(&["DEL", &logs]).await;
+    let _: String = redis.command(&["SET", &logs, "no list"]).await;
+    // All three go in one call, which is refused for its line.
+    backend.log("a line").await.unwrap();
+    backend.update_progress("50").await.unwrap();
+    backend.update_data("2").await.unwrap();
+    backend.keep_step("a", r#"{"value":1}"#).await.unwrap();
+    assert!(backend.update_progress("55").await.is_err());
+    backend.update_progress("60").await.unwrap();
+    backend.stored().await;
+    assert!(
+        backend.log("a line").await.is_err(),
+        "its answer is a count again"
+    );
+    let fields = queue.job(&job.id).await.unwrap().unwrap();
+    assert_eq!((&*fields["data"], &*fields["progress"]), ("2", "60"));
+    assert_eq!(fields["toril:step:a"], r#"{"value":1}"#);
+}
+
+/// Whoever is told of a job by its attempt finds what the attempt wrote before.
+#[tokio::test]
+async fn other_calls_do_not_overtake_progress() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let job = take(&queue).await;
+    let mut backend = RedisBackend::new(queue.clone(), Arc::clone(&job), Listeners::default());
+    let other = QueueRef::new("bull", "other").unwrap();
+    for n in 0..20 {
+        backend.update_progress(&n.to_string()).await.unwrap();
+        let new = NewJob {
+            name: "n".to_owned(),
+            data: "1".to_owned(),
+            options: Map::new(),
+            parent: None,
+        };
+        backend.add(&other, vec![new]).await.unwrap();
+        let fields = queue.job(&job.id).await.unwrap().unwrap();
+        assert_eq!(fields["progress"], n.to_string());
+    }
+}

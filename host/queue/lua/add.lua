@@ -1,11 +1,11 @@
 -- Adds jobs: one, many, or whole flows, in any queues. All of them or none.
 --
 -- KEYS[1]  `base:meta` of the first job's queue
--- ARGV     1 caller or '', 2 number of its call, 3 '1' when the call is a repetition (see `lib/request.lua`),
---          then JOB_SIZE values per job, parents before their children:
+-- ARGV     JOB_SIZE values per job, parents before their children:
 --          1 base key of its queue, 2 job id or '', 3 name, 4 data, 5 opts (JSON text), 6 timestamp (ms),
 --          7 delay (ms), 8 priority, 9 '1' for lifo, 10 parent key or '', 11 parent record (JSON text) or '',
 --          12 '1' when it waits for children that are added with it, 13 deduplication options (JSON text) or ''
+--          The last three are of `lib/request.lua`, which takes them off.
 -- Returns  the ids of the jobs in order, or { code, number of the job (from 1) }:
 --          -5 no such parent, -7 the job has another parent that still exists, -10 its parents form a circle,
 --          -11 its id is the name of something else
@@ -13,12 +13,8 @@
 -- The first write must be one that Redis refuses when its memory is full (INCR), or all of them would pass.
 local JOB_SIZE = 13
 
-local caller, call_number = ARGV[1], ARGV[2]
-local earlier = earlier_reply(caller, call_number, ARGV[3] == '1')
-if earlier then return earlier end
-
 local jobs = {}
-for at = 4, #ARGV, JOB_SIZE do
+for at = 1, #ARGV, JOB_SIZE do
   local job = {
     base = ARGV[at], id = ARGV[at + 1], name = ARGV[at + 2], data = ARGV[at + 3], opts = ARGV[at + 4],
     timestamp = tonumber(ARGV[at + 5]), delay = tonumber(ARGV[at + 6]), priority = tonumber(ARGV[at + 7]),
@@ -146,4 +142,4 @@ for _, job in pairs(parents_to_look_at) do
   local base, id = parent_of(job.parent_key, job.parent)
   release_parent_if_free(base, id, job.timestamp)
 end
-return note_reply(caller, call_number, ids)
+return ids

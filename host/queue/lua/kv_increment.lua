@@ -1,11 +1,9 @@
 -- Adds to a number that is stored as decimal text. Lua's numbers are too small for it, so Redis counts.
 --
 -- KEYS[1]  `INDEX:meta` of the store
--- ARGV     1 VALUES, 2 to 6 see `lib/kv_write.lua`, 7 key, 8 how much, 9 to 11 see `lib/request.lua`
+-- ARGV     1 VALUES, 2 to 6 see `lib/kv_write.lua`, 7 key, 8 how much
+--          The last three are of `lib/request.lua`, which takes them off.
 -- Returns  the sum as text, or why nothing was written (`lib/kv.lua`)
-local caller, number = ARGV[9], ARGV[10]
-local reply = earlier_reply(caller, number, ARGV[11] == '1')
-if reply then return reply end
 local more_expired = prune()
 local key, name = ARGV[7], VALUES .. ARGV[7]
 -- The longest number, with its sign.
@@ -24,4 +22,4 @@ if lacks ~= 0 then
   return more_expired and AGAIN or lacks
 end
 put(key, sum)
-return note_reply(caller, number, sum)
+return sum

@@ -1,15 +1,13 @@
 -- Puts a finished job back in line. Its parent, where it still exists, waits for it again.
 --
 -- KEYS[1]  `base:meta` of the queue
--- ARGV     1 job id, 2 failed or completed, 3 '1' for lifo, 4 caller or '', 5 number of its call, 6 '1' when the call is
---          a repetition (see `lib/request.lua`), 7.. an access or nothing (lib/access.lua)
+-- ARGV     1 job id, 2 failed or completed, 3 '1' for lifo, 4.. an access or nothing (lib/access.lua)
+--          The last three are of `lib/request.lua`, which takes them off.
 -- Returns  0, or -1 no such job, -3 not in this state, or the base key of a queue that is beyond the access
-local base, id, state, caller, number = QUEUE, ARGV[1], ARGV[2], ARGV[4], ARGV[5]
-local reply = earlier_reply(caller, number, ARGV[6] == '1')
-if reply then return reply end
+local base, id, state = QUEUE, ARGV[1], ARGV[2]
 local key = base .. ':' .. id
 if not is_job(base, id) then return -1 end
-local access = read_access(7)
+local access = read_access(4)
 local beyond = access and parent_beyond_access(access, key)
 if beyond then return beyond end
 local fields = call('HMGET', key, 'priority', 'parentKey')
@@ -27,4 +25,4 @@ if fields[2] and call('EXISTS', fields[2]) == 1 and took_back(fields[2]) then
   call('SADD', fields[2] .. ':dependencies', key)
 end
 emit_trimmed(base, settings, 'waiting', 'jobId', id, 'prev', state)
-return note_reply(caller, number, 0)
+return 0

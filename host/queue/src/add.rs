@@ -64,11 +64,10 @@ pub(super) async fn add_jobs<'a>(
         return Ok(Vec::new());
     };
     let script = script!(
-        "add",
+        once "add",
         "chunks",
         "events",
         "ids",
-        "request",
         "line",
         "parent",
         "remove",
@@ -76,7 +75,6 @@ pub(super) async fn add_jobs<'a>(
         "deduplication"
     );
     let mut call = script.call(&format!("{}:meta", first.base));
-    request.push(&mut call, first.base)?;
     for QueuedJob {
         base,
         job,
@@ -101,6 +99,7 @@ pub(super) async fn add_jobs<'a>(
             .arg(u8::from(waits_for_children))
             .arg(job.deduplication.as_deref().unwrap_or_default());
     }
+    request.push(&mut call, first.base)?;
     let redis::Value::Array(reply) = redis.run(script, &call).await? else {
         return Err(QueueError::Reply("add"));
     };

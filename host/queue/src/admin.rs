@@ -162,11 +162,10 @@ impl Queue {
         let opts = record.as_ref().and_then(|record| record.get("opts"));
         let lifo = opts.is_some_and(|opts| JobOptions::parse(opts).lifo);
         let script = script!(
-            "retry_job",
+            once "retry_job",
             "chunks",
             "events",
             "ids",
-            "request",
             "line",
             "parent",
             "remove",
@@ -174,10 +173,10 @@ impl Queue {
         );
         let mut call = script.call(self.keys.meta());
         call.arg(id).arg(state.to_string()).arg(u8::from(lifo));
-        request.push(&mut call, self.keys.base())?;
         if let Some(access) = access {
             access.add_to(&mut call);
         }
+        request.push(&mut call, self.keys.base())?;
         match self.redis.run(script, &call).await? {
             Value::Int(0) => Ok(()),
             Value::Int(-3) => Err(QueueError::not_in_state(id, state, COMMAND)),
@@ -194,7 +193,7 @@ impl Queue {
 
     /// Makes a delayed job wait no longer, once however often the same request is sent.
     pub async fn promote_once(&self, id: &str, request: &Request) -> Result<(), QueueError> {
-        let script = script!("promote_job", "events", "ids", "request", "line");
+        let script = script!(once "promote_job", "events", "ids", "line");
         let mut call = script.call(self.keys.meta());
         call.arg(id);
         request.push(&mut call, self.keys.base())?;

@@ -81,11 +81,18 @@ impl Queue {
         Ok(counts)
     }
 
-    /// Lets jobs with this deduplication id be added again. False: no job held it.
-    pub async fn remove_deduplication_key(&self, id: &str) -> Result<bool, QueueError> {
-        let mut command = redis::cmd("DEL");
-        command.arg(self.keys.of(&format!("de:{id}")));
-        Ok(command.query_async(&mut self.redis.shared()).await?)
+    /// Lets jobs with this deduplication id be added again, once however often the same request is sent. False: no job
+    /// held it.
+    pub async fn remove_deduplication_key(
+        &self,
+        id: &str,
+        request: &Request,
+    ) -> Result<bool, QueueError> {
+        let script = script!(once "remove_deduplication_key");
+        let mut call = script.call(self.keys.meta());
+        call.arg(id);
+        request.push(&mut call, self.keys.base())?;
+        self.redis.run(script, &call).await
     }
 
     /// Emits an event of the caller's own, once however often the same request is sent.
@@ -95,13 +102,13 @@ impl Queue {
         fields: &[(String, String)],
         request: &Request,
     ) -> Result<(), QueueError> {
-        let script = script!("publish_event", "events", "request");
+        let script = script!(once "publish_event", "events");
         let mut call = script.call(self.keys.meta());
-        request.push(&mut call, self.keys.base())?;
         call.arg(name);
         for (field, value) in fields {
             call.arg(field).arg(value);
         }
+        request.push(&mut call, self.keys.base())?;
         self.redis.run::<u8>(script, &call).await.map(drop)
     }
 }

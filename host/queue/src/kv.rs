@@ -225,7 +225,7 @@ impl KvStore {
         room: &KvRoom,
         request: &Request,
     ) -> Result<i64, QueueError> {
-        let script = script!("kv_increment", "request", "kv", "kv_write");
+        let script = script!(once "kv_increment", "kv", "kv_write");
         let sum = self
             .written(script, || {
                 let mut call = self.write(script, room);
@@ -248,7 +248,7 @@ impl KvStore {
         room: &KvRoom,
         request: &Request,
     ) -> Result<bool, QueueError> {
-        let script = script!("kv_swap", "request", "kv", "kv_write");
+        let script = script!(once "kv_swap", "kv", "kv_write");
         let swapped = self
             .written(script, || {
                 let mut call = self.write(script, room);

@@ -94,15 +94,21 @@ impl Request {
         Request::of("".into())
     }
 
+    /// True once it may not be repeated any more, because Redis may have forgotten the first call.
+    pub fn is_over(&self) -> bool {
+        let first_sent = self.first_sent.get();
+        first_sent.is_some_and(|sent| sent.elapsed() > REPEATED_FOR)
+    }
+
     /// Writes the three arguments of `lua/lib/request.lua`. Fails where Redis may have forgotten the first call.
     pub(crate) fn push(&self, call: &mut Cmd, base: &str) -> Result<(), QueueError> {
         if self.caller.is_empty() {
             call.arg("").arg("").arg("");
             return Ok(());
         }
-        let first_sent = self.first_sent.get_or_init(Instant::now);
+        self.first_sent.get_or_init(Instant::now);
         let is_repetition = self.was_sent.swap(true, Ordering::Relaxed);
-        if is_repetition && first_sent.elapsed() > REPEATED_FOR {
+        if is_repetition && self.is_over() {
             return Err(QueueError::Invalid(format!(
                 "not repeated: no reply for {} s, and the call may have been carried out",
                 REPEATED_FOR.as_secs()

@@ -16,7 +16,8 @@ use toril_sandbox::{EngineOptions, Limits};
 pub(super) struct RuntimeFile {
     /// Jobs that run at once, over all queues (default: 1000).
     executions_max: Option<u32>,
-    /// Memory of all guests together, in bytes (default: three quarters of the machine's, or of what its control group allows).
+    /// Memory of all guests together, in bytes (default: three quarters of the machine's, or of what its control group allows;
+    /// less where that is under 256 MiB).
     memory_bytes_max: Option<usize>,
     /// The largest memory of one guest, in bytes (default: the largest limit of a queue).
     guest_memory_bytes_max: Option<usize>,

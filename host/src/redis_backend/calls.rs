@@ -1,13 +1,14 @@
 //! Calls to Redis on behalf of a guest: repeated until they are answered, with errors that a guest understands.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
+use backon::Retryable as _;
 use toril_queue::{ErrorCode, LockedAttempt, Moved, Queue, QueueError, Settlement};
 use toril_sandbox::backend::{CallResult, JobError};
 use toril_sandbox::names::QueueRef;
 use toril_sandbox::policy::QueueAccess;
+
+use crate::retries::pauses;
 
 /// Repeats a call while Redis is unreachable, until the job's deadline.
 pub(super) async fn until_answered<T, F: Future<Output = Result<T, QueueError>>>(
@@ -21,15 +22,7 @@ pub(super) async fn retried<T, F: Future<Output = Result<T, QueueError>>>(
     call: impl FnMut() -> F,
 ) -> Result<T, QueueError> {
     let passes = |error: &QueueError| error.is_transient() && !error.is_out_of_memory();
-    call.retry(backoff()).when(passes).await
-}
-
-fn backoff() -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(1))
-        .with_jitter()
-        .without_max_times()
+    call.retry(pauses()).when(passes).await
 }
 
 /// The lock of the job that an attempt runs, and how long it holds.
@@ -83,7 +76,7 @@ impl Lock<'_> {
         };
         let mut without_lock = false;
         let result = settle
-            .retry(backoff())
+            .retry(pauses())
             .when(|error| {
                 let transient = error.is_transient();
                 reply_lost.fetch_or(transient, Ordering::Relaxed);

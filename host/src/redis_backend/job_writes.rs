@@ -1,8 +1,9 @@
 //! What an attempt writes to its job. Its data and its steps are waited for: the guest goes on from what is stored. Lines of
-//! the log and progress are sent at once, and not waited for.
+//! the log and progress are notes, sent at once and not waited for.
 //!
 //! One call is under way at a time, and what is written meanwhile goes together in the next one. So nothing overtakes
-//! what was written before it, and a guest that writes much makes few calls.
+//! what was written before it, and a guest that writes much makes few calls. Notes that are refused take nothing else
+//! with them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +16,15 @@ use tracing::warn;
 use super::calls::{Lock, job_error};
 use crate::listeners::{Changes, Listeners};
 use toril_queue::{Caller, Job, JobWrite, LockedAttempt, Queue, QueueError, Request, Writer};
-use toril_sandbox::Cancel;
 use toril_sandbox::backend::{CallResult, JobError};
+use toril_sandbox::{Cancel, Stop};
 
 /// How much may wait for the call under way: beyond it the guest waits, too.
 const WAITING_MAX: usize = 64;
 const WAITING_BYTES_MAX: usize = 64 << 10;
-/// For how long an attempt that was stopped waits for what it wrote.
+/// For how long an attempt that was stopped waits for what it wrote, and one of a host that shuts down.
 const GRACE: Duration = Duration::from_secs(5);
+const GRACE_OF_A_SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// What an attempt writes to its job.
 pub(crate) struct JobWrites(Arc<Inner>);
@@ -49,8 +51,10 @@ struct State {
     waiting: Vec<JobWrite>,
     /// The task that sends, until nothing waits.
     sender: Option<AbortHandle>,
-    /// Why the last call was refused. Nothing is sent until the guest, or at last the log of the host, has heard of it.
+    /// Why notes were refused: the answer to the next one, or a line in the log of the host.
     refused: Option<JobError>,
+    /// Why the write that is waited for was refused.
+    failed: Option<JobError>,
     /// How many lines the job's log keeps, with those that wait.
     lines: Option<u64>,
     /// The guest moved the job: it has no lock of ours any more.
@@ -73,31 +77,35 @@ impl JobWrites {
     }
 
     /// Appends a line to the log; how many lines it keeps then. Lines of others that came since this attempt's last call
-    /// was answered are not among them.
+    /// was answered are not among them. The first line is waited for: its answer is the count.
     pub(super) async fn log(&self, line: String) -> CallResult<u64> {
-        let known = self.0.state.lock().lines;
-        let line = JobWrite::Log(line);
-        match known {
-            Some(_) => self.later(line).await?,
-            None => self.now(line).await?,
+        if let Some(lines) = self.note(JobWrite::Log(line)).await? {
+            return Ok(lines);
         }
-        Ok(self.0.state.lock().lines.unwrap_or_default())
+        self.stored().await;
+        let mut state = self.0.state.lock();
+        let refused = state.refused.take();
+        refused.map_or(Ok(state.lines.unwrap_or_default()), Err)
     }
 
-    /// Writes without waiting, unless too much waits already.
-    pub(super) async fn later(&self, write: JobWrite) -> CallResult<()> {
+    /// Writes without waiting, unless too much waits already. If notes were refused before, the guest hears of it now, and
+    /// this one is not written. Returns how many lines the log keeps with it, where that is known.
+    pub(super) async fn note(&self, write: JobWrite) -> CallResult<Option<u64>> {
         self.until(State::has_room).await;
-        self.0.push(write)
+        let refused = self.0.state.lock().refused.take();
+        refused.map_or(Ok(()), Err)?;
+        Ok(self.0.push(write))
     }
 
     /// Writes, and waits until it is stored.
-    pub(super) async fn now(&self, write: JobWrite) -> CallResult<()> {
-        self.later(write).await?;
-        self.until(State::is_idle).await;
-        self.0.state.lock().refused.take().map_or(Ok(()), Err)
+    pub(super) async fn keep(&self, write: JobWrite) -> CallResult<()> {
+        self.until(State::has_room).await;
+        self.0.push(write);
+        self.stored().await;
+        self.0.state.lock().failed.take().map_or(Ok(()), Err)
     }
 
-    /// Waits for all that was written, before the job is moved.
+    /// Waits for all that was written.
     pub(super) async fn stored(&self) {
         self.until(State::is_idle).await;
     }
@@ -108,10 +116,15 @@ impl JobWrites {
 
     /// Waits for all that was written, before the outcome: that ends the hold on the job.
     pub(crate) async fn finish(&self, cancel: &Cancel) {
+        let stopped = async {
+            if cancel.must_stop(GRACE).await == Stop::Shutdown {
+                tokio::time::sleep(GRACE_OF_A_SHUTDOWN).await;
+            }
+        };
         tokio::select! {
             biased;
             () = self.stored() => {}
-            _ = cancel.must_stop(GRACE) => self.give_up("it was stopped before redis answered"),
+            () = stopped => self.give_up("attempt was stopped before redis answered"),
         }
         if let Some(error) = self.0.state.lock().refused.take() {
             self.0.warn(&error.to_string());
@@ -144,27 +157,19 @@ impl State {
     fn is_idle(&self) -> bool {
         self.sender.is_none()
     }
-
-    fn lines_waiting(&self) -> u64 {
-        let is_line = |write: &&JobWrite| matches!(write, JobWrite::Log(_));
-        self.waiting.iter().filter(is_line).count() as u64
-    }
 }
 
 impl Inner {
-    fn push(self: &Arc<Self>, write: JobWrite) -> CallResult<()> {
+    fn push(self: &Arc<Self>, write: JobWrite) -> Option<u64> {
         let mut state = self.state.lock();
-        if let Some(error) = state.refused.take() {
-            return Err(error);
-        }
-        if let (JobWrite::Log(_), Some(lines)) = (&write, state.lines) {
-            state.lines = Some(self.kept(lines + 1));
+        if is_line(&write) {
+            state.lines = state.lines.map(|lines| self.kept(lines + 1));
         }
         state.waiting.push(write);
         if state.sender.is_none() {
             state.sender = Some(tokio::spawn(Arc::clone(self).send_all()).abort_handle());
         }
-        Ok(())
+        state.lines
     }
 
     fn kept(&self, lines: u64) -> u64 {
@@ -173,24 +178,15 @@ impl Inner {
     }
 
     async fn send_all(self: Arc<Self>) {
+        let sending = Sending(&self);
         while let Some((writes, request)) = self.next() {
-            let sent = self.send(&writes, &request).await;
-            if sent.is_ok() {
-                writes.iter().for_each(|write| self.tell(write));
+            match self.send(&writes, &request).await {
+                Ok(lines) => self.note_stored(&writes, lines),
+                Err(error) => self.note_refused(writes, error, request.is_over()),
             }
-            let mut state = self.state.lock();
-            match sent {
-                Ok(0) => {}
-                Ok(lines) => state.lines = Some(self.kept(lines + state.lines_waiting())),
-                Err(error) => {
-                    state.refused = Some(job_error(error));
-                    state.waiting.clear();
-                }
-            }
-            drop(state);
             self.answered.notify_waiters();
         }
-        self.answered.notify_waiters();
+        drop(sending);
     }
 
     /// All that waits; with nothing, this was the last call for now.
@@ -201,17 +197,47 @@ impl Inner {
             state.sender = None;
             return None;
         }
-        // Values that are set twice are the same; a line or an event would be there twice.
-        let is_once = |write: &JobWrite| matches!(write, JobWrite::Log(_) | JobWrite::Progress(_));
-        let request = if writes.iter().any(is_once) {
+        // A line would be there twice. Anything else is the same when it is written again, but for one event.
+        let request = if writes.iter().any(is_line) {
             let (queue, job) = (&self.attempt.queue, &self.attempt.job);
-            let name = || format!("{}/{}/writes", job.token, job.id);
+            let name = || format!("writes/{}/{}", job.token, job.id);
             let caller = || Caller::new(queue.redis().clone(), &name());
             state.caller.get_or_insert_with(caller).request()
         } else {
             Request::untracked()
         };
         Some((writes, request))
+    }
+
+    fn note_stored(&self, writes: &[JobWrite], lines: u64) {
+        writes.iter().for_each(|write| self.tell(write));
+        if lines > 0 {
+            let mut state = self.state.lock();
+            let waiting = state.waiting.iter().filter(|write| is_line(write)).count();
+            state.lines = Some(self.kept(lines + waiting as u64));
+        }
+    }
+
+    /// What is waited for is sent once more, without the notes beside it, unless it was refused alone.
+    fn note_refused(&self, mut writes: Vec<JobWrite>, error: QueueError, is_over: bool) {
+        let mut state = self.state.lock();
+        state.lines = None;
+        let sent = writes.len();
+        // What may not be repeated any more are the lines.
+        writes.retain(|write| {
+            if is_over {
+                !is_line(write)
+            } else {
+                is_kept(write)
+            }
+        });
+        if sent == writes.len() {
+            state.failed = Some(job_error(error));
+            return;
+        }
+        state.refused = Some(job_error(error));
+        state.waiting.retain(is_kept);
+        state.waiting.splice(0..0, writes);
     }
 
     /// Repeats a call while Redis is unreachable.
@@ -258,5 +284,30 @@ impl Inner {
             error,
             "log lines or progress of a job are lost"
         );
+    }
+}
+
+fn is_line(write: &JobWrite) -> bool {
+    matches!(write, JobWrite::Log(_))
+}
+
+/// True of what a guest goes on from.
+fn is_kept(write: &JobWrite) -> bool {
+    matches!(write, JobWrite::Data(_) | JobWrite::Step(..))
+}
+
+/// Whoever waits is woken when sending ends, also by a panic.
+struct Sending<'a>(&'a Inner);
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        if state.sender.take().is_some() {
+            let broken = || JobError::Unavailable("writes to the job were broken off".to_owned());
+            (state.refused, state.failed) = (Some(broken()), Some(broken()));
+            state.waiting.clear();
+        }
+        drop(state);
+        self.0.answered.notify_waiters();
     }
 }

@@ -9,7 +9,9 @@ use toril_queue::{KvOwner, KvRefusal, QueueError};
 use toril_sandbox::backend::{KvBackend, KvError, KvPage, KvResult, KvRoom, KvStore, KvVersioned};
 
 impl RedisBackend {
-    fn kv(&self, store: &KvStore) -> KvResult<toril_queue::KvStore> {
+    /// A store. Whoever reads it has what the attempt wrote to its job before.
+    async fn kv(&self, store: &KvStore) -> KvResult<toril_queue::KvStore> {
+        self.stored().await;
         let owner = match store.shared {
             true => KvOwner::Prefix,
             false => KvOwner::Queue,
@@ -26,7 +28,7 @@ impl KvBackend for RedisBackend {
         keys: &[String],
         bytes_max: usize,
     ) -> KvResult<Vec<Option<Vec<u8>>>> {
-        let store = self.kv(store)?;
+        let store = self.kv(store).await?;
         if let [key] = keys {
             let value = retried(|| store.get(key)).await.map_err(kv_error)?;
             return match value.as_ref().is_some_and(|value| value.len() > bytes_max) {
@@ -40,7 +42,7 @@ impl KvBackend for RedisBackend {
     }
 
     async fn kv_exists(&mut self, store: &KvStore, key: &str) -> KvResult<bool> {
-        let store = self.kv(store)?;
+        let store = self.kv(store).await?;
         retried(|| store.exists(key)).await.map_err(kv_error)
     }
 
@@ -50,20 +52,20 @@ impl KvBackend for RedisBackend {
         entries: Vec<(String, Vec<u8>)>,
         room: &KvRoom,
     ) -> KvResult<()> {
-        let (store, room) = (self.kv(store)?, redis_room(room));
+        let (store, room) = (self.kv(store).await?, redis_room(room));
         retried(|| store.set(&entries, &room))
             .await
             .map_err(kv_error)
     }
 
     async fn kv_delete_many(&mut self, store: &KvStore, keys: &[String]) -> KvResult<()> {
-        let store = self.kv(store)?;
+        let store = self.kv(store).await?;
         let deleted = retried(|| store.delete(keys)).await;
         deleted.map(drop).map_err(kv_error)
     }
 
     async fn kv_keys(&mut self, store: &KvStore, after: Option<&str>) -> KvResult<KvPage> {
-        let store = self.kv(store)?;
+        let store = self.kv(store).await?;
         let page = retried(|| store.keys(after)).await.map_err(kv_error)?;
         Ok(KvPage {
             keys: page.keys,
@@ -78,7 +80,7 @@ impl KvBackend for RedisBackend {
         delta: i64,
         room: &KvRoom,
     ) -> KvResult<i64> {
-        let (store, room) = (self.kv(store)?, redis_room(room));
+        let (store, room) = (self.kv(store).await?, redis_room(room));
         let request = self.request();
         retried(|| store.increment(key, delta, &room, &request))
             .await
@@ -91,7 +93,7 @@ impl KvBackend for RedisBackend {
         key: &str,
         bytes_max: usize,
     ) -> KvResult<KvVersioned> {
-        let store = self.kv(store)?;
+        let store = self.kv(store).await?;
         let keys = [key.to_owned()];
         let read = retried(|| store.read(&keys, bytes_max)).await;
         let read = read.map_err(kv_error)?.into_iter().next();
@@ -109,7 +111,7 @@ impl KvBackend for RedisBackend {
         value: Vec<u8>,
         room: &KvRoom,
     ) -> KvResult<bool> {
-        let (store, room) = (self.kv(store)?, redis_room(room));
+        let (store, room) = (self.kv(store).await?, redis_room(room));
         let request = self.request();
         retried(|| store.swap(key, version, &value, &room, &request))
             .await

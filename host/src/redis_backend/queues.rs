@@ -14,17 +14,17 @@ use toril_sandbox::policy::QueueAccess;
 #[async_trait]
 impl QueueBackend for RedisBackend {
     async fn change_delay(&mut self, job: &JobRef, delay_ms: u64) -> CallResult<()> {
-        let (queue, request) = (self.other(&job.queue)?, self.request());
+        let (queue, request) = (self.other(&job.queue).await?, self.request());
         until_answered(|| queue.change_delay_once(&job.id, delay_ms, &request)).await
     }
 
     async fn change_priority(&mut self, job: &JobRef, priority: u32, lifo: bool) -> CallResult<()> {
-        let queue = self.other(&job.queue)?;
+        let queue = self.other(&job.queue).await?;
         until_answered(|| queue.change_priority(&job.id, priority, lifo)).await
     }
 
     async fn promote(&mut self, job: &JobRef) -> CallResult<()> {
-        let (queue, request) = (self.other(&job.queue)?, self.request());
+        let (queue, request) = (self.other(&job.queue).await?, self.request());
         until_answered(|| queue.promote_once(&job.id, &request)).await
     }
 
@@ -34,7 +34,7 @@ impl QueueBackend for RedisBackend {
         ended: Finished,
         access: &QueueAccess,
     ) -> CallResult<()> {
-        let (queue, request) = (self.other(&job.queue)?, self.request());
+        let (queue, request) = (self.other(&job.queue).await?, self.request());
         let (completed, within) = (ended == Finished::Completed, within(access));
         retried(|| queue.retry_within(&job.id, completed, Some(&within), &request))
             .await
@@ -42,22 +42,22 @@ impl QueueBackend for RedisBackend {
     }
 
     async fn counts(&mut self, queue: &QueueRef) -> CallResult<String> {
-        let queue = self.other(queue)?;
+        let queue = self.other(queue).await?;
         to_json(&until_answered(|| queue.counts()).await?)
     }
 
     async fn remove_deduplication_key(&mut self, queue: &QueueRef, id: &str) -> CallResult<bool> {
-        let queue = self.other(queue)?;
-        until_answered(|| queue.remove_deduplication_key(id)).await
+        let (queue, request) = (self.other(queue).await?, self.request());
+        until_answered(|| queue.remove_deduplication_key(id, &request)).await
     }
 
     async fn rate_limit(&mut self, queue: &QueueRef, duration_ms: u64) -> CallResult<()> {
-        let queue = self.other(queue)?;
+        let queue = self.other(queue).await?;
         until_answered(|| queue.rate_limit(duration_ms)).await
     }
 
     async fn publish_event(&mut self, queue: &QueueRef, event: &CustomEvent) -> CallResult<()> {
-        let (queue, request) = (self.other(queue)?, self.request());
+        let (queue, request) = (self.other(queue).await?, self.request());
         until_answered(|| queue.publish_event(&event.name, &event.fields, &request)).await
     }
 }
@@ -69,7 +69,7 @@ impl SchedulerBackend for RedisBackend {
         queue: &QueueRef,
         scheduler: NewScheduler,
     ) -> CallResult<Option<String>> {
-        let queue = self.other(queue)?;
+        let queue = self.other(queue).await?;
         let NewScheduler {
             id,
             schedule,
@@ -81,17 +81,17 @@ impl SchedulerBackend for RedisBackend {
     }
 
     async fn remove_scheduler(&mut self, queue: &QueueRef, id: &str) -> CallResult<bool> {
-        let (queue, request) = (self.other(queue)?, self.request());
+        let (queue, request) = (self.other(queue).await?, self.request());
         until_answered(|| queue.remove_scheduler_once(id, &request)).await
     }
 
     async fn scheduler(&mut self, queue: &QueueRef, id: &str) -> CallResult<String> {
-        let queue = self.other(queue)?;
+        let queue = self.other(queue).await?;
         to_json(&until_answered(|| queue.scheduler(id)).await?)
     }
 
     async fn schedulers(&mut self, queue: &QueueRef, range: SchedulerRange) -> CallResult<String> {
-        let queue = self.other(queue)?;
+        let queue = self.other(queue).await?;
         let SchedulerRange { start, end, asc } = range;
         to_json(&until_answered(|| queue.schedulers(start, end, asc)).await?)
     }

@@ -23,7 +23,7 @@ impl StepBackend for RedisBackend {
     }
 
     async fn keep_step(&mut self, name: &str, record: &str) -> CallResult<()> {
-        self.writes().now(JobWrite::step(name, record)).await?;
+        self.writes().keep(JobWrite::step(name, record)).await?;
         if let Some(notes) = &self.step_notes {
             notes.keep(&self.job, name);
         }

@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use backon::{ExponentialBuilder, Retryable as _};
 use tracing::{debug, error, info, warn};
 
 use super::Observers;
@@ -16,14 +15,12 @@ use super::outbox::Outbox;
 use super::recording::AttemptRecording;
 use super::schedule::AttemptEnd;
 use crate::redis_backend::{JobWrites, RedisBackend};
+use crate::retries::until_answered;
 use crate::versions::Versions;
-use toril_queue::{Queue, QueueError};
+use toril_queue::Queue;
 use toril_sandbox::attempt::{self, AttemptInput, AttemptResult};
 use toril_sandbox::backend::{JobBackend, Shown};
 use toril_sandbox::{Cancel, Engine, Outcome, Stop};
-
-/// The longest pause between two tries to let a scheduler go on.
-const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// One attempt of a job, on its way from the fetch to its outcome.
 pub(super) struct Attempt {
@@ -88,14 +85,7 @@ impl Attempt {
     /// later.
     async fn advance_scheduler(&self) -> Result<(), Outcome> {
         let (queue, job) = (&self.queue, &self.held.job);
-        let advanced = (|| queue.advance_scheduler(job))
-            .retry(
-                ExponentialBuilder::default()
-                    .with_max_delay(RETRY_MAX)
-                    .without_max_times(),
-            )
-            .when(QueueError::is_transient)
-            .await;
+        let advanced = until_answered(|| queue.advance_scheduler(job)).await;
         let Err(error) = advanced else {
             return Ok(());
         };
@@ -146,11 +136,13 @@ impl Attempt {
         };
         let begin = Instant::now();
         let execution = attempt::run(&self.engine, lease.processor(), &policy, input).await;
+        let (wall, cpu) = (begin.elapsed(), execution.cpu);
+        // Others need it.
+        drop(place);
         if let Some(writes) = writes.get() {
             writes.finish(cancel).await;
         }
         self.forget_steps(&execution.outcome);
-        let (wall, cpu) = (begin.elapsed(), execution.cpu);
         let metrics = &self.observers.metrics;
         metrics.attempt(&execution.outcome, wall, cpu);
         debug!(
@@ -172,8 +164,8 @@ impl Attempt {
             && recording.is_worth_keeping(&policy, &execution.outcome)
         {
             let component = lease.processor().digest.clone();
-            // Others need them.
-            drop((lease, place));
+            // Others need it, too.
+            drop(lease);
             // In a box: most attempts are not recorded, and should not be the larger for it.
             Box::pin(recording.keep(queue, job, &policy, &component, &execution)).await;
         }

@@ -5,9 +5,8 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use backon::{ExponentialBuilder, Retryable as _};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
@@ -17,6 +16,7 @@ use super::inline::TURN;
 use super::outbox::Outbox;
 use super::schedule::{Actions, Call, Input, LostCall, Notice, Now, Start};
 use super::{Control, Observers, State, WorkerOptions};
+use crate::retries::until_answered;
 use crate::versions::Versions;
 use toril_queue::{
     Fetch, Job, LockedAttempt, Marker, MarkerWait, Queue, QueueError, Settled, now_ms,
@@ -180,7 +180,7 @@ impl Io {
         if error.is_transient() {
             if !std::mem::replace(&mut self.unreachable, true) {
                 self.observers.listeners.error(error);
-                warn!(queue, %error, "redis is unreachable, settling is repeated until it answers");
+                warn!(queue, %error, "redis carries out no call, settling is repeated until it does");
             }
         } else {
             self.observers.listeners.error(error);
@@ -196,7 +196,7 @@ impl Io {
         match &found {
             Ok(jobs) => debug!(queue, jobs = jobs.len(), "a lost call was recovered"),
             Err(error) if error.is_transient() => {
-                debug!(queue, %error, "redis is still unreachable")
+                debug!(queue, %error, "redis still carries out no call")
             }
             Err(error) => {
                 self.observers.listeners.error(error);
@@ -233,15 +233,7 @@ impl Io {
             let queue = self.queue.clone();
             self.beside.push(Box::pin(async move {
                 // Other workers rest until it is back.
-                let give_back = || queue.return_marker(marker);
-                let backoff = ExponentialBuilder::default()
-                    .with_min_delay(Duration::from_millis(50))
-                    .with_max_delay(Duration::from_secs(1))
-                    .without_max_times();
-                let returned = give_back
-                    .retry(backoff)
-                    .when(QueueError::is_transient)
-                    .await;
+                let returned = until_answered(|| queue.return_marker(marker)).await;
                 returned.unwrap_or_else(|error| debug!(%error, "marker could not be returned"));
             }));
         }

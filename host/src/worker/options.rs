@@ -114,6 +114,9 @@ macro_rules! define_options {
 }
 with_worker_options!(define_options);
 
+/// Nearly two years.
+const METRICS_POINTS_MAX: u32 = 1_000_000;
+
 /// A time in seconds.
 #[derive(Debug, Deserialize, ToSchema)]
 struct Seconds(f64);
@@ -222,6 +225,14 @@ impl WorkerOptions {
         {
             return Err("`lock_renew_time_ms` must be below `lock_duration_ms`".to_owned());
         }
+        if self
+            .metrics_points
+            .is_some_and(|points| points > METRICS_POINTS_MAX)
+        {
+            return Err(format!(
+                "`metrics_points` must be {METRICS_POINTS_MAX} or less: one is for a minute, and a queue that was idle for as long has all of them written at once"
+            ));
+        }
         let name = self.name.as_deref().unwrap_or_default();
         if !name.chars().all(|c| c.is_ascii_graphic()) {
             return Err(
@@ -323,6 +334,7 @@ mod tests {
             r#"{ "lockRenewTime": 0 }"#,
             r#"{ "lockRenewTime": 30000 }"#,
             r#"{ "lockDuration": 10, "lockRenewTime": 11 }"#,
+            r#"{ "metrics": { "maxDataPoints": 1000001 } }"#,
             r#"{ "name": "with space" }"#,
             r#"{ "limiter": { "max": 0, "duration": 1 } }"#,
         ] {

@@ -18,18 +18,22 @@ local function earlier_reply(caller, number, is_repetition)
   return noted == number and reply or nil
 end
 
-local function note_reply(caller, number, reply)
-  if caller ~= '' then call('SET', note_key(caller), cmsgpack.pack({ number, reply }), 'PX', NOTE_MS) end
-  return reply
+-- A refusal changed nothing: a negative code, alone or before what it is about, or an error.
+local function is_refusal(reply)
+  local is_table = type(reply) == 'table'
+  local code = is_table and reply[1] or reply
+  return is_table and reply.err or type(code) == 'number' and code < 0
 end
 
--- Carries out the whole script of a call whose last three arguments are the caller, the number and whether it is a
--- repetition (`script!(once …)`). A refusal changed nothing, so it is not noted: the next time it may be none.
+-- Carries out the whole script of a call whose last three arguments are the caller, or '', the number and whether it is a
+-- repetition (`script!(once …)`). A refusal is not noted: the next time it may be none.
 local function once(carry_out)
   local repeated, number, caller = table.remove(ARGV), table.remove(ARGV), table.remove(ARGV)
   local reply = earlier_reply(caller, number, repeated == '1')
   if reply then return reply end
   reply = carry_out()
-  if type(reply) == 'number' and reply < 0 then return reply end
-  return note_reply(caller, number, reply)
+  if caller ~= '' and not is_refusal(reply) then
+    call('SET', note_key(caller), cmsgpack.pack({ number, reply }), 'PX', NOTE_MS)
+  end
+  return reply
 end

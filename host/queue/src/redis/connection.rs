@@ -229,6 +229,8 @@ pub fn redacted(url: &str) -> String {
         None => (String::new(), url),
     };
     let (rest, query) = match rest.split_once('?') {
+        // A password that holds a question mark, or one in the query that holds an at sign.
+        Some((_, query)) if query.contains('@') => return format!("{scheme}***"),
         Some((rest, _)) => (rest, "?***"),
         None => (rest, ""),
     };
@@ -260,5 +262,8 @@ mod tests {
             "redis://***@host:1/0"
         );
         assert_eq!(redacted("redis://host:1"), "redis://host:1");
+        for secret in ["redis://user:p?ss@host:1/0", "redis://host:1?pass=p@ss"] {
+            assert_eq!(redacted(secret), "redis://***");
+        }
     }
 }

@@ -223,4 +223,13 @@ async fn removal_and_change_that_are_sent_twice_are_answered_as_the_first_time()
         assert!(queue.remove_scheduler_once("s", &remove).await.unwrap());
     }
     assert!(!queue.remove_scheduler("s").await.unwrap());
+    let () = redis.run("SET bull:q:de:d 1").await;
+    let remove = caller.request();
+    for _ in 0..2 {
+        let removed = queue.remove_deduplication_key("d", &remove);
+        assert!(removed.await.unwrap());
+    }
+    let other = caller.request();
+    let removed = queue.remove_deduplication_key("d", &other);
+    assert!(!removed.await.unwrap());
 }

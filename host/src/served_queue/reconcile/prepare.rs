@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use backon::{ExponentialBuilder, Retryable as _};
+use backon::Retryable as _;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::Reconciler;
 use crate::processor_file::read_processor;
+use crate::retries::pauses;
 use crate::served_queue::deployment::{Deployment, Deployments};
 use crate::served_queue::loader::Loader;
 use crate::served_queue::{QueueSpec, Source};
@@ -157,7 +158,6 @@ impl Reconciler {
         &mut self,
         deployments: &Deployments,
     ) -> anyhow::Result<Result<Deployment, QueueError>> {
-        let backoff = ExponentialBuilder::default().without_max_times();
         let last = Mutex::new(None);
         let read = || async {
             match deployments.enlist().await {
@@ -168,7 +168,7 @@ impl Reconciler {
             deployments.current().await
         };
         let read = read
-            .retry(backoff)
+            .retry(pauses())
             .when(QueueError::is_transient)
             .notify(|error, _| *last.lock() = Some(error.to_string()));
         let mut read = pin!(read);
