@@ -414,3 +414,35 @@ async fn servers_are_trusted_by_their_certificates() {
     assert!(reason.contains("TlsProtocolError"), "{reason}");
     host.stop().await;
 }
+
+/// At the level of traces, libraries say what they send.
+#[tokio::test]
+async fn no_secret_is_in_the_log_at_any_level() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let user = ["ACL", "SETUSER", "worker", "on", ">hunter33", "~*", "&*"];
+    let _: String = redis.command(&[&user[..], &["+@all"]].concat()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    std::fs::write(&file, "hunter22-from-a-file").unwrap();
+    let grants =
+        format!("grants = {{ config.region = \"eu\", secrets.SECRET = {{ file = {file:?} }} }}");
+    let url = redis
+        .server
+        .url()
+        .replace("redis://", "redis://worker:hunter33@");
+    let section = queue_section("ring", "fixture-rights", &grants);
+    let config = format!("redis = \"{url}\"\n{section}");
+    let mut host = TestHost::spawn(&config, &["--log", "trace"]);
+    host.logs("serving").await;
+    let id = add(&queue, "leak-secret", json!(null)).await;
+    reaches(&queue, &id, JobState::Failed).await;
+    host.signal("TERM");
+    assert!(host.ended().await.success());
+    let log = host.log();
+    assert!(log.contains(" TRACE "), "{log}");
+    for secret in ["hunter22", "hunter33"] {
+        let shown = log.lines().find(|line| line.contains(secret));
+        assert_eq!(shown, None);
+    }
+}

@@ -123,3 +123,16 @@ async fn host_waits_where_redis_says_that_it_cannot_answer_yet() {
         host.stop().await;
     }
 }
+
+#[tokio::test]
+async fn host_can_be_stopped_while_it_waits_for_a_redis_that_starts() {
+    let redis = TestRedis::start(false).await;
+    let proxy = FaultProxy::start(&redis).await;
+    let loading = Fault::Refuse("LOADING Redis is loading the dataset in memory");
+    let mut refused = proxy.inject_at("INFO", 0, usize::MAX, loading);
+    let section = queue_section("ring", "fixture-scenarios", "");
+    let host = TestHost::spawn(&format!("redis = \"{}\"\n{section}", proxy.url()), &[]);
+    refused.struck(2).await;
+    assert!(!host.log().contains("serving"));
+    host.stop().await;
+}
