@@ -220,6 +220,8 @@ toril_string toril_job_child_id(toril_string name);
 
 /* Stored at once: a retry or a resumed step sees it. */
 TORIL_CHECKED toril_error toril_update_data(toril_string json);
+/* Emits `progress`. The host does not wait for Redis: if Redis refuses it, the next call of this or of `toril_job_log` has
+   the error. */
 TORIL_CHECKED toril_error toril_update_progress(toril_string json);
 /* Appends a line to the job's log, which dashboards show; `count` becomes the number of lines kept. */
 TORIL_CHECKED toril_error toril_job_log(toril_string line, uint64_t *count);

@@ -104,7 +104,8 @@ func (*Job) UpdateData(data any) error {
 	return ask(func(ret unsafe.Pointer) { host.JobUpdateData(text, ret) }, nothing)
 }
 
-// UpdateProgress stores the progress, a number or an object, and emits `progress`.
+// UpdateProgress stores the progress, a number or an object, and emits `progress`. The host does not wait for Redis: if
+// Redis refuses it, the next UpdateProgress or Log has the error.
 func (*Job) UpdateProgress(progress any) error {
 	text, err := toJSON("job progress", progress)
 	if err != nil {

@@ -116,6 +116,7 @@ export class Job<DataType = any, ReturnType = any, NameType extends string = str
 
   /** Replaces the data, at once: a retry or a resumed step sees it. */
   updateData(data: DataType): Promise<void>;
+  /** Emits `progress`. The host does not wait for Redis: if Redis refuses it, the next `updateProgress` or `log` rejects. */
   updateProgress(progress: ProgressType): Promise<void>;
   /** Appends a line to the job's log, and says how many are kept. */
   log(row: string): Promise<number>;

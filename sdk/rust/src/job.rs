@@ -136,6 +136,8 @@ impl Job<'_> {
     }
 
     /// Stores the progress, a number or an object, and emits `progress`.
+    ///
+    /// The host does not wait for Redis: if Redis refuses it, the next `update_progress` or `log` has the error.
     pub fn update_progress(&self, progress: &impl Serialize) -> Result<(), Error> {
         Ok(self
             .raw
