@@ -74,7 +74,8 @@ async fn queue_is_attached_and_detached_while_the_host_runs() {
 async fn queue_that_waits_for_redis_is_told_that_the_host_stops() {
     let redis = TestRedis::start(false).await;
     let (host, _) = host(&redis).await;
-    let _: String = redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let refuse = ["CONFIG", "SET", "min-replicas-to-write", "1"];
+    let _: String = redis.command(&refuse).await;
     let applied = host.apply("ring", QueueSpec::new(None));
     drop(host);
     let error = applied.await.unwrap_err();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use toril::queue::JobState;
-use toril::sandbox::attempt::{self, AttemptInput};
+use toril::sandbox::attempt::{self, AttemptInput, AttemptResult};
 use toril::sandbox::{
     Cancel, Engine, EngineOptions, Grants, Limits, LoneJob, Outcome, Policy, Processor, Reuse, Stop,
 };
@@ -52,19 +52,45 @@ impl World {
         data: Value,
         cancel: Arc<Cancel>,
     ) -> Outcome {
+        self.attempt(policy, name, data, cancel).await.outcome
+    }
+
+    async fn attempt(
+        &self,
+        policy: &Arc<Policy>,
+        name: &str,
+        data: Value,
+        cancel: Arc<Cancel>,
+    ) -> AttemptResult {
         let job = Box::new(LoneJob::new(name, &data.to_string()));
         let input = AttemptInput {
             cancel,
             ..AttemptInput::new(job)
         };
-        let result = attempt::run(&self.engine, &self.processor, policy, input).await;
-        result.outcome
+        attempt::run(&self.engine, &self.processor, policy, input).await
     }
 
     async fn holds(&self, what: &str, is_so: impl Fn(usize) -> bool) {
         let held = async || is_so(self.engine.memory_bytes()).then_some(());
         eventually(what, held).await;
     }
+}
+
+/// It may wait for long, where Redis is away.
+#[tokio::test]
+async fn value_of_a_guest_counts_as_its_memory_for_as_long_as_it_is_there() {
+    let world = World::misbehaving(budget(64 * MIB), limits(50, 60_000)).await;
+    let run = async |bytes: usize| {
+        let data = json!(bytes);
+        world
+            .attempt(&world.policy, "huge-value", data, Arc::default())
+            .await
+    };
+    let (large, small) = (run(4 * MIB).await, run(100).await);
+    // With its quotes.
+    assert_eq!(world.engine.memory_bytes(), 4 * MIB + 2);
+    drop((large, small));
+    assert_eq!(world.engine.memory_bytes(), 0);
 }
 
 /// Header fields and the like are in the host's memory, and cost it as much as the guest's own.

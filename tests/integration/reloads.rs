@@ -291,11 +291,11 @@ async fn host_can_be_stopped_while_a_processor_is_built_at_start() {
 #[tokio::test]
 async fn queue_waits_for_a_redis_that_takes_no_writes_and_says_so() {
     let host = Reloaded::start("[queues.old]\n", &[]).await;
-    let memory = async |bytes: &str| -> String {
-        let command = ["CONFIG", "SET", "maxmemory", bytes];
+    let wanted_replicas = async |count: &str| -> String {
+        let command = ["CONFIG", "SET", "min-replicas-to-write", count];
         host.redis.command(&command).await
     };
-    memory("1").await;
+    wanted_replicas("1").await;
     let sections = queue_section("new", "fixture-noop", "") + "[queues.gone]\n";
     host.reload_until(&sections, "queue is not served before redis says")
         .await;
@@ -305,7 +305,7 @@ async fn queue_waits_for_a_redis_that_takes_no_writes_and_says_so() {
         "queue was detached",
     )
     .await;
-    memory("0").await;
+    wanted_replicas("0").await;
     let new = host.redis.queue("new").await;
     let id = add(&new, "any", json!(null)).await;
     reaches(&new, &id, JobState::Completed).await;

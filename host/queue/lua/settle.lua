@@ -225,7 +225,8 @@ if want > 0 then
         used = 0
       end
     end
-    room = math.min(room, math.max(0, math.ceil(limiter_max - used)))
+    -- As in BullMQ, a window that does not limit yet has room for one, whatever `max` is.
+    room = math.min(room, math.max(limited == 0 and 1 or 0, math.ceil(limiter_max - used)))
   end
 end
 

@@ -15,6 +15,7 @@ use crate::engine::Engine;
 pub use crate::guest::AttemptInput;
 use crate::guest::{AttemptState, InvalidData};
 use crate::limits::Limits;
+pub use crate::memory_budget::Kept;
 use crate::outcome::{MovedTo, Outcome};
 use crate::policy::Policy;
 use crate::reuse::Reusable;
@@ -30,6 +31,8 @@ pub struct AttemptResult {
     pub memory_bytes: usize,
     /// It was stopped from outside: by its deadline, or by somebody.
     pub is_stopped: bool,
+    /// Counts the outcome as memory of guests, where it is large, for as long as somebody holds it.
+    pub kept: Option<Kept>,
 }
 
 impl AttemptResult {
@@ -40,6 +43,7 @@ impl AttemptResult {
             cpu: Duration::ZERO,
             memory_bytes: 0,
             is_stopped: false,
+            kept: None,
         }
     }
 }
@@ -89,6 +93,7 @@ pub async fn run(
     run.store.data_mut().give_sessions_back();
     run.store.data_mut().open_files.settle();
     let outcome = in_spite_of(&cancel, outcome);
+    let kept = engine.keep(&outcome);
     if goes_on {
         processor.put_idle(run);
     }
@@ -97,6 +102,7 @@ pub async fn run(
         cpu,
         memory_bytes,
         is_stopped,
+        kept,
     }
 }
 

@@ -14,10 +14,14 @@ use crate::guest::{self, AttemptState};
 use crate::guest_threads::GuestThreads;
 use crate::limits::Limits;
 use crate::machine_memory;
-use crate::memory_budget::{MemoryBudget, Share};
+use crate::memory_budget::{Kept, MemoryBudget, Share};
+use crate::outcome::Outcome;
 use crate::pool;
 use crate::reuse::IdleInstances;
 use crate::ticker::{Ticker, Ticking};
+
+/// An outcome of fewer bytes is not counted as memory of guests: its instance took more.
+const KEPT_BYTES_MIN: usize = 64 << 10;
 
 /// The engine, its linker, and the room for running jobs. One per host.
 pub struct Engine {
@@ -105,6 +109,12 @@ impl Engine {
     /// What guests hold of the memory that all of them share, idle instances included, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.budget.bytes_held()
+    }
+
+    /// Counts what a guest leaves behind, where that is much.
+    pub(crate) fn keep(&self, outcome: &Outcome) -> Option<Kept> {
+        let bytes = outcome.bytes();
+        (bytes >= KEPT_BYTES_MIN).then(|| self.budget.keep(bytes))
     }
 
     /// The memory that all guests may have together, in bytes.

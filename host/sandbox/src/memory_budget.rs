@@ -34,6 +34,12 @@ pub(crate) struct Share {
     stage: Stage,
 }
 
+/// What a guest left behind, such as its value: counted until it is dropped.
+pub struct Kept {
+    budget: Arc<MemoryBudget>,
+    bytes: usize,
+}
+
 enum Stage {
     New,
     /// Runs, or waits to; under this key.
@@ -57,6 +63,13 @@ impl MemoryBudget {
     /// What they may hold together, in bytes.
     pub(crate) fn bytes_max(&self) -> usize {
         self.ledger.lock().bytes_max()
+    }
+
+    /// Counts what a guest leaves, before the guest gives back its own.
+    pub(crate) fn keep(self: &Arc<Self>, bytes: usize) -> Kept {
+        self.ledger.lock().keep(bytes);
+        let budget = Arc::clone(self);
+        Kept { budget, bytes }
     }
 
     fn is_overfull(&self) -> bool {
@@ -156,6 +169,19 @@ impl Drop for Share {
             }
             Stage::Idle => self.budget.ledger.lock().forget_idle(self.held),
         }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let answered = self.budget.ledger.lock().drop_kept(self.bytes);
+        wake(answered);
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Kept").field(&self.bytes).finish()
     }
 }
 

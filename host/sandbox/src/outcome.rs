@@ -42,6 +42,15 @@ impl Outcome {
         Outcome::failure(message.into(), None, true)
     }
 
+    /// How many bytes of text it has.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Outcome::Completed(value) => value.len(),
+            Outcome::Failed { message, stack, .. } => message.len() + stack.len(),
+            _ => 0,
+        }
+    }
+
     pub(crate) fn failure(message: String, stack: Option<String>, unrecoverable: bool) -> Self {
         let stack = stack.unwrap_or_else(|| format!("Error: {message}"));
         Outcome::Failed {

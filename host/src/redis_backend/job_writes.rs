@@ -11,17 +11,16 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tracing::warn;
 
 use super::calls::{Lock, job_error};
 use crate::listeners::{Changes, Listeners};
 use toril_queue::{Caller, Job, JobWrite, LockedAttempt, Queue, QueueError, Request, Writer};
-use toril_sandbox::backend::{CallResult, JobError};
+use toril_sandbox::backend::CallResult;
 use toril_sandbox::{Cancel, Stop};
 
-/// How much may wait for the call under way: beyond it the guest waits, too.
+/// How much may wait for the call under way: beyond it the guest waits, too. What waits counts as nobody's memory.
 const WAITING_MAX: usize = 64;
-const WAITING_BYTES_MAX: usize = 64 << 10;
+const WAITING_BYTES_MAX: usize = 16 << 10;
 /// For how long an attempt that was stopped waits for what it wrote, and one of a host that shuts down.
 const GRACE: Duration = Duration::from_secs(5);
 const GRACE_OF_A_SHUTDOWN: Duration = Duration::from_secs(1);
@@ -52,9 +51,9 @@ struct State {
     /// The task that sends, until nothing waits.
     sender: Option<AbortHandle>,
     /// Why notes were refused: the answer to the next one, or a line in the log of the host.
-    refused: Option<JobError>,
+    refused: Option<QueueError>,
     /// Why the write that is waited for was refused.
-    failed: Option<JobError>,
+    failed: Option<QueueError>,
     /// How many lines the job's log keeps, with those that wait.
     lines: Option<u64>,
     /// The guest moved the job: it has no lock of ours any more.
@@ -83,26 +82,37 @@ impl JobWrites {
             return Ok(lines);
         }
         self.stored().await;
-        let mut state = self.0.state.lock();
-        let refused = state.refused.take();
-        refused.map_or(Ok(state.lines.unwrap_or_default()), Err)
+        self.told()?;
+        Ok(self.0.state.lock().lines.unwrap_or_default())
     }
 
-    /// Writes without waiting, unless too much waits already. If notes were refused before, the guest hears of it now, and
+    /// Writes without waiting, unless it is large or too much waits already. If notes were refused before, the guest hears of it now, and
     /// this one is not written. Returns how many lines the log keeps with it, where that is known.
     pub(super) async fn note(&self, write: JobWrite) -> CallResult<Option<u64>> {
-        self.until(State::has_room).await;
+        let bytes = write.bytes();
+        self.until(|state| state.has_room(bytes)).await;
+        self.told()?;
+        let lines = self.0.push(write);
+        if bytes > WAITING_BYTES_MAX {
+            self.stored().await;
+            self.told()?;
+        }
+        Ok(lines)
+    }
+
+    fn told(&self) -> CallResult<()> {
         let refused = self.0.state.lock().refused.take();
-        refused.map_or(Ok(()), Err)?;
-        Ok(self.0.push(write))
+        refused.map_or(Ok(()), |error| Err(job_error(error)))
     }
 
     /// Writes, and waits until it is stored.
     pub(super) async fn keep(&self, write: JobWrite) -> CallResult<()> {
-        self.until(State::has_room).await;
+        let bytes = write.bytes();
+        self.until(|state| state.has_room(bytes)).await;
         self.0.push(write);
         self.stored().await;
-        self.0.state.lock().failed.take().map_or(Ok(()), Err)
+        let failed = self.0.state.lock().failed.take();
+        failed.map_or(Ok(()), |error| Err(job_error(error)))
     }
 
     /// Waits for all that was written.
@@ -114,8 +124,9 @@ impl JobWrites {
         self.0.state.lock().moved = true;
     }
 
-    /// Waits for all that was written, before the outcome: that ends the hold on the job.
-    pub(crate) async fn finish(&self, cancel: &Cancel) {
+    /// Waits for all that was written, before the outcome: that ends the hold on the job. The error: notes are lost, and the
+    /// guest will not hear of it.
+    pub(crate) async fn finish(&self, cancel: &Cancel) -> Result<(), QueueError> {
         let stopped = async {
             if cancel.must_stop(GRACE).await == Stop::Shutdown {
                 tokio::time::sleep(GRACE_OF_A_SHUTDOWN).await;
@@ -124,17 +135,16 @@ impl JobWrites {
         tokio::select! {
             biased;
             () = self.stored() => {}
-            () = stopped => self.give_up("attempt was stopped before redis answered"),
+            () = stopped => self.give_up(),
         }
-        if let Some(error) = self.0.state.lock().refused.take() {
-            self.0.warn(&error.to_string());
-        }
+        self.0.state.lock().refused.take().map_or(Ok(()), Err)
     }
 
-    fn give_up(&self, why: &str) {
-        let sender = self.0.state.lock().sender.take();
-        sender.inspect(AbortHandle::abort);
-        self.0.warn(why);
+    fn give_up(&self) {
+        let mut state = self.0.state.lock();
+        state.sender.take().inspect(AbortHandle::abort);
+        let why = "attempt was stopped before redis answered";
+        state.refused = Some(QueueError::Invalid(why.to_owned()));
     }
 
     async fn until(&self, ready: impl Fn(&State) -> bool) {
@@ -149,9 +159,10 @@ impl JobWrites {
 }
 
 impl State {
-    fn has_room(&self) -> bool {
-        let bytes: usize = self.waiting.iter().map(JobWrite::bytes).sum();
-        self.waiting.len() < WAITING_MAX && bytes < WAITING_BYTES_MAX
+    fn has_room(&self, bytes: usize) -> bool {
+        let waiting: usize = self.waiting.iter().map(JobWrite::bytes).sum();
+        let fits = waiting + bytes <= WAITING_BYTES_MAX || self.is_idle();
+        self.waiting.len() < WAITING_MAX && fits
     }
 
     fn is_idle(&self) -> bool {
@@ -232,10 +243,10 @@ impl Inner {
             }
         });
         if sent == writes.len() {
-            state.failed = Some(job_error(error));
+            state.failed = Some(error);
             return;
         }
-        state.refused = Some(job_error(error));
+        state.refused = Some(error);
         state.waiting.retain(is_kept);
         state.waiting.splice(0..0, writes);
     }
@@ -275,16 +286,6 @@ impl Inner {
             JobWrite::Log(_) | JobWrite::Step(..) => {}
         }
     }
-
-    fn warn(&self, error: &str) {
-        let Attempt { queue, job, .. } = &self.attempt;
-        warn!(
-            queue = queue.keys().name(),
-            job_id = &*job.id,
-            error,
-            "log lines or progress of a job are lost"
-        );
-    }
 }
 
 fn is_line(write: &JobWrite) -> bool {
@@ -303,7 +304,7 @@ impl Drop for Sending<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         if state.sender.take().is_some() {
-            let broken = || JobError::Unavailable("writes to the job were broken off".to_owned());
+            let broken = || QueueError::Invalid("writes to the job were broken off".to_owned());
             (state.refused, state.failed) = (Some(broken()), Some(broken()));
             state.waiting.clear();
         }

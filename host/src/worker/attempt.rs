@@ -17,7 +17,7 @@ use super::schedule::AttemptEnd;
 use crate::redis_backend::{JobWrites, RedisBackend};
 use crate::retries::until_answered;
 use crate::versions::Versions;
-use toril_queue::Queue;
+use toril_queue::{Queue, QueueError};
 use toril_sandbox::attempt::{self, AttemptInput, AttemptResult};
 use toril_sandbox::backend::{JobBackend, Shown};
 use toril_sandbox::{Cancel, Engine, Outcome, Stop};
@@ -35,7 +35,9 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Runs it to its end, whatever that is.
     pub(super) async fn run(self, refusal: Option<String>, outbox: Arc<Outbox>) {
-        let AttemptResult { outcome, cpu, .. } = caught(self.execution(refusal)).await;
+        let AttemptResult {
+            outcome, cpu, kept, ..
+        } = caught(self.execution(refusal)).await;
         if let Outcome::HostFailed(reason) = &outcome {
             error!(
                 queue = self.queue.keys().name(),
@@ -52,6 +54,9 @@ impl Attempt {
             );
         }
         let held = self.held;
+        if let Some(kept) = kept {
+            let _ = held.kept.set(kept);
+        }
         outbox.put(AttemptEnd { held, outcome, cpu });
     }
 
@@ -140,7 +145,8 @@ impl Attempt {
         // Others need it.
         drop(place);
         if let Some(writes) = writes.get() {
-            writes.finish(cancel).await;
+            let written = writes.finish(cancel).await;
+            written.unwrap_or_else(|error| self.tell_lost_notes(&error));
         }
         self.forget_steps(&execution.outcome);
         let metrics = &self.observers.metrics;
@@ -186,6 +192,18 @@ impl Attempt {
                 "redis has lost what was kept of steps of a job: they run again"
             );
         }
+    }
+
+    /// Says that the guest's last lines or progress are lost: the outcome counts all the same.
+    fn tell_lost_notes(&self, error: &QueueError) {
+        self.observers.metrics.redis_errors.inc();
+        self.observers.listeners.error(error);
+        warn!(
+            queue = self.queue.keys().name(),
+            job_id = &*self.held.job.id,
+            %error,
+            "log lines or progress of a job are lost"
+        );
     }
 
     /// The steps of a job that is over are nobody's concern any more.

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use crate::listeners::Changes;
 use toril_queue::Job;
+use toril_sandbox::attempt::Kept;
 use toril_sandbox::{Cancel, Digest};
 
 /// One start of a job that this worker holds. Shared by the table and by the attempt that runs it.
@@ -21,6 +22,8 @@ pub(super) struct Held {
     /// What its attempt changes. While its guest moves it, the lock goes with the move: nobody renews or misses it from
     /// then on.
     changes: Arc<Changes>,
+    /// Counts a large outcome until it is settled.
+    pub(super) kept: OnceLock<Kept>,
     /// Where it is in the table.
     place: usize,
 }
@@ -81,6 +84,7 @@ impl Jobs {
             cancel: Arc::default(),
             version: OnceLock::new(),
             changes: Arc::default(),
+            kept: OnceLock::new(),
             place,
         });
         let entry = Entry {

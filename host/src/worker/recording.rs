@@ -64,6 +64,7 @@ impl AttemptRecording {
             cpu,
             memory_bytes,
             is_stopped,
+            kept: _,
         } = result;
         let end = AttemptEnd {
             at_ms: now_ms(),

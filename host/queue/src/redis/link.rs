@@ -22,6 +22,15 @@ pub(super) struct Link {
     connection: MultiplexedConnection,
     progress: Progress,
     driver: Arc<Driver>,
+    at_server: Option<AtServer>,
+}
+
+/// How a server knows a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AtServer {
+    /// Changes with each start: ids begin anew then.
+    run: Arc<str>,
+    id: i64,
 }
 
 /// The task that reads and writes. Dropping it closes the connection, and calls under way fail.
@@ -42,11 +51,49 @@ impl Link {
         let settings = info.redis_settings();
         let (connection, driver) =
             MultiplexedConnection::new_with_config(settings, stream, config).await?;
-        Ok(Link {
+        let mut link = Link {
             connection,
             progress,
             driver: Arc::new(Driver(tokio::spawn(driver))),
-        })
+            at_server: None,
+        };
+        link.at_server = link.ask_server().await?;
+        Ok(link)
+    }
+
+    /// None where the server does not say, to a user with few rights perhaps.
+    async fn ask_server(&self) -> RedisResult<Option<AtServer>> {
+        let mut ask = redis::pipe();
+        ask.cmd("CLIENT").arg("ID").cmd("INFO").arg("server");
+        let (Value::Int(id), info) = (match &self.send_all(&ask, 0, 2).await?[..] {
+            [id, info] => (id.clone(), info.clone()),
+            _ => return Ok(None),
+        }) else {
+            return Ok(None);
+        };
+        let info: String = redis::from_redis_value(info).unwrap_or_default();
+        let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        Ok(run.map(|run| AtServer {
+            run: run.into(),
+            id,
+        }))
+    }
+
+    pub(super) fn at_server(&self) -> Option<&AtServer> {
+        self.at_server.as_ref()
+    }
+
+    /// Makes the server drop a connection that was given up, so that what is still on its way there is not carried out: it
+    /// would be after what is sent again over this one. An error: this one broke.
+    pub(super) async fn fence(&self, spent: &AtServer) -> RedisResult<()> {
+        let here = self.at_server.as_ref();
+        if here.is_none_or(|here| here.run != spent.run || here.id == spent.id) {
+            return Ok(());
+        }
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL").arg("ID").arg(spent.id);
+        // A user may not have the right: then it is as if nobody had asked.
+        self.send(&kill).await.map(drop)
     }
 
     pub(super) fn is(&self, other: &Self) -> bool {

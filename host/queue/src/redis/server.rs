@@ -11,7 +11,7 @@ use redis::{
 };
 
 use super::address::{Address, unbuffered};
-use super::link::Link;
+use super::link::{AtServer, Link};
 use super::sentinel::Sentinel;
 use crate::error::QueueError;
 
@@ -164,6 +164,21 @@ impl Connection {
             || error.is_unrecoverable_error()
             || error.code() == Some("READONLY");
         matches!(self, Connection::Link(_)) && broke
+    }
+
+    pub(super) fn at_server(&self) -> Option<&AtServer> {
+        match self {
+            Connection::Link(link) => link.at_server(),
+            Connection::Cluster(_) => None,
+        }
+    }
+
+    /// Makes the server drop a connection that was given up; see [`Link::fence`].
+    pub(super) async fn fence(&self, spent: &AtServer) -> RedisResult<()> {
+        match self {
+            Connection::Link(link) => link.fence(spent).await,
+            Connection::Cluster(_) => Ok(()),
+        }
     }
 
     pub(super) fn is(&self, other: &Self) -> bool {

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 
+use super::link::AtServer;
 use super::server::{Connection, Server};
 
 /// How often a server that does not answer is tried before a call fails. Callers try again by themselves.
@@ -29,12 +30,17 @@ struct State {
     /// The connection, or the attempt at it; none before the first call and after it broke. Never held while
     /// anything is awaited.
     current: Mutex<Option<Opening>>,
+    /// The last one that was given up, until its server has heard of it.
+    spent: Mutex<Option<AtServer>>,
 }
 
 impl SharedConnection {
     pub(super) fn new(server: Arc<Server>) -> Self {
-        let current = Mutex::new(None);
-        SharedConnection(Arc::new(State { server, current }))
+        SharedConnection(Arc::new(State {
+            server,
+            current: Mutex::new(None),
+            spent: Mutex::new(None),
+        }))
     }
 
     /// The connection of the moment.
@@ -45,7 +51,7 @@ impl SharedConnection {
                 Some((_, Some(Ok(connection)))) => return Ok(connection.clone()),
                 Some((opening, None)) => opening.clone(),
                 Some((_, Some(Err(_)))) | None => {
-                    let opening = open(Arc::clone(&self.0.server)).boxed().shared();
+                    let opening = open(Arc::clone(&self.0)).boxed().shared();
                     current.insert(opening).clone()
                 }
             }
@@ -73,20 +79,30 @@ impl SharedConnection {
         let peeked = current.as_ref().and_then(|opening| opening.peek());
         if matches!(peeked, Some(Ok(connection)) if connection.is(spent)) {
             *current = None;
+            if let Some(spent) = spent.at_server() {
+                *self.0.spent.lock() = Some(spent.clone());
+            }
         }
     }
 }
 
-async fn open(server: Arc<Server>) -> RedisResult<Connection> {
+async fn open(state: Arc<State>) -> RedisResult<Connection> {
     let backoff = ExponentialBuilder::default()
         .with_min_delay(PAUSE_MIN)
         .with_max_delay(PAUSE_MAX)
         .with_max_times(TRIES - 1)
         .with_jitter();
-    (|| server.open())
+    let opened = (|| state.server.open())
         .retry(backoff)
         .when(RedisError::is_io_error)
-        .await
+        .await?;
+    let spent = state.spent.lock().clone();
+    if let Some(spent) = spent
+        && opened.fence(&spent).await.is_ok()
+    {
+        state.spent.lock().take_if(|noted| *noted == spent);
+    }
+    Ok(opened)
 }
 
 impl ConnectionLike for SharedConnection {

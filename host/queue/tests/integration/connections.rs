@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use toril_queue::{JobState, KeepJobs, NewJob, Queue, QueueName, Redis, Settlement};
+use tokio::sync::oneshot;
+use toril_queue::{Caller, JobState, KeepJobs, NewJob, Queue, QueueName, Redis, Settlement};
 
 use crate::harness::{TestRedis, add, completed, eventually, fetch, ids, new_job, take};
 
@@ -226,4 +227,55 @@ async fn user_who_may_not_load_scripts_can_run_them() {
     let queue = Queue::new(connection, "bull", &"q".parse().unwrap());
     let id = queue.add(&new_job("n", json!({}))).await.unwrap();
     assert_eq!(queue.state(&id).await.unwrap(), JobState::Waiting);
+}
+
+/// Lets everything through but the first call of a script, then leaves the client. Returns that call, and the way to Redis.
+async fn hold_script(mut client: TcpStream, mut server: UnixStream) -> (Vec<u8>, UnixStream) {
+    loop {
+        let (mut sent, mut replied) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        tokio::select! {
+            read = client.read(&mut sent) => {
+                let sent = &sent[..read.unwrap()];
+                if sent.windows(7).any(|word| word == b"EVALSHA") {
+                    return (sent.to_vec(), server);
+                }
+                server.write_all(sent).await.unwrap();
+            }
+            read = server.read(&mut replied) => {
+                client.write_all(&replied[..read.unwrap()]).await.unwrap();
+            }
+        }
+    }
+}
+
+/// What a broken connection still carries may reach Redis after it was sent again over the next one.
+#[tokio::test]
+async fn call_that_comes_late_over_a_connection_that_was_given_up_is_not_carried_out() {
+    let redis = TestRedis::start().await;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let socket = redis.url().trim_start_matches("redis+unix://").to_owned();
+    let (sender, held) = oneshot::channel();
+    tokio::spawn(async move {
+        let server = UnixStream::connect(&socket).await.unwrap();
+        let (client, _) = listener.accept().await.unwrap();
+        sender.send(hold_script(client, server).await).unwrap();
+        let (client, _) = listener.accept().await.unwrap();
+        let server = UnixStream::connect(&socket).await.unwrap();
+        carry(client, server, Arc::default()).await;
+    });
+    let connection = Redis::connect(&url).await.unwrap();
+    let queue = Queue::new(connection, "bull", &QueueName::new("q").unwrap());
+    let request = Caller::new(queue.redis().clone(), "t/1").request();
+    let jobs = [new_job("n", json!({}))];
+    let lost = queue.add_bulk_once(&jobs, &request).await.unwrap_err();
+    assert!(lost.is_transient(), "{lost}");
+    queue.add_bulk_once(&jobs, &request).await.unwrap();
+    let (late, mut server) = held.await.unwrap();
+    // Redis may have closed it already.
+    let _ = server.write_all(&late).await;
+    let mut reply = [0; 100];
+    let read = server.read(&mut reply).await.unwrap_or_default();
+    assert_eq!(read, 0, "redis carried out the late call");
+    assert_eq!(redis.run::<u64>("LLEN bull:q:wait").await, 1);
 }

@@ -91,6 +91,24 @@ async fn budget_counts_against_a_limiter_only_what_was_taken() {
 }
 
 #[tokio::test]
+async fn global_limit_that_is_no_number_of_jobs_lets_one_through_in_each_window() {
+    for max in ["0", "-1"] {
+        let redis = TestRedis::start().await;
+        let queue = redis.queue("q").await;
+        add(&queue, &["a", "b"]).await;
+        let limit = format!("HSET bull:q:meta max {max} duration 60000");
+        let () = redis.run(&limit).await;
+        let settled = queue.settle_and_fetch(&[], &fetch(3, "t")).await.unwrap();
+        assert_eq!(ids(&settled.jobs), ["a"], "{max}");
+        let settled = queue.settle_and_fetch(&[], &fetch(3, "t")).await.unwrap();
+        assert_eq!(ids(&settled.jobs), [""; 0], "{max}: its window goes on");
+        let () = redis.run("DEL bull:q:limiter").await;
+        let settled = queue.settle_and_fetch(&[], &fetch(3, "t")).await.unwrap();
+        assert_eq!(ids(&settled.jobs), ["b"], "{max}");
+    }
+}
+
+#[tokio::test]
 async fn ids_without_a_job_are_dropped_in_one_call() {
     let redis = TestRedis::start().await;
     let queue = redis.queue("q").await;

@@ -19,6 +19,8 @@ pub(super) struct Ledger<W> {
     running_bytes: usize,
     idle_bytes: usize,
     idle_instances: usize,
+    /// Left by guests that are gone, such as their values, until somebody has taken it.
+    kept_bytes: usize,
     /// Those that run, and those that wait for their start and hold nothing yet.
     guests: Slab<Guest>,
     starting: VecDeque<Waiting<W>>,
@@ -96,6 +98,7 @@ impl<W> Ledger<W> {
             running_bytes: 0,
             idle_bytes: 0,
             idle_instances: 0,
+            kept_bytes: 0,
             guests: Slab::new(),
             starting: VecDeque::new(),
             growing: VecDeque::new(),
@@ -107,14 +110,31 @@ impl<W> Ledger<W> {
         self.bytes_max
     }
 
-    /// What guests and idle instances hold.
+    /// What guests and idle instances hold, and what guests left.
     pub(super) fn held(&self) -> usize {
-        self.running_bytes + self.idle_bytes
+        self.running_bytes + self.idle_bytes + self.kept_bytes
+    }
+
+    /// A guest leaves so much: it is there already, so nothing is asked.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.kept_bytes += bytes;
+    }
+
+    /// Some of what guests left is gone.
+    pub(super) fn drop_kept(&mut self, bytes: usize) -> Answered<W> {
+        self.kept_bytes -= bytes;
+        self.serve()
+    }
+
+    /// All that run wait for more, and nothing else will be given back.
+    fn is_stuck(&self, waiting: usize) -> bool {
+        waiting == self.started() && self.kept_bytes == 0
     }
 
     /// True while idle instances must give way to what was handed out.
     pub(super) fn is_overfull(&self) -> bool {
-        self.held() > self.bytes_max || self.started() + self.idle_instances > self.places
+        let too_much = self.held() > self.bytes_max && self.idle_instances > 0;
+        too_much || self.started() + self.idle_instances > self.places
     }
 
     /// Guests that run, or wait for more.
@@ -160,7 +180,7 @@ impl<W> Ledger<W> {
             self.hand_out(guest, bytes);
             return Answer::Granted;
         }
-        if self.growing.len() + 1 == self.started() {
+        if self.is_stuck(self.growing.len() + 1) {
             return Answer::Stuck;
         }
         let waiting = self.waiting(guest, bytes, waker());
@@ -244,7 +264,7 @@ impl<W> Ledger<W> {
             let first = self.starting.pop_front();
             answered.extend(first.map(|first| (first.waker, Answer::Granted)));
         }
-        if self.started() == self.growing.len() {
+        if self.is_stuck(self.growing.len()) {
             // The newest holds the least of those that are alike, and has waited least.
             let newest = self.growing.pop_back();
             answered.extend(newest.map(|newest| (newest.waker, Answer::Stuck)));
@@ -273,7 +293,8 @@ impl<W> Ledger<W> {
 
     /// True if all guests can come to an end after this one got so much.
     fn is_safe(&self, guest: usize, bytes: usize) -> bool {
-        let free = self.bytes_max - self.running_bytes;
+        let taken = self.running_bytes + self.kept_bytes;
+        let free = self.bytes_max.saturating_sub(taken);
         if bytes > free {
             return false;
         }

@@ -253,3 +253,22 @@ fn idle_instances_give_way() {
     let third = ledger.start(claim(10), 0, || 0);
     assert_eq!(third.1, Answer::Waits, "there are two places");
 }
+
+#[test]
+fn what_guests_left_is_waited_for() {
+    let mut ledger = Ledger::new(100, 10);
+    let guest = started(&mut ledger, 60, 60);
+    ledger.keep(50);
+    assert!(ledger.leave(guest).is_empty());
+    assert_eq!((ledger.held(), ledger.is_overfull()), (50, false));
+    let large = started(&mut ledger, 50, 10);
+    assert_eq!(
+        ledger.grow(large, 80, || 1),
+        Answer::Waits,
+        "it is not stuck"
+    );
+    let second = ledger.start(claim(60), 60, || 2);
+    assert_eq!(second.1, Answer::Waits);
+    assert_eq!(ledger.drop_kept(50), [(1, Answer::Granted)]);
+    assert_eq!(ledger.leave(large), [(2, Answer::Granted)]);
+}
