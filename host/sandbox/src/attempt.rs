@@ -1,5 +1,6 @@
 //! Runs one attempt of a job: instantiate, call, judge. Settles nothing.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,16 +67,19 @@ pub async fn run(
     let mut cpu = Duration::ZERO;
     let grace = Duration::from_millis(policy.limits.cancel_grace_ms);
     let deadline = run.store.data().deadline().clone();
-    let result = tokio::select! {
-        biased;
-        result = metered(call(processor, &mut run), &mut cpu) => result,
-        // A guest that waits in a host call sees no epoch.
-        reason = cancel.must_stop(grace) => {
-            Err(wasmtime::Error::new(reason))
-        }
-        // Made when the guest first waits, since most never do.
-        () = async { tokio::time::sleep(deadline.duration()).await } => {
-            Err(wasmtime::Error::new(Stop::Deadline(deadline)))
+    let result = {
+        let call = pin!(call(processor, &mut run));
+        tokio::select! {
+            biased;
+            result = metered(call, &mut cpu) => result,
+            // A guest that waits in a host call sees no epoch.
+            reason = cancel.must_stop(grace) => {
+                Err(wasmtime::Error::new(reason))
+            }
+            // Made when the guest first waits, since most never do.
+            () = async { tokio::time::sleep(deadline.duration()).await } => {
+                Err(wasmtime::Error::new(Stop::Deadline(deadline)))
+            }
         }
     };
     let stop = result.as_ref().err().and_then(|error| error.downcast_ref());

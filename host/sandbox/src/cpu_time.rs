@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -68,9 +68,12 @@ impl InARow {
     }
 }
 
-/// Adds up the processor time that a future uses, on whichever threads it runs.
-pub(crate) async fn metered<T>(future: impl Future<Output = T>, cpu: &mut Duration) -> T {
-    let mut future = pin!(future);
+/// Adds up the processor time that a future uses, on whichever threads it runs. Pinned where it is: that of a guest's call
+/// is large, and would be copied.
+pub(crate) async fn metered<T>(
+    mut future: Pin<&mut impl Future<Output = T>>,
+    cpu: &mut Duration,
+) -> T {
     poll_fn(|context| {
         let row = ROW.get();
         let before = match row {
@@ -97,13 +100,15 @@ fn thread_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
     use std::task::{Context, Waker};
 
     /// Polls a future once that computes for at least so long; returns the time that it is said to have taken.
     fn compute(row: Option<&mut InARow>, least: Duration) -> Duration {
         let mut cpu = Duration::ZERO;
         {
-            let mut job = pin!(metered(async { spend(least) }, &mut cpu));
+            let spends = pin!(async { spend(least) });
+            let mut job = pin!(metered(spends, &mut cpu));
             let mut poll = || job.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             let polled = match row {
                 Some(row) => row.poll(poll),
@@ -139,7 +144,8 @@ mod tests {
         let asleep = Duration::from_millis(20);
         let mut cpu = Duration::ZERO;
         {
-            let mut job = pin!(metered(async { std::thread::sleep(asleep) }, &mut cpu));
+            let sleeps = pin!(async { std::thread::sleep(asleep) });
+            let mut job = pin!(metered(sleeps, &mut cpu));
             let mut context = Context::from_waker(Waker::noop());
             assert!(job.as_mut().poll(&mut context).is_ready());
         }

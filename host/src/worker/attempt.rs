@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -37,7 +37,10 @@ impl Attempt {
     pub(super) async fn run(self, refusal: Option<String>, outbox: Arc<Outbox>) {
         let AttemptResult {
             outcome, cpu, kept, ..
-        } = caught(self.execution(refusal)).await;
+        } = {
+            let execution = pin!(self.execution(refusal));
+            caught(execution).await
+        };
         if let Outcome::HostFailed(reason) = &outcome {
             error!(
                 queue = self.queue.keys().name(),
@@ -65,9 +68,13 @@ impl Attempt {
         let (queue, job) = (&self.queue, &self.held.job);
         let telemetry = self.observers.telemetry.as_ref();
         let span = telemetry.map(|telemetry| telemetry.start(queue.keys().name(), job));
-        let ready = unless_stopped(&self.held.cancel, self.advance_scheduler());
-        if let Err(outcome) = ready.await.flatten() {
-            return AttemptResult::without_a_guest(outcome);
+        // In a box: most jobs have none, and their attempts should not be the larger for it.
+        if job.scheduler.is_some() {
+            let advanced = Box::pin(self.advance_scheduler());
+            let ready = unless_stopped(&self.held.cancel, advanced).await;
+            if let Err(outcome) = ready.flatten() {
+                return AttemptResult::without_a_guest(outcome);
+            }
         }
         let execution = match refusal {
             Some(reason) => AttemptResult::without_a_guest(Outcome::unrecoverable(reason)),
@@ -246,8 +253,7 @@ async fn unless_stopped<T>(cancel: &Cancel, ready: impl Future<Output = T>) -> R
 }
 
 /// A panic of the host fails one attempt, which spends none of the job's, and nothing else.
-async fn caught(attempt: impl Future<Output = AttemptResult>) -> AttemptResult {
-    let mut attempt = pin!(attempt);
+async fn caught(mut attempt: Pin<&mut impl Future<Output = AttemptResult>>) -> AttemptResult {
     poll_fn(|context| {
         let poll = AssertUnwindSafe(|| attempt.as_mut().poll(context));
         catch_unwind(poll).unwrap_or_else(|panic| {
@@ -269,10 +275,11 @@ mod tests {
 
     #[tokio::test]
     async fn panic_of_the_host_is_an_outcome() {
-        let outcome = caught(async {
+        let attempt = pin!(async {
             tokio::task::yield_now().await;
             panic!("no {}", "luck");
         });
+        let outcome = caught(attempt);
         let reason = "execution panicked, which is a bug of toril: no luck";
         let outcome = outcome.await.outcome;
         assert_eq!(outcome, Outcome::HostFailed(reason.to_owned()));
