@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tokio::process::{Child, Command};
@@ -14,6 +14,7 @@ use toril_queue::Redis;
 const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The server that would be started: the first of those that will do in the PATH.
 pub fn program() -> Option<&'static str> {
@@ -38,7 +39,7 @@ impl PrivateRedis {
     pub async fn start(dir: &Path, port: u16, append_only: bool) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir)
             .with_context(|| format!("failed to create `{}`", dir.display()))?;
-        let mut child = spawn(dir, port, append_only)?;
+        let mut child = spawn(dir, port, append_only).await?;
         if let Err(error) = wait_until_ready(&mut child, port).await {
             let log = std::fs::read_to_string(dir.join("redis.log")).unwrap_or_default();
             let last: Vec<&str> = log.lines().rev().take(5).collect();
@@ -89,7 +90,7 @@ impl PrivateRedis {
 
     /// Starts it again after [`PrivateRedis::kill`], with the data that it had on disk.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.child = spawn(&self.dir, self.port, self.append_only)?;
+        self.child = spawn(&self.dir, self.port, self.append_only).await?;
         wait_until_ready(&mut self.child, self.port).await
     }
 
@@ -131,6 +132,19 @@ fn lock(dir: &Path) -> anyhow::Result<File> {
     locked().with_context(|| format!("failed to lock the data in `{}`", dir.display()))
 }
 
+/// A server that was killed may have left a process that writes its data anew: that one ends soon.
+async fn lock_soon(dir: &Path) -> anyhow::Result<File> {
+    let patience = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match lock(dir) {
+            Err(_) if Instant::now() < patience => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            locked => return locked,
+        }
+    }
+}
+
 /// Stops a server that has its data in this directory, and that nobody waits for any more.
 pub async fn stop_orphan(dir: &Path, port: u16) -> anyhow::Result<()> {
     let Ok(redis) = Redis::connect(&url(port)).await else {
@@ -162,8 +176,8 @@ pub async fn stop_orphan(dir: &Path, port: u16) -> anyhow::Result<()> {
         .with_context(|| format!("the Redis at port {port} does not stop"))
 }
 
-fn spawn(dir: &Path, port: u16, append_only: bool) -> anyhow::Result<Child> {
-    let _inherited = lock(dir)?;
+async fn spawn(dir: &Path, port: u16, append_only: bool) -> anyhow::Result<Child> {
+    let _inherited = lock_soon(dir).await?;
     for server in SERVERS {
         let mut command = Command::new(server);
         command

@@ -440,6 +440,20 @@ async fn data_has_one_redis_also_when_the_host_was_killed() {
     redis.stop().await.unwrap();
 }
 
+/// One that was killed may have left a process that still writes.
+#[tokio::test]
+async fn data_that_is_free_in_a_moment_is_waited_for() {
+    let (dir, (_reserved, port)) = (tempdir().unwrap(), reserved_port());
+    let lock = std::fs::File::create(dir.path().join("server.lock")).unwrap();
+    lock.try_lock().unwrap();
+    let path = dir.path().to_owned();
+    let started = tokio::spawn(async move { PrivateRedis::start(&path, port, false).await });
+    // It meets the lock.
+    tokio::task::yield_now().await;
+    drop(lock);
+    started.await.unwrap().unwrap().stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn host_whose_log_nobody_reads_goes_on() {
     let redis = TestRedis::start(false).await;
