@@ -400,6 +400,40 @@ mod tests {
     }
 
     #[test]
+    fn what_no_queue_can_use_is_refused_with_its_queue_and_key() {
+        for (option, reason) in [
+            (
+                "limits = { memory_bytes_max = 4294967297 }",
+                "`limits.memory_bytes_max` must be 4294967296 or less: no guest can use more",
+            ),
+            (
+                "limits = { table_elements_max = 9223372036854775807 }",
+                "`limits.table_elements_max` must be 4294967295 or less: no guest can use more",
+            ),
+            (
+                "drain_delay_ms = 9223372036854775807",
+                "`drain_delay_ms` must be 315360000000 ms (ten years) or less",
+            ),
+            (
+                "backoff = { a = [] }",
+                "`backoff.a` must have one delay or more",
+            ),
+            (
+                "reuse = { jobs = 0 }",
+                "`reuse.jobs` must be 1 or more; without `reuse` each attempt has a fresh instance",
+            ),
+            (
+                "reuse = { jobs = 1, age_ms = 0 }",
+                "`reuse.age_ms` must be 1 or more; without `reuse` each attempt has a fresh instance",
+            ),
+        ] {
+            let text = format!("[queues.paint]\n{option}");
+            let error = format!("{:#}", config(&text, Overrides::default()).unwrap_err());
+            assert_eq!(error, format!("queue `paint`: {reason}"));
+        }
+    }
+
+    #[test]
     fn keep_rules_read_as_in_bullmq() {
         let text = "[queues.paint]\nprocessor = \"a.wasm\"\nremove_on_complete = true\nremove_on_fail = { age = 60, count = 5 }";
         let config = config(text, Overrides::default()).unwrap();
