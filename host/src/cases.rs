@@ -26,7 +26,7 @@ pub use self::file::Case;
 pub use self::processors::Loaded;
 use self::processors::Processors;
 use self::staging::{Ran, Stage};
-use crate::config::Config;
+use crate::config::QueuesConfig;
 use crate::served_queue::spec::QueueSpec;
 use toril_sandbox::regular_file::{self, LARGE_BYTES_MAX};
 use toril_sandbox::{Engine, EngineOptions, Policy};
@@ -83,7 +83,7 @@ pub struct Failure {
 
 impl Runner {
     /// The project in a directory, by its config.
-    pub fn new(dir: &Path, config: &Config) -> anyhow::Result<Self> {
+    pub fn new(dir: &Path, config: &QueuesConfig) -> anyhow::Result<Self> {
         let engine = Engine::new(&EngineOptions {
             executions_max: 1,
             idle_max: 0,

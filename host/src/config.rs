@@ -2,6 +2,7 @@
 //!
 //! The file is the only place that names everything; an unknown key in it is an error.
 
+mod admin;
 mod effective;
 pub(crate) mod invalid;
 mod queues;
@@ -10,18 +11,20 @@ mod runtime;
 mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 
 use crate::served_queue::spec::{QueueFile, QueueSpec, Section};
 use crate::telemetry::{OtlpConfig, OtlpProtocol};
+use admin::AdminFile;
+pub use admin::{AdminConfig, DEFAULT_ADMIN};
 pub use effective::{Origin, Setting};
+pub(crate) use queues::Reread;
 pub use redis::{RedisConfig, RedisSource};
 use runtime::RuntimeFile;
 pub use schema::schema;
@@ -37,14 +40,6 @@ pub const DEFAULT_REDIS_PORT: u16 = 6379;
 
 /// How long running jobs may take to end when the host stops.
 const DEFAULT_GRACE_MS: u64 = 30_000;
-
-/// Where the admin API listens, unless it is told otherwise: nobody but this machine reaches it.
-pub const DEFAULT_ADMIN: SocketAddr =
-    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7717);
-
-/// Connections of the admin API: many more than people and tools need, and far fewer than the 1,024 files that a
-/// process may open by default.
-const DEFAULT_ADMIN_CONNECTIONS_MAX: usize = 128;
 
 /// What `toril serve` does.
 #[derive(Debug, Clone)]
@@ -64,6 +59,8 @@ pub struct Config {
     /// The engine.
     pub runtime: EngineOptions,
     runtime_file: RuntimeFile,
+    /// The file that was read, if there was one.
+    file: Option<PathBuf>,
     /// By queue name.
     pub queues: BTreeMap<String, QueueSpec>,
     /// Queues whose sections say what cannot be done now, such as a secret that is not there.
@@ -72,22 +69,13 @@ pub struct Config {
     pub(crate) found: BTreeSet<String>,
 }
 
-/// Where the admin API listens, and for whom.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AdminConfig {
-    /// The address.
-    pub listen: SocketAddr,
-    /// What callers must send as a bearer token. Only an address that nobody else reaches can do without.
-    pub token: Option<String>,
-    /// Connections at once. Beyond, only `/healthz` and `/readyz` are answered.
-    pub connections_max: usize,
-}
-
-impl std::fmt::Debug for AdminConfig {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The token stays out of logs.
-        write!(formatter, "AdminConfig({})", self.listen)
-    }
+/// The queues and their engine, for a command that serves none of them.
+#[derive(Debug, Clone)]
+pub struct QueuesConfig {
+    /// The engine.
+    pub runtime: EngineOptions,
+    /// By queue name.
+    pub queues: BTreeMap<String, QueueSpec>,
 }
 
 /// Where a config comes from, so that it can be read again.
@@ -110,10 +98,16 @@ impl Source {
         Config::load(self.file.as_deref(), self.overrides.clone())
     }
 
-    /// Reads it, and leaves out the queues that cannot be as their sections say.
-    pub(crate) fn load_usable(&self) -> anyhow::Result<Config> {
-        let file = File::read(self.file.as_deref())?;
-        file.into_usable_config(self.overrides.clone(), |_, _| Ok(()))
+    /// Reads it again, for a host that serves by `current`.
+    pub(crate) fn load_again(&self, current: &Config) -> anyhow::Result<Reread> {
+        // One that was there is not optional any more: it may be away for a moment.
+        let path = current.file.as_deref().or(self.file.as_deref());
+        File::read(path)?.into_reread(&self.overrides, current)
+    }
+
+    /// Reads the queues and their engine, and nothing that only a host needs: it may be out of reach here.
+    pub fn load_queues(&self) -> anyhow::Result<QueuesConfig> {
+        File::read(self.file.as_deref())?.into_queues_config(&self.overrides)
     }
 
     /// Reads which Redis it names, and nothing that queues refer to: their secrets may be out of reach here.
@@ -192,6 +186,19 @@ impl Config {
         File::read(file)?.into_config(overrides)
     }
 
+    /// The queues whose processors are found in `processors_dir`, with these.
+    fn processors_found(&self) -> Vec<(String, PathBuf)> {
+        let usable = self.queues.iter();
+        let usable = usable.map(|(name, queue)| (name, &queue.processor));
+        let unusable = self.unusable.iter();
+        let unusable = unusable.map(|(name, section)| (name, &section.processor));
+        let found = usable
+            .chain(unusable)
+            .filter(|(name, _)| self.found.contains(*name));
+        let found = found.filter_map(|(name, file)| Some((name.clone(), file.clone()?)));
+        found.collect()
+    }
+
     /// The names of all queues.
     pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
         self.queues.keys().chain(self.unusable.keys())
@@ -246,6 +253,9 @@ struct File {
     /// Paths in the file are relative to it.
     #[serde(skip)]
     dir: PathBuf,
+    /// The file itself.
+    #[serde(skip)]
+    path: Option<PathBuf>,
 }
 
 impl Default for File {
@@ -264,24 +274,9 @@ impl Default for File {
             runtime: RuntimeFile::default(),
             queues: BTreeMap::new(),
             dir: PathBuf::new(),
+            path: None,
         }
     }
-}
-
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct AdminFile {
-    /// The address. Any other than this machine's own needs a token.
-    #[serde(default = "default_admin_listen")]
-    listen: SocketAddr,
-    /// The file of the token (or TORIL_ADMIN_TOKEN).
-    token_file: Option<PathBuf>,
-    /// Connections at once; beyond, only `/healthz` and `/readyz` are answered (default: 128).
-    connections_max: Option<usize>,
-}
-
-fn default_admin_listen() -> SocketAddr {
-    DEFAULT_ADMIN
 }
 
 fn read_file(path: &Path) -> anyhow::Result<File> {
@@ -298,6 +293,7 @@ fn parse(path: &Path, text: &str) -> anyhow::Result<File> {
         .map_err(|error| anyhow::anyhow!(invalid::explain(&error, text)))
         .with_context(|| format!("config `{}` is invalid", path.display()))?;
     file.dir = path.parent().unwrap_or(Path::new("")).to_owned();
+    file.path = Some(path.to_owned());
     Ok(file)
 }
 
@@ -307,49 +303,6 @@ impl File {
         path.as_deref()
             .map_or_else(|| Ok(File::default()), read_file)
     }
-
-    fn admin(&self, overrides: &Overrides) -> anyhow::Result<Option<AdminConfig>> {
-        let listen = overrides
-            .admin
-            .or(self.admin.as_ref().map(|admin| admin.listen));
-        let Some(listen) = listen else {
-            return Ok(None);
-        };
-        let file = self
-            .admin
-            .as_ref()
-            .and_then(|admin| admin.token_file.as_ref());
-        let token = match (&overrides.admin_token, file) {
-            (Some(token), _) => Some(token.clone()),
-            (None, Some(file)) => Some(read_token(&self.dir.join(file))?),
-            (None, None) => None,
-        };
-        if let Some(token) = &token {
-            ensure!(!token.is_empty(), "the admin API's token is empty");
-        }
-        ensure!(
-            token.is_some() || listen.ip().is_loopback(),
-            "the admin API at `{listen}` can be reached from other machines and has no token\n\
-             hint: set TORIL_ADMIN_TOKEN or `admin.token_file`, or listen at 127.0.0.1"
-        );
-        let connections_max = self.admin.as_ref().and_then(|admin| admin.connections_max);
-        let connections_max = connections_max.unwrap_or(DEFAULT_ADMIN_CONNECTIONS_MAX);
-        ensure!(
-            (1..=Semaphore::MAX_PERMITS).contains(&connections_max),
-            "`admin.connections_max` must be 1 or more"
-        );
-        Ok(Some(AdminConfig {
-            listen,
-            token,
-            connections_max,
-        }))
-    }
-}
-
-fn read_token(file: &Path) -> anyhow::Result<String> {
-    let token = regular_file::read_text(file, SMALL_BYTES_MAX)
-        .with_context(|| format!("failed to read the admin API's token `{}`", file.display()))?;
-    Ok(token.trim().to_owned())
 }
 
 /// Reads a certificate authority, if one is named.
@@ -424,22 +377,6 @@ mod tests {
     }
 
     #[test]
-    fn admin_api_needs_a_token_where_others_reach_it() {
-        let open = "[admin]\nlisten = \"0.0.0.0:7717\"";
-        let error = config(open, Overrides::default()).unwrap_err().to_string();
-        assert!(error.contains("hint: set TORIL_ADMIN_TOKEN"), "{error}");
-        let overrides = Overrides {
-            admin_token: Some("secret".into()),
-            ..Overrides::default()
-        };
-        let admin = config(open, overrides).unwrap().admin.unwrap();
-        assert!(!format!("{admin:?}").contains("secret"));
-        let local = config("[admin]", Overrides::default()).unwrap().admin;
-        assert_eq!(local.unwrap().listen, DEFAULT_ADMIN);
-        assert!(config("", Overrides::default()).unwrap().admin.is_none());
-    }
-
-    #[test]
     fn file_that_names_no_queue_is_left_out_alone() {
         let dir = tempfile::tempdir().unwrap();
         for file in ["a:b.wasm", "paint.wasm", "notes.txt"] {
@@ -460,6 +397,40 @@ mod tests {
             ["prefix", "runtime.executions_max"]
         );
         assert!(old.fixed_keys_changed(&old).is_empty());
+    }
+
+    #[test]
+    fn what_no_queue_can_use_is_refused_with_its_queue_and_key() {
+        for (option, reason) in [
+            (
+                "limits = { memory_bytes_max = 4294967297 }",
+                "`limits.memory_bytes_max` must be 4294967296 or less: no guest can use more",
+            ),
+            (
+                "limits = { table_elements_max = 9223372036854775807 }",
+                "`limits.table_elements_max` must be 4294967295 or less: no guest can use more",
+            ),
+            (
+                "drain_delay_ms = 9223372036854775807",
+                "`drain_delay_ms` must be 315360000000 ms (ten years) or less",
+            ),
+            (
+                "backoff = { a = [] }",
+                "`backoff.a` must have one delay or more",
+            ),
+            (
+                "reuse = { jobs = 0 }",
+                "`reuse.jobs` must be 1 or more; without `reuse` each attempt has a fresh instance",
+            ),
+            (
+                "reuse = { jobs = 1, age_ms = 0 }",
+                "`reuse.age_ms` must be 1 or more; without `reuse` each attempt has a fresh instance",
+            ),
+        ] {
+            let text = format!("[queues.paint]\n{option}");
+            let error = format!("{:#}", config(&text, Overrides::default()).unwrap_err());
+            assert_eq!(error, format!("queue `paint`: {reason}"));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the rest is given back; then our own Redis stops, if there is one.
 
 mod follow;
+mod retry;
 mod signals;
 
 use std::collections::BTreeMap;

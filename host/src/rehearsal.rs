@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -241,11 +242,11 @@ impl Rehearsal {
     pub async fn run_newest(
         mut self,
         queue: &Queue,
-        count: usize,
+        count: NonZeroUsize,
         gives_up: impl Fn() -> bool,
     ) -> Result<Report, NotRehearsed> {
         let deployments = Deployments::of(queue);
-        for entry in queue.recordings(count).await? {
+        for entry in queue.recordings(count.get()).await? {
             if gives_up() {
                 break;
             }

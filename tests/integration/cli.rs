@@ -244,6 +244,67 @@ fn one_shot_command_without_redis_fails_with_a_hint() {
     assert!(!error.contains("secret"), "{error}");
 }
 
+/// The kernel takes the connection, and nobody reads it.
+#[test]
+fn server_that_says_nothing_is_given_up_and_named() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", server.local_addr().unwrap());
+    let error = refused(&["add", "ring", "any", "--quiet", "--redis", &url]);
+    assert!(
+        error.contains(&url) && error.contains("no answer within 5 s"),
+        "{error}"
+    );
+}
+
+#[test]
+fn arguments_that_would_do_nothing_are_refused() {
+    for (arguments, reason) in [
+        (
+            &["rehearse", "ring", "a.wasm", "--count", "0"][..],
+            "invalid value '0' for '--count <N>'",
+        ),
+        (
+            &["deploy", "ring", "a.wasm", "--rehearse", "0"],
+            "invalid value '0' for '--rehearse <N>'",
+        ),
+        (
+            &["deploy", "ring", "a.wasm", "--abort-margin", "5%"],
+            "--canary <PERCENT>|--jobs <NAME,NAME>",
+        ),
+        (
+            &["deploy", "ring", "a.wasm", "--abort-after", "9"],
+            "--canary <PERCENT>|--jobs <NAME,NAME>",
+        ),
+        (
+            &["deploy", "ring", "a.wasm", "--canary", "0"],
+            "a canary of 0 % would get no job",
+        ),
+        (
+            &["serve", "--queue", "x=a.wasm", "--queue", "x=b.wasm"],
+            "`--queue x` is given twice",
+        ),
+    ] {
+        let output = toril(arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(reason), "{arguments:?}: {error}");
+    }
+    // The margin and the number of jobs go with either.
+    for candidate in [["--canary", "9%"], ["--jobs", "a"]] {
+        let all = [
+            "deploy",
+            "ring",
+            "missing.wasm",
+            "--abort-margin",
+            "5%",
+            "--abort-after",
+            "9",
+        ];
+        let error = refused(&[&all[..], &candidate].concat());
+        assert!(error.contains("missing.wasm"), "{error}");
+    }
+}
+
 #[test]
 fn mistakes_in_the_config_are_named() {
     let dir = tempdir().unwrap();
@@ -262,6 +323,11 @@ fn mistakes_in_the_config_are_named() {
     assert!(serve(nested).contains("hint: did you mean `count`?"));
     let grants = "[queues.paint.grants]\nqueue = [\"ring\"]";
     assert!(serve(grants).contains("hint: did you mean `queues`?"));
+    let shown = refused(&["config", "--config", &config.display().to_string()]);
+    assert!(
+        shown.contains("queue `paint`") && shown.contains("`grants` is invalid"),
+        "{shown}"
+    );
     assert!(serve("").contains("hint: name one with `--queue NAME=FILE.wasm`"));
     let error = serve("[queues.paint]\nprocessor = \"missing.wasm\"");
     assert!(

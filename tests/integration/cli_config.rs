@@ -94,6 +94,35 @@ fn run_of_a_queue_has_its_processor_its_grants_and_its_limits() {
     assert!(said.contains("hint: add `[queues.rnig]` to it"), "{said}");
 }
 
+#[test]
+fn command_for_one_queue_reads_nothing_that_only_a_host_needs() {
+    let dir = tempdir().unwrap();
+    let section = queue_section("ring", "fixture-noop", "");
+    let noop = processor("fixture-noop").display().to_string();
+    std::fs::create_dir(dir.path().join("cases")).unwrap();
+    let case = "[job]\nqueue = \"ring\"\n[expect]\noutcome = \"completed\"\n";
+    std::fs::write(dir.path().join("cases/first.toml"), case).unwrap();
+    for host in [
+        "[admin]\ntoken_file = \"nowhere\"\n",
+        "[admin]\nlisten = \"0.0.0.0:1\"\n",
+        "processors_dir = \"nowhere\"\n",
+        "otlp_endpoint = \"nonsense\"\n",
+        "prefix = \"\"\n",
+    ] {
+        std::fs::write(dir.path().join("toril.toml"), format!("{host}{section}")).unwrap();
+        for arguments in [
+            &["check", &noop, "--queue", "ring"][..],
+            &["run", "--queue", "ring"],
+            &["test"],
+        ] {
+            let output = toril_in(dir.path(), arguments);
+            assert!(output.status.success(), "{arguments:?}, {host}: {output:?}");
+        }
+    }
+    let (_, said) = texts(&toril_in(dir.path(), &["run", "--queue", "other"]));
+    assert!(said.contains("hint: add `[queues.other]` to it"), "{said}");
+}
+
 #[tokio::test]
 async fn failed_attempt_is_a_line_of_the_log() {
     let redis = TestRedis::start(false).await;

@@ -139,12 +139,17 @@ async fn refused_queue_leaves_the_host_as_it_was() {
     zero.worker.lock_duration_ms = 0;
     assert!(host.attach("ring", zero).await.is_err());
     let mut huge = config(1);
-    huge.limits.memory_bytes_max = 1 << 40;
-    let error = host.attach("ring", huge).await.unwrap_err();
-    assert!(
-        error.to_string().contains("started with room for"),
-        "{error}"
-    );
+    for (bytes, reason) in [
+        (1 << 32, "started with room for"),
+        (
+            (1 << 32) + 1,
+            "`limits.memory_bytes_max` must be 4294967296 or less",
+        ),
+    ] {
+        huge.limits.memory_bytes_max = bytes;
+        let error = host.attach("ring", huge.clone()).await.unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+    }
     assert!(host.status().is_empty());
     assert!(host.pause("ring").is_err());
 }

@@ -226,6 +226,7 @@ async fn rehearsal_of_failures_finds_a_candidate_that_fails_otherwise() {
         add(&queue, &server, vec!["count".into()], "fail").await;
     }
     let recordings = recorded(&queue, 2).await;
+    assert!(queue.recordings(0).await.unwrap().is_empty());
     host.stop().await;
     let engine = engine();
     let report = rehearsed(&engine, worse("broken"), &recordings).await;

@@ -206,6 +206,78 @@ async fn bad_file_in_the_directory_of_processors_is_refused_alone_at_start() {
     host.host.stop().await;
 }
 
+#[tokio::test]
+async fn key_that_only_a_start_takes_up_holds_up_no_queue() {
+    let dir = tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "secret").unwrap();
+    let admin = format!("[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = {token:?}\n");
+    let host = Reloaded::start(&format!("{admin}[queues.ring]\n"), &[]).await;
+    std::fs::remove_file(&token).unwrap();
+    let config = format!(
+        "prefix = \"\"\notlp_endpoint = \"nonsense\"\n{admin}[runtime]\nexecutions_max = 0\n[queues.ring]\nconcurrency = 3\n"
+    );
+    host.reload_until(&config, "queue was changed").await;
+    let log = host.host.log();
+    for reason in [
+        "failed to read the admin API's token",
+        "prefix is empty",
+        "nonsense",
+        "`runtime.executions_max` must be 1 or more",
+    ] {
+        assert!(log.contains(reason), "{reason}: {log}");
+    }
+    assert!(!log.contains("config was refused"), "{log}");
+    host.host.stop().await;
+}
+
+#[tokio::test]
+async fn directory_of_processors_that_is_away_holds_up_no_queue_and_is_listed_again() {
+    let dir = tempdir().unwrap();
+    let (here, away) = (dir.path().join("here"), dir.path().join("away"));
+    std::fs::create_dir(&here).unwrap();
+    std::fs::write(here.join("ring.wasm"), version("good-00001")).unwrap();
+    let processors = format!("processors_dir = {here:?}\n[queues.other]\n");
+    let host = Reloaded::start(&processors, &[]).await;
+    let ring = host.redis.queue("ring").await;
+    assert_eq!(completes(&ring, "any", json!(null)).await, "good-00001");
+    std::fs::rename(&here, &away).unwrap();
+    let config = format!("{processors}concurrency = 3\n");
+    host.reload_until(&config, "queue was changed").await;
+    let log = host.host.log();
+    assert!(log.contains("failed to list"), "{log}");
+    assert!(!log.contains("detached"), "{log}");
+    assert_eq!(completes(&ring, "any", json!(null)).await, "good-00001");
+    // Nobody asks again: it is noticed.
+    std::fs::write(away.join("new.wasm"), version("good-00002")).unwrap();
+    std::fs::rename(&away, &here).unwrap();
+    let new = host.redis.queue("new").await;
+    assert_eq!(completes(&new, "any", json!(null)).await, "good-00002");
+    assert_eq!(completes(&ring, "any", json!(null)).await, "good-00001");
+    host.host.stop().await;
+}
+
+#[tokio::test]
+async fn config_that_is_away_is_read_again() {
+    let host = Reloaded::start("[queues.old]\n", &[]).await;
+    let file = host.host.dir.path().join("toril.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    host.host.signal("HUP");
+    let refused = async || {
+        let refused = "config was refused, the old one stays";
+        host.host.log().contains(refused).then_some(())
+    };
+    eventually("the config is refused", refused).await;
+    let section = queue_section("new", "fixture-noop", "");
+    let written = host.host.dir.path().join("written");
+    std::fs::write(&written, format!("{config}{section}")).unwrap();
+    std::fs::rename(&written, &file).unwrap();
+    let new = host.redis.queue("new").await;
+    completes(&new, "any", json!(null)).await;
+    host.host.stop().await;
+}
+
 /// A crate whose cargo never ends, and has started another process.
 struct Hanging {
     dir: TempDir,

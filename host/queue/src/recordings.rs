@@ -73,7 +73,11 @@ impl Queue {
     /// The newest recordings, newest first.
     pub async fn recordings(&self, count: usize) -> Result<Vec<RecordingEntry>, QueueError> {
         let (recordings, index) = self.recording_keys();
-        let last = i64::try_from(count).unwrap_or(i64::MAX) - 1;
+        // A last place of -1 would be that of the last one of all.
+        let Some(last) = count.checked_sub(1) else {
+            return Ok(Vec::new());
+        };
+        let last = i64::try_from(last).unwrap_or(i64::MAX);
         let mut redis = self.redis.shared();
         let mut list = redis::cmd("ZREVRANGE");
         list.arg(format!("{index}:list")).arg(0).arg(last);

@@ -12,7 +12,7 @@ use crate::compiler::Compiler;
 use crate::engine_options::EngineOptions;
 use crate::guest::{self, AttemptState};
 use crate::guest_threads::GuestThreads;
-use crate::limits::Limits;
+use crate::limits::{GUEST_MEMORY_BYTES_MAX, Limits, check_at_most};
 use crate::machine_memory;
 use crate::memory_budget::{Kept, MemoryBudget, Share};
 use crate::outcome::Outcome;
@@ -45,6 +45,9 @@ impl Engine {
     /// Builds the engine, with less room than the options ask for where the process may have less address space. Fails
     /// where it cannot have any.
     pub fn new(options: &EngineOptions) -> anyhow::Result<Self> {
+        let guest = ("guest_memory_bytes_max", options.guest_memory_bytes_max);
+        let checked = check_at_most(guest.0, guest.1, GUEST_MEMORY_BYTES_MAX);
+        checked.map_err(anyhow::Error::msg)?;
         let memory_bytes_max = options
             .memory_bytes_max
             .unwrap_or_else(machine_memory::for_guests);

@@ -61,7 +61,7 @@ pub use engine::Engine;
 pub use engine_options::EngineOptions;
 pub use guest_threads::{AttemptFuture, GuestThreads};
 pub use inspect::{Inspection, NotAProcessor, inspect};
-pub use limits::{Limits, NameLimits};
+pub use limits::{GUEST_MEMORY_BYTES_MAX, Limits, NameLimits, TABLE_ELEMENTS_MAX, check_at_most};
 pub use lone_job::LoneJob;
 pub use open_files::raise_limit as raise_open_files_limit;
 pub use outcome::{MovedTo, Outcome};

@@ -10,6 +10,21 @@ use crate::cancel::Stop;
 use crate::deadline::{Deadline, DeadlineSource};
 use crate::memory_budget::{Claim, Share};
 
+/// The largest memory of a guest, in bytes: what 32 bits address.
+pub const GUEST_MEMORY_BYTES_MAX: u64 = 1 << 32;
+/// The most elements of a table: what 32 bits count.
+pub const TABLE_ELEMENTS_MAX: u64 = u32::MAX as u64;
+
+/// Refuses a number beyond what any guest can use.
+pub fn check_at_most(key: &str, value: usize, max: u64) -> Result<(), String> {
+    match value as u64 <= max {
+        true => Ok(()),
+        false => Err(format!(
+            "`{key}` must be {max} or less: no guest can use more"
+        )),
+    }
+}
+
 /// What one attempt of a job may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -105,7 +120,7 @@ impl Limits {
         deadline
     }
 
-    /// Refuses limits under which no attempt could succeed.
+    /// Refuses limits under which no attempt could succeed, and those that the engine would reserve room for in vain.
     pub fn check(&self) -> Result<(), String> {
         let at_least_one = |name: &str, value: u64| match value {
             0 => Err(format!("`{name}` must be 1 or more")),
@@ -113,6 +128,10 @@ impl Limits {
         };
         at_least_one("limits.deadline_ms", self.deadline_ms)?;
         at_least_one("limits.memory_bytes_max", self.memory_bytes_max as u64)?;
+        let memory = ("limits.memory_bytes_max", self.memory_bytes_max);
+        check_at_most(memory.0, memory.1, GUEST_MEMORY_BYTES_MAX)?;
+        let elements = ("limits.table_elements_max", self.table_elements_max);
+        check_at_most(elements.0, elements.1, TABLE_ELEMENTS_MAX)?;
         for (name, limits) in &self.names {
             let key = format!("limits.names.{name}.deadline_ms");
             at_least_one(&key, limits.deadline_ms.unwrap_or(u64::MAX))?;

@@ -97,6 +97,18 @@ pub struct Reuse {
 }
 
 impl Reuse {
+    /// Refuses numbers with which no instance is used twice, or at all.
+    pub fn check(&self) -> Result<(), String> {
+        for (key, value) in [("jobs", u64::from(self.jobs)), ("age_ms", self.age_ms)] {
+            if value == 0 {
+                return Err(format!(
+                    "`reuse.{key}` must be 1 or more; without `reuse` each attempt has a fresh instance"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn default_age_ms() -> u64 {
         60_000
     }

@@ -91,7 +91,8 @@ fn warn_of_less(all: &Room, room: &Room) {
         wanted = all.executions_max,
         "the address space of this process is too small for all guests: they are slower, because their code checks \
          each access to memory, and at most `executions_max` of them run at once; to have more, raise the limit \
-         (`ulimit -v`), or lower `runtime.guest_memory_bytes_max` or `runtime.executions_max`"
+         (`ulimit -v`), or lower `runtime.guest_memory_bytes_max`, `runtime.table_elements_max` (without them, the largest \
+         limits of the queues count) or `runtime.executions_max`"
     );
 }
 
@@ -102,8 +103,9 @@ fn no_room(error: Option<wasmtime::Error>) -> anyhow::Error {
     };
     reason.context(
         "failed to reserve address space for guests\n\
-         hint: raise the limit of this process (`ulimit -v`), or lower `runtime.guest_memory_bytes_max` (and \
-         `limits.memory_bytes_max` of the queues) or `runtime.executions_max`",
+         hint: raise the limit of this process (`ulimit -v`), or lower `runtime.guest_memory_bytes_max`, \
+         `runtime.table_elements_max` (and `limits.memory_bytes_max` and `limits.table_elements_max` of the queues) or \
+         `runtime.executions_max`",
     )
 }
 
@@ -202,6 +204,19 @@ mod tests {
         assert_eq!(keep_resident(16_000 * MIB, 1000), 2 * MIB);
         assert_eq!(keep_resident(8_000 * MIB, 1000), MIB);
         assert_eq!(keep_resident(200 * MIB, 1000), 64 * KIB);
+    }
+
+    #[test]
+    fn memory_that_no_guest_can_have_is_refused_with_its_key() {
+        let options = EngineOptions {
+            guest_memory_bytes_max: (1 << 32) + 1,
+            ..EngineOptions::default()
+        };
+        let refused = crate::Engine::new(&options)
+            .err()
+            .map(|error| error.to_string());
+        let expected = "`guest_memory_bytes_max` must be 4294967296 or less: no guest can use more";
+        assert_eq!(refused.as_deref(), Some(expected));
     }
 
     #[test]

@@ -23,11 +23,18 @@ const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
     let bytes = read(body, JSON_BYTES_MAX).await?;
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    let as_objects = || T::deserialize(Objects(serde_json::from_slice(bytes)?));
     // The first time for its errors, which say where they are.
-    let read = serde_json::from_slice::<T>(bytes)
-        .and_then(|_| T::deserialize(Objects(serde_json::from_slice(bytes)?)));
+    let read = serde_json::from_slice::<T>(bytes).and_then(|_| as_objects());
     read.map_err(|error| {
         let error = error.to_string();
+        // Something else stands where an object should be.
+        let error = match error.contains("expected struct ") {
+            true => {
+                as_objects().map_or_else(|error| error.to_string(), |_| "expected an object".into())
+            }
+            false => error,
+        };
         let hint = unknown_key::hint(&error);
         let hint = hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
         ApiError::invalid(format!("body is invalid: {error}{hint}"))
@@ -137,6 +144,39 @@ mod tests {
     #[serde(default)]
     struct Fields {
         _a: Option<u64>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Named {
+        _name: String,
+        _fields: Option<Fields>,
+    }
+
+    #[tokio::test]
+    async fn refusal_names_no_type_of_this_program() {
+        for (body, reason) in [
+            ("[]", "invalid type: sequence, expected an object"),
+            ("7", "invalid type: number, expected an object"),
+            (
+                "\"text\"",
+                "invalid type: string \"text\", expected an object",
+            ),
+            (
+                r#"{"_name":"a","_fields":true}"#,
+                "invalid type: boolean `true`, expected an object",
+            ),
+            (
+                r#"{"_name":7}"#,
+                "invalid type: integer `7`, expected a string at line 1 column 10",
+            ),
+        ] {
+            let error = read_json::<Named>(Body::from(body)).await.unwrap_err();
+            let said = format!("{error:?}");
+            assert!(
+                said.contains(&format!("{:?}", format!("body is invalid: {reason}"))),
+                "{said}"
+            );
+        }
     }
 
     #[tokio::test]

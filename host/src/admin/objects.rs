@@ -42,10 +42,16 @@ impl<'de> Deserializer<'de> for Objects {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        match self.0 {
-            Value::Array(_) => Err(Error::invalid_type(Unexpected::Seq, &"an object")),
-            _ => self.deserialize_any(visitor),
-        }
+        // By their visitors, errors would name types of this program.
+        let unexpected = match &self.0 {
+            Value::Object(_) => return self.deserialize_any(visitor),
+            Value::Array(_) => Unexpected::Seq,
+            Value::String(text) => Unexpected::Str(text),
+            Value::Bool(value) => Unexpected::Bool(*value),
+            Value::Number(_) => Unexpected::Other("number"),
+            Value::Null => Unexpected::Unit,
+        };
+        Err(Error::invalid_type(unexpected, &"an object"))
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -118,6 +124,21 @@ mod tests {
         ] {
             assert!(serde_json::from_value::<Outer>(bad.clone()).is_ok());
             assert!(Outer::deserialize(Objects(bad.clone())).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn errors_name_no_type_of_this_program() {
+        for bad in [
+            json!([]),
+            json!("text"),
+            json!(1.5),
+            json!(null),
+            json!({ "inner": true }),
+            json!({ "all": { "x": null } }),
+        ] {
+            let error = Outer::deserialize(Objects(bad)).unwrap_err().to_string();
+            assert!(error.ends_with("expected an object"), "{error}");
         }
     }
 }

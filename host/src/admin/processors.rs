@@ -1,5 +1,6 @@
 //! `/v1/queues/{queue}/versions`, `/deployment`, `/canary`: the processors of a queue, on all hosts.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,9 @@ const UPLOAD_PATIENCE: Duration = Duration::from_secs(60);
 /// How much of an upload is there before it takes a place: one that has only begun keeps nobody from it.
 const UPLOAD_BEGINNING: usize = 64 << 10;
 /// Recordings of one rehearsal.
-const REHEARSED_MAX: usize = 1_000;
+const REHEARSED_MAX: NonZeroUsize = NonZeroUsize::new(1_000).expect("it is not zero");
+/// The same, where a request does not say.
+const REHEARSED: NonZeroUsize = NonZeroUsize::new(200).expect("it is not zero");
 
 /// Which queue of this name, where there are several.
 #[derive(Deserialize, IntoParams)]
@@ -86,7 +89,7 @@ impl Admin {
         &self,
         named: &Named,
         digest: &str,
-        count: usize,
+        count: NonZeroUsize,
     ) -> Result<Report, ApiError> {
         let component = named.deployments.component(digest).await?;
         let component = component.ok_or_else(|| {
@@ -159,8 +162,9 @@ pub(super) struct Deploy {
 #[derive(Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct RehearsalRule {
-    /// How many of the newest recordings, 1000 at most.
-    count: usize,
+    /// How many of the newest recordings, 1 to 1000.
+    #[schema(value_type = usize)]
+    count: NonZeroUsize,
     /// How many of them may come to something else.
     allow_percent: f64,
 }
@@ -168,8 +172,18 @@ pub(super) struct RehearsalRule {
 impl Default for RehearsalRule {
     fn default() -> Self {
         RehearsalRule {
-            count: 200,
+            count: REHEARSED,
             allow_percent: 0.0,
+        }
+    }
+}
+
+impl RehearsalRule {
+    /// Refuses what makes no sense.
+    fn check(&self) -> Result<(), String> {
+        match (0.0..=100.0).contains(&self.allow_percent) {
+            true => Ok(()),
+            false => Err("`rehearse.allowPercent` must be between 0 and 100".into()),
         }
     }
 }
@@ -180,8 +194,9 @@ impl Default for RehearsalRule {
 pub(super) struct Rehearse {
     /// A version that was uploaded: its digest, or as much of the beginning as is unique.
     digest: String,
-    /// How many of the newest recordings, 1000 at most; 200 where none is given.
-    count: Option<usize>,
+    /// How many of the newest recordings, 1 to 1000; 200 where none is given.
+    #[schema(value_type = Option<usize>)]
+    count: Option<NonZeroUsize>,
 }
 
 /// Where to go back to.
@@ -284,6 +299,9 @@ pub(super) async fn deploy(
         canary,
         rehearse,
     } = read_json(body).await?;
+    let checked = canary.as_ref().map_or(Ok(()), CanaryRule::check);
+    let checked = checked.and_then(|()| rehearse.as_ref().map_or(Ok(()), RehearsalRule::check));
+    checked.map_err(ApiError::invalid)?;
     let named = admin.named(queue, prefix).await?;
     let digest = named.deployments.resolve(&digest).await?;
     if let Some(rule) = rehearse {
@@ -309,7 +327,7 @@ pub(super) async fn rehearse(
     let Rehearse { digest, count } = read_json(body).await?;
     let named = admin.named(queue, prefix).await?;
     let digest = named.deployments.resolve(&digest).await?;
-    let count = count.unwrap_or_else(|| RehearsalRule::default().count);
+    let count = count.unwrap_or(REHEARSED);
     Ok(Json(admin.rehearsed(&named, &digest, count).await?))
 }
 

@@ -15,6 +15,7 @@ use crate::host::{Detach, QueueStatus};
 use crate::served_queue::cancel::{Cancellation, Cancelled};
 use crate::served_queue::spec::QueueRequest;
 use crate::worker::RunningJob;
+use crate::worker::options::WorkerOptions;
 use toril_queue::JobState;
 
 pub(super) fn check_name(queue: &str) -> Result<(), ApiError> {
@@ -146,9 +147,7 @@ pub(super) async fn set_concurrency(
     body: Body,
 ) -> Result<StatusCode, ApiError> {
     let Concurrency { concurrency } = read_json(body).await?;
-    if concurrency == 0 {
-        return Err(ApiError::invalid("`concurrency` must be 1 or more"));
-    }
+    WorkerOptions::check_concurrency(concurrency).map_err(ApiError::invalid)?;
     admin.host.set_concurrency(&queue, concurrency)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,12 +1,13 @@
 //! `toril deploy`, `rollback`, `promote`, `abort` and `undeploy`: what all hosts of a queue run.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use tokio::time::Instant;
 use toril::sandbox::{Engine, Policy};
 use toril::served_queue::QueueStatus;
@@ -28,7 +29,8 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  toril deploy paint paint.wasm\n  toril deploy paint paint.wasm --canary 10%\n  toril deploy paint paint.wasm --rehearse 200\n  \
-                  toril promote paint"
+                  toril promote paint",
+    group(ArgGroup::new("candidate").args(["canary", "jobs"]).multiple(true))
 )]
 pub(super) struct Deploy {
     /// The queue.
@@ -43,14 +45,14 @@ pub(super) struct Deploy {
     jobs: Vec<String>,
     /// Aborts the canary when more of its jobs fail at their first attempt than of the active version's, by more
     /// than this and by more than chance explains.
-    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "5%")]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "5%", requires = "candidate")]
     abort_margin: f64,
     /// ... once both versions have ended the first attempts of this many jobs.
-    #[arg(long, value_name = "N", default_value_t = CanaryRule::default().minimum)]
+    #[arg(long, value_name = "N", default_value_t = CanaryRule::default().minimum, requires = "candidate")]
     abort_after: u64,
     /// Runs the newest N recorded attempts on it first, and deploys nothing if one of them comes to something else.
     #[arg(long, value_name = "N")]
-    rehearse: Option<usize>,
+    rehearse: Option<NonZeroUsize>,
     /// How many of the rehearsed attempts may come to something else.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "0%", requires = "rehearse")]
     allow: f64,
@@ -161,7 +163,7 @@ impl Deploy {
         &self,
         engine: &Arc<Engine>,
         bytes: Vec<u8>,
-        count: usize,
+        count: NonZeroUsize,
     ) -> anyhow::Result<()> {
         let queue = self.redis.queue(&self.queue).await?;
         let rehearsed = super::rehearse::rehearsed(engine, bytes, &queue, count, &self.redis);

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use toril::config::{Config, Source};
+use toril::config::{Config, Overrides, Source};
 
 use super::output::note;
 use super::{RedisArgs, print_json, print_line};
@@ -155,7 +155,10 @@ impl Doctor {
     async fn look(&self) -> Vec<Finding> {
         let source = Source {
             file: self.redis.config.clone(),
-            overrides: self.redis.overrides(),
+            overrides: Overrides {
+                admin_token: std::env::var("TORIL_ADMIN_TOKEN").ok(),
+                ..self.redis.overrides()
+            },
         };
         let config = source.load();
         let mut findings = vec![about_config(&config)];

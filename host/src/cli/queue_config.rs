@@ -48,7 +48,8 @@ pub(super) fn env_of(config: Option<PathBuf>, queue: &str) -> BTreeMap<String, S
         .unwrap_or_default()
 }
 
-/// Reads it. The sections of other queues, whose secrets may be out of reach here, are not read.
+/// Reads it. What only a host needs is not read, nor are the sections of other queues, whose secrets may be out of reach
+/// here.
 pub(super) fn of(config: Option<PathBuf>, queue: &str) -> anyhow::Result<QueueConfig> {
     let overrides = Overrides {
         only_queue: Some(queue.to_owned()),
@@ -59,7 +60,7 @@ pub(super) fn of(config: Option<PathBuf>, queue: &str) -> anyhow::Result<QueueCo
         file: config,
         overrides,
     };
-    let mut config = source.load()?;
+    let mut config = source.load_queues()?;
     let spec = config.queues.remove(queue).with_context(|| {
         format!(
             "queue `{queue}` is not in `{}`\nhint: add `[{}]` to it, or name another file with `--config`",

@@ -1,6 +1,7 @@
 //! Which Redis a command talks to: flags, the environment, `toril.toml`, or the one of this machine.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -11,6 +12,9 @@ use toril::served_queue::deployment::Deployments;
 
 use super::output::note;
 use super::progress::during;
+
+/// How long the first answer may take: a person waits for it, and a server may take the connection and say nothing.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Which Redis and which prefix.
 #[derive(Args, Clone)]
@@ -109,8 +113,15 @@ impl RedisArgs {
             )
         ));
         let authority = read_authority(source.redis.ca_file.as_deref())?;
-        let connected = Redis::connect_trusting(&url, authority.as_deref());
-        let connected = during("connecting to Redis", connected).await;
+        let connecting = Redis::connect_trusting(&url, authority.as_deref());
+        let connecting = tokio::time::timeout(ANSWER_TIME_MAX, connecting);
+        let connected = match during("connecting to Redis", connecting).await {
+            Ok(connected) => connected.map_err(anyhow::Error::from),
+            Err(_) => Err(anyhow::anyhow!(
+                "no answer within {} s",
+                ANSWER_TIME_MAX.as_secs()
+            )),
+        };
         connected.with_context(|| {
             format!(
                 "failed to connect to redis at `{}`\nhint: start it, or name another one with `--redis` or as \

@@ -1,5 +1,6 @@
 //! `toril rehearse`: recorded attempts on a candidate.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ pub(super) struct Rehearse {
     /// The component, or a file that `toril build` takes.
     file: PathBuf,
     /// How many recordings.
-    #[arg(long, default_value_t = 200, value_name = "N")]
-    count: usize,
+    #[arg(long, default_value = "200", value_name = "N")]
+    count: NonZeroUsize,
     /// How many of them may come to something else.
     #[arg(long, default_value = "0%", value_name = "PERCENT", value_parser = super::deploy::parse_percent)]
     allow: f64,
@@ -62,7 +63,7 @@ pub(super) async fn rehearsed(
     engine: &Arc<Engine>,
     component: Vec<u8>,
     queue: &Queue,
-    count: usize,
+    count: NonZeroUsize,
     redis: &RedisArgs,
 ) -> anyhow::Result<Report> {
     let config = queue_config::of(redis.config.clone(), queue.keys().name()).ok();

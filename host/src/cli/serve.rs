@@ -1,9 +1,11 @@
 //! `toril serve`.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Args;
 use toril::config::{Overrides, Source};
 use toril::daemon;
@@ -45,6 +47,10 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut names = BTreeSet::new();
+        if let Some((name, _)) = self.queues.iter().find(|(name, _)| !names.insert(name)) {
+            bail!("`--queue {name}` is given twice: a queue has one processor");
+        }
         let overrides = Overrides {
             local_redis_port: self.local_redis_port,
             concurrency: self.concurrency,

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use toril::cases::{Failure, Loaded, Report, Runner, Verdict};
-use toril::config::{Config, DEFAULT_FILE, Overrides};
+use toril::config::{DEFAULT_FILE, Overrides, Source};
 
 use super::output::{print_json, print_line};
 
@@ -50,7 +50,11 @@ impl Test {
             stand_in_secrets: true,
             ..Overrides::default()
         };
-        let config = Config::load(Some(&dir.join(DEFAULT_FILE)), overrides)?;
+        let source = Source {
+            file: Some(dir.join(DEFAULT_FILE)),
+            overrides,
+        };
+        let config = source.load_queues()?;
         let runner = Runner::new(&dir, &config)?;
         let mut reports = Vec::new();
         for file in &files {

@@ -115,7 +115,9 @@ fn fill_in(table: &mut Table, file: &File) -> anyhow::Result<()> {
     for (name, queue) in &file.queues {
         let shown = table.get_mut("queues").and_then(|all| all.get_mut(name));
         if let Some(shown) = shown.and_then(Value::as_table_mut) {
-            shown.insert("grants".into(), Value::Table(queue.grants.shown()?));
+            let grants = queue.grants.shown();
+            let grants = grants.with_context(|| format!("queue `{name}`"))?;
+            shown.insert("grants".into(), Value::Table(grants));
         }
     }
     Ok(())

@@ -42,8 +42,18 @@ fn position(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
-/// What serde says, without the value that it says it of. Keys stay: they are no secrets, and help.
+/// What serde says, without the value that it says it of, and in words of the file.
 fn without_values(message: &str, span: Option<Range<usize>>, text: &str) -> String {
+    let said = without_values_in(message, span, text);
+    match said.split_once("expected struct ") {
+        // The name is that of a type of this program.
+        Some((before, _)) => format!("{before}expected a section"),
+        None => said,
+    }
+}
+
+/// Keys stay: they are no secrets, and help.
+fn without_values_in(message: &str, span: Option<Range<usize>>, text: &str) -> String {
     for kind in ["invalid type: ", "invalid value: "] {
         if let Some((found, expected)) = split(message, kind, ", expected ") {
             let found = found.split(['`', '"']).next().unwrap_or_default().trim();
@@ -118,6 +128,14 @@ mod tests {
             (
                 "[queues.a.grants]\nsecrets = { K = \"pass-9\" }",
                 "in `queues.a.grants.secrets.K`: ",
+            ),
+            (
+                "[queues]\na = \"pass-9\"",
+                "in `queues.a`: invalid type: string, expected a section",
+            ),
+            (
+                "[queues.a]\nlimits = 7 # pass-9",
+                "in `queues.a.limits`: invalid type: integer, expected a section",
             ),
             ("[admin]\ntoken = \"pass-9\"", "line 2, column 1, in `admin"),
             ("[admin]\nlisten = \"u:pass-9@h\"", "in `admin.listen`: "),

@@ -6,62 +6,183 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Config, File, Overrides};
-use crate::served_queue::spec::Section;
+use super::{Config, File, Overrides, QueuesConfig};
+use crate::served_queue::spec::{QueueSpec, Section};
 use crate::telemetry::OtlpConfig;
 use toril_queue::QueueName;
 
+/// Who reads a config, and so what becomes of a part that is refused.
+enum Reader<'a> {
+    /// A host that starts: nothing of the config is taken up.
+    Start,
+    /// A host that serves: it goes on with the part as it was, and takes up the others.
+    Serving {
+        current: &'a Config,
+        refused: Vec<anyhow::Error>,
+    },
+}
+
+impl Reader<'_> {
+    /// A part of the config, or the current one where it is refused.
+    fn part<T>(
+        &mut self,
+        part: anyhow::Result<T>,
+        current_part: impl FnOnce(&Config) -> T,
+    ) -> anyhow::Result<T> {
+        match (part, self) {
+            (Err(error), Reader::Serving { current, refused }) => {
+                refused.push(error);
+                Ok(current_part(current))
+            }
+            (part, _) => part,
+        }
+    }
+}
+
+/// A config that a serving host read again.
+pub(crate) struct Reread {
+    pub(crate) config: Config,
+    /// Why keys are as they were before, though a new start would refuse them.
+    pub(crate) refused: Vec<anyhow::Error>,
+    /// Why the queues of `processors_dir` are those that were found before.
+    pub(crate) unlisted: Option<anyhow::Error>,
+}
+
+/// What becomes of all queues.
+#[derive(Default)]
+struct Queues {
+    usable: BTreeMap<String, QueueSpec>,
+    unusable: BTreeMap<String, Arc<Section>>,
+    found: BTreeSet<String>,
+}
+
 impl File {
     pub(super) fn into_config(self, overrides: Overrides) -> anyhow::Result<Config> {
-        self.into_usable_config(overrides, |name, error| {
-            Err(error.context(format!("queue `{name}`")))
+        let processors = processors_in(self.processors_dir().as_deref())?;
+        self.config(&overrides, processors, &mut Reader::Start)
+    }
+
+    /// What a host that serves takes up. What concerns no queue, or one of them alone, holds up no other one.
+    pub(super) fn into_reread(
+        self,
+        overrides: &Overrides,
+        current: &Config,
+    ) -> anyhow::Result<Reread> {
+        let (processors, unlisted) = match processors_in(self.processors_dir().as_deref()) {
+            Ok(processors) => (processors, None),
+            Err(error) => (current.processors_found(), Some(error)),
+        };
+        let mut reader = Reader::Serving {
+            current,
+            refused: Vec::new(),
+        };
+        let config = self.config(overrides, processors, &mut reader)?;
+        let refused = match reader {
+            Reader::Serving { refused, .. } => refused,
+            Reader::Start => Vec::new(),
+        };
+        Ok(Reread {
+            config,
+            refused,
+            unlisted,
         })
     }
 
-    /// Asks `refused` what to do about a queue that cannot be as its section says: left out, or an error of all.
-    pub(super) fn into_usable_config(
+    /// The queues and their engine, for a command that serves none of them.
+    pub(super) fn into_queues_config(
         mut self,
-        overrides: Overrides,
-        refused: impl Fn(&str, anyhow::Error) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Config> {
-        let (admin, redis) = (self.admin(&overrides)?, self.redis(&overrides)?);
-        let processors_dir = self.processors_dir.as_ref().map(|dir| self.dir.join(dir));
-        let (sections, found) = self.sections(&overrides, processors_dir.as_deref())?;
-        let (mut queues, mut unusable) = (BTreeMap::new(), BTreeMap::new());
-        for (name, section) in sections {
-            let known = QueueName::new(&name).map_err(anyhow::Error::from);
-            match known.and_then(|_| section.spec()) {
-                Ok(spec) => {
-                    queues.insert(name, spec);
-                }
-                Err(error) => {
-                    refused(&name, error)?;
-                    unusable.insert(name, Arc::new(section));
-                }
+        overrides: &Overrides,
+    ) -> anyhow::Result<QueuesConfig> {
+        let listed = processors_in(self.processors_dir().as_deref());
+        let processors = match (&overrides.only_queue, listed) {
+            (Some(queue), Err(error)) if !self.queues.contains_key(queue) => return Err(error),
+            // The queue has a section of its own.
+            (Some(_), Err(_)) => Vec::new(),
+            (None, Err(error)) => {
+                tracing::warn!(error = format!("{error:#}"), "processors are left out");
+                Vec::new()
             }
-        }
-        let runtime = self.runtime.options(&self.dir, &queues)?;
+            (_, Ok(processors)) => processors,
+        };
+        let Queues { usable, .. } = self.queues(overrides, processors, &Reader::Start)?;
+        Ok(QueuesConfig {
+            runtime: self.runtime.options(&self.dir, &usable)?,
+            queues: usable,
+        })
+    }
+
+    fn config(
+        mut self,
+        overrides: &Overrides,
+        processors: Vec<(String, PathBuf)>,
+        reader: &mut Reader<'_>,
+    ) -> anyhow::Result<Config> {
+        let queues = self.queues(overrides, processors, reader)?;
+        let admin = reader.part(self.admin(overrides), |current| current.admin.clone())?;
+        let redis = reader.part(self.redis(overrides), |current| current.redis.clone())?;
+        let otlp = OtlpConfig::new(self.otlp_endpoint.take(), self.otlp_protocol);
+        let otlp = reader.part(otlp, |current| current.otlp.clone())?;
+        let runtime = self.runtime.options(&self.dir, &queues.usable);
+        let runtime = runtime.map(|runtime| (runtime, self.runtime.clone()));
+        let (runtime, runtime_file) = reader.part(runtime, |current| {
+            (current.runtime.clone(), current.runtime_file.clone())
+        })?;
         Ok(Config {
             redis,
             grace_ms: self.grace_ms,
-            otlp: OtlpConfig::new(self.otlp_endpoint, self.otlp_protocol)?,
+            otlp,
             admin,
             watch: overrides.watch || self.watch,
-            processors_dir,
+            processors_dir: self.processors_dir(),
             runtime,
-            runtime_file: self.runtime,
-            queues,
-            unusable,
-            found,
+            runtime_file,
+            file: self.path,
+            queues: queues.usable,
+            unusable: queues.unusable,
+            found: queues.found,
         })
+    }
+
+    fn processors_dir(&self) -> Option<PathBuf> {
+        let dir = self.processors_dir.as_ref();
+        dir.map(|dir| self.dir.join(dir))
+    }
+
+    /// Each queue as its section says. One that cannot be so is an error of a host that starts.
+    fn queues(
+        &mut self,
+        overrides: &Overrides,
+        processors: Vec<(String, PathBuf)>,
+        reader: &Reader<'_>,
+    ) -> anyhow::Result<Queues> {
+        let (sections, found) = self.sections(overrides, processors);
+        let mut queues = Queues {
+            found,
+            ..Queues::default()
+        };
+        for (name, section) in sections {
+            let known = QueueName::new(&name).map_err(anyhow::Error::from);
+            match (known.and_then(|_| section.spec()), reader) {
+                (Ok(spec), _) => {
+                    queues.usable.insert(name, spec);
+                }
+                (Err(_), Reader::Serving { .. }) => {
+                    queues.unusable.insert(name, Arc::new(section));
+                }
+                (Err(error), Reader::Start) => {
+                    return Err(error.context(format!("queue `{name}`")));
+                }
+            }
+        }
+        Ok(queues)
     }
 
     /// The sections of all queues, and the queues whose processors a directory has.
     fn sections(
         &mut self,
         overrides: &Overrides,
-        processors_dir: Option<&Path>,
-    ) -> anyhow::Result<(BTreeMap<String, Section>, BTreeSet<String>)> {
+        processors: Vec<(String, PathBuf)>,
+    ) -> (BTreeMap<String, Section>, BTreeSet<String>) {
         let only = |name: &String| {
             overrides
                 .only_queue
@@ -79,7 +200,7 @@ impl File {
             section.processor = processor.clone().or(section.processor.take());
         }
         let mut found = BTreeSet::new();
-        for (name, processor) in processors_in(processors_dir)? {
+        for (name, processor) in processors.into_iter().filter(|(name, _)| only(name)) {
             let section = sections.entry(name.clone()).or_default();
             if section.processor.is_none() {
                 section.processor = Some(processor);
@@ -89,7 +210,7 @@ impl File {
         for section in sections.values_mut() {
             section.concurrency = overrides.concurrency;
         }
-        Ok((sections, found))
+        (sections, found)
     }
 }
 

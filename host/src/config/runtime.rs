@@ -8,7 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::served_queue::spec::QueueSpec;
-use toril_sandbox::{EngineOptions, Limits};
+use toril_sandbox::{
+    EngineOptions, GUEST_MEMORY_BYTES_MAX, Limits, TABLE_ELEMENTS_MAX, check_at_most,
+};
+
+/// The largest stack of a guest, in bytes: each place of a job reserves one.
+const STACK_BYTES_MAX: u64 = 1 << 30;
 
 /// The section as it is written; what is not named gets a default.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -118,8 +123,30 @@ impl RuntimeFile {
             ("tables_max", as_usize(self.tables_max)),
             ("table_elements_max", self.table_elements_max),
             ("instance_bytes_max", self.instance_bytes_max),
+            ("component_bytes_max", self.component_bytes_max),
+            ("stack_bytes_max", self.stack_bytes_max),
         ] {
             ensure!(value != Some(0), "`runtime.{key}` must be 1 or more");
+        }
+        ensure!(
+            self.compile_ms_max != Some(0),
+            "`runtime.compile_ms_max` must be 1 or more"
+        );
+        for (key, value, max) in [
+            (
+                "guest_memory_bytes_max",
+                self.guest_memory_bytes_max,
+                GUEST_MEMORY_BYTES_MAX,
+            ),
+            (
+                "table_elements_max",
+                self.table_elements_max,
+                TABLE_ELEMENTS_MAX,
+            ),
+            ("stack_bytes_max", self.stack_bytes_max, STACK_BYTES_MAX),
+        ] {
+            let checked = check_at_most(&format!("runtime.{key}"), value.unwrap_or(1), max);
+            checked.map_err(anyhow::Error::msg)?;
         }
         Ok(())
     }
@@ -219,10 +246,32 @@ mod tests {
 
     #[test]
     fn zeros_are_refused_with_their_key() {
-        let error = options("memory_bytes_max = 0", Limits::default()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`runtime.memory_bytes_max` must be 1 or more"
-        );
+        for key in [
+            "memory_bytes_max",
+            "component_bytes_max",
+            "compile_ms_max",
+            "stack_bytes_max",
+        ] {
+            let error = options(&format!("{key} = 0"), Limits::default()).unwrap_err();
+            let expected = format!("`runtime.{key}` must be 1 or more");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn room_that_no_guest_can_use_is_refused_with_its_key() {
+        for (key, max) in [
+            ("guest_memory_bytes_max", GUEST_MEMORY_BYTES_MAX),
+            ("table_elements_max", TABLE_ELEMENTS_MAX),
+            ("stack_bytes_max", STACK_BYTES_MAX),
+        ] {
+            assert!(options(&format!("{key} = {max}"), Limits::default()).is_ok());
+            for more in [max + 1, i64::MAX as u64] {
+                let error = options(&format!("{key} = {more}"), Limits::default()).unwrap_err();
+                let expected =
+                    format!("`runtime.{key}` must be {max} or less: no guest can use more");
+                assert_eq!(error.to_string(), expected);
+            }
+        }
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tracing::{error, info, warn};
 
+use super::retry::Retry;
 use super::signals::{Asked, Signals};
-use crate::config::{Config, Source};
+use crate::config::{Config, Reread, Source};
 use crate::host::{Detach, Host, Reloaded};
 use crate::language::{Language, project_dirs};
 use crate::served_queue::QueueSpec;
@@ -38,49 +39,71 @@ pub(super) async fn follow_files(
     };
     let mut files = Files::of(config, &config_dirs);
     let mut watch = watch_files(config, &files, rest);
+    let mut retry = Retry::default();
     // Not before: who reads this may change a file at once.
     info!(queues = config.queues.len(), "serving");
     loop {
-        let changed = tokio::select! {
+        let cause = tokio::select! {
             asked = signals.next() => match asked {
                 Asked::Stop => return,
-                Asked::Reload => None,
+                Asked::Reload => Cause::Signal,
             },
-            changed = changed(&mut watch) => Some(changed),
+            changed = changed(&mut watch) => match attended {
+                true => Cause::Saved(changed),
+                false => Cause::Files(changed),
+            },
+            () = retry.is_due() => Cause::Retry,
         };
         if let Some(watch) = &mut watch {
             watch.renew();
         }
-        let loading = load_again(source, &config_dirs);
+        let loading = load_again(source, &current, &config_dirs);
         let Some(loaded) = signals.unless_stopped(loading).await else {
             return;
         };
-        let loaded = loaded.inspect_err(|error| {
-            error!(
-                error = format!("{error:#}"),
-                "config was refused, the old one stays"
-            );
-        });
         // Before the processors are read: what changes after that is noticed.
-        let config = loaded.ok().map(|(config, named)| {
+        let reread = retry.after(&cause, loaded).map(|(reread, named)| {
             files = named;
             if let Some(watch) = &mut watch {
                 watch.set(files.dirs.clone());
             }
-            config
+            reread
         });
-        let by_signal = changed.is_none() || attended;
-        let is_concerned = |queue: &str| {
-            changed
-                .as_ref()
-                .is_none_or(|changed| files.concern(queue, changed))
-        };
-        follow_change(host, config, &mut current, by_signal, is_concerned);
+        follow_change(host, reread, &mut current, &cause, &files);
+    }
+}
+
+/// Why the config and the files are read again.
+pub(super) enum Cause {
+    /// Somebody asked for it.
+    Signal,
+    /// These files changed.
+    Files(Changed),
+    /// A person who watches saved these.
+    Saved(Changed),
+    /// Something could not be read before.
+    Retry,
+}
+
+impl Cause {
+    /// True where the config should be taken up as it is written now.
+    fn asks_for_the_config(&self) -> bool {
+        !matches!(self, Cause::Files(_))
+    }
+
+    /// True where a queue should read its processor again.
+    fn concerns(&self, queue: &str, files: &Files) -> bool {
+        match self {
+            Cause::Signal => true,
+            Cause::Files(changed) | Cause::Saved(changed) => files.concern(queue, changed),
+            // It did so when it was asked to.
+            Cause::Retry => false,
+        }
     }
 }
 
 /// Where the files are that the queues are made of.
-struct Files {
+pub(super) struct Files {
     /// What to watch.
     dirs: BTreeSet<PathBuf>,
     /// By queue, as changes name them.
@@ -117,13 +140,14 @@ impl Files {
 /// Reads the config, and where its files are; beside the main task, because a file system may not answer.
 async fn load_again(
     source: &Source,
+    current: &Config,
     others: &BTreeSet<PathBuf>,
-) -> anyhow::Result<(Config, Files)> {
-    let (source, others) = (source.clone(), others.clone());
+) -> anyhow::Result<(Reread, Files)> {
+    let (source, current, others) = (source.clone(), current.clone(), others.clone());
     let loading = tokio::task::spawn_blocking(move || {
-        let config = source.load_usable()?;
-        let files = Files::of(&config, &others);
-        anyhow::Ok((config, files))
+        let reread = source.load_again(&current)?;
+        let files = Files::of(&reread.config, &others);
+        anyhow::Ok((reread, files))
     });
     let loaded = tokio::time::timeout(RELOAD_TIME_MAX, loading).await;
     loaded.context("a file system that it names does not answer")??
@@ -132,24 +156,27 @@ async fn load_again(
 /// Tells each queue that it concerns what changed. Each takes it up by itself: nobody waits here.
 fn follow_change(
     host: &Host,
-    config: Option<Config>,
+    reread: Option<Reread>,
     current: &mut Config,
-    by_signal: bool,
-    is_concerned: impl Fn(&str) -> bool,
+    cause: &Cause,
+    files: &Files,
 ) {
     let mut applied = BTreeSet::new();
     // A directory of processors names queues, too.
-    if let Some(config) = config
-        && (by_signal || config.processors_dir.is_some())
+    if let Some(Reread {
+        config, refused, ..
+    }) = reread
+        && (cause.asks_for_the_config() || config.processors_dir.is_some())
     {
-        warn_of_fixed_keys(current, &config);
+        warn_of_fixed_keys(current, &config, &refused);
         applied = apply(host, current, &config);
         *current = config;
     }
-    let files = host.start_reload(by_signal, |name| {
-        !applied.contains(name) && is_concerned(name)
+    let by_signal = cause.asks_for_the_config();
+    let reloading = host.start_reload(by_signal, |name| {
+        !applied.contains(name) && cause.concerns(name, files)
     });
-    for (queue, reloaded) in files {
+    for (queue, reloaded) in reloading {
         tokio::spawn(async move {
             if let Some(Some(reloaded)) = reloaded.get().await {
                 note_reloaded(&queue, reloaded, by_signal);
@@ -158,7 +185,13 @@ fn follow_change(
     }
 }
 
-fn warn_of_fixed_keys(old: &Config, new: &Config) {
+fn warn_of_fixed_keys(old: &Config, new: &Config, refused: &[anyhow::Error]) {
+    for error in refused {
+        warn!(
+            error = format!("{error:#}"),
+            "a part of the config that only a new start takes up was refused, and stays as it is"
+        );
+    }
     let keys = old.fixed_keys_changed(new);
     if !keys.is_empty() {
         warn!(

@@ -74,6 +74,9 @@ impl QueueSpec {
         self.worker.check().map_err(anyhow::Error::msg)?;
         self.limits.check().map_err(anyhow::Error::msg)?;
         self.record.check().map_err(anyhow::Error::msg)?;
+        if let Some(reuse) = &self.reuse {
+            reuse.check().map_err(anyhow::Error::msg)?;
+        }
         QueueAccess::check(&self.grants.queues).context("`grants.queues`")?;
         ensure!(
             self.prefix.as_deref() != Some(""),

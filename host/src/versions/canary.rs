@@ -44,6 +44,9 @@ impl CanaryRule {
         if !is_percentage(self.percent) || !is_percentage(self.margin_percent) {
             return Err("percentages of a canary are between 0 and 100".into());
         }
+        if self.percent == 0.0 {
+            return Err("a canary of 0 % would get no job: give it a share of the jobs".into());
+        }
         if self.minimum == 0 {
             return Err("the minimum of a canary is 1 or more".into());
         }
@@ -181,7 +184,9 @@ mod tests {
             assert!(rule(100.0, &["paint"]).takes("d", "paint", &id));
             assert!(!rule(100.0, &["paint"]).takes("d", "fix", &id));
         }
-        assert!(rule(101.0, &[]).check().is_err() && rule(-1.0, &[]).check().is_err());
+        for percent in [101.0, -1.0, 0.0, -0.0, f64::NAN] {
+            assert!(rule(percent, &[]).check().is_err(), "{percent}");
+        }
         assert!(
             rule(100.0, &[""]).check().is_err() && rule(100.0, &["paint", ""]).check().is_err()
         );

@@ -117,6 +117,12 @@ with_worker_options!(define_options);
 /// Nearly two years.
 const METRICS_POINTS_MAX: u32 = 1_000_000;
 
+/// Ten years: Redis refuses to wait for much longer, or to keep a key.
+const TIME_MS_MAX: u64 = 315_360_000_000;
+
+/// Strategies that no option can replace.
+const BUILT_IN_BACKOFFS: [&str; 2] = ["fixed", "exponential"];
+
 /// A time in seconds.
 #[derive(Debug, Deserialize, ToSchema)]
 struct Seconds(f64);
@@ -203,28 +209,9 @@ impl WorkerOptions {
 
     /// Refuses what would stop a queue.
     pub(crate) fn check(&self) -> Result<(), String> {
-        for (name, value) in [
-            ("concurrency", self.concurrency as u64),
-            ("lock_duration_ms", self.lock_duration_ms),
-            ("stalled_interval_ms", self.stalled_interval_ms),
-            ("drain_delay_ms", self.drain_delay_ms),
-            (
-                "maximum_rate_limit_delay_ms",
-                self.maximum_rate_limit_delay_ms,
-            ),
-            ("run_retry_delay_ms", self.run_retry_delay_ms),
-            ("lock_renew_time_ms", self.lock_renew_time_ms()),
-        ] {
-            if value == 0 {
-                return Err(format!("`{name}` must be 1 or more"));
-            }
-        }
-        if self
-            .lock_renew_time_ms
-            .is_some_and(|time| time >= self.lock_duration_ms)
-        {
-            return Err("`lock_renew_time_ms` must be below `lock_duration_ms`".to_owned());
-        }
+        Self::check_concurrency(self.concurrency)?;
+        self.check_times()?;
+        self.check_backoff()?;
         if self
             .metrics_points
             .is_some_and(|points| points > METRICS_POINTS_MAX)
@@ -241,11 +228,72 @@ impl WorkerOptions {
             );
         }
         match self.limiter {
-            Some(limiter) if limiter.max == 0 || limiter.duration_ms == 0 => {
-                Err("`limiter.max` and `limiter.duration_ms` must be 1 or more".to_owned())
-            }
+            Some(limiter) if limiter.max == 0 => Err("`limiter.max` must be 1 or more".to_owned()),
             _ => Ok(()),
         }
+    }
+
+    /// Refuses a number of jobs at once that would stop a queue, or that no host can run.
+    pub(crate) fn check_concurrency(concurrency: usize) -> Result<(), String> {
+        match u32::try_from(concurrency) {
+            Ok(0) => Err("`concurrency` must be 1 or more".to_owned()),
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("`concurrency` must be {} or less", u32::MAX)),
+        }
+    }
+
+    fn check_times(&self) -> Result<(), String> {
+        let limiter = self.limiter.map_or(1, |limiter| limiter.duration_ms);
+        for (name, value) in [
+            ("lock_duration_ms", self.lock_duration_ms),
+            ("stalled_interval_ms", self.stalled_interval_ms),
+            ("drain_delay_ms", self.drain_delay_ms),
+            (
+                "maximum_rate_limit_delay_ms",
+                self.maximum_rate_limit_delay_ms,
+            ),
+            ("run_retry_delay_ms", self.run_retry_delay_ms),
+            ("lock_renew_time_ms", self.lock_renew_time_ms()),
+            ("limiter.duration_ms", limiter),
+        ] {
+            if value == 0 {
+                return Err(format!("`{name}` must be 1 or more"));
+            }
+            check_time(name, value)?;
+        }
+        if self
+            .lock_renew_time_ms
+            .is_some_and(|time| time >= self.lock_duration_ms)
+        {
+            return Err("`lock_renew_time_ms` must be below `lock_duration_ms`".to_owned());
+        }
+        Ok(())
+    }
+
+    fn check_backoff(&self) -> Result<(), String> {
+        for (name, delays) in &self.backoff {
+            if BUILT_IN_BACKOFFS.contains(&name.as_str()) {
+                return Err(format!(
+                    "`backoff.{name}` cannot be set: BullMQ has a strategy of this name"
+                ));
+            }
+            if delays.is_empty() {
+                return Err(format!("`backoff.{name}` must have one delay or more"));
+            }
+            for delay in delays {
+                check_time(&format!("backoff.{name}"), *delay)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_time(name: &str, ms: u64) -> Result<(), String> {
+    match ms <= TIME_MS_MAX {
+        true => Ok(()),
+        false => Err(format!(
+            "`{name}` must be {TIME_MS_MAX} ms (ten years) or less"
+        )),
     }
 }
 
@@ -337,6 +385,19 @@ mod tests {
             r#"{ "metrics": { "maxDataPoints": 1000001 } }"#,
             r#"{ "name": "with space" }"#,
             r#"{ "limiter": { "max": 0, "duration": 1 } }"#,
+            r#"{ "limiter": { "max": 1, "duration": 0 } }"#,
+            r#"{ "limiter": { "max": 1, "duration": 9223372036854775807 } }"#,
+            r#"{ "concurrency": 18446744073709551615 }"#,
+            r#"{ "lockDuration": 9223372036854775807 }"#,
+            r#"{ "stalledInterval": 9223372036854775807 }"#,
+            r#"{ "drainDelay": 9e300 }"#,
+            r#"{ "drainDelay": 315360001 }"#,
+            r#"{ "maximumRateLimitDelay": 315360000001 }"#,
+            r#"{ "runRetryDelay": 18446744073709551615 }"#,
+            r#"{ "backoff": { "a": [] } }"#,
+            r#"{ "backoff": { "a": [1, 18446744073709551615] } }"#,
+            r#"{ "backoff": { "fixed": [1] } }"#,
+            r#"{ "backoff": { "exponential": [1] } }"#,
         ] {
             assert!(from_api(json).unwrap().check().is_err(), "{json}");
         }

@@ -13,7 +13,7 @@ async fn refused_requests_change_nothing_and_say_why() {
     let config = runtime.to_owned() + &queue_section("ring", "fixture-noop", "");
     let mut api = Api::start(&redis, &config).await;
     let before = api.get("/v1/queues").await;
-    let refused: [(Method, &str, Vec<u8>, u16, &str); 25] = [
+    let refused: [(Method, &str, Vec<u8>, u16, &str); 30] = [
         (
             Method::PUT,
             "/v1/queues/ring/deployment",
@@ -105,6 +105,41 @@ async fn refused_requests_change_nothing_and_say_why() {
             Method::PUT,
             "/v1/queues/ring/concurrency",
             br#"{"concurrency":0}"#.into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/ring/concurrency",
+            br#"{"concurrency":18446744073709551615}"#.into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::POST,
+            "/v1/queues/ring/rehearsal",
+            br#"{"digest":"ab","count":0}"#.into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/ring/deployment",
+            br#"{"digest":"ab","rehearse":{"count":0}}"#.into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/ring/deployment",
+            br#"{"digest":"ab","rehearse":{"allowPercent":-1}}"#.into(),
+            400,
+            "invalid",
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/ring/deployment",
+            br#"{"digest":"ab","canary":{"percent":0}}"#.into(),
             400,
             "invalid",
         ),
