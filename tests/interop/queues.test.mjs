@@ -68,6 +68,11 @@ const operations = {
     ['change-priority', 'ours', 'j', 7, false],
     async (queue) => (await queue.getJob('j')).changePriority({ priority: 7 }),
   ],
+  'gives a priority that no new job may have': [
+    add('j'),
+    ['change-priority', 'ours', 'j', 99_999_999, false],
+    async (queue) => (await queue.getJob('j')).changePriority({ priority: 99_999_999 }),
+  ],
   'gives a priority to a job that waits': [add('j'), ['change-priority', 'ours', 'j', 5, false], async (queue) => (await queue.getJob('j')).changePriority({ priority: 5 })],
   'takes a priority away, lifo': [
     async (queue) => {
