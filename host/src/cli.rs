@@ -30,7 +30,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use output::{print_json, print_line};
+use output::{print_json, print_line, print_lines, print_text};
 use redis_args::RedisArgs;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -47,6 +47,7 @@ fn beside_the_work() -> (NonBlocking, WorkerGuard) {
 }
 
 const DEFAULT_LOG: &str = "info";
+const QUIET_LOG: &str = "warn";
 
 /// Runs BullMQ jobs in WebAssembly processors.
 ///
@@ -111,16 +112,20 @@ fn may_be_shown(metadata: &tracing::Metadata<'_>) -> bool {
 }
 
 impl Cli {
+    /// Reads the arguments. Else the exit code: of a help or a version that was asked for, or of an error that was shown.
+    pub(crate) fn from_arguments() -> Result<Self, ExitCode> {
+        Cli::try_parse().map_err(|said| match output::print_of_parser(&said) {
+            Ok(()) => ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(u8::MAX)),
+            Err(lost) => fail(&lost_output(&lost)),
+        })
+    }
+
     /// Logs go to stderr; stdout carries data. What is returned writes the rest of the log when it is dropped.
     pub(crate) fn init_log(&self) -> Option<WorkerGuard> {
         output::set_quiet(self.quiet);
         use tracing_subscriber::filter::filter_fn;
         use tracing_subscriber::{EnvFilter, prelude::*};
-        let log = match &self.verb {
-            Verb::Dev(_) if self.log == DEFAULT_LOG => dev::LOG,
-            _ => &self.log,
-        };
-        let filter = EnvFilter::try_new(log).unwrap_or_else(|error| {
+        let filter = EnvFilter::try_new(self.log_filter()).unwrap_or_else(|error| {
             output::say(format_args!("warning: log filter is ignored: {error}"));
             EnvFilter::new("info")
         });
@@ -145,6 +150,18 @@ impl Cli {
                 .init();
         }
         guard
+    }
+
+    /// What is logged, where a verb has a default of its own.
+    fn log_filter(&self) -> &str {
+        match &self.verb {
+            _ if self.log != DEFAULT_LOG => &self.log,
+            Verb::Dev(_) => dev::LOG,
+            // What it says is its log.
+            Verb::Serve(_) => DEFAULT_LOG,
+            _ if self.quiet => QUIET_LOG,
+            _ => DEFAULT_LOG,
+        }
     }
 
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
@@ -182,11 +199,13 @@ impl Cli {
 /// The exit code of a command that ended with this one: a failure where its output was lost.
 pub(crate) fn finish(code: ExitCode) -> ExitCode {
     match output::lost() {
-        Some(lost) => fail(&anyhow::anyhow!(
-            "failed to write to standard output: {lost}"
-        )),
+        Some(lost) => fail(&lost_output(lost)),
         None => code,
     }
+}
+
+fn lost_output(lost: &std::io::Error) -> anyhow::Error {
+    anyhow::anyhow!("failed to write to standard output: {lost}")
 }
 
 /// Prints an error with its causes, once, and says so to the caller of the process.
@@ -196,4 +215,23 @@ pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
         output::say(format_args!("  caused by: {cause}"));
     }
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_commands_log_no_more_than_warnings_unless_they_are_asked_to() {
+        let filter = |line: &str| {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            cli.log_filter().to_owned()
+        };
+        for command in ["build a.ts", "run a.ts", "check a.ts"] {
+            assert_eq!(filter(&format!("toril {command}")), "info");
+            assert_eq!(filter(&format!("toril {command} -q")), "warn");
+            assert_eq!(filter(&format!("toril {command} -q --log debug")), "debug");
+        }
+        assert_eq!(filter("toril serve -q"), "info");
+    }
 }

@@ -4,10 +4,11 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    let command = cli::Cli::parse();
+    let command = match cli::Cli::from_arguments() {
+        Ok(command) => command,
+        Err(code) => return code,
+    };
     let _log = command.init_log();
     // One thread talks to Redis, and begins short jobs between two calls. On several, each answer would wake
     // another one, which takes longer than what is to be done with it. Guests that take longer have their own.

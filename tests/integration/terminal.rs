@@ -9,7 +9,9 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use toril::queue::JobState;
 
-use crate::harness::{TORIL, TestHost, TestRedis, new_job, queue_section, reaches, toril, version};
+use crate::harness::{
+    TORIL, TestHost, TestRedis, eventually, new_job, queue_section, reaches, toril, version,
+};
 
 /// Sets a title, clears the screen, and does so once more by the eight-bit forms.
 const ESCAPES: &str = "\x1b]0;title\x07\x1b[2J\u{9b}2J\u{202e}\u{61c}\u{2028}";
@@ -100,11 +102,14 @@ async fn output_that_is_lost_is_an_error() {
     let component = component.display().to_string();
     let deploy = ["deploy", "ring", &component, "--wait", "0"];
     assert!(toril(&redis, &deploy).await.status.success());
-    let commands: [&[&str]; 4] = [
+    let commands: [&[&str]; 7] = [
         &["status"],
         &["status", "--json"],
         &["kv", "get", "ring", "words", "door"],
         &["config", "--schema"],
+        &["--help"],
+        &["--version"],
+        &["status", "--help"],
     ];
     for arguments in commands {
         assert!(toril(&redis, arguments).await.status.success());
@@ -155,6 +160,58 @@ async fn names_with_line_breaks_stay_in_their_lines() {
             "{text}"
         );
     }
+}
+
+/// The text of a command for people, which has the name of a job in it, and no line that begins with what is in that name
+/// below its line break.
+async fn says_in_lines(redis: &TestRedis, arguments: &[&str]) -> String {
+    let output = toril(redis, arguments).await;
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let forged = text.lines().any(|line| line.starts_with("FORGED"));
+    assert!(!forged, "{arguments:?}: {text}");
+    assert!(text.contains("FORGED"), "{arguments:?}: {text}");
+    text
+}
+
+#[tokio::test]
+async fn jobs_with_line_breaks_make_no_lines_of_their_own() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let queue = redis.queue("ring").await;
+    let config = queue_section("ring", "fixture-scenarios", "record = \"all\"");
+    let host = TestHost::serve(&redis, &config).await;
+    // No scenario is called so: the name becomes the reason, too.
+    let (name, id) = ("n\nFORGED name", "i\r\nFORGED id");
+    let opts = json!({ "jobId": id, "parent": { "id": id, "queue": "bull:other" } });
+    redis
+        .queue("other")
+        .await
+        .add(&new_job(name, json!({}), json!({ "jobId": id })))
+        .await
+        .unwrap();
+    queue.add(&new_job(name, json!({}), opts)).await.unwrap();
+    reaches(&queue, id, JobState::Failed).await;
+    let flow = dir.path().join("flow.json");
+    let tree = json!({ "name": name, "queueName": "later", "children": [{ "name": name, "queueName": "later" }] });
+    std::fs::write(&flow, tree.to_string()).unwrap();
+    let flow = flow.display().to_string();
+
+    let events = says_in_lines(&redis, &["events", "ring", "--all", "--idle-ms", "1"]).await;
+    assert!(events.contains("jobId=i\\u{d}\\u{a}FORGED id"), "{events}");
+    let shown = says_in_lines(&redis, &["flow", "show", "ring", id]).await;
+    assert!(shown.starts_with("n\\u{a}FORGED name [failed]"), "{shown}");
+    let shown = says_in_lines(&redis, &["job", "ring", id]).await;
+    assert!(shown.contains("n\\u{a}FORGED name"), "{shown}");
+    // A reason may have several lines, which are indented.
+    assert!(shown.contains("\n      FORGED name"), "{shown}");
+    eventually("the attempt is recorded", async || {
+        let listed = toril(&redis, &["recordings", "list", "ring"]).await;
+        (!listed.stdout.is_empty()).then_some(())
+    })
+    .await;
+    says_in_lines(&redis, &["recordings", "list", "ring"]).await;
+    says_in_lines(&redis, &["flow", "add", &flow]).await;
+    says_in_lines(&redis, &["job", "cancel", "other", id]).await;
+    host.stop().await;
 }
 
 #[tokio::test]

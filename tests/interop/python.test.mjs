@@ -145,7 +145,12 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       assert.deepEqual(seen.ids, ['mine', 3, 'bull:others']);
       assert.deepEqual(seen.states, ['delayed', 'waiting', 'prioritized']);
       assert.deepEqual(seen.counts, { waiting: 2, delayed: 0, prioritized: 1 });
-      assert.deepEqual([seen.found, seen.removed, seen.missing], [['mine', 'paint'], [1, 'unknown'], null]);
+      assert.deepEqual([seen.found, seen.removed, seen.missing], [['mine', 'paint'], [1, 'unknown'], [null, null, 'unknown']]);
+      const refusals = [
+        /^Priority should be between 0 and/, /^Priority should not be float$/, /is not in the bogus state/, /^Out of range float/,
+        /^Out of range float/, /`endDate` of the schedule is no date/,
+      ];
+      refusals.forEach((refusal, n) => assert.match(seen.refused[n], refusal));
       assert.deepEqual(seen.scheduler, ['nightly', 'sweep', [0, 1]]);
       assert.deepEqual([seen.flow, seen.tree], [['root', 'bull:others:root'], ['root', 'leaf']]);
       assert.equal(seen.denied, 'denied');

@@ -58,6 +58,11 @@ async function same() {
 const HOUR = 3_600_000;
 const add = (id, opts) => (queue) => queue.add('walls', { a: 1 }, { jobId: id, ...opts });
 
+const ODD_TEMPLATE = {
+  attempts: 3, backoff: 20, delay: 5, jobId: 'a:b', priority: 1.5, parent: { id: 'p', queue: 'bull:ours' }, failParentOnFailure: true,
+  ignoreDependencyOnFailure: true, removeOnComplete: null,
+};
+
 /** An operation: how the queue was before, the guest's call, and BullMQ's own. */
 const operations = {
   'changes a delay': [add('j', { delay: HOUR }), ['change-delay', 'ours', 'j', 2 * HOUR], async (queue) => (await queue.getJob('j')).changeDelay(2 * HOUR)],
@@ -67,6 +72,11 @@ const operations = {
     },
     ['change-priority', 'ours', 'j', 7, false],
     async (queue) => (await queue.getJob('j')).changePriority({ priority: 7 }),
+  ],
+  'gives a priority that no new job may have': [
+    add('j'),
+    ['change-priority', 'ours', 'j', 99_999_999, false],
+    async (queue) => (await queue.getJob('j')).changePriority({ priority: 99_999_999 }),
   ],
   'gives a priority to a job that waits': [add('j'), ['change-priority', 'ours', 'j', 5, false], async (queue) => (await queue.getJob('j')).changePriority({ priority: 5 })],
   'takes a priority away, lifo': [
@@ -93,6 +103,12 @@ const operations = {
     undefined,
     ['upsert-scheduler', 'ours', 's', JSON.stringify({ every: HOUR, startDate: 4102444800000 }), '{}'],
     (queue) => queue.upsertJobScheduler('s', { every: HOUR, startDate: 4102444800000 }, { name: 'made', data: {} }),
+  ],
+  // Each without a check, and some without effect.
+  'adds a scheduler with options that no job of a producer may have': [
+    undefined,
+    ['upsert-scheduler', 'ours', 's', JSON.stringify({ every: HOUR, startDate: 4102444800000 }), JSON.stringify(ODD_TEMPLATE)],
+    (queue) => queue.upsertJobScheduler('s', { every: HOUR, startDate: 4102444800000 }, { name: 'made', data: {}, opts: ODD_TEMPLATE }),
   ],
   'changes a scheduler': [
     (queue) => queue.upsertJobScheduler('s', { every: HOUR, startDate: 4102444800000 }, { name: 'before', data: { b: 1 } }),

@@ -26,5 +26,5 @@ mod stored;
 pub use backoff::{Backoff, Retry};
 pub use job_id::{QUEUE_KEY_FAMILIES, QUEUE_KEYS};
 pub use keep::KeepJobs;
-pub use new::{NewOptions, long_names};
+pub use new::{NewOptions, job_backoff, long_names};
 pub use stored::JobOptions;

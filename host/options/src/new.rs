@@ -74,12 +74,25 @@ impl NewOptions {
         Self::read_any(name, data, options)
     }
 
+    /// Reads the options of a job scheduler's template, of which BullMQ checks nothing else: they are stored as they are,
+    /// and what a scheduler sets for each of its jobs says nothing.
+    pub fn of_template(options: &Map<String, Value>) -> Result<Self, String> {
+        have_no_debounce(options)?;
+        let options = without_nulls(options);
+        Ok(NewOptions {
+            id: None,
+            timestamp: None,
+            delay_ms: 0,
+            priority: 0,
+            lifo: is_lifo(&options),
+            parent: None,
+            deduplication: None,
+            stored: Value::Object(with_short_names(&options)).to_string(),
+        })
+    }
+
     fn read_any(name: &str, data: &str, options: &Map<String, Value>) -> Result<Self, String> {
-        if options.contains_key("debounce") {
-            return Err(
-                "Debounce option has been removed. Use deduplication option instead".into(),
-            );
-        }
+        have_no_debounce(options)?;
         let default_attempts = !options.contains_key("attempts");
         // To BullMQ's scripts null is nothing.
         let options: &Map<String, Value> = &without_nulls(options);
@@ -99,13 +112,24 @@ impl NewOptions {
             timestamp: timestamp(options)?,
             delay_ms: delay_ms(options)?,
             priority,
-            // Lua decides this one, to which 0 and an empty text are true.
-            lifo: !matches!(options.get("lifo"), None | Some(Value::Bool(false))),
+            lifo: is_lifo(options),
             parent,
             deduplication,
             stored: Value::Object(stored).to_string(),
         })
     }
+}
+
+fn have_no_debounce(options: &Map<String, Value>) -> Result<(), String> {
+    match options.contains_key("debounce") {
+        true => Err("Debounce option has been removed. Use deduplication option instead".into()),
+        false => Ok(()),
+    }
+}
+
+/// Lua decides this one, to which 0 and an empty text are true.
+fn is_lifo(options: &Map<String, Value>) -> bool {
+    !matches!(options.get("lifo"), None | Some(Value::Bool(false)))
 }
 
 /// Stored options by the names that producers give.
@@ -270,14 +294,29 @@ fn short_name(name: &str) -> &str {
     known.map_or(name, |(_, short)| short)
 }
 
+/// The options of a job, as they are stored.
 fn stored(options: &Map<String, Value>) -> Map<String, Value> {
+    let mut stored = with_short_names(options);
+    if let Some(backoff) = stored.remove("backoff")
+        && let Some(backoff) = job_backoff(backoff)
+    {
+        stored.insert("backoff".into(), backoff);
+    }
+    stored
+}
+
+/// What BullMQ's `Job` makes of its `backoff`: a number is a fixed pause. None: it says nothing.
+pub fn job_backoff(backoff: Value) -> Option<Value> {
+    if backoff.is_number() {
+        return Some(json!({ "type": "fixed", "delay": backoff }));
+    }
+    js::is_truthy(&backoff).then_some(backoff)
+}
+
+fn with_short_names(options: &Map<String, Value>) -> Map<String, Value> {
     let mut stored = Map::new();
     for (name, value) in options {
         match name.as_str() {
-            "backoff" if value.is_number() => {
-                stored.insert(name.clone(), json!({ "type": "fixed", "delay": value }));
-            }
-            "backoff" if !js::is_truthy(value) => {}
             "telemetry" => {
                 for (long, short) in [("metadata", "tm"), ("omitContext", "omc")] {
                     if let Some(value) = value.get(long) {
@@ -354,6 +393,23 @@ mod tests {
             read(json!({ "timestamp": "12", "delay": -5, "priority": -1, "lifo": "" })).unwrap();
         assert_eq!((options.timestamp, options.delay_ms), (Some(12), -5));
         assert_eq!((options.priority, options.lifo), (-1, true));
+    }
+
+    #[test]
+    fn options_of_a_template_are_stored_as_they_are() {
+        let template = |options: Value| {
+            let read = NewOptions::of_template(options.as_object().unwrap());
+            serde_json::from_str::<Value>(&read.unwrap().stored).unwrap()
+        };
+        let parent = json!({ "id": "1", "queue": "bull:q" });
+        let odd = json!({ "backoff": 20, "delay": 5, "jobId": "a:b", "priority": 1.5, "keepLogs": 2, "parent": parent,
+            "failParentOnFailure": true, "ignoreDependencyOnFailure": true, "removeOnFail": null });
+        let stored = json!({ "backoff": 20, "delay": 5, "jobId": "a:b", "priority": 1.5, "kl": 2, "parent": parent,
+            "fpof": true, "idof": true });
+        assert_eq!(template(odd), stored);
+        let debounce = json!({ "debounce": null });
+        let refused = NewOptions::of_template(debounce.as_object().unwrap());
+        assert!(refused.unwrap_err().starts_with("Debounce option"));
     }
 
     #[test]

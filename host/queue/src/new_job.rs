@@ -26,6 +26,16 @@ impl NewJob {
         Self::of(name, data, options.map_err(QueueError::Invalid)?)
     }
 
+    /// The template of a job scheduler, whose jobs get their options from it.
+    pub fn of_template(
+        name: &str,
+        data: &str,
+        options: &Map<String, Value>,
+    ) -> Result<Self, QueueError> {
+        let options = NewOptions::of_template(options);
+        Self::of(name, data, options.map_err(QueueError::Invalid)?)
+    }
+
     /// A node of a flow. Makes up an id where there is none: as in BullMQ, it does not appear in the stored options.
     pub(super) fn of_node(
         name: &str,

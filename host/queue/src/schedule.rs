@@ -17,7 +17,7 @@ use carried::Carried;
 use date::date;
 use toril_options::js::{self, is_truthy};
 
-pub(crate) use carried::deduplication_id;
+pub(crate) use carried::{deduplication_id, priority_of};
 pub(crate) use first::{First, Schedule, Standing};
 
 /// The fields of a scheduler's hash that take precedence over what its jobs carry.

@@ -4,7 +4,7 @@
 //! looks whether it still stands there.
 
 use redis::Value as Reply;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use toril_options::js;
 use toril_options::json::{self, Fields, raw, raw_or_text};
 
@@ -14,7 +14,7 @@ use crate::new_job::NewJob;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::request::Request;
-use crate::schedule::{First, Schedule, Standing, deduplication_id, of_scheduler};
+use crate::schedule::{First, Schedule, Standing, deduplication_id, of_scheduler, priority_of};
 use crate::time::now_ms;
 
 /// How often to read again where others change the same scheduler.
@@ -31,7 +31,8 @@ enum Upserted {
 
 impl Queue {
     /// Adds a job scheduler, or changes the one of this id; returns the id of its next job. None: the schedule has come
-    /// to its end. `schedule` is BullMQ's `RepeatOptions`, `template` what its jobs are like.
+    /// to its end. `schedule` is BullMQ's `RepeatOptions`, `template` what its jobs are like
+    /// (`NewJob::of_template`).
     pub async fn upsert_scheduler(
         &self,
         id: &str,
@@ -100,11 +101,7 @@ impl Queue {
         first: &First,
         now: u64,
     ) -> Result<Upserted, QueueError> {
-        let mut given: Map<String, Value> = json::read(template.opts_json()).unwrap_or_default();
-        // The default, which belongs to jobs.
-        if given.get("attempts") == Some(&json!(0)) {
-            given.remove("attempts");
-        }
+        let given: Map<String, Value> = json::read(template.opts_json()).unwrap_or_default();
         let deduplication = given.get("de").and_then(|options| options.get("id"));
         let deduplication = deduplication.map(deduplication_id).unwrap_or_default();
         let opts = schedule.job_options(given.clone(), id, first, now);
@@ -125,7 +122,7 @@ impl Queue {
             .arg(if standing.waits { "1" } else { "" })
             .arg(first.at_ms)
             .arg(Value::Object(opts).to_string())
-            .arg(template.options.priority)
+            .arg(js::number_to_text(priority_of(given.get("priority"))))
             .arg(u8::from(template.options.lifo))
             .arg(deduplication)
             .arg(&template.name)

@@ -7,7 +7,7 @@ use serde_json::json;
 use toml_writer::ToTomlKey as _;
 use toril::config::{Origin, Setting, Source, schema};
 
-use super::{RedisArgs, print_json, print_line};
+use super::{RedisArgs, print_json, print_lines};
 
 /// Shows the effective config: every setting, its value, and where the value comes from.
 ///
@@ -36,7 +36,7 @@ pub(super) struct Config {
 impl Config {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if self.schema {
-            print_line(format_args!("{:#}", schema()));
+            print_lines(format!("{:#}", schema()).lines());
             return Ok(ExitCode::SUCCESS);
         }
         let source = Source {
@@ -68,10 +68,10 @@ fn show(settings: &[Setting]) {
         };
         if section != shown {
             let keys: Vec<String> = section.iter().map(|key| key.to_toml_key()).collect();
-            print_line(format_args!("\n[{}]", keys.join(".")));
+            print_lines([String::new(), format!("[{}]", keys.join("."))]);
             shown = section;
         }
         let line = format!("{} = {}", key.to_toml_key(), setting.value);
-        print_line(format_args!("{line:<40} # {}", setting.origin));
+        print_lines(format!("{line:<40} # {}", setting.origin).split('\n'));
     }
 }

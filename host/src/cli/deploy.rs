@@ -335,7 +335,7 @@ impl Wait {
                     format!("refused: {reason}")
                 }
             };
-            super::print_line(format_args!("  {}: {says}", host.name));
+            super::print_text(format_args!("  {}: {says}", host.name));
         }
         Ok(followed)
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 use toril::config::{Config, Overrides, Source};
 
 use super::output::note;
-use super::{RedisArgs, print_json, print_line};
+use super::{RedisArgs, print_json, print_line, print_lines};
 
 /// Looks for what would keep processors from being built or served, and says how to repair it.
 ///
@@ -119,7 +119,7 @@ impl Finding {
             Level::Error => "error",
         };
         let what = self.what.replace('\n', "\n                       ");
-        print_line(format_args!("{level:<8} {:<13} {what}", self.about));
+        print_lines(format!("{level:<8} {:<13} {what}", self.about).split('\n'));
         if let Some(repair) = &self.repair {
             print_line(format_args!("           repair: {repair}"));
         }

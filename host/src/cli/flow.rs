@@ -131,7 +131,7 @@ impl Show {
         if self.json {
             super::print_json(&tree);
         } else {
-            super::print_line(tree);
+            super::print_lines(tree.lines());
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -9,7 +9,6 @@ use toril::queue::{KvOwner, Queue};
 use toril::served_queue::deployment::{DeployError, Forgotten, forget};
 
 use super::RedisArgs;
-use super::output::in_line;
 
 /// Forgets a queue that no host works any more.
 ///
@@ -66,7 +65,7 @@ impl Forget {
     }
 
     fn print_lines(&self, forgotten: &Forgotten, stores: &[String]) {
-        super::print_line(format_args!("forgot queue {}", in_line(&self.queue)));
+        super::print_line(format_args!("forgot queue {}", self.queue));
         let deployed = forgotten.active.as_deref().unwrap_or("nothing");
         super::print_line(format_args!("  was deployed  {deployed}"));
         super::print_line(format_args!(
@@ -80,7 +79,6 @@ impl Forget {
             ));
         }
         let names = stores.join(", ");
-        let names = in_line(&names);
         if self.kv && !stores.is_empty() {
             super::print_line(format_args!("  removed       key-value stores: {names}"));
         }

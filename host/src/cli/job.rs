@@ -272,11 +272,12 @@ impl Show {
             self.which.id, self.which.queue
         ));
         for (name, value) in record {
-            let value = match name.as_str() {
-                "stacktrace" => stack_lines(value),
-                _ => value.clone(),
-            };
-            super::print_line(format_args!("  {:<13} {value}", public_name(name)));
+            let field = format!("  {:<13}", public_name(name));
+            match name.as_str() {
+                "stacktrace" => super::print_text(field + " \n" + &stacks(value)),
+                "failedReason" => super::print_text(field + " " + value),
+                _ => super::print_line(field + " " + value),
+            }
         }
         for (what, lines) in [
             ("steps", steps.iter().map(Step::to_string).collect()),
@@ -286,7 +287,7 @@ impl Show {
                 super::print_line(format_args!("  {what}"));
             }
             for line in lines {
-                super::print_line(format_args!("    {line}"));
+                super::print_text(format_args!("    {line}"));
             }
         }
     }
@@ -383,10 +384,7 @@ fn public_name(field: &str) -> &str {
     }
 }
 
-fn stack_lines(stacktrace: &str) -> String {
+fn stacks(stacktrace: &str) -> String {
     let traces: Vec<String> = json::read(stacktrace).unwrap_or_default();
-    traces
-        .iter()
-        .map(|trace| format!("\n    {}", trace.replace('\n', "\n    ")))
-        .collect()
+    traces.join("\n")
 }

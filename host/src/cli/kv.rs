@@ -172,7 +172,6 @@ impl List {
         }
         for (name, usage) in found {
             let (keys, bytes) = (usage.keys, usage.bytes);
-            let name = super::output::in_line(&name);
             super::print_line(format_args!("{name}  {keys} keys, {bytes} bytes"));
         }
         Ok(ExitCode::SUCCESS)
@@ -194,8 +193,7 @@ impl List {
         if self.json {
             super::print_json(&found);
         } else {
-            let keys = found.iter().map(|key| super::output::in_line(key));
-            keys.for_each(super::print_line);
+            super::print_lines(&found);
         }
         if more {
             super::output::note("there are more keys: see `--limit` and `--starting`");
@@ -231,7 +229,7 @@ impl Get {
 /// On a terminal it is shown as any line; a file or a pipe gets the bytes.
 fn print_value(value: Vec<u8>) {
     if std::io::stdout().is_terminal() {
-        return super::print_line(String::from_utf8_lossy(&value));
+        return super::print_lines(String::from_utf8_lossy(&value).split('\n'));
     }
     super::output::print_bytes(&value);
 }

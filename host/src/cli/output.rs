@@ -1,5 +1,6 @@
-//! The one place that prints. Ids, names, logs and reasons come from anybody who can add a job: on a terminal, characters
-//! that would control it are shown escaped. A file or a pipe gets data as it is.
+//! The one place that prints. Ids, names, logs and reasons come from anybody who can add a job: what is printed as a line
+//! is one line, whatever is in it, and on a terminal, characters that would control it are shown escaped, too. JSON and
+//! bytes go to a file or a pipe as they are.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -49,7 +50,8 @@ fn show(status: &str) {
     let columns = if columns == 0 { 80 } else { columns };
     let end = status.char_indices().nth(usize::from(columns) - 1);
     let status = &status[..end.map_or(status.len(), |(end, _)| end)];
-    let _ = write!(std::io::stdout(), "\x1b[2m{status}\x1b[0m");
+    let status = in_line(status);
+    let _ = write!(std::io::stdout(), "\x1b[2m{}\x1b[0m", visible(&status));
     let _ = std::io::stdout().flush();
 }
 
@@ -88,19 +90,58 @@ fn to_stdout(write: impl FnOnce(&mut StdoutLock<'_>) -> std::io::Result<()>) {
     });
 }
 
-/// Writes a line of data for people.
+/// Writes what the parser of arguments says: an error, or to stdout what was asked for, the help or the version.
+pub(super) fn print_of_parser(said: &clap::Error) -> std::io::Result<()> {
+    match said.print().and_then(|()| std::io::stdout().flush()) {
+        // A reader that went away wanted no more of it; an error that nobody can see is one still.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe && !said.use_stderr() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line of data for people. A line break in it is escaped: it would make two lines of one.
 pub(super) fn print_line(line: impl Display) {
-    let line = line.to_string();
-    to_stdout(|stdout| match stdout.is_terminal() {
-        true => writeln!(stdout, "{}", visible(&line)),
-        false => writeln!(stdout, "{line}"),
+    print_lines([line]);
+}
+
+/// Writes a text of data for people that may have several lines.
+pub(super) fn print_text(text: impl Display) {
+    print_lines(text_lines(text));
+}
+
+/// Writes lines of data for people, together. Each item is one.
+pub(super) fn print_lines(lines: impl IntoIterator<Item = impl Display>) {
+    let lines: Vec<String> = lines.into_iter().map(|line| line.to_string()).collect();
+    to_stdout(|stdout| {
+        let is_terminal = stdout.is_terminal();
+        for line in &lines {
+            let line = in_line(line);
+            match is_terminal {
+                true => writeln!(stdout, "{}", visible(&line))?,
+                false => writeln!(stdout, "{line}")?,
+            }
+        }
+        Ok(())
     });
 }
 
-/// A name as it stands in a line, whatever the line is written to: a line break in it would make two lines of one.
-pub(super) fn in_line(name: &str) -> Cow<'_, str> {
+/// The lines of a text that may have several. Those below the first are indented, so that none looks like a line of the
+/// command's own.
+pub(super) fn text_lines(text: impl Display) -> Vec<String> {
+    let text = text.to_string();
+    let indent = text.len() - text.trim_start_matches(' ').len() + TEXT_INDENT;
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    let rest = lines.map(|line| format!("{:indent$}{line}", ""));
+    std::iter::once(first).chain(rest).collect()
+}
+
+/// How much farther in the lines of a text begin below its first one.
+const TEXT_INDENT: usize = 4;
+
+fn in_line(line: &str) -> Cow<'_, str> {
     replaced(
-        name,
+        line,
         |character| matches!(character, '\n' | '\r'),
         in_braces,
     )
@@ -121,7 +162,7 @@ pub(super) fn print_json(value: &impl Serialize) {
     });
 }
 
-/// Says something that is no data.
+/// Says something that is no data. It may have several lines: of an error, the hint is below it.
 pub(super) fn say(line: impl Display) {
     let line = line.to_string();
     above_status(|| match std::io::stderr().is_terminal() {
@@ -137,10 +178,10 @@ pub(super) fn set_quiet(quiet: bool) {
     let _ = QUIET.set(quiet);
 }
 
-/// Says something that is good to know, unless nobody wants to.
+/// Says something that is good to know, in a line, unless nobody wants to.
 pub(super) fn note(line: impl Display) {
     if !is_quiet() {
-        say(line);
+        say(in_line(&line.to_string()));
     }
 }
 
@@ -156,7 +197,11 @@ pub(super) fn log_fields() -> impl for<'writer> FormatFields<'writer> + Send + S
 
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let value = format!("{value:?}");
-    let value = visible(&value);
+    // A line of the log's own begins with its time: no other one does.
+    let value = replaced(&value, controls_or_breaks, |character| match character {
+        '\n' => "\n    ".to_owned(),
+        other => in_braces(other),
+    });
     match field.name() {
         "message" => write!(writer, "{value}"),
         // What the `log` crate says of itself was shown before.
@@ -168,13 +213,23 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     }
 }
 
-/// True for what controls a terminal, the direction of its text or its lines, line ends and tabs aside.
+/// True for what controls a terminal, the direction of its text or its lines, and for what nobody sees on it, line ends
+/// and tabs aside. Joiners are shown: scripts and emoji need them.
 fn controls(character: char) -> bool {
     let turns = matches!(
         character,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     );
-    turns || character.is_control() && !matches!(character, '\n' | '\t')
+    // Spaces without width, invisible operators, annotations, and the tag characters, which repeat ASCII unseen.
+    let hides = matches!(
+        character,
+        '\u{200b}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    );
+    turns || hides || character.is_control() && !matches!(character, '\n' | '\t')
+}
+
+fn controls_or_breaks(character: char) -> bool {
+    character == '\n' || controls(character)
 }
 
 fn visible(text: &str) -> Cow<'_, str> {
@@ -184,7 +239,9 @@ fn visible(text: &str) -> Cow<'_, str> {
 /// In JSON such characters stand in texts only.
 fn visible_json(text: &str) -> Cow<'_, str> {
     replaced(text, controls, |character| {
-        format!("\\u{:04x}", u32::from(character))
+        let mut units = [0; 2];
+        let units = character.encode_utf16(&mut units);
+        units.iter().map(|unit| format!("\\u{unit:04x}")).collect()
     })
 }
 
@@ -227,14 +284,28 @@ mod tests {
             ),
             ("\u{202e}gnirts", "\\u{202e}gnirts"),
             ("\u{61c}\u{2028}\u{2029}", "\\u{61c}\\u{2028}\\u{2029}"),
+            ("a\u{e0041}\u{200b}b", "a\\u{e0041}\\u{200b}b"),
+            ("👩\u{200d}🔧 क\u{200d}ष", "👩\u{200d}🔧 क\u{200d}ष"),
         ] {
             assert_eq!(visible(text), shown);
         }
     }
 
     #[test]
+    fn lines_of_a_text_below_the_first_are_indented() {
+        assert_eq!(text_lines("one"), ["one"]);
+        assert_eq!(text_lines(""), [""]);
+        assert_eq!(
+            text_lines("one\r\ntwo\n  three"),
+            ["one", "    two", "      three"]
+        );
+        assert_eq!(text_lines("  one\ntwo"), ["  one", "      two"]);
+    }
+
+    #[test]
     fn json_says_the_same_when_it_is_escaped() {
-        let value = serde_json::json!({ "id": "\x1b[31m\u{9b}2J\u{7f}\u{202e}", "n": 1.5 });
+        let value =
+            serde_json::json!({ "id": "\x1b[31m\u{9b}2J\u{7f}\u{202e}\u{e0041}", "n": 1.5 });
         let text = value.to_string();
         let shown = visible_json(&text);
         assert!(!shown.contains(controls), "{shown}");
@@ -268,14 +339,17 @@ mod tests {
             .fmt_fields(log_fields())
             .with_writer(move || writer.clone());
         tracing::subscriber::with_default(log.finish(), || {
-            let hostile = "\x1b[2J\u{9b}2J\r";
+            let hostile = "\x1b[2J\u{9b}2J\r\n2026 INFO forged";
             tracing::warn!(error = %hostile, reason = hostile, "message of {hostile}");
         });
         let text = String::from_utf8(kept.0.lock().clone()).unwrap();
         assert!(!text.contains(controls), "{text:?}");
         assert!(
-            text.contains(r"message of \u{1b}[2J\u{9b}2J\u{d} error=\u{1b}[2J"),
+            text.contains(
+                "message of \\u{1b}[2J\\u{9b}2J\\u{d}\n    2026 INFO forged error=\\u{1b}[2J"
+            ),
             "{text}"
         );
+        assert!(!text.contains("\n2026"), "{text}");
     }
 }

@@ -130,12 +130,13 @@ impl List {
             ));
         }
         if entries.is_empty() {
-            let hint =
-                "hint: `record = \"failed\"` in the queue's section records the attempts that fail";
             super::output::note(format_args!(
-                "there are no recordings of queue `{}`\n{hint}",
+                "there are no recordings of queue `{}`",
                 self.queue
             ));
+            super::output::note(
+                "hint: `record = \"failed\"` in the queue's section records the attempts that fail",
+            );
         }
         Ok(())
     }

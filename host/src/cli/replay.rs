@@ -200,11 +200,11 @@ fn show(recording: &Recording, rerun: &Rerun, goes_on: bool) {
         super::print_line(format_args!("departs: {departure}"));
         if goes_on {
             after.iter().for_each(print);
-            super::print_line(describe(&rerun.outcome));
+            super::print_text(describe(&rerun.outcome));
         }
         return;
     }
-    super::print_line(describe(&rerun.outcome));
+    super::print_text(describe(&rerun.outcome));
     if let Some(missing) = &rerun.missing {
         super::print_line(format_args!(
             "departs: it ends where the recorded attempt went on with {missing}"
@@ -212,7 +212,7 @@ fn show(recording: &Recording, rerun: &Rerun, goes_on: bool) {
     } else if rerun.outcome == recording.outcome {
         super::print_line("as recorded");
     } else {
-        super::print_line(format_args!(
+        super::print_text(format_args!(
             "departs: the recorded attempt {}",
             describe(&recording.outcome)
         ));

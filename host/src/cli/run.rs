@@ -102,7 +102,7 @@ impl Run {
                 &json!({ "calls": calls, "added": added, "outcome": as_json(&outcome), "cpuMs": cpu.as_secs_f64() * 1000.0 }),
             );
         } else {
-            super::print_line(describe(&outcome));
+            super::print_text(describe(&outcome));
             for (job, stored) in &added {
                 let state = stored.state.name();
                 super::print_line(format_args!("added {} [{state}] {job}", stored.name));

@@ -10,7 +10,6 @@ use toril::served_queue::QueueStatus;
 use toril::served_queue::deployment::{Change, Deployment, Deployments, StoredVersion};
 
 use super::RedisArgs;
-use super::output::in_line;
 
 /// Shows hosts, queues, versions, and the jobs that run on each.
 #[derive(Args)]
@@ -70,9 +69,10 @@ impl Versions {
             return Ok(ExitCode::SUCCESS);
         }
         if versions.is_empty() {
+            let queue = &self.queue;
+            super::print_line(format_args!("no version of `{queue}` is stored"));
             super::print_line(format_args!(
-                "no version of `{0}` is stored\nhint: `toril deploy {0} FILE.wasm` deploys one",
-                self.queue
+                "hint: `toril deploy {queue} FILE.wasm` deploys one"
             ));
         }
         for version in &versions {
@@ -89,7 +89,7 @@ impl Versions {
 }
 
 fn show_queue(queue: &str, deployment: &Deployment, hosts: &[QueueStatus]) {
-    super::print_line(in_line(queue));
+    super::print_line(queue);
     match &deployment.active {
         Some(digest) => super::print_line(format_args!("  deployed   {}", short_digest(digest))),
         None => super::print_line("  deployed   nothing: hosts serve their own files"),
@@ -98,7 +98,7 @@ fn show_queue(queue: &str, deployment: &Deployment, hosts: &[QueueStatus]) {
         let names = if canary.rule.jobs.is_empty() {
             String::new()
         } else {
-            format!(" named {}", in_line(&canary.rule.jobs.join(", ")))
+            format!(" named {}", canary.rule.jobs.join(", "))
         };
         super::print_line(format_args!(
             "  candidate  {} takes {} % of the jobs{names}",
@@ -124,7 +124,7 @@ fn show_host(host: &QueueStatus) {
         (true, true) => "paused".to_owned(),
         (true, false) => format!("{} of {} jobs run", host.running, host.concurrency),
     };
-    super::print_line(format_args!("  {:<22} {state}", in_line(&host.name)));
+    super::print_line(format_args!("  {:<22} {state}", host.name));
     for version in &host.versions {
         let role = if host.active.as_ref() == Some(&version.digest) {
             "active"
@@ -149,7 +149,7 @@ fn show_host(host: &QueueStatus) {
     }
     if let Some(refusal) = &host.refusal {
         let digest = refusal.digest.as_deref().map_or("a file", short_digest);
-        super::print_line(format_args!(
+        super::print_text(format_args!(
             "    refused {digest} {} ago: {}",
             since(now_ms().saturating_sub(refusal.at)),
             refusal.reason
@@ -172,7 +172,7 @@ fn show_version(version: &StoredVersion, deployment: &Deployment) {
         role,
         version.note.bytes,
         since(now_ms().saturating_sub(version.at)),
-        in_line(version.note.name.as_deref().unwrap_or(""))
+        version.note.name.as_deref().unwrap_or("")
     ));
 }
 

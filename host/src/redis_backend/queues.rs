@@ -76,7 +76,8 @@ impl SchedulerBackend for RedisBackend {
             template,
         } = scheduler;
         let options = options_of(template.options, template.parent);
-        let template = NewJob::new(&template.name, &template.data, options).map_err(job_error)?;
+        let template = NewJob::of_template(&template.name, &template.data, &options);
+        let template = template.map_err(job_error)?;
         until_answered(|| queue.upsert_scheduler(&id, schedule.clone(), &template)).await
     }
 

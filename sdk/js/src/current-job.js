@@ -2,7 +2,7 @@
 // processors need few, and fewer calls are a faster job.
 import { ask, host } from './host.js';
 import { DelayedError, WaitingChildrenError } from './errors.js';
-import { dataText, longOptions, nameText } from './options.js';
+import { dataText, longOptions, newJob } from './options.js';
 import { FIELDS, Job, maker } from './job.js';
 
 /** Stands for the lock's token, which the host keeps to itself: processors hand it on, and some check that there is one. */
@@ -141,7 +141,7 @@ export class CurrentJob extends Job {
   async call(name, { queue, name: jobName, data, opts = {} } = {}) {
     checkStep('call', name);
     if (typeof queue !== 'string') throw new TypeError('call: the queue of the job must be its name');
-    const job = { name: nameText(jobName), data: dataText(data), options: JSON.stringify(opts) };
+    const job = newJob(jobName, data, opts);
     const { kind, text } = ask(() => host.steps.call(name, queue, job));
     if (kind === 'completed') return JSON.parse(text);
     if (kind === 'failed') throw new Error(text);

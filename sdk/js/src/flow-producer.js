@@ -3,7 +3,7 @@ import { ask, host } from './host.js';
 import { Connected } from './connected.js';
 import { AddedJob, FoundJob } from './other-job.js';
 import { missing } from './missing.js';
-import { nameText } from './options.js';
+import { nameText, optionsText } from './options.js';
 
 /** A node as the host takes it: without fields of a caller's own. */
 const node = ({ name, queueName, data, prefix, opts, children }) => ({
@@ -11,7 +11,7 @@ const node = ({ name, queueName, data, prefix, opts, children }) => ({
   queueName,
   data,
   prefix,
-  opts,
+  opts: opts && JSON.parse(optionsText(opts)),
   children: children?.map(node),
 });
 
@@ -51,7 +51,7 @@ export class FlowProducer extends Connected {
     this.checkPrefix();
     const options = queuesOptions(opts);
     const trees = JSON.parse(
-      ask(() => host.producer.addFlows(JSON.stringify(flows.map(node)), JSON.stringify(options))),
+      ask(() => host.producer.addFlows(JSON.stringify(flows.map(node)), optionsText(options))),
     );
     return trees.map((tree, n) => added(tree, flows[n], options.queuesOptions));
   }

@@ -1,7 +1,12 @@
 // BullMQ's `Job`: what the job of an attempt and the jobs of a queue have in common.
 import { ask, host } from './host.js';
-import { dataText } from './options.js';
+import { dataText, milliseconds } from './options.js';
 import { missing, missingMethods } from './missing.js';
+
+/** States in which a job has ended. */
+const FINISHED = ['completed', 'failed'];
+/** What the host takes; larger ones have no order among themselves that Redis could keep exactly. */
+const PRIORITY_MAX = 2 ** 32 - 1;
 
 /** Makes jobs; `new Job()` of a processor is refused. */
 export const maker = Symbol('maker');
@@ -87,12 +92,16 @@ export class Job {
   }
 
   async changeDelay(delay) {
-    ask(() => host.queues.changeDelay(this.queueName, this.id, Math.max(0, Math.trunc(delay))));
+    const ms = milliseconds('changeDelay: the delay', delay);
+    ask(() => host.queues.changeDelay(this.queueName, this.id, ms));
     this.delay = delay;
   }
 
   async changePriority({ priority = 0, lifo = false } = {}) {
-    ask(() => host.queues.changePriority(this.queueName, this.id, priority, lifo));
+    const number = Number(priority);
+    if (!(number >= 0 && number <= PRIORITY_MAX)) throw new Error(`Priority should be between 0 and ${PRIORITY_MAX}`);
+    if (!Number.isInteger(number)) throw new Error('Priority should not be float');
+    ask(() => host.queues.changePriority(this.queueName, this.id, number, Boolean(lifo)));
     this.priority = priority;
   }
 
@@ -104,6 +113,8 @@ export class Job {
   async retry(state = 'failed', options = {}) {
     const unknown = Object.keys(options).find((name) => options[name]);
     if (unknown) throw missing(`Job.retry with ${unknown}`, 'the counters of a job that is retried stay as they are');
+    // In BullMQ no job is in a state that is none.
+    if (!FINISHED.includes(state)) throw new Error(`Job ${this.id} is not in the ${state} state. reprocessJob`);
     ask(() => host.queues.retry(this.queueName, this.id, state));
     this.failedReason = null;
     this.finishedOn = null;

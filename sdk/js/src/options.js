@@ -32,5 +32,25 @@ export function nameText(name) {
   return String(name);
 }
 
+/** BullMQ's scripts refuse such a number; JSON would make null of it, which is no option at all. */
+function refuseNoNumber(name, value) {
+  if (typeof value === 'number' && !Number.isFinite(value)) {
+    throw new Error(`Cannot serialise number: must not be NaN or Inf (\`${name}\` is ${value})`);
+  }
+  return value;
+}
+
+/** The JSON text of options. Whatever options a processor gives pass here. */
+export const optionsText = (options) => JSON.stringify(options, refuseNoNumber);
+
+/** A job to be added, as the host takes it. */
+export const newJob = (name, data, options) => ({ name: nameText(name), data: dataText(data), options: optionsText(options) });
+
+/** A whole number of milliseconds, not below zero. */
+export function milliseconds(what, value) {
+  if (!Number.isFinite(Number(value))) throw new TypeError(`${what} must be a number of milliseconds`);
+  return Math.max(0, Math.trunc(value));
+}
+
 /** The JSON text of a job's data. BullMQ stores `{}` where there is none. */
 export const dataText = (data) => JSON.stringify(data === undefined ? {} : data) ?? '{}';

@@ -2,7 +2,7 @@
 import { ask, host } from './host.js';
 import { limit } from './limit.js';
 import { missingFunctions, missingMethods } from './missing.js';
-import { dataText, nameText } from './options.js';
+import { newJob, optionsText } from './options.js';
 import { AddedJob, FoundJob, qualified } from './other-job.js';
 import { Connected } from './connected.js';
 import { current } from './current.js';
@@ -13,8 +13,9 @@ const STATES = ['active', 'completed', 'delayed', 'failed', 'prioritized', 'wait
 /** Codes of the host for jobs that cannot be removed now. */
 const NOT_REMOVED = ['not-in-state', 'lock-lost'];
 
+/** A date that cannot be read is no number, which is refused. */
 const timesAsNumbers = ({ startDate, endDate, ...rest }) => {
-  const time = (date) => (date === undefined || date === null ? undefined : new Date(date).getTime());
+  const time = (date) => (date ? new Date(date).getTime() : undefined);
   return { ...rest, startDate: time(startDate), endDate: time(endDate) };
 };
 
@@ -37,13 +38,14 @@ export class Queue extends Connected {
   }
 
   #merged(options) {
+    if (options?.jobId === null) throw new Error('Custom Id cannot be null');
     return { ...this.jobsOpts, ...options, jobId: options?.jobId };
   }
 
   async add(name, data, opts) {
     this.checkPrefix();
     const options = this.#merged(opts);
-    const job = { name: nameText(name), data: dataText(data), options: JSON.stringify(options) };
+    const job = newJob(name, data, options);
     const id = ask(() => host.producer.add(this.name, job));
     return new AddedJob(this.name, id, name, data, options);
   }
@@ -51,16 +53,14 @@ export class Queue extends Connected {
   async addBulk(jobs) {
     this.checkPrefix();
     const all = jobs.map(({ name, data, opts }) => ({ name, data, options: this.#merged(opts) }));
-    const asText = all.map(({ name, data, options }) => ({
-      name: nameText(name), data: dataText(data), options: JSON.stringify(options),
-    }));
+    const asText = all.map(({ name, data, options }) => newJob(name, data, options));
     const ids = ask(() => host.producer.addBulk(this.name, asText));
     return all.map(({ name, data, options }, n) => new AddedJob(this.name, ids[n], name, data, options));
   }
 
   async getJob(id) {
     this.checkPrefix();
-    if (id === undefined || id === null) return undefined;
+    if (!id) return undefined;
     const own = current();
     if (own && own.id === String(id) && own.queueName === this.name) return own;
     const query = JSON.stringify({ depth: 1, maxChildren: 1 });
@@ -70,7 +70,8 @@ export class Queue extends Connected {
 
   async getJobState(id) {
     this.checkPrefix();
-    return ask(() => host.producer.state(this.name, String(id)));
+    const text = String(id ?? '');
+    return text ? ask(() => host.producer.state(this.name, text)) : 'unknown';
   }
 
   /** By state; `wait` is `waiting`. */
@@ -114,8 +115,8 @@ export class Queue extends Connected {
     const name = template?.name ?? id;
     const data = template?.data ?? {};
     const options = { ...this.jobsOpts, ...template?.opts };
-    const job = { name: nameText(name), data: dataText(data), options: JSON.stringify(options) };
-    const schedule = JSON.stringify(timesAsNumbers(repeat));
+    const job = newJob(name, data, options);
+    const schedule = optionsText(timesAsNumbers(repeat));
     const next = ask(() => host.schedulers.upsert(this.name, String(id), schedule, job));
     return next === undefined ? undefined : new AddedJob(this.name, next, name, data, { ...options, repeatJobKey: id });
   }

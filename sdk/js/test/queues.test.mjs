@@ -169,3 +169,85 @@ test('another prefix is out of reach', async () => {
   const { calls } = await calling('await new Queue("q", { prefix: "bull" }).add("a", {}); return 1', { 'producer.add': '1' });
   assert.equal(calls.length, 1);
 });
+
+/** What a processor is told of each of these calls, none of which reaches the host. */
+async function refusedOf(calls) {
+  const { value, calls: made } = await calling(
+    `const told = []; const other = await queue.add('other', {});
+     for (const call of [${calls.join(', ')}]) { try { await call(); told.push('taken') } catch (error) { told.push(error.message) } }
+     return told`,
+    { 'producer.add': '5' },
+  );
+  assert.equal(made.length, 1, JSON.stringify(made));
+  return value;
+}
+
+test('options with a number that BullMQ cannot store are refused wherever they are given', async () => {
+  const options = [
+    '{ attempts: Infinity }', '{ delay: NaN }', '{ delay: Infinity }', '{ priority: NaN }', '{ timestamp: NaN }',
+    '{ backoff: { type: "fixed", delay: Infinity } }', '{ removeOnComplete: NaN }', '{ removeOnFail: { age: -Infinity } }',
+  ];
+  const ways = [
+    (opts) => `() => queue.add('n', {}, ${opts})`,
+    (opts) => `() => queue.addBulk([{ name: 'n' }, { name: 'n', opts: ${opts} }])`,
+    (opts) => `() => new Queue('steps', { defaultJobOptions: ${opts} }).add('n', {})`,
+    (opts) => `() => queue.upsertJobScheduler('s', { every: 1000 }, { opts: ${opts} })`,
+    (opts) => `() => flows.add({ name: 'n', queueName: 'steps', children: [{ name: 'n', queueName: 'steps', opts: ${opts} }] })`,
+    (opts) => `() => flows.add({ name: 'n', queueName: 'steps' }, { queuesOptions: { steps: { defaultJobOptions: ${opts} } } })`,
+    (opts) => `() => job.call('c', { queue: 'steps', name: 'n', opts: ${opts} })`,
+  ];
+  for (const told of await refusedOf(options.flatMap((opts) => ways.map((way) => way(opts))))) {
+    assert.match(told, /^Cannot serialise number: must not be NaN or Inf \(`\w+` is (NaN|-?Infinity)\)$/);
+  }
+  assert.deepEqual(await refusedOf(["() => queue.add('n', {}, { jobId: null })"]), ['Custom Id cannot be null']);
+});
+
+test('data with such a number have null, as JSON has it', async () => {
+  const { calls } = await calling(
+    `await queue.add('n', { n: NaN }); await flows.add({ name: 'n', queueName: 'steps', data: { n: Infinity } })`,
+    { 'producer.add': '5', 'producer.addFlows': '[{"id":"6"}]' },
+  );
+  assert.equal(calls[0][2].data, '{"n":null}');
+  assert.deepEqual(JSON.parse(calls[1][1])[0].data, { n: null });
+});
+
+test('schedules with a date or a number that cannot be read are refused', async () => {
+  const schedules = [
+    "{ every: 1000, startDate: 'garbage' }", "{ every: 1000, endDate: 'garbage' }", '{ every: 1000, startDate: NaN + 1, limit: Infinity }',
+    '{ every: Infinity }', "{ pattern: '* * * * *', startDate: new Date('garbage') }",
+  ];
+  const told = await refusedOf(schedules.map((schedule) => `() => queue.upsertJobScheduler('s', ${schedule})`));
+  for (const message of told) assert.match(message, /^Cannot serialise number: must not be NaN or Inf/);
+  const { calls } = await calling(
+    `await queue.upsertJobScheduler('s', { every: 1000, startDate: '', endDate: 0 }); await queue.upsertJobScheduler('s', { every: 1000, startDate: '2099-01-01' })`,
+    { 'schedulers.upsert': 'repeat:s:1' },
+  );
+  assert.deepEqual(calls.map(([, , , schedule]) => JSON.parse(schedule)), [{ every: 1000 }, { every: 1000, startDate: Date.UTC(2099, 0) }]);
+});
+
+test('what the host would not take is refused in words', async () => {
+  const told = await refusedOf([
+    '() => other.changePriority({ priority: -1 })', '() => other.changePriority({ priority: 1.5 })', '() => other.changePriority({ priority: NaN })',
+    '() => other.changePriority({ priority: 2 ** 32 })', "() => other.retry('bogus')", '() => other.changeDelay(NaN)',
+    '() => other.changeDelay()', '() => queue.rateLimit(NaN)',
+  ]);
+  assert.deepEqual(told, [
+    'Priority should be between 0 and 4294967295', 'Priority should not be float', 'Priority should be between 0 and 4294967295',
+    'Priority should be between 0 and 4294967295', 'Job 5 is not in the bogus state. reprocessJob',
+    'changeDelay: the delay must be a number of milliseconds', 'changeDelay: the delay must be a number of milliseconds',
+    'rateLimit: the duration must be a number of milliseconds',
+  ]);
+  const { calls } = await calling(
+    `const other = await queue.add('other', {}); await other.changePriority({ priority: '7' }); await other.changePriority({ priority: 99999999 }); await other.changeDelay('5')`,
+    { 'producer.add': '5' },
+  );
+  assert.deepEqual(calls.slice(1), [
+    ['queues.changePriority', 'steps', '5', 7, false], ['queues.changePriority', 'steps', '5', 99999999, false], ['queues.changeDelay', 'steps', '5', 5],
+  ]);
+});
+
+test('nobody has an id without text', async () => {
+  const { value, calls } = await calling("return [await queue.getJob('') ?? 'none', await queue.getJob(0) ?? 'none', await queue.getJobState(''), await queue.getJobState()]");
+  assert.deepEqual(value, ['none', 'none', 'unknown', 'unknown']);
+  assert.deepEqual(calls, []);
+});

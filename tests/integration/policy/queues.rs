@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{NOT_GRANTED, World, in_either_world};
+use super::{NOT_GRANTED, World, in_either_world, refused_parents};
 
 in_either_world! {
     queues_and_schedulers_are_looked_after_only_where_that_was_granted
@@ -143,24 +143,16 @@ async fn what_a_scheduler_or_an_event_may_not_say_is_refused(guest: &str) {
     ] {
         world.refuses("invalid", upsert(schedule, json!({}))).await;
     }
-    let parent = json!({ "queue": "bull:open", "id": "a1" });
-    for options in [
-        json!({ "jobId": "x" }),
-        json!({ "delay": 5 }),
-        json!({ "repeat": { "every": 5 } }),
-        json!({ "parent": parent }),
-    ] {
-        world.refuses("invalid", upsert(every(), options)).await;
+    let repeat = json!({ "repeat": { "every": 5 } });
+    world.refuses("invalid", upsert(every(), repeat)).await;
+    for (kind, parent) in refused_parents() {
+        let options = json!({ "parent": parent });
+        world.refuses(kind, upsert(every(), options)).await;
     }
-    world
-        .refuses(
-            "invalid",
-            json!(["change-priority", "open", "a1", 2_097_152, false]),
-        )
-        .await;
-    let id = world
-        .allows(upsert(every(), json!({ "attempts": 3 })))
-        .await;
+    // As in BullMQ they have no effect, or are not checked.
+    let odd = json!({ "attempts": 3, "jobId": "a:b", "delay": 5, "priority": 1.5, "failParentOnFailure": true,
+        "ignoreDependencyOnFailure": true, "parent": { "queue": "bull:open", "id": "a1" } });
+    let id = world.allows(upsert(every(), odd)).await;
     assert!(id.as_str().unwrap().starts_with("repeat:s:"));
     assert_eq!(
         world.allows(json!(["remove-scheduler", "open", "s"])).await,

@@ -30,15 +30,16 @@ pub struct FlowTree {
     pub children: Vec<FlowTree>,
 }
 
-/// Draws the tree, a line per job: its name, state, queue and id, and what came of it.
-impl std::fmt::Display for FlowTree {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.draw(f, "", "")
-    }
-}
-
 impl FlowTree {
-    fn draw(&self, f: &mut std::fmt::Formatter<'_>, first: &str, rest: &str) -> std::fmt::Result {
+    /// Draws the tree, an item per job: its name, state, queue and id, and what came of it. A name or a reason may have
+    /// line breaks in it.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.draw(&mut lines, "", "");
+        lines
+    }
+
+    fn draw(&self, lines: &mut Vec<String>, first: &str, rest: &str) {
         let FlowTree {
             name,
             state,
@@ -46,12 +47,12 @@ impl FlowTree {
             id,
             ..
         } = self;
-        write!(f, "{first}{name} [{state}] {queue_name}:{id}")?;
-        match (self.state, &self.returnvalue, &self.failed_reason) {
-            (JobState::Completed, Some(value), _) => write!(f, " = {value}")?,
-            (JobState::Failed, _, Some(reason)) => write!(f, " ! {reason}")?,
-            _ => {}
-        }
+        let job = format!("{first}{name} [{state}] {queue_name}:{id}");
+        lines.push(match (self.state, &self.returnvalue, &self.failed_reason) {
+            (JobState::Completed, Some(value), _) => format!("{job} = {value}"),
+            (JobState::Failed, _, Some(reason)) => format!("{job} ! {reason}"),
+            _ => job,
+        });
         for (at, child) in self.children.iter().enumerate() {
             let last = at + 1 == self.children.len();
             let (branch, stem) = if last {
@@ -59,10 +60,8 @@ impl FlowTree {
             } else {
                 ("├─ ", "│  ")
             };
-            writeln!(f)?;
-            child.draw(f, &format!("{rest}{branch}"), &format!("{rest}{stem}"))?;
+            child.draw(lines, &format!("{rest}{branch}"), &format!("{rest}{stem}"));
         }
-        Ok(())
     }
 }
 
@@ -106,8 +105,13 @@ mod tests {
         let leaf = tree("leaf", JobState::Failed, vec![]);
         let branch = tree("branch", JobState::WaitingChildren, vec![leaf]);
         let other = tree("other", JobState::Completed, vec![]);
-        let drawn = tree("root", JobState::Active, vec![branch, other]).to_string();
-        let expected = "root [active] q:1\n├─ branch [waiting-children] q:1\n│  └─ leaf [failed] q:1 ! no\n└─ other [completed] q:1 = 7";
+        let drawn = tree("root", JobState::Active, vec![branch, other]).lines();
+        let expected = [
+            "root [active] q:1",
+            "├─ branch [waiting-children] q:1",
+            "│  └─ leaf [failed] q:1 ! no",
+            "└─ other [completed] q:1 = 7",
+        ];
         assert_eq!(drawn, expected);
     }
 }

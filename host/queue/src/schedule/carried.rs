@@ -68,6 +68,15 @@ impl Carried {
                 None => self.repeat.remove(name),
             };
         }
+        // BullMQ's worker hands on what its `Job` has made of it.
+        let backoff = self.opts.get("backoff").map(|backoff| backoff.get());
+        let plain = backoff.filter(|backoff| !backoff.starts_with('{'));
+        if let Some(backoff) = plain.and_then(|backoff| json::read(backoff).ok()) {
+            match toril_options::job_backoff(backoff) {
+                Some(backoff) => self.opts.insert("backoff".to_owned(), raw(&backoff)),
+                None => self.opts.remove("backoff"),
+            };
+        }
         if self.opts.contains_key("attempts") {
             next.remove("attempts");
         }
@@ -82,11 +91,9 @@ impl Carried {
         let Some(priority) = self.opts.get("priority") else {
             return 0.0;
         };
-        let number = priority.get().parse().ok();
-        let number = number.or_else(|| Some(js::to_number(&json::read(priority.get()).ok()?)));
-        number
-            .filter(|number: &f64| !number.is_nan())
-            .unwrap_or(0.0)
+        let number: Option<f64> = priority.get().parse().ok();
+        // A number may be one that no `Value` keeps.
+        number.unwrap_or_else(|| priority_of(json::read(priority.get()).ok().as_ref()))
     }
 
     /// Empty where there is none.
@@ -97,6 +104,12 @@ impl Carried {
         let id = id.and_then(|id| json::read(id.get()).ok());
         id.as_ref().map(deduplication_id).unwrap_or_default()
     }
+}
+
+/// The priority that these options give, of whatever kind it is.
+pub(crate) fn priority_of(option: Option<&Value>) -> f64 {
+    let number = option.map(js::to_number);
+    number.filter(|number| !number.is_nan()).unwrap_or(0.0)
 }
 
 /// The text of an id, which BullMQ's script makes of a number, too. Empty where it is neither.
@@ -147,6 +160,28 @@ mod tests {
             assert!(next.contains(field), "{field} in {next}");
         }
         assert!(!next.contains("immediately"));
+    }
+
+    #[test]
+    fn next_job_has_the_backoff_that_bullmqs_job_makes_of_it() {
+        for (given, handed_on) in [
+            ("20", r#""backoff":{"delay":20,"type":"fixed"}"#),
+            ("0", r#""backoff":{"delay":0,"type":"fixed"}"#),
+            (r#""20""#, r#""backoff":"20""#),
+            (
+                r#"{"type":"fixed","delay":1.50}"#,
+                r#""backoff":{"type":"fixed","delay":1.50}"#,
+            ),
+            ("1e400", r#""backoff":1e400"#),
+            ("null", ""),
+            (r#""""#, ""),
+            ("false", ""),
+        ] {
+            let opts = format!(r#"{{"backoff":{given},"repeat":{{"every":10}}}}"#);
+            let next = Carried::read(&opts).unwrap().moved_on(Map::new());
+            assert!(next.contains(handed_on), "{next}");
+            assert_eq!(next.contains("backoff"), !handed_on.is_empty(), "{next}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The chain of a scheduler's jobs, and values that only pass through.
 
 use serde_json::json;
-use toril_queue::{DependenciesQuery, FlowQuery, Flows, Queue, QueueName, Redis};
+use toril_queue::{DependenciesQuery, FlowQuery, Flows, NewJob, Queue, QueueName, Redis};
 
-use crate::harness::{TestRedis, add, new_job, take};
+use crate::harness::{TestRedis, add, take};
 
 /// JSON that no `Value` of `serde_json` keeps as it is.
 const ODD: [&str; 4] = [
@@ -51,6 +51,26 @@ async fn next_job_of_a_scheduler_has_the_priority_and_the_id_that_it_gave() {
     // As in BullMQ, one below zero is none in line.
     let prioritized: u64 = redis.run("ZCARD bull:q:prioritized").await;
     assert_eq!(prioritized, 0);
+}
+
+#[tokio::test]
+async fn next_job_of_a_scheduler_has_the_backoff_of_the_job_before() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    for (given, handed_on) in [
+        ("20", Some(r#""backoff":{"delay":20,"type":"fixed"}"#)),
+        (
+            r#"{"type":"gentle","delay":1.50}"#,
+            Some(r#""backoff":{"type":"gentle","delay":1.50}"#),
+        ),
+        ("false", None),
+    ] {
+        let opts = format!(r#"{{"backoff":{given},"repeat":{{"every":100}}}}"#);
+        let stored = next_job(&redis, &queue, &opts).await[2].clone().unwrap();
+        let has_it = |backoff: &str| stored.contains(backoff);
+        assert!(has_it(handed_on.unwrap_or("{")), "{stored}");
+        assert_eq!(has_it("backoff"), handed_on.is_some(), "{stored}");
+    }
 }
 
 #[tokio::test]
@@ -117,7 +137,8 @@ async fn first_job_of_a_scheduler_has_an_id_that_is_a_number() {
     let serde_json::Value::Object(schedule) = json!({ "every": 1000 }) else {
         panic!("a schedule is an object")
     };
-    let template = new_job("n", json!({ "deduplication": { "id": 5 } }));
+    let options = json!({ "deduplication": { "id": 5 } });
+    let template = NewJob::of_template("n", "{}", options.as_object().unwrap()).unwrap();
     let id = queue.upsert_scheduler("s", schedule, &template).await;
     let id = id.unwrap().unwrap();
     let stored: String = redis.run(&format!("HGET bull:q:{id} deid")).await;

@@ -27,9 +27,17 @@ impl Store {
     pub(super) fn add_scheduled(
         &mut self,
         queue: &QueueRef,
-        job: NewJob,
+        mut job: NewJob,
         id: &str,
     ) -> CallResult<()> {
+        // What a scheduler sets for each of its jobs, or does not check, says nothing in its template.
+        job.parent = None;
+        job.options
+            .retain(|name, _| name != "jobId" && !name.ends_with("OnFailure"));
+        if let Some(Value::Number(priority)) = job.options.get("priority") {
+            let whole = priority.as_f64().unwrap_or(0.0).floor() as i64;
+            job.options.insert("priority".into(), whole.into());
+        }
         let mut options = read(&job)?;
         options.id = Some(id.to_owned());
         self.add_one(queue, job, options, false);

@@ -7,8 +7,6 @@ use crate::bindings::toril::processor::queues::{Host, JobError};
 use crate::names::QueueRef;
 use crate::policy::check_event;
 
-/// The largest priority, as in BullMQ.
-const PRIORITY_MAX: u32 = 2_097_151;
 /// The size of an event, names and values together: listeners hold thousands of them.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// The fields of an event.
@@ -30,11 +28,6 @@ impl AttemptState {
         lifo: bool,
     ) -> CallResult<()> {
         let (job, _) = self.granted_job(queue, id)?;
-        if priority > PRIORITY_MAX {
-            return Err(JobError::Invalid(format!(
-                "Priority should be between 0 and {PRIORITY_MAX}"
-            )));
-        }
         self.backend.change_priority(&job, priority, lifo).await
     }
 

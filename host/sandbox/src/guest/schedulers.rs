@@ -10,9 +10,6 @@ use crate::bindings::toril::processor::schedulers::{Host, JobError};
 use crate::flow_json::options;
 use crate::names::QueueRef;
 
-/// Options that a scheduler sets for each of its jobs.
-const SET_FOR_EACH: [&str; 4] = ["jobId", "delay", "repeat", "parent"];
-
 impl AttemptState {
     /// The queue of a scheduler that the attempt may reach.
     fn granted_scheduler(&self, queue: &str, id: &str) -> CallResult<QueueRef> {
@@ -34,16 +31,14 @@ impl AttemptState {
         check_bytes("options", bytes, self.policy.limits.value_bytes_max)?;
         let schedule: Map<String, Value> = options("schedule", schedule)?;
         let template = self.new_job(template)?;
-        let set = |name: &&&str| template.options.contains_key(**name);
-        if let Some(name) = SET_FOR_EACH.iter().find(set) {
-            return Err(JobError::Invalid(format!(
-                "`{name}` is no option of a scheduler's template"
-            )));
-        }
-        if template.parent.is_some() {
+        if template.options.contains_key("repeat") {
             return Err(JobError::Invalid(
-                "`parent` is no option of a scheduler's template".into(),
+                "`repeat` is no option of a scheduler's template".into(),
             ));
+        }
+        // Its jobs have no parent, but their options name it.
+        if let Some(parent) = &template.parent {
+            self.queue_access()?.check_parent(parent)?;
         }
         self.quota.add_jobs(1).map_err(JobError::Limit)?;
         let scheduler = NewScheduler {

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::cli::output::text_lines;
+
 /// Longer values are cut: a line is to be seen, not to be read.
 const VALUE_CHARS_MAX: usize = 500;
 
@@ -29,7 +31,7 @@ pub(super) fn of(queue: &str, event: &str, arguments: &Value) -> Vec<String> {
         "lockLost" => vec![format!("{id} lost its lock, and runs again")],
         "error" => {
             let message = arguments["error"]["message"].as_str().unwrap_or_default();
-            vec![format!("{queue}: error: {message}")]
+            text_lines(format_args!("{queue}: error: {message}"))
         }
         "building" => vec![format!("{queue}: reading `{}`", text("file"))],
         "serving" => {
@@ -40,7 +42,7 @@ pub(super) fn of(queue: &str, event: &str, arguments: &Value) -> Vec<String> {
                 "{queue}: serves version {digest}, ready in {took} ms"
             )]
         }
-        "refused" => vec![format!("{queue}: refused: {}", text("reason"))],
+        "refused" => text_lines(format_args!("{queue}: refused: {}", text("reason"))),
         _ => Vec::new(),
     }
 }
@@ -62,7 +64,7 @@ fn failed(id: &str, arguments: &Value) -> Vec<String> {
         _ if made < attempts => ", for good".to_owned(),
         _ => String::new(),
     };
-    let mut lines = vec![format!("{id} failed{of_attempts}{again}: {reason}")];
+    let mut lines = text_lines(format_args!("{id} failed{of_attempts}{again}: {reason}"));
     let stack = error["stack"].as_str().unwrap_or_default();
     let is_repeated = |line: &&str| {
         reason

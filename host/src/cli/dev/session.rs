@@ -17,7 +17,7 @@ use toril::worker::{EventReader, WorkerEvent};
 use super::jobs::{AddedJob, Jobs};
 use super::keys::Keys;
 use super::{editor, lines, source_line};
-use crate::cli::output::{print_line, set_status};
+use crate::cli::output::{print_line, print_lines, print_text, set_status};
 
 const HELP: &str =
     "a add the last job again · e edit and add it · r retry the last failed · q quit";
@@ -98,7 +98,7 @@ impl Session {
             shown.extend(source_line::of(&text, &self.dirs));
         }
         if !shown.is_empty() {
-            print_line(shown.join("\n"));
+            print_lines(shown);
         }
     }
 
@@ -143,7 +143,7 @@ impl Session {
             Some(_) => Ok(()),
         };
         if let Err(error) = done {
-            print_line(format_args!("error: {error:#}"));
+            print_text(format_args!("error: {error:#}"));
         }
     }
 

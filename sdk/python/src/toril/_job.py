@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import missing
 from ._host import ask, awaited, current_job, producer, queues
-from ._options import parent_of
+from ._options import checked_priority, parent_of
 
 if TYPE_CHECKING:
     from ._queue import Queue
@@ -35,6 +35,10 @@ _REFUSED = {
     "moveToFailed": "raise an error; `UnrecoverableError` is not tried again",
     "updateStacktrace": "raise an error: its traceback is stored",
 }
+
+
+#: States in which a job has ended, as the host calls them.
+_FINISHED = {"completed": "COMPLETED", "failed": "FAILED"}
 
 
 def own_prefix() -> str:
@@ -160,7 +164,7 @@ class Job:
 
     @awaited
     def changePriority(self, opts: dict[str, Any]) -> None:
-        priority = int(opts.get("priority", 0))
+        priority = checked_priority(opts.get("priority", 0))
         ask(queues.change_priority, self.queueName, self.id, priority, bool(opts.get("lifo", False)))
         self.priority = priority
 
@@ -173,8 +177,10 @@ class Job:
     def retry(self, state: str = "failed", opts: dict[str, Any] | None = None) -> None:
         if any((opts or {}).values()):
             raise missing("Job.retry with options", "the counters of a job that is retried stay as they are")
-        ended = queues.Finished.COMPLETED if state == "completed" else queues.Finished.FAILED
-        ask(queues.retry, self.queueName, self.id, ended)
+        if state not in _FINISHED:
+            # In BullMQ no job is in a state that is none.
+            raise ValueError(f"Job {self.id} is not in the {state} state. reprocessJob")
+        ask(queues.retry, self.queueName, self.id, queues.Finished[_FINISHED[state]])
         self.failedReason = self.returnvalue = self.processedOn = self.finishedOn = None
 
     @awaited

@@ -48,6 +48,20 @@ def parent_of(options: dict[str, Any]) -> dict[str, Any] | None:
     return {"id": parent.get("id"), "queueKey": parent.get("queue"), **policies}
 
 
+#: What the host takes of a priority that is changed.
+_PRIORITY_MAX = 2**32 - 1
+
+
+def checked_priority(priority: Any) -> int:
+    """A priority that a job is given later on. BullMQ checks those of new jobs only."""
+    number = float(priority)
+    if not 0 <= number <= _PRIORITY_MAX:
+        raise ValueError(f"Priority should be between 0 and {_PRIORITY_MAX}")
+    if not number.is_integer():
+        raise ValueError("Priority should not be float")
+    return int(number)
+
+
 def checked(options: dict[str, Any] | None) -> dict[str, Any]:
     """The options of a job to add. BullMQ allows one policy for failures."""
     options = dict(options or {})

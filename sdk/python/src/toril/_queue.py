@@ -70,6 +70,8 @@ class Queue(Connected):
     @awaited
     def getJob(self, job_id: str) -> Job | None:
         self._check_prefix()
+        if not job_id:
+            return None
         if self.name == ask(current_job.queue_name) and str(job_id) == ask(current_job.id):
             return CurrentJob()
         query = _json.dumps({"depth": 1, "maxChildren": 1})
@@ -79,7 +81,7 @@ class Queue(Connected):
     @awaited
     def getJobState(self, job_id: str) -> str:
         self._check_prefix()
-        return ask(producer.state, self.name, str(job_id))
+        return ask(producer.state, self.name, str(job_id)) if job_id else "unknown"
 
     @awaited
     def remove(self, job_id: str, opts: dict[str, Any] | None = None) -> int:
