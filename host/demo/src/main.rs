@@ -342,7 +342,7 @@ async fn play_flow(
             }
         }
         root_ended = matches!(tree.state, JobState::Completed | JobState::Failed);
-        let drawn = format!("      {}", tree.to_string().replace('\n', "\n      "));
+        let drawn = format!("      {}", tree.lines().join("\n      "));
         if drawn != shown && (root_ended || progress.is_hidden()) {
             say(progress, &drawn);
         }
