@@ -115,34 +115,37 @@ pub fn url(port: u16) -> String {
 }
 
 /// Locks the data for one server. The server inherits the lock and holds it while it runs, even if its parent was killed.
-fn lock(dir: &Path) -> anyhow::Result<File> {
+/// None: another one has it.
+fn lock(dir: &Path) -> anyhow::Result<Option<File>> {
     let path = dir.join("server.lock");
-    let locked = || -> anyhow::Result<File> {
+    let locked = || -> anyhow::Result<Option<File>> {
         let file = File::create(&path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::Error(error)) => return Err(error.into()),
-            Err(TryLockError::WouldBlock) => bail!(
-                "another Redis uses it\nhint: stop that one: another `toril` has started it, which may have been killed since"
-            ),
+            Err(TryLockError::WouldBlock) => return Ok(None),
         }
         rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())?;
-        Ok(file)
+        Ok(Some(file))
     };
-    locked().with_context(|| format!("failed to lock the data in `{}`", dir.display()))
+    locked().with_context(|| failed_to_lock(dir))
+}
+
+fn failed_to_lock(dir: &Path) -> String {
+    format!("failed to lock the data in `{}`", dir.display())
 }
 
 /// A server that was killed may have left a process that writes its data anew: that one ends soon.
 async fn lock_soon(dir: &Path) -> anyhow::Result<File> {
     let patience = Instant::now() + LOCK_TIMEOUT;
-    loop {
-        match lock(dir) {
-            Err(_) if Instant::now() < patience => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            locked => return locked,
+    while Instant::now() < patience {
+        if let Some(file) = lock(dir)? {
+            return Ok(file);
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    const HINT: &str = "another Redis uses it\nhint: stop that one: another `toril` has started it, which may have been killed since";
+    Err(anyhow::Error::msg(HINT).context(failed_to_lock(dir)))
 }
 
 /// Stops a server that has its data in this directory, and that nobody waits for any more.
@@ -167,7 +170,7 @@ pub async fn stop_orphan(dir: &Path, port: u16) -> anyhow::Result<()> {
     // It answers by closing the connection.
     let _ = redis::cmd("SHUTDOWN").exec_async(&mut redis.shared()).await;
     let gone = async {
-        while lock(dir).is_err() {
+        while !matches!(lock(dir), Ok(Some(_))) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

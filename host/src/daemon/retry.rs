@@ -19,6 +19,8 @@ pub(super) struct Retry {
     next: Option<Next>,
     /// What was said last, which is not said at each try.
     said: String,
+    /// What could be read was taken up since somebody last asked for the config.
+    taken: bool,
 }
 
 struct Next {
@@ -54,15 +56,23 @@ impl Retry {
                     "queues of `processors_dir` stay as they are, and it is listed again later",
                 );
                 self.set_next(is_retry);
-                // The other queues took up the config when it was read first.
-                (!is_retry).then_some((reread, files))
+                let is_taken = is_retry && self.taken;
+                self.taken = true;
+                (!is_taken).then_some((reread, files))
             }
             Err(error) => {
                 self.say(is_retry, &error, "config was refused, the old one stays");
                 match cause {
                     Cause::Files(_) => {}
-                    _ if is_unreadable(&error) => self.set_next(is_retry),
-                    _ => self.next = None,
+                    // It may be in the middle of an edit.
+                    Cause::Retry => self.set_next(true),
+                    Cause::Signal | Cause::Saved(_) => {
+                        self.taken = false;
+                        self.next = None;
+                        if is_unreadable(&error) {
+                            self.set_next(false);
+                        }
+                    }
                 }
                 None
             }

@@ -197,7 +197,9 @@ impl Inner {
             }
             self.answered.notify_waiters();
         }
-        drop(sending);
+        // Another one may send by now.
+        std::mem::forget(sending);
+        self.answered.notify_waiters();
     }
 
     /// All that waits; with nothing, this was the last call for now.

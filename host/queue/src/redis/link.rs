@@ -84,16 +84,18 @@ impl Link {
     }
 
     /// Makes the server drop a connection that was given up, so that what is still on its way there is not carried out: it
-    /// would be after what is sent again over this one. An error: this one broke.
-    pub(super) async fn fence(&self, spent: &AtServer) -> RedisResult<()> {
-        let here = self.at_server.as_ref();
-        if here.is_none_or(|here| here.run != spent.run || here.id == spent.id) {
-            return Ok(());
+    /// would be after what is sent again over this one. False: it could not be asked. An error: this one broke.
+    pub(super) async fn fence(&self, spent: &AtServer) -> RedisResult<bool> {
+        let Some(here) = &self.at_server else {
+            return Ok(false);
+        };
+        if here.run != spent.run || here.id == spent.id {
+            return Ok(true);
         }
         let mut kill = redis::cmd("CLIENT");
         kill.arg("KILL").arg("ID").arg(spent.id);
         // A user may not have the right: then it is as if nobody had asked.
-        self.send(&kill).await.map(drop)
+        self.send(&kill).await.map(|_| true)
     }
 
     pub(super) fn is(&self, other: &Self) -> bool {

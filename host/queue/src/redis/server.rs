@@ -174,11 +174,17 @@ impl Connection {
     }
 
     /// Makes the server drop a connection that was given up; see [`Link::fence`].
-    pub(super) async fn fence(&self, spent: &AtServer) -> RedisResult<()> {
-        match self {
-            Connection::Link(link) => link.fence(spent).await,
-            Connection::Cluster(_) => Ok(()),
-        }
+    pub(super) async fn fence(&self, spent: &AtServer) -> RedisResult<bool> {
+        let asked = async {
+            match self {
+                Connection::Link(link) => link.fence(spent).await,
+                Connection::Cluster(_) => Ok(true),
+            }
+        };
+        let silent = |_| RedisError::from((ErrorKind::Io, "server does not answer"));
+        tokio::time::timeout(CONNECT_TIMEOUT, asked)
+            .await
+            .map_err(silent)?
     }
 
     pub(super) fn is(&self, other: &Self) -> bool {

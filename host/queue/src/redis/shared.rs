@@ -68,18 +68,20 @@ impl SharedConnection {
         if let Err(error) = &result
             && connection.is_spent(error)
         {
-            self.forget(&connection);
+            self.forget(&connection, error);
         }
         result
     }
 
     /// Forgets a connection, unless another one took its place meanwhile.
-    fn forget(&self, spent: &Connection) {
+    fn forget(&self, spent: &Connection, error: &RedisError) {
         let mut current = self.0.current.lock();
         let peeked = current.as_ref().and_then(|opening| opening.peek());
         if matches!(peeked, Some(Ok(connection)) if connection.is(spent)) {
             *current = None;
-            if let Some(spent) = spent.at_server() {
+            // One that answered carries nothing any more, and others may still wait for its answers.
+            let answered = error.code().is_some();
+            if let Some(spent) = spent.at_server().filter(|_| !answered) {
                 *self.0.spent.lock() = Some(spent.clone());
             }
         }
@@ -92,15 +94,20 @@ async fn open(state: Arc<State>) -> RedisResult<Connection> {
         .with_max_delay(PAUSE_MAX)
         .with_max_times(TRIES - 1)
         .with_jitter();
-    let opened = (|| state.server.open())
+    (|| open_fenced(&state))
         .retry(backoff)
         .when(RedisError::is_io_error)
-        .await?;
+        .await
+}
+
+/// A connection before which the one that was given up is gone.
+async fn open_fenced(state: &State) -> RedisResult<Connection> {
+    let opened = state.server.open().await?;
     let spent = state.spent.lock().clone();
     if let Some(spent) = spent
-        && opened.fence(&spent).await.is_ok()
+        && opened.fence(&spent).await?
     {
-        state.spent.lock().take_if(|noted| *noted == spent);
+        *state.spent.lock() = None;
     }
     Ok(opened)
 }
