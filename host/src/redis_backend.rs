@@ -88,7 +88,7 @@ impl RedisBackend {
 
     fn writes(&self) -> &JobWrites {
         self.writes.get_or_init(|| {
-            JobWrites::new(job_writes::Attempt {
+            JobWrites::new(job_writes::Author {
                 queue: self.queue.clone(),
                 job: Arc::clone(&self.job),
                 lock_ms: self.lock_ms,
@@ -138,7 +138,7 @@ impl RedisBackend {
         self.caller.get_or_insert_with(named).request()
     }
 
-    /// A queue of the guest's choice. Whoever looks there has what the attempt wrote to its job before.
+    /// A queue that the guest names. What the attempt wrote to its job is stored before anything happens there.
     async fn other(&self, queue: &QueueRef) -> CallResult<Queue> {
         self.stored().await;
         let name = QueueName::new(queue.name()).map_err(job_error)?;

@@ -1,4 +1,4 @@
-//! How a call is repeated while Redis carries out none: for ever, because whoever makes it knows when to give up.
+//! How a call is repeated while Redis carries out none. There is no last try: the caller decides when to give up.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use toril_queue::QueueError;
 
 /// Repeats a call until Redis has answered it.
-pub(crate) async fn until_answered<T, F: Future<Output = Result<T, QueueError>>>(
+pub(crate) async fn past_outages<T, F: Future<Output = Result<T, QueueError>>>(
     call: impl FnMut() -> F,
 ) -> Result<T, QueueError> {
     call.retry(pauses()).when(QueueError::is_transient).await

@@ -355,13 +355,10 @@ impl TestHost {
     }
 
     /// Its last lines may still be in the pipe when it is gone.
-    async fn has_read_all(&self) {
-        let read = async {
-            while !self.reader.is_finished() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let _ = tokio::time::timeout(LAST_LINES_PATIENCE, read).await;
+    async fn has_read_all(&mut self) {
+        if !self.reader.is_finished() {
+            let _ = tokio::time::timeout(LAST_LINES_PATIENCE, &mut self.reader).await;
+        }
     }
 
     /// Asks it to stop, and expects it to end well.

@@ -3,6 +3,7 @@
 -- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 job id, 2 who writes (lib/writer.lua), 3 how many lines of its log to keep, or '', then pairs: a field and its
 --          value, or '' and a line for the log
+--          The last three are of `lib/request.lua`, which takes them off.
 -- Returns  how many lines the log keeps, 0 where none was added; or -1 no such job, -2 no lock, -6 not our lock
 local base, id = QUEUE, ARGV[1]
 local refused = check_writer(base, id, ARGV[2])

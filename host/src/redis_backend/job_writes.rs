@@ -28,8 +28,8 @@ const GRACE_OF_A_SHUTDOWN: Duration = Duration::from_secs(1);
 /// What an attempt writes to its job.
 pub(crate) struct JobWrites(Arc<Inner>);
 
-/// Whose job it is, and who hears of its progress.
-pub(super) struct Attempt {
+/// The attempt that writes, and who hears of its progress.
+pub(super) struct Author {
     pub(super) queue: Queue,
     pub(super) job: Arc<Job>,
     pub(super) lock_ms: u64,
@@ -39,7 +39,7 @@ pub(super) struct Attempt {
 }
 
 struct Inner {
-    attempt: Attempt,
+    author: Author,
     state: Mutex<State>,
     /// Told whenever a call has ended.
     answered: Notify,
@@ -63,13 +63,13 @@ struct State {
 }
 
 impl JobWrites {
-    pub(super) fn new(attempt: Attempt) -> Self {
+    pub(super) fn new(author: Author) -> Self {
         let state = State {
-            moved: attempt.moved,
+            moved: author.moved,
             ..State::default()
         };
         JobWrites(Arc::new(Inner {
-            attempt,
+            author,
             state: Mutex::new(state),
             answered: Notify::new(),
         }))
@@ -184,7 +184,7 @@ impl Inner {
     }
 
     fn kept(&self, lines: u64) -> u64 {
-        let keep = self.attempt.job.options.keep_logs;
+        let keep = self.author.job.options.keep_logs;
         keep.unwrap_or(u64::MAX).min(lines)
     }
 
@@ -212,7 +212,7 @@ impl Inner {
         }
         // A line would be there twice. Anything else is the same when it is written again, but for one event.
         let request = if writes.iter().any(is_line) {
-            let (queue, job) = (&self.attempt.queue, &self.attempt.job);
+            let (queue, job) = (&self.author.queue, &self.author.job);
             let name = || format!("writes/{}/{}", job.token, job.id);
             let caller = || Caller::new(queue.redis().clone(), &name());
             state.caller.get_or_insert_with(caller).request()
@@ -255,13 +255,13 @@ impl Inner {
 
     /// Repeats a call while Redis is unreachable.
     async fn send(&self, writes: &[JobWrite], request: &Request) -> Result<u64, QueueError> {
-        let Attempt { queue, job, .. } = &self.attempt;
+        let Author { queue, job, .. } = &self.author;
         let moved = self.state.lock().moved;
         let writer = Writer::attempt((!moved).then_some(&*job.token));
         let lock = Lock {
             queue,
             attempt: LockedAttempt::of(job),
-            lock_ms: self.attempt.lock_ms,
+            lock_ms: self.author.lock_ms,
         };
         let keep = job.options.keep_logs;
         let call = || queue.write_job(&job.id, writer, writes, keep, request);
@@ -270,12 +270,12 @@ impl Inner {
 
     /// Tells those who listen what was stored.
     fn tell(&self, write: &JobWrite) {
-        let Attempt {
+        let Author {
             listeners,
             changes,
             job,
             ..
-        } = &self.attempt;
+        } = &self.author;
         if !listeners.has_any() {
             return;
         }
@@ -299,7 +299,7 @@ fn is_kept(write: &JobWrite) -> bool {
     matches!(write, JobWrite::Data(_) | JobWrite::Step(..))
 }
 
-/// Whoever waits is woken when sending ends, also by a panic.
+/// Wakes those who wait if the task that sends ends by a panic.
 struct Sending<'a>(&'a Inner);
 
 impl Drop for Sending<'_> {

@@ -9,7 +9,7 @@ use toril_queue::{KvOwner, KvRefusal, QueueError};
 use toril_sandbox::backend::{KvBackend, KvError, KvPage, KvResult, KvRoom, KvStore, KvVersioned};
 
 impl RedisBackend {
-    /// A store. Whoever reads it has what the attempt wrote to its job before.
+    /// A store. What the attempt wrote to its job is stored before anything happens there.
     async fn kv(&self, store: &KvStore) -> KvResult<toril_queue::KvStore> {
         self.stored().await;
         let owner = match store.shared {

@@ -15,7 +15,7 @@ use super::outbox::Outbox;
 use super::recording::AttemptRecording;
 use super::schedule::AttemptEnd;
 use crate::redis_backend::{JobWrites, RedisBackend};
-use crate::retries::until_answered;
+use crate::retries::past_outages;
 use crate::versions::Versions;
 use toril_queue::{Queue, QueueError};
 use toril_sandbox::attempt::{self, AttemptInput, AttemptResult};
@@ -97,7 +97,7 @@ impl Attempt {
     /// later.
     async fn advance_scheduler(&self) -> Result<(), Outcome> {
         let (queue, job) = (&self.queue, &self.held.job);
-        let advanced = until_answered(|| queue.advance_scheduler(job)).await;
+        let advanced = past_outages(|| queue.advance_scheduler(job)).await;
         let Err(error) = advanced else {
             return Ok(());
         };

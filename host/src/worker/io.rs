@@ -16,7 +16,7 @@ use super::inline::TURN;
 use super::outbox::Outbox;
 use super::schedule::{Actions, Call, Input, LostCall, Notice, Now, Start};
 use super::{Control, Observers, State, WorkerOptions};
-use crate::retries::until_answered;
+use crate::retries::past_outages;
 use crate::versions::Versions;
 use toril_queue::{
     Fetch, Job, LockedAttempt, Marker, MarkerWait, Queue, QueueError, Settled, now_ms,
@@ -233,7 +233,7 @@ impl Io {
             let queue = self.queue.clone();
             self.beside.push(Box::pin(async move {
                 // Other workers rest until it is back.
-                let returned = until_answered(|| queue.return_marker(marker)).await;
+                let returned = past_outages(|| queue.return_marker(marker)).await;
                 returned.unwrap_or_else(|error| debug!(%error, "marker could not be returned"));
             }));
         }

@@ -28,7 +28,7 @@ pub(super) struct Link {
 /// How a server knows a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AtServer {
-    /// Changes with each start: ids begin anew then.
+    /// Each start of the server has another one, and counts the ids from 1.
     run: Arc<str>,
     id: i64,
 }
@@ -51,17 +51,21 @@ impl Link {
         let settings = info.redis_settings();
         let (connection, driver) =
             MultiplexedConnection::new_with_config(settings, stream, config).await?;
-        let mut link = Link {
+        Ok(Link {
             connection,
             progress,
             driver: Arc::new(Driver(tokio::spawn(driver))),
             at_server: None,
-        };
-        link.at_server = link.ask_server().await?;
-        Ok(link)
+        })
     }
 
-    /// None where the server does not say, to a user with few rights perhaps.
+    /// Asks the server how it knows this connection, so that a later one can have it dropped.
+    pub(super) async fn identify(&mut self) -> RedisResult<()> {
+        self.at_server = self.ask_server().await?;
+        Ok(())
+    }
+
+    /// None if the server does not say: a user may not have the right to ask.
     async fn ask_server(&self) -> RedisResult<Option<AtServer>> {
         let mut ask = redis::pipe();
         ask.cmd("CLIENT").arg("ID").cmd("INFO").arg("server");
@@ -94,7 +98,7 @@ impl Link {
         }
         let mut kill = redis::cmd("CLIENT");
         kill.arg("KILL").arg("ID").arg(spent.id);
-        // A user may not have the right: then it is as if nobody had asked.
+        // A user may not have the right to do so. Then the other connection stays.
         self.send(&kill).await.map(|_| true)
     }
 

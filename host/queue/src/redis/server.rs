@@ -173,12 +173,17 @@ impl Connection {
         }
     }
 
-    /// Makes the server drop a connection that was given up; see [`Link::fence`].
-    pub(super) async fn fence(&self, spent: &AtServer) -> RedisResult<bool> {
+    /// Gets ready to be shared: has the server drop the connection before it, which was given up, and asks how it can be
+    /// dropped itself. False if the other one may still be there.
+    pub(super) async fn follow(&mut self, spent: Option<&AtServer>) -> RedisResult<bool> {
+        let Connection::Link(link) = self else {
+            return Ok(true);
+        };
         let asked = async {
-            match self {
-                Connection::Link(link) => link.fence(spent).await,
-                Connection::Cluster(_) => Ok(true),
+            link.identify().await?;
+            match spent {
+                Some(spent) => link.fence(spent).await,
+                None => Ok(true),
             }
         };
         let silent = |_| RedisError::from((ErrorKind::Io, "server does not answer"));

@@ -102,11 +102,9 @@ async fn open(state: Arc<State>) -> RedisResult<Connection> {
 
 /// A connection before which the one that was given up is gone.
 async fn open_fenced(state: &State) -> RedisResult<Connection> {
-    let opened = state.server.open().await?;
+    let mut opened = state.server.open().await?;
     let spent = state.spent.lock().clone();
-    if let Some(spent) = spent
-        && opened.fence(&spent).await?
-    {
+    if opened.follow(spent.as_ref()).await? {
         *state.spent.lock() = None;
     }
     Ok(opened)
