@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use backon::{ExponentialBuilder, Retryable as _};
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -76,26 +76,16 @@ async fn run(source: Source, attendant: Option<Attendant>) -> anyhow::Result<()>
     };
     let mut signals = Signals::new(quit)?;
     run_tools_in_groups();
-    let engine = Arc::new(Engine::new(&config.runtime)?);
-    // Sources are built, which may take minutes.
-    let checked = check_files(&engine, &config, attended);
-    let Some(files) = signals.unless_stopped(checked).await else {
+    let Some(ready) = signals.unless_stopped(ready(&config, attended)).await else {
         return Ok(());
     };
-    let files = files?;
-    // Before Redis: an address that is taken is a mistake that should show at once.
-    let admin = match &config.admin {
-        Some(admin) => Some(admin::Listener::bind(admin).await?),
-        None => None,
-    };
-    let Some((redis, private)) = signals.unless_stopped(connect(&config)).await else {
-        return Ok(());
-    };
-    let redis = redis?;
-    let Some(checked) = signals.unless_stopped(redis.check_server()).await else {
-        return Ok(());
-    };
-    checked?;
+    let Ready {
+        engine,
+        files,
+        admin,
+        redis,
+        private,
+    } = ready?;
     let telemetry = config
         .otlp
         .as_ref()
@@ -144,6 +134,61 @@ async fn run(source: Source, attendant: Option<Attendant>) -> anyhow::Result<()>
     Ok(())
 }
 
+/// By queue; none where no file is named, or a file that was found is refused.
+type Files = BTreeMap<String, Option<CheckedFile>>;
+
+/// What a host needs before it serves.
+struct Ready {
+    engine: Arc<Engine>,
+    files: Files,
+    admin: Option<admin::Listener>,
+    redis: Redis,
+    private: Option<PrivateRedis>,
+}
+
+/// A mistake in the config or in a component shows at once, also where Redis is away.
+async fn ready(config: &Config, attended: bool) -> anyhow::Result<Ready> {
+    let RedisConfig {
+        url, local_port, ..
+    } = &config.redis;
+    let ((engine, files, admin), redis, private) = match url {
+        Some(url) => {
+            let (local, redis) =
+                try_join(ready_here(config, attended), connect(config, url)).await?;
+            (local, redis, None)
+        }
+        // What is refused starts no Redis.
+        None => {
+            let local = ready_here(config, attended).await?;
+            let (redis, private) = connect_here(*local_port).await?;
+            (local, redis, private)
+        }
+    };
+    Ok(Ready {
+        engine,
+        files,
+        admin,
+        redis,
+        private,
+    })
+}
+
+/// What needs no Redis.
+async fn ready_here(
+    config: &Config,
+    attended: bool,
+) -> anyhow::Result<(Arc<Engine>, Files, Option<admin::Listener>)> {
+    let runtime = config.runtime.clone();
+    let engine = tokio::task::spawn_blocking(move || Engine::new(&runtime)).await??;
+    // Sources are built, which may take minutes.
+    let files = check_files(&engine, config, attended).await?;
+    let admin = match &config.admin {
+        Some(admin) => Some(admin::Listener::bind(admin).await?),
+        None => None,
+    };
+    Ok((Arc::new(engine), files, admin))
+}
+
 fn ensure_work(config: &Config) -> anyhow::Result<()> {
     // Queues may come later where there is a way for them to come.
     if config.queues.is_empty() && config.admin.is_none() && config.processors_dir.is_none() {
@@ -156,11 +201,7 @@ fn ensure_work(config: &Config) -> anyhow::Result<()> {
 
 /// The files of all queues, as far as they can be checked without compiling them. Where a person watches, queues do so by
 /// themselves.
-async fn check_files(
-    engine: &Engine,
-    config: &Config,
-    attended: bool,
-) -> anyhow::Result<BTreeMap<String, Option<CheckedFile>>> {
+async fn check_files(engine: &Engine, config: &Config, attended: bool) -> anyhow::Result<Files> {
     let mut files = BTreeMap::new();
     if attended {
         return Ok(files);
@@ -183,11 +224,7 @@ async fn check_files(
 }
 
 /// Begins to work all queues, side by side: none waits for the component of another one. Ends with the first that fails.
-async fn attach_all(
-    host: &Host,
-    config: &Config,
-    files: BTreeMap<String, Option<CheckedFile>>,
-) -> anyhow::Result<()> {
+async fn attach_all(host: &Host, config: &Config, files: Files) -> anyhow::Result<()> {
     let attached = files.into_iter().map(async |(name, file)| {
         let spec = config.queues[&name].clone();
         let is_found = config.found.contains(&name);
@@ -242,39 +279,26 @@ async fn load(host: &Host, queue: &str, file: CheckedFile) -> anyhow::Result<Arc
     Ok(version)
 }
 
-/// Connects to the configured Redis for as long as it takes; where none is configured, to a local one,
-/// or to one of our own.
-async fn connect(config: &Config) -> (anyhow::Result<Redis>, Option<PrivateRedis>) {
-    let RedisConfig {
-        url,
-        ca_file,
-        local_port,
-        ..
-    } = &config.redis;
-    if let Some(url) = url {
-        let redis = match read_authority(ca_file.as_deref()) {
-            Ok(authority) => connect_until_answered(url, authority.as_deref()).await,
-            Err(error) => Err(error),
-        };
-        return (redis, None);
-    }
-    let port = *local_port;
+/// Connects to the configured Redis, for as long as it takes.
+async fn connect(config: &Config, url: &str) -> anyhow::Result<Redis> {
+    let authority = read_authority(config.redis.ca_file.as_deref())?;
+    connect_until_answered(url, authority.as_deref()).await
+}
+
+/// Connects to the Redis that runs on this machine, or to one of our own.
+async fn connect_here(port: u16) -> anyhow::Result<(Redis, Option<PrivateRedis>)> {
     let url = private_redis::url(port);
     if private_redis::answers(&url).await {
         info!(url, "no redis is configured, using the one that runs here");
-        return (connect_until_answered(&url, None).await, None);
+        return Ok((connect_until_answered(&url, None).await?, None));
     }
-    match PrivateRedis::start(Path::new(PRIVATE_REDIS_DIR), port, true).await {
-        Ok(private) => {
-            warn!(
-                url,
-                dir = PRIVATE_REDIS_DIR,
-                "no redis is configured and none runs here: started our own, which stops with this host"
-            );
-            (connect_until_answered(&url, None).await, Some(private))
-        }
-        Err(error) => (Err(error), None),
-    }
+    let private = PrivateRedis::start(Path::new(PRIVATE_REDIS_DIR), port, true).await?;
+    warn!(
+        url,
+        dir = PRIVATE_REDIS_DIR,
+        "no redis is configured and none runs here: started our own, which stops with this host"
+    );
+    Ok((connect_until_answered(&url, None).await?, Some(private)))
 }
 
 async fn connect_until_answered(url: &str, authority: Option<&[u8]>) -> anyhow::Result<Redis> {
@@ -291,6 +315,7 @@ async fn connect_until_answered(url: &str, authority: Option<&[u8]>) -> anyhow::
         })
         .await
         .with_context(|| format!("failed to connect to `{}`", redacted(url)))?;
+    redis.check_server().await?;
     info!(url = redacted(url), "connected");
     Ok(redis)
 }
