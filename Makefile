@@ -50,7 +50,7 @@ test: engine
 # Incremental builds are up to a fifth slower when they run.
 bench: export CARGO_INCREMENTAL = 0
 bench: engine
-	@scripts/setup.sh wasm redis node postgres
+	@scripts/setup.sh wasm redis node postgres python go c
 	$(BUILD_GUESTS) -p fixture-noop -p fixture-version -p fixture-work
 	$(CARGO) build --release --bin toril
 	$(CARGO) build --release --manifest-path bench/official/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"

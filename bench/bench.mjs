@@ -4,7 +4,7 @@
 // BEFORE=/path/to/toril compares with an older build instead: it runs beside this one, in the same rounds; the ratios are
 // printed and nothing is written. In either case what falls short of `expected.mjs` fails the run.
 //
-// Environment: SECTIONS [throughput,typescript,latency,execution,memory,startup,growth,flows,scaling,work], ROUNDS [5],
+// Environment: SECTIONS [throughput,typescript,languages,latency,execution,memory,startup,growth,flows,scaling,work], ROUNDS [5],
 // CONCURRENCIES [1,10,50,200], PEERS [all], JOBS [20000], WAITING [10000,100000,1000000],
 // CHILDREN [1000,10000,100000], KINDS [http,https,postgres,json,compute,chatty] of work, IDLE_SECONDS [30].
 // SECTIONS=work ROUNDS=1 JOBS=2000 CONCURRENCIES=50 takes some two minutes. With BEFORE, SECTIONS are [throughput,memory,startup]; throughput
@@ -17,17 +17,18 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ratiosToBefore, shownRatios } from './before.mjs';
 import { misses } from './expected.mjs';
+import { languages } from './languages.mjs';
 import { cores } from './measure.mjs';
 import { hosts, peers } from './peers.mjs';
 import { plot } from './plot.mjs';
 import * as others from './sections.mjs';
 import { kinds, work } from './work.mjs';
 
-const sections = { ...others, work };
+const sections = { ...others, languages, work };
 const here = dirname(fileURLToPath(import.meta.url));
 const list = (name, otherwise) => process.env[name]?.split(',') ?? otherwise;
 const beside = hosts.before !== undefined;
-const order = beside ? ['throughput', 'memory', 'startup'] : ['throughput', 'typescript', 'latency', 'execution', 'memory', 'startup', 'growth', 'flows', 'scaling', 'work'];
+const order = beside ? ['throughput', 'memory', 'startup'] : ['throughput', 'typescript', 'languages', 'latency', 'execution', 'memory', 'startup', 'growth', 'flows', 'scaling', 'work'];
 const settings = {
   rounds: Number(process.env.ROUNDS ?? 5),
   jobs: Number(process.env.JOBS ?? 20000),
@@ -94,9 +95,13 @@ const byConcurrency = (figures) => Object.fromEntries(Object.entries(figures).fl
   Object.entries(by).map(([c, figure]) => [`${name} c${c}`, figure]))));
 
 function show(results) {
-  const { throughput, typescript, latency, execution, memory, startup, growth, flows, scaling, work } = results;
+  const { throughput, typescript, languages, latency, execution, memory, startup, growth, flows, scaling, work } = results;
   if (throughput) table('throughput', byConcurrency(throughput));
   if (typescript) table('TypeScript and JavaScript', byConcurrency(typescript));
+  if (languages) {
+    table('languages', byConcurrency(languages.figures));
+    lines('KiB of a guest that waits', languages.perGuestKib);
+  }
   if (latency) lines('added to completed on an idle queue', latency);
   if (execution) lines('one execution inside the host', execution);
   if (memory) lines('memory and an idle host', memory);

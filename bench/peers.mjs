@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { launch } from './measure.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const target = process.env.CARGO_TARGET_DIR ?? join(here, '../target');
+export const target = process.env.CARGO_TARGET_DIR ?? join(here, '../target');
 
 const start = (program, args) => launch(program, args, { stdio: ['ignore', 'inherit', 'inherit'] });
 
