@@ -275,3 +275,37 @@ async fn queue_that_is_seen_to_be_gone_can_be_attached() {
     let error = host.attach("ring", spec).await.unwrap_err().to_string();
     assert_eq!(error, "queue `ring` is attached already");
 }
+
+/// A worker that was told of a job and cannot take it passes on what it was told.
+#[tokio::test]
+async fn marker_that_a_paused_worker_took_is_put_back_whatever_is_lost() {
+    let redis = TestRedis::start(false).await;
+    let proxy = FaultProxy::start(&redis).await;
+    let engine = Arc::new(Engine::new(&EngineOptions::default()).unwrap());
+    let connection = Redis::connect(&proxy.url()).await.unwrap();
+    let host = Host::new(engine, connection, "bull");
+    let mut spec = config(1);
+    spec.worker.drain_delay_ms = 3_600_000;
+    host.attach("ring", spec).await.unwrap();
+    let queue = redis.queue("ring").await;
+    for fault in [
+        Fault::LoseRequest,
+        Fault::LoseReply,
+        Fault::Refuse("LOADING Redis is loading the dataset in memory"),
+    ] {
+        eventually("the host waits for a marker", async || {
+            let clients: String = redis.command(&["INFO", "clients"]).await;
+            clients.contains("blocked_clients:1").then_some(())
+        })
+        .await;
+        host.pause("ring").unwrap();
+        let mut injected = proxy.inject("ZADD", fault);
+        let id = add(&queue, "sleep", json!(0)).await;
+        injected.struck(1).await;
+        // What another worker does that waits.
+        let told: Vec<String> = redis.command(&["BZPOPMIN", "bull:ring:marker", "30"]).await;
+        assert_eq!(told, ["bull:ring:marker", "0", "0"]);
+        host.resume("ring").unwrap();
+        reaches(&queue, &id, JobState::Completed).await;
+    }
+}

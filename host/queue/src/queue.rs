@@ -27,7 +27,7 @@ impl Queue {
     /// The same queue over a connection of its own: see [`Redis::for_queue`].
     pub fn on_own_connection(&self) -> Queue {
         Queue {
-            redis: self.redis.for_queue(),
+            redis: self.redis.own_connection(),
             keys: self.keys.clone(),
         }
     }

@@ -250,7 +250,12 @@ impl Deployments {
         if arguments.upload.is_some() {
             self.enlist().await?;
         }
-        let reply: Vec<Value> = self.redis.run(script, &call).await?;
+        // What is large holds up nobody else's calls.
+        let redis = match arguments.upload {
+            Some(_) => self.redis.own_connection(),
+            None => self.redis.clone(),
+        };
+        let reply: Vec<Value> = redis.run(script, &call).await?;
         self.read_change(reply, arguments.digest)
     }
 
@@ -321,9 +326,12 @@ impl Deployments {
         }
     }
 
-    /// The bytes of a stored component.
+    /// The bytes of a stored component. They may take long, and hold up nobody else's calls.
     pub async fn component(&self, digest: &str) -> Result<Option<Vec<u8>>, QueueError> {
-        self.read("GET", &format!("component:{digest}"), &[]).await
+        let redis = self.redis.own_connection();
+        let mut command = redis::cmd("GET");
+        command.arg(format!("{}:component:{digest}", self.key));
+        Ok(command.query_async(&mut redis.shared()).await?)
     }
 
     /// True where the digest was active once. A candidate that was aborted was not.
@@ -367,12 +375,10 @@ impl Deployments {
 
     /// Reports what a host does on some queues of one route. Returns for each what is new.
     pub(super) async fn sync(
+        redis: &Redis,
         host: &str,
         reports: &[Report<'_>],
     ) -> Result<Vec<Result<News, QueueError>>, QueueError> {
-        let Some(first) = reports.first() else {
-            return Ok(Vec::new());
-        };
         let script = script!(in "src/served_queue/lua": "lib", "sync");
         let keys: Vec<&str> = reports
             .iter()
@@ -395,7 +401,7 @@ impl Deployments {
             }
             call.arg(report.last_cancel.unwrap_or_default());
         }
-        let replies: Vec<Value> = first.deployments.redis.run(script, &call).await?;
+        let replies: Vec<Value> = redis.run(script, &call).await?;
         Ok(replies.into_iter().map(read_sync).collect())
     }
 

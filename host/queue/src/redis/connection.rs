@@ -74,9 +74,9 @@ impl Redis {
         }
     }
 
-    /// The same Redis over a connection of its own, which is opened when it is first used: so that a large call of one
-    /// worker, or of one of its guests, holds up nobody else's.
-    pub fn for_queue(&self) -> Redis {
+    /// The same Redis over a connection of its own, which is opened when it is first used: so that a large call there
+    /// holds up nobody else's.
+    pub fn own_connection(&self) -> Redis {
         Redis {
             shared: SharedConnection::new(Arc::clone(&self.server)),
             server: Arc::clone(&self.server),

@@ -27,7 +27,9 @@ toril.process = async () => {
 
 static CACHE: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
 static ENGINE_WASM: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk/js/engine.wasm");
+    // Where it runs, not where it was built: clones may share a target directory.
+    let package = std::env::var("CARGO_MANIFEST_DIR").expect("cargo runs this test");
+    let path = Path::new(&package).join("../../sdk/js/engine.wasm");
     let bytes = std::fs::read(&path);
     bytes.unwrap_or_else(|error| panic!("{}: {error}\nhint: make engine", path.display()))
 });
