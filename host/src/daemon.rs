@@ -146,7 +146,7 @@ struct Ready {
     private: Option<PrivateRedis>,
 }
 
-/// A mistake in the config or in a component shows at once, also where Redis is away.
+/// Nobody waits for Redis to learn of a mistake in the config or in a component.
 async fn ready(config: &Config, attended: bool) -> anyhow::Result<Ready> {
     let RedisConfig {
         url, local_port, ..

@@ -63,6 +63,7 @@ impl Host {
     ) -> Self {
         let context = Context {
             engine,
+            control: redis.own_connection(),
             redis,
             prefix: prefix.to_owned(),
             identity: Identity::new(),

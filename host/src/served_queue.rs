@@ -84,6 +84,8 @@ pub type OnQueue = Box<dyn Fn(&QueueName, EventReader) + Send + Sync>;
 pub(crate) struct Context {
     pub(crate) engine: Arc<Engine>,
     pub(crate) redis: Redis,
+    /// For reports and deployments. Nothing large goes over it: others hear of the host whatever it reads.
+    pub(crate) control: Redis,
     pub(crate) prefix: String,
     pub(crate) identity: Identity,
     pub(crate) metrics: Metrics,

@@ -24,7 +24,7 @@ impl Queue {
         Queue::new(self.redis.clone(), self.keys.prefix(), name)
     }
 
-    /// The same queue over a connection of its own: see [`Redis::for_queue`].
+    /// The same queue over a connection of its own: see [`Redis::own_connection`].
     pub fn on_own_connection(&self) -> Queue {
         Queue {
             redis: self.redis.own_connection(),

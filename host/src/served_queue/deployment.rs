@@ -92,6 +92,14 @@ impl Deployments {
         }
     }
 
+    /// The same over another connection.
+    pub(super) fn over(self, redis: &Redis) -> Self {
+        Deployments {
+            redis: redis.clone(),
+            ..self
+        }
+    }
+
     /// The queues, as `prefix:queue`, that are deployed to or served, or were.
     pub async fn queues(redis: &Redis) -> Result<Vec<String>, QueueError> {
         let mut command = redis::cmd("SMEMBERS");
@@ -375,10 +383,12 @@ impl Deployments {
 
     /// Reports what a host does on some queues of one route. Returns for each what is new.
     pub(super) async fn sync(
-        redis: &Redis,
         host: &str,
         reports: &[Report<'_>],
     ) -> Result<Vec<Result<News, QueueError>>, QueueError> {
+        let Some(first) = reports.first() else {
+            return Ok(Vec::new());
+        };
         let script = script!(in "src/served_queue/lua": "lib", "sync");
         let keys: Vec<&str> = reports
             .iter()
@@ -401,7 +411,7 @@ impl Deployments {
             }
             call.arg(report.last_cancel.unwrap_or_default());
         }
-        let replies: Vec<Value> = redis.run(script, &call).await?;
+        let replies: Vec<Value> = first.deployments.redis.run(script, &call).await?;
         Ok(replies.into_iter().map(read_sync).collect())
     }
 

@@ -14,7 +14,7 @@ use super::deployment::{Deployments, News, Report};
 use super::reconcile::Message;
 use super::{Context, QueueStatus, ServedQueue, Serving};
 use crate::versions::{Canary, Tally, verdict};
-use toril_queue::{QueueError, Redis};
+use toril_queue::QueueError;
 
 /// How often a host asks for what is deployed. A deployment is noticed within this time.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -38,8 +38,6 @@ struct Ask {
 
 /// Reports and follows. Never returns.
 pub(crate) async fn follow(context: Arc<Context>) {
-    // Whatever the host reads meanwhile, others hear that it is there.
-    let redis = context.redis.own_connection();
     let start = Instant::now();
     let (mut last, mut last_idle) = (None, None);
     let mut enlist_at = start + ENLIST_INTERVAL;
@@ -52,7 +50,7 @@ pub(crate) async fn follow(context: Arc<Context>) {
         let beat = u32::try_from(beat).unwrap_or(u32::MAX);
         let (regular, idle) = (last != Some(beat), last_idle != Some(beat / IDLE_INTERVALS));
         (last, last_idle) = (Some(beat), Some(beat / IDLE_INTERVALS));
-        let attentive = ask_all(&context, &redis, regular, idle).await;
+        let attentive = ask_all(&context, regular, idle).await;
         let next = match attentive {
             true => beat + 1,
             false => (beat / IDLE_INTERVALS + 1) * IDLE_INTERVALS,
@@ -78,7 +76,7 @@ async fn enlist_all(context: &Context) {
 }
 
 /// Asks for the queues that are due. True where some are to be asked for often.
-async fn ask_all(context: &Context, redis: &Redis, regular: bool, idle: bool) -> bool {
+async fn ask_all(context: &Context, regular: bool, idle: bool) -> bool {
     let mut attentive = false;
     let mut routes: BTreeMap<String, Vec<Ask>> = BTreeMap::new();
     for served in context.all() {
@@ -108,15 +106,15 @@ async fn ask_all(context: &Context, redis: &Redis, regular: bool, idle: bool) ->
     }
     for asks in routes.into_values() {
         for asks in asks.chunks(CALL_MAX) {
-            ask(redis, &context.identity.host, asks).await;
+            ask(&context.identity.host, asks).await;
         }
     }
     attentive
 }
 
-async fn ask(redis: &Redis, host: &str, asks: &[Ask]) {
+async fn ask(host: &str, asks: &[Ask]) {
     let reports: Vec<Report<'_>> = asks.iter().map(Ask::report).collect();
-    match Deployments::sync(redis, host, &reports).await {
+    match Deployments::sync(host, &reports).await {
         Ok(answers) => {
             for (ask, answer) in asks.iter().zip(answers) {
                 if let Some(counts) = ask.note(answer) {

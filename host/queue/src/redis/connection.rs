@@ -18,8 +18,8 @@ const VERSION_MIN: (u32, u32) = (6, 2);
 
 /// A connection to Redis that many tasks share and that is opened again when it breaks.
 ///
-/// Replies come in the order of the calls, so a large one holds up those behind it. [`Redis::for_queue`] gives a
-/// queue's worker a connection of its own.
+/// Replies come in the order of the calls, so a large one holds up those behind it. [`Redis::own_connection`] is for
+/// large calls, and for those that must not wait.
 #[derive(Clone)]
 pub struct Redis {
     server: Arc<Server>,

@@ -64,7 +64,8 @@ impl Reconciler {
         }
         let queue = Queue::new(context.redis.clone(), prefix, &self.shared.name);
         // First: while Redis is unreachable, no file is built in vain.
-        let deployment = self.first_deployment(&Deployments::of(&queue)).await?;
+        let deployments = Deployments::of(&queue).over(&context.control);
+        let deployment = self.first_deployment(&deployments).await?;
         let file = self.prepare_file(spec, file, &policy).await?;
         let source = self.begin(queue, spec, &policy, file.clone(), deployment);
         Ok(Prepared {
@@ -116,7 +117,7 @@ impl Reconciler {
         file: Option<Arc<Version>>,
         deployment: Result<Deployment, QueueError>,
     ) -> anyhow::Result<Source> {
-        let deployments = Deployments::of(&queue);
+        let deployments = Deployments::of(&queue).over(&self.context.control);
         let loader = Loader::new(Arc::clone(&self.context.engine), deployments);
         let loader = Arc::new(loader);
         let metrics = self.shared.observers.metrics.clone();
