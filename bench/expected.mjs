@@ -4,7 +4,7 @@
 const ratio = (ours, theirs, figure) => (ours && theirs ? ours[figure] / theirs[figure] : undefined);
 
 /** Figure, what it must do, and the figure that was measured; undefined where it was not. */
-function expectations({ throughput = {}, typescript = {}, latency = {}, flows = {}, work = {}, before = {} }) {
+function expectations({ throughput = {}, typescript = {}, languages = {}, latency = {}, flows = {}, work = {}, before = {} }) {
   const [fresh, reuse, recorded, node] = ['toril', 'toril-reuse', 'toril-record', 'node-inline'].map((name) => throughput[name]?.[50]);
   const [family, nodeFamily] = [flows.families?.toril, flows.families?.['node-inline']];
   const script = (name, c) => typescript[name]?.[c];
@@ -15,6 +15,7 @@ function expectations({ throughput = {}, typescript = {}, latency = {}, flows = 
     // 500 and 70 µs where BullMQ's own worker takes 39 µs for a job that does nothing.
     ['TypeScript, processor time of a bundle of libraries, fresh, to a job that does nothing in BullMQ\'s own worker', 'below', 12.7, ratio(script('script-bundle', 10), script('node-inline', 10), 'workerCpuMicros')],
     ['TypeScript, processor time of a bundle of libraries, reuse, to a job that does nothing in BullMQ\'s own worker', 'below', 1.8, ratio(script('script-bundle-reuse', 10), script('node-inline', 10), 'workerCpuMicros')],
+    ['TypeScript, KiB of a guest that waits', 'below', 512, languages.perGuestKib?.typescript],
     ['jobs per second, fresh, to BullMQ\'s own worker', 'above', 2, ratio(fresh, node, 'jobsPerSecond')],
     ['jobs per second, reuse, to BullMQ\'s own worker', 'above', 2.2, ratio(reuse, node, 'jobsPerSecond')],
     ['jobs per second, recorded in case they fail, to those that are not', 'above', 0.95, ratio(recorded, fresh, 'jobsPerSecond')],

@@ -4,12 +4,11 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { languages as environments } from '../tests/interop/languages.mjs';
 import { place, preload, proportional, resident, rounded, until } from './measure.mjs';
-import { hosts, stop, target, toril } from './peers.mjs';
+import { REUSE, hosts, stop, target, toril } from './peers.mjs';
 import { byPeer, interleaved, work } from './runs.mjs';
 
 const here = import.meta.dirname;
 const GUESTS = 200;
-const REUSE = 'reuse = { jobs = 1000000 }';
 const SOURCES = { typescript: 'trivial.ts', python: 'trivial.py', go: 'go/main.go', c: 'trivial.c' };
 
 /** The component of each language whose tools are here. The one in Rust stands among the fixtures. */

@@ -30,7 +30,7 @@ export function toril({ port, dir }, concurrency, { host = 'toril', options = ''
 const node = (kind, ...settings) => ({ port }, concurrency) =>
   start(process.execPath, ['--no-warnings', join(here, 'worker.mjs'), String(port), String(concurrency), kind, ...settings]);
 
-const REUSE = 'reuse = { jobs = 1000000 }';
+export const REUSE = 'reuse = { jobs = 1000000 }';
 const ofHosts = Object.keys(hosts).flatMap((host) => [
   [host, (place, c) => toril(place, c, { host })],
   [`${host}-reuse`, (place, c) => toril(place, c, { host, options: REUSE })],

@@ -10,7 +10,9 @@ use toril::config::{Overrides, Source};
 use toril::queue::{Fetch, JobJson, JobState, NewJob};
 use toril::sandbox::{Engine, EngineOptions, LoadError, Policy};
 
-use crate::harness::{TestHost, TestRedis, add, http_client, processor, queue_section, reaches};
+use crate::harness::{
+    TestHost, TestRedis, add, http_client, processor, queue_section, reaches, root,
+};
 
 #[path = "../fuzz/targets.rs"]
 mod targets;
@@ -76,7 +78,7 @@ const WORDS: [&str; 14] = [
 fn corpora_of_the_fuzz_targets_are_answered() {
     let mut rng = rng();
     for (name, target) in targets::ALL {
-        let corpus = format!("{}/../tests/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        let corpus = root().join("tests/fuzz/corpus").join(name);
         let files = std::fs::read_dir(corpus).unwrap();
         let mut seeds: Vec<Vec<u8>> = files
             .map(|file| std::fs::read(file.unwrap().path()).unwrap())

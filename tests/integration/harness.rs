@@ -59,7 +59,15 @@ pub(crate) fn processor(crate_name: &str) -> PathBuf {
 
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    // Cargo runs a test in its package. It may have been built in another clone with the same target directory.
+    ROOT.get_or_init(|| {
+        std::env::current_dir()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .to_owned()
+    })
 }
 
 fn build_guests() -> PathBuf {
@@ -125,6 +133,12 @@ pub(crate) fn handwritten(core: &str) -> Vec<u8> {
               (realloc (core func $core "realloc")))))"#
     );
     wat::parse_str(text).unwrap()
+}
+
+/// Some where one worker waits for a marker.
+pub(crate) async fn waits_for_a_marker(redis: &TestRedis) -> Option<()> {
+    let clients: String = redis.command(&["INFO", "clients"]).await;
+    clients.contains("blocked_clients:1").then_some(())
 }
 
 /// Runs a command of `toril` against this Redis.

@@ -10,7 +10,7 @@ use toril::sandbox::{Engine, EngineOptions, Reuse};
 use toril::served_queue::QueueSpec;
 
 use crate::fault_proxy::{Fault, FaultProxy, Gate};
-use crate::harness::{TestRedis, add, eventually, processor, reaches};
+use crate::harness::{TestRedis, add, eventually, processor, reaches, waits_for_a_marker};
 
 async fn host(redis: &TestRedis) -> (Host, Queue) {
     let options = EngineOptions {
@@ -20,6 +20,12 @@ async fn host(redis: &TestRedis) -> (Host, Queue) {
     let runtime = Arc::new(Engine::new(&options).unwrap());
     let host = Host::new(runtime, redis.connect().await, "bull");
     (host, redis.queue("ring").await)
+}
+
+async fn host_behind(proxy: &FaultProxy) -> Host {
+    let engine = Arc::new(Engine::new(&EngineOptions::default()).unwrap());
+    let connection = Redis::connect(&proxy.url()).await.unwrap();
+    Host::new(engine, connection, "bull")
 }
 
 fn config(concurrency: usize) -> QueueSpec {
@@ -253,9 +259,7 @@ async fn job_is_put_off_while_the_time_of_the_next_one_cannot_be_computed() {
 async fn queue_that_is_seen_to_be_gone_can_be_attached() {
     let redis = TestRedis::start(false).await;
     let proxy = FaultProxy::start(&redis).await;
-    let engine = Arc::new(Engine::new(&EngineOptions::default()).unwrap());
-    let connection = Redis::connect(&proxy.url()).await.unwrap();
-    let host = Arc::new(Host::new(engine, connection, "bull"));
+    let host = Arc::new(host_behind(&proxy).await);
     let spec = QueueSpec::new(Some(processor("fixture-noop")));
     host.attach("ring", spec.clone()).await.unwrap();
     let gate = Gate::default();
@@ -281,9 +285,7 @@ async fn queue_that_is_seen_to_be_gone_can_be_attached() {
 async fn marker_that_a_paused_worker_took_is_put_back_whatever_is_lost() {
     let redis = TestRedis::start(false).await;
     let proxy = FaultProxy::start(&redis).await;
-    let engine = Arc::new(Engine::new(&EngineOptions::default()).unwrap());
-    let connection = Redis::connect(&proxy.url()).await.unwrap();
-    let host = Host::new(engine, connection, "bull");
+    let host = host_behind(&proxy).await;
     let mut spec = config(1);
     spec.worker.drain_delay_ms = 3_600_000;
     host.attach("ring", spec).await.unwrap();
@@ -293,11 +295,8 @@ async fn marker_that_a_paused_worker_took_is_put_back_whatever_is_lost() {
         Fault::LoseReply,
         Fault::Refuse("LOADING Redis is loading the dataset in memory"),
     ] {
-        eventually("the host waits for a marker", async || {
-            let clients: String = redis.command(&["INFO", "clients"]).await;
-            clients.contains("blocked_clients:1").then_some(())
-        })
-        .await;
+        let waits = async || waits_for_a_marker(&redis).await;
+        eventually("the host waits for a marker", waits).await;
         host.pause("ring").unwrap();
         let mut injected = proxy.inject("ZADD", fault);
         let id = add(&queue, "sleep", json!(0)).await;

@@ -14,7 +14,7 @@ use toril::queue::{JobState, Queue, QueueName, Redis};
 
 use crate::harness::{
     TestHost, TestRedis, add, eventually, handwritten, processor, queue_section, reaches,
-    reserved_port,
+    reserved_port, waits_for_a_marker,
 };
 
 #[tokio::test]
@@ -273,11 +273,6 @@ async fn job_of_a_call_under_way_is_given_back_with_the_others() {
     assert!(host.ended().await.success());
     let job = reaches(&queue, &taken, JobState::Waiting).await;
     assert!(!job.contains_key("atm"), "no attempt is spent: {job:?}");
-}
-
-async fn waits_for_a_marker(redis: &TestRedis) -> Option<()> {
-    let clients: String = redis.command(&["INFO", "clients"]).await;
-    clients.contains("blocked_clients:1").then_some(())
 }
 
 /// Stands in front of Redis, and can hold back what it answers; not what it answers to those that wait for a

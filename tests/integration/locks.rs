@@ -258,7 +258,7 @@ async fn what_a_guest_goes_on_from_is_stored_where_its_notes_are_refused() {
     assert_eq!(fields["toril:step:a"], r#"{"value":1}"#);
 }
 
-/// Whoever is told of a job by its attempt finds what the attempt wrote before.
+/// What an attempt wrote is stored before it calls others: they find it.
 #[tokio::test]
 async fn other_calls_do_not_overtake_progress() {
     let redis = TestRedis::start(false).await;

@@ -76,7 +76,7 @@ impl World {
     }
 }
 
-/// It may wait for long, where Redis is away.
+/// A value waits for as long as Redis cannot be reached.
 #[tokio::test]
 async fn value_of_a_guest_counts_as_its_memory_for_as_long_as_it_is_there() {
     let world = World::misbehaving(budget(64 * MIB), limits(50, 60_000)).await;

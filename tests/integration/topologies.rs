@@ -95,8 +95,8 @@ impl Node {
     }
 }
 
-/// A port whose cluster bus (10,000 above) is a port, too. Both lie below those that the system gives to whoever connects,
-/// and each is given out once.
+/// A free port. The port of its cluster bus (10,000 above) is valid, too. Both lie below those that the system gives to new
+/// connections, and each is given out once.
 fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::resp::arguments;
+use crate::harness::root;
 
 pub(super) struct Scripts {
     /// By name: the lines of the file that are not comments.
@@ -17,7 +18,7 @@ impl Scripts {
     /// Reads the sources of all scripts of the host: `lua/NAME.lua`, wherever they lie.
     pub(super) fn read() -> Self {
         let mut sources = Vec::new();
-        collect(Path::new(env!("CARGO_MANIFEST_DIR")), false, &mut sources);
+        collect(&root().join("host"), false, &mut sources);
         assert!(!sources.is_empty(), "no scripts were found");
         Scripts {
             sources,
