@@ -125,6 +125,9 @@ fn show_host(host: &QueueStatus) {
         (true, false) => format!("{} of {} jobs run", host.running, host.concurrency),
     };
     super::print_line(format_args!("  {:<22} {state}", host.name));
+    if let Some(address) = &host.admin {
+        super::print_line(format_args!("    admin API at {address}"));
+    }
     for version in &host.versions {
         let role = if host.active.as_ref() == Some(&version.digest) {
             "active"
