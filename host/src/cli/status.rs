@@ -23,7 +23,7 @@ pub(super) struct Status {
     redis: RedisArgs,
 }
 
-/// Lists the versions of a queue's processor, and how it came to the one that is deployed.
+/// Lists the versions of a queue's processor, and the changes of its deployment.
 #[derive(Args)]
 pub(super) struct Versions {
     /// The queue.
