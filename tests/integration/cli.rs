@@ -160,6 +160,26 @@ fn check_of_one_queue_does_not_read_secrets_of_others() {
     assert_eq!(check("other").status.code(), Some(1));
 }
 
+#[test]
+fn check_shows_a_stub_apart_from_what_is_granted() {
+    let dir = tempdir().unwrap();
+    let config = dir.path().join("toril.toml");
+    let text = "[queues.ring.grants]\nstub = [\"wasi:http\"]\n";
+    std::fs::write(&config, text).unwrap();
+    let config = config.display().to_string();
+    let noop = path("fixture-noop");
+    let check = ["check", &noop, "--queue", "ring", "--config", &config];
+    let shown = stdout(&toril(&check));
+    let lines = "  granted to queue ring\n    nothing\n  stub     wasi:http: it is linked, but every call fails\n  limits\n";
+    assert!(shown.contains(lines), "{shown}");
+    let printed = stdout(&toril(&[&check[..], &["--json"]].concat()));
+    let report: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(
+        (&report["grants"], &report["stubs"]),
+        (&json!([]), &json!(["wasi:http"]))
+    );
+}
+
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let at: Vec<usize> = (0..bytes.len() - from.len())

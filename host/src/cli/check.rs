@@ -71,6 +71,13 @@ impl Check {
         for granted in granted(policy) {
             super::print_line(format_args!("    {granted}"));
         }
+        let stubs = json!(policy.grants.stub);
+        for stub in stubs.as_array().into_iter().flatten() {
+            let name = stub.as_str().unwrap_or_default();
+            super::print_line(format_args!(
+                "  stub     {name}: it is linked, but every call fails"
+            ));
+        }
         super::print_line("  limits");
         if let Ok(serde_json::Value::Object(limits)) = serde_json::to_value(&policy.limits) {
             for (name, limit) in limits {
@@ -142,6 +149,7 @@ impl Check {
         });
         if self.queue.is_some() {
             report["grants"] = json!(policy.grants.describe());
+            report["stubs"] = json!(policy.grants.stub);
             report["limits"] = json!(policy.limits);
         }
         report
