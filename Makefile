@@ -70,6 +70,7 @@ lint:
 	$(CARGO) fmt --all --check
 	cd sdk/js/engine && $(CARGO) fmt --check
 	scripts/walls.sh
+	scripts/prose.sh
 	luacheck --quiet $$(find host -name '*.lua' -not -path '*/target/*')
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	cd sdk/js/engine && $(CARGO) clippy --release -- -D warnings

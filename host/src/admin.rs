@@ -100,14 +100,17 @@ impl Listener {
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
             rehearsals: Arc::new(Semaphore::new(1)),
         };
-        let address = self
-            .listener
-            .local_addr()
-            .map(|address| address.to_string());
+        let address = self.listener.local_addr();
         info!(
-            address = address.unwrap_or_default(),
+            address = address
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             "the admin API listens"
         );
+        if let Ok(address) = address {
+            admin.host.admin_listens(address);
+        }
         let routes = Routes {
             probes: lone_probes(admin.clone(), self.connections_max),
             api: router(admin, self.auth),

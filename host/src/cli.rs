@@ -47,13 +47,17 @@ fn beside_the_work() -> (NonBlocking, WorkerGuard) {
 }
 
 const DEFAULT_LOG: &str = "info";
+/// Where `--help` lists what every command takes: apart from the command's own options, which people look for first.
+const GLOBAL: &str = "Options of every command";
 const QUIET_LOG: &str = "warn";
+/// Of a command that ends by itself: its progress says what is built.
+const COMMAND_LOG: &str = "info,toril::language=warn";
 
 /// Runs BullMQ jobs in WebAssembly processors.
 ///
-/// Producers, dashboards and other workers keep using the same Redis and notice nothing. A processor is
-/// a file in TypeScript, JavaScript, Python, Go or C, or a component: what `toril build` makes of such a file, what the
-/// crate `toril-sdk` makes in Rust, or anything of a world in `wit/`.
+/// Producers, dashboards and other workers keep using the same Redis and need no change. A processor is a source file in
+/// TypeScript, JavaScript, Python, Go, C or Rust, or a WebAssembly component. `toril build` makes a component of a source
+/// file; any other component of a world in `wit/` works, too.
 #[derive(Parser)]
 #[command(name = "toril", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -63,14 +67,15 @@ pub(crate) struct Cli {
         global = true,
         env = "TORIL_LOG",
         default_value = DEFAULT_LOG,
-        value_name = "FILTER"
+        value_name = "FILTER",
+        help_heading = GLOBAL
     )]
     log: String,
     /// Writes the log as JSON, one object per line.
-    #[arg(long, global = true, env = "TORIL_LOG_JSON")]
+    #[arg(long, global = true, env = "TORIL_LOG_JSON", help_heading = GLOBAL)]
     log_json: bool,
-    /// Prints data and errors alone: neither which Redis is used nor how far a long step is.
-    #[arg(long, short, global = true)]
+    /// Prints only data and errors: not which Redis is used, and no progress.
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     quiet: bool,
     #[command(subcommand)]
     verb: Verb,
@@ -160,7 +165,7 @@ impl Cli {
             // What it says is its log.
             Verb::Serve(_) => DEFAULT_LOG,
             _ if self.quiet => QUIET_LOG,
-            _ => DEFAULT_LOG,
+            _ => COMMAND_LOG,
         }
     }
 
@@ -228,7 +233,7 @@ mod tests {
             cli.log_filter().to_owned()
         };
         for command in ["build a.ts", "run a.ts", "check a.ts"] {
-            assert_eq!(filter(&format!("toril {command}")), "info");
+            assert_eq!(filter(&format!("toril {command}")), COMMAND_LOG);
             assert_eq!(filter(&format!("toril {command} -q")), "warn");
             assert_eq!(filter(&format!("toril {command} -q --log debug")), "debug");
         }

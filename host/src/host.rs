@@ -4,6 +4,7 @@
 //! queue's task, whether or not the caller waits for it.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -94,6 +95,12 @@ impl Host {
     /// Who this host is to others.
     pub fn identity(&self) -> &Identity {
         &self.context.identity
+    }
+
+    /// Tells the fleet where the admin API of this host listens.
+    pub(crate) fn admin_listens(&self, address: SocketAddr) {
+        // A host has one admin API at most.
+        let _ = self.context.identity.admin.set(address);
     }
 
     /// Begins to work a queue. Fails where it is worked already, or where something in the spec cannot be done.

@@ -14,8 +14,9 @@ pub mod report;
 pub mod spec;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -47,6 +48,8 @@ pub struct Identity {
     pub host: String,
     /// For people: the machine's name and the process's id.
     pub name: String,
+    /// Where its admin API listens. It is set once the API does: with port 0 only the listener knows the port.
+    pub(crate) admin: OnceLock<SocketAddr>,
 }
 
 impl Identity {
@@ -56,6 +59,7 @@ impl Identity {
         Identity {
             host: uuid::Uuid::new_v4().to_string(),
             name: format!("{}:{}", machine.to_string_lossy(), std::process::id()),
+            admin: OnceLock::new(),
         }
     }
 }
@@ -374,6 +378,7 @@ impl ServedQueue {
             queue: self.name().to_string(),
             host: identity.host.clone(),
             name: identity.name.clone(),
+            admin: identity.admin.get().map(ToString::to_string),
             refusal: refusal.as_deref().cloned(),
             alive: true,
             ..QueueStatus::default()

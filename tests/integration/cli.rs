@@ -31,38 +31,35 @@ fn path(crate_name: &str) -> String {
     processor(crate_name).display().to_string()
 }
 
+/// Every command, as the help texts list them.
+const COMMANDS: &str = "new, build, dev, serve, check, config, doctor, run, test, add, \
+    job, job show, job state, job retry, job promote, job remove, job cancel, flow, flow add, flow show, \
+    kv, kv list, kv get, kv set, kv delete, \
+    recordings, recordings list, recordings export, recordings delete, replay, rehearse, events, \
+    deploy, rollback, promote, abort, undeploy, versions, status, forget, health";
+
 #[test]
 fn help_reads_well() {
-    let verbs = [
-        "",
-        "new",
-        "build",
-        "dev",
-        "serve",
-        "check",
-        "run",
-        "test",
-        "add",
-        "job",
-        "job remove",
-        "flow add",
-        "flow show",
-        "events",
-        "deploy",
-        "rollback",
-        "promote",
-        "abort",
-        "undeploy",
-        "versions",
-        "status",
-        "forget",
-        "health",
-    ];
-    for verb in verbs {
+    let verbs: Vec<&str> = std::iter::once("").chain(COMMANDS.split(", ")).collect();
+    for verb in &verbs {
         let arguments: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
         let name = format!("help {verb}").trim_end().replace(' ', "-");
-        insta::assert_snapshot!(name, stdout(&toril(&arguments)));
+        let help = stdout(&toril(&arguments));
+        for below in commands_of(&help) {
+            let path = format!("{verb} {below}");
+            assert!(verbs.contains(&path.trim_start()), "`{path}` is not listed");
+        }
+        insta::assert_snapshot!(name, help);
     }
+}
+
+/// The commands that a help text lists.
+fn commands_of(help: &str) -> Vec<&str> {
+    let list = help.split("\nCommands:\n").nth(1).unwrap_or_default();
+    let list = list.split("\n\n").next().unwrap_or_default();
+    let names = list.lines().filter(|line| !line.starts_with("   "));
+    let names = names.filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").collect()
 }
 
 #[test]
@@ -161,6 +158,26 @@ fn check_of_one_queue_does_not_read_secrets_of_others() {
     };
     assert!(check("ring").status.success());
     assert_eq!(check("other").status.code(), Some(1));
+}
+
+#[test]
+fn check_shows_a_stub_apart_from_what_is_granted() {
+    let dir = tempdir().unwrap();
+    let config = dir.path().join("toril.toml");
+    let text = "[queues.ring.grants]\nstub = [\"wasi:http\"]\n";
+    std::fs::write(&config, text).unwrap();
+    let config = config.display().to_string();
+    let noop = path("fixture-noop");
+    let check = ["check", &noop, "--queue", "ring", "--config", &config];
+    let shown = stdout(&toril(&check));
+    let lines = "  granted to queue ring\n    nothing\n  stub     wasi:http: it is linked, but every call fails\n  limits\n";
+    assert!(shown.contains(lines), "{shown}");
+    let printed = stdout(&toril(&[&check[..], &["--json"]].concat()));
+    let report: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(
+        (&report["grants"], &report["stubs"]),
+        (&json!([]), &json!(["wasi:http"]))
+    );
 }
 
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use tempfile::tempdir;
 
-use crate::harness::{TORIL, TestHost, TestRedis, processor, queue_section};
+use crate::harness::{TORIL, TestHost, TestRedis, eventually, processor, queue_section};
 
 fn toril_in(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(TORIL);
@@ -154,6 +154,25 @@ async fn failed_attempt_is_a_line_of_the_log() {
 }
 
 #[tokio::test]
+async fn status_says_at_which_port_the_admin_api_listens() {
+    let redis = TestRedis::start(false).await;
+    let config = queue_section("ring", "fixture-noop", "") + "[admin]\nlisten = \"127.0.0.1:0\"\n";
+    let host = TestHost::serve(&redis, &config).await;
+    let log = host.log();
+    let address = log.split("address=\"").nth(1).unwrap();
+    let address = address.split('"').next().unwrap();
+    assert!(!address.ends_with(":0"), "{log}");
+    let url = redis.server.url();
+    let reported = async || {
+        let (shown, _) = texts(&toril_in(host.dir.path(), &["status", "--redis", &url]));
+        let line = format!("\n    admin API at {address}\n");
+        shown.contains(&line).then_some(())
+    };
+    eventually("the host reports its address", reported).await;
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_undone_is_refused_with_what_can() {
     let redis = TestRedis::start(false).await;
     let url = redis.server.url();
@@ -165,6 +184,11 @@ async fn what_cannot_be_undone_is_refused_with_what_can() {
     let (_, said) = toril(&["undeploy", "pant"]);
     assert!(
         said.contains("nothing is deployed on queue `pant`"),
+        "{said}"
+    );
+    let (_, said) = toril(&["rollback", "pant"]);
+    assert!(
+        said.contains("nothing is deployed on queue `pant`") && !said.contains("hint"),
         "{said}"
     );
     let (listed, _) = texts(&toril_in(dir.path(), &["status", "--redis", &url]));

@@ -58,7 +58,7 @@ impl Stage {
     async fn rolled_back(&self) -> Option<String> {
         match self.deployments.rollback(None).await {
             Ok(deployment) => deployment.active,
-            Err(DeployError::NothingBefore(_)) => None,
+            Err(DeployError::NothingBefore(_) | DeployError::NothingDeployed(_)) => None,
             Err(error) => panic!("{error}"),
         }
     }

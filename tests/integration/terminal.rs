@@ -93,6 +93,46 @@ async fn commands_write_no_escapes_of_others_to_a_terminal() {
 }
 
 #[tokio::test]
+async fn long_step_is_a_spinner_on_a_terminal_a_line_elsewhere_and_silent_if_quiet() {
+    let dir = tempdir().unwrap();
+    // Connections are accepted, and nobody answers: each command waits until it gives up.
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let status = format!(
+        "{TORIL} status --redis redis://{}",
+        server.local_addr().unwrap()
+    );
+    let run = async |program: &str, option: &str, line: &str| {
+        let mut command = Command::new(program);
+        // `script` keeps a copy of what it shows in this directory.
+        command.args([option, line]).stdin(Stdio::null());
+        command.current_dir(dir.path());
+        let output = command.output().await.unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let quiet = format!("{status} --quiet");
+    let (terminal, lines, silent) = tokio::join!(
+        run("script", "-qec", &status),
+        run("sh", "-c", &status),
+        run("sh", "-c", &quiet),
+    );
+    assert!(
+        terminal.contains("| connecting to Redis (0 s)"),
+        "{terminal:?}"
+    );
+    // The spinner is gone before the next line is written.
+    assert!(
+        terminal.contains("\r\x1b[2Kerror: failed to connect"),
+        "{terminal:?}"
+    );
+    assert!(
+        lines.contains("\nconnecting to Redis …\nerror: "),
+        "{lines:?}"
+    );
+    assert!(!lines.contains('\x1b'), "{lines:?}");
+    assert!(silent.starts_with("error: failed to connect"), "{silent:?}");
+}
+
+#[tokio::test]
 async fn output_that_is_lost_is_an_error() {
     let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
     let set = ["kv", "set", "ring", "words", "door", "red"];

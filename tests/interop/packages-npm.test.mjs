@@ -89,6 +89,18 @@ test('a processor in TypeScript runs its first job', async (t) => {
   t.diagnostic(`with the packages installed, the first job completed after ${Math.round(performance.now() - start)} ms`);
 });
 
+test('npx toril dev serves a processor in TypeScript, and swaps it when it is saved', async () => {
+  const file = join(project, 'paint.ts');
+  const { log } = await serving('paint', 'npx', ['toril', 'dev'], async (child, told) => {
+    await told(/paint\/\d+ {3}log\("painting 3 walls"\)/);
+    await writeFile(file, PAINT.replace('walls * 100', 'walls * 200'));
+    await told(/paint: serves version .*paint: serves version /s);
+    await writeFile(file, PAINT);
+    child.kill('SIGTERM');
+  });
+  assert.match(log, /paint\/\d+ completed in \d+ ms: \{"cost":300\}/);
+});
+
 test('a file outside of the project is built with the SDK that came with the command', async () => {
   const elsewhere = join(dir, 'elsewhere.ts');
   await writeFile(elsewhere, PAINT);
@@ -110,12 +122,13 @@ async function serving(queueName, command, args, end) {
   const ended = once(child, 'close');
   const queue = new Queue(queueName, { connection: redis.connection });
   const events = new QueueEvents(queueName, { connection: redis.connection, lastEventId: '0' });
-  const served = () => eventually('it serves', () => log.includes('serving'), FIRST_JOB_MS);
+  const told = (pattern) => eventually(`it says ${pattern}`, () => pattern.test(log), FIRST_JOB_MS);
+  const served = () => told(/serving|serves version/);
   try {
     await Promise.all([events.waitUntilReady(), served()]);
     const job = await queue.add('walls', { walls: 3, waitMs: 1_000 });
     await eventually('the job runs', async () => (await job.getState()) === 'active');
-    await end(child);
+    await end(child, told);
     assert.deepEqual(await job.waitUntilFinished(events, 20_000), { cost: 300 });
     const [code] = await ended;
     return { code, log };

@@ -14,17 +14,18 @@ use toril::sandbox::{Engine, Policy};
 use super::progress::during;
 use super::queue_config;
 
-/// Builds the component of a processor in TypeScript, JavaScript, Python, Go, Rust or C, or those of a project.
+/// Builds WebAssembly components of processors in TypeScript, JavaScript, Python, Go, Rust or C.
 ///
-/// Of a directory, the processors that its `toril.toml` names are built; without such a file, or where it names none, the one
-/// processor that is there: what `Cargo.toml`, `go.mod` or the `main` of `package.json` stand for, or the only source file.
+/// For a directory, the command builds the processors that its `toril.toml` names. If there is no such file, or if it names
+/// no processor, the command builds the only processor in the directory: the one of `Cargo.toml`, of `go.mod` or of `main`
+/// in `package.json`, or else the only source file.
 ///
-/// A script exports its processor, or hands it to `new Worker`, as with BullMQ; the npm package `@toril/sdk` of its project
-/// bundles it with all that it imports. A Python file has a function `process`, or hands one to `Worker`; the package
-/// `toril` of its environment builds it. A Go file stands for its package, whose `main` calls `toril.Serve`; a Rust file
-/// stands for its crate; a C file includes `toril.h`, which this command brings along, and defines `toril_process`. The
-/// tools of the language must be there: Node.js, Python, Go, cargo or a clang for WebAssembly. The component needs none of
-/// them. `serve`, `run`, `check` and `deploy` take the file itself, too, and build it first.
+/// A script exports its processor, or passes it to `new Worker`, as with BullMQ; the npm package `@toril/sdk` of its project
+/// bundles it with its imports. A Python file defines a function `process`, or passes one to `Worker`; the package `toril`
+/// of its environment builds it. A Go file stands for its package, whose `main` calls `toril.Serve`; a Rust file stands for
+/// its crate; a C file includes `toril.h`, which this command contains, and defines `toril_process`. The build needs the
+/// tools of the language: Node.js, Python, Go, cargo or a clang for WebAssembly. The component needs none of them. `serve`,
+/// `run`, `check` and `deploy` also take a source file, and build it first.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  toril build\n  toril build paint.ts\n  toril build src/paint.py --out paint.wasm"

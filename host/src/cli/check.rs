@@ -14,13 +14,13 @@ use super::queue_config::{self, QueueConfig};
 
 /// Checks that a file is a processor, and shows what it imports.
 ///
-/// The component is compiled and once instantiated; no job is run. With `--queue` it is judged by that queue's
-/// limits and grants, which are shown. The exit code is 0 where it would be served.
+/// The command compiles the component and instantiates it once; it runs no job. With `--queue` it applies that queue's limits
+/// and grants, and shows them. The exit code is 0 if a host would serve the component.
 #[derive(Args)]
 pub(super) struct Check {
     /// The component, or a file that `toril build` takes.
     file: PathBuf,
-    /// Judges it by what the config says of this queue.
+    /// Applies the limits and grants that the config has for this queue.
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
     /// The config file [default: toril.toml, if it is there].
@@ -70,6 +70,13 @@ impl Check {
         super::print_line(format_args!("  granted to queue {queue}"));
         for granted in granted(policy) {
             super::print_line(format_args!("    {granted}"));
+        }
+        let stubs = json!(policy.grants.stub);
+        for stub in stubs.as_array().into_iter().flatten() {
+            let name = stub.as_str().unwrap_or_default();
+            super::print_line(format_args!(
+                "  stub     {name}: it is linked, but every call fails"
+            ));
         }
         super::print_line("  limits");
         if let Ok(serde_json::Value::Object(limits)) = serde_json::to_value(&policy.limits) {
@@ -142,6 +149,7 @@ impl Check {
         });
         if self.queue.is_some() {
             report["grants"] = json!(policy.grants.describe());
+            report["stubs"] = json!(policy.grants.stub);
             report["limits"] = json!(policy.limits);
         }
         report

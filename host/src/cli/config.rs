@@ -20,7 +20,7 @@ pub(super) struct Config {
     /// Only the settings of this queue.
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
-    /// Only what is not a default.
+    /// Only settings that are not defaults.
     #[arg(long)]
     changed: bool,
     /// Prints JSON: an array of objects with `path`, `value` and `origin`.

@@ -24,8 +24,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Deploys a processor on all hosts of a queue.
 ///
 /// The component is checked here, stored in Redis by its digest, and made active in one step. Every host
-/// notices within a second, checks it again and swaps; jobs that run end on the version they started on. The
-/// exit code is 0 where all hosts took it. Where no host took it, what was deployed before is deployed again.
+/// notices within a second, checks it again and swaps; running jobs finish on the version they started on. The
+/// exit code is 0 if all hosts accepted it. If no host accepted it, the deployment before is restored.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  toril deploy paint paint.wasm\n  toril deploy paint paint.wasm --canary 10%\n  toril deploy paint paint.wasm --rehearse 200\n  \
@@ -37,23 +37,23 @@ pub(super) struct Deploy {
     queue: String,
     /// The component, or a file that `toril build` takes.
     file: PathBuf,
-    /// Gives it this share of the jobs, and waits for `toril promote` or `toril abort`.
+    /// Makes it a canary: it gets this share of the jobs until `toril promote` or `toril abort`.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     canary: Option<f64>,
-    /// Gives it the jobs of these names only, as a canary.
+    /// Makes it a canary that gets only the jobs with these names.
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
     jobs: Vec<String>,
     /// Aborts the canary when more of its jobs fail at their first attempt than of the active version's, by more
     /// than this and by more than chance explains.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "5%", requires = "candidate")]
     abort_margin: f64,
-    /// ... once both versions have ended the first attempts of this many jobs.
+    /// Decides on that only after each version has finished the first attempts of this many jobs.
     #[arg(long, value_name = "N", default_value_t = CanaryRule::default().minimum, requires = "candidate")]
     abort_after: u64,
-    /// Runs the newest N recorded attempts on it first, and deploys nothing if one of them comes to something else.
+    /// Runs the newest N recorded attempts on it first, and deploys nothing if one of them differs.
     #[arg(long, value_name = "N")]
     rehearse: Option<NonZeroUsize>,
-    /// How many of the rehearsed attempts may come to something else.
+    /// The share of the rehearsed attempts that may differ.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "0%", requires = "rehearse")]
     allow: f64,
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub(super) struct Deploy {
     redis: RedisArgs,
 }
 
-/// Goes back to the version that was active before, or to another one.
+/// Makes the version that was active before, or another stored one, active again.
 #[derive(Args)]
 pub(super) struct Rollback {
     /// The queue.
@@ -100,7 +100,7 @@ pub(super) struct Abort {
     redis: RedisArgs,
 }
 
-/// Takes a deployment away: each host goes back to the file that its config names.
+/// Removes the deployment of a queue: each host serves the file that its config names.
 #[derive(Args)]
 pub(super) struct Undeploy {
     /// The queue.
@@ -114,7 +114,7 @@ pub(super) struct Undeploy {
 /// How long to wait for the hosts.
 #[derive(Args)]
 struct Wait {
-    /// How long to wait until all hosts have done it, in seconds; 0 does not wait.
+    /// How long to wait for all hosts, in seconds; 0 does not wait.
     #[arg(long = "wait", value_name = "SECONDS", default_value_t = 30)]
     seconds: u64,
 }

@@ -26,14 +26,14 @@ use self::session::Session;
 /// What is logged unless it is asked for more: jobs and refusals are shown already.
 pub(super) const LOG: &str = "warn,guest=off,toril::worker=error,toril::served_queue=error";
 
-/// Serves what is being written: builds, serves, and builds again when a file is saved.
+/// Builds and serves a project; when a file is saved, builds again and swaps the processor.
 ///
-/// Serves the queues of the directory's `toril.toml`; without such a file, or where it names no processor, the one processor
-/// that is there, on a queue that is called like its file or directory. Where no Redis is configured, the command starts its
-/// own, with its data in `.toril/redis`.
+/// The command serves the queues of the directory's `toril.toml`. If there is no such file, or if it names no processor, the
+/// command serves the only processor in the directory, on a queue that is named after its file or directory. If no Redis is
+/// configured, the command starts its own, with its data in `.toril/redis`.
 ///
-/// Each job is shown with its calls and its outcome, a failed one with the line of the source. A processor that does not build
-/// is shown with its errors, and the one before goes on. On a terminal, keys add the last job again (`a`), edit its data
+/// The command shows each job with its calls and its outcome, and for a failed job the source line. If a build fails, the
+/// command shows the errors, and the version before keeps running. On a terminal, keys add the last job again (`a`), edit its data
 /// and add it (`e`), retry the last job that failed (`r`), and quit (`q`).
 #[derive(Args)]
 #[command(
@@ -43,7 +43,7 @@ pub(super) struct Dev {
     /// The directory of the project.
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Where no Redis is configured: the port on 127.0.0.1 at which one is started [default: a free one].
+    /// The port on 127.0.0.1 at which the command starts a Redis, if none is configured [default: a free one].
     #[arg(long, value_name = "PORT")]
     local_redis_port: Option<u16>,
     #[command(flatten)]

@@ -14,14 +14,15 @@ use toril::config::{Config, Overrides, Source};
 use super::output::note;
 use super::{RedisArgs, print_json, print_line, print_lines};
 
-/// Looks for what would keep processors from being built or served, and says how to repair it.
+/// Finds problems that would keep a host from building or serving processors, and says how to repair them.
 ///
-/// It looks at toril.toml, the processors of its queues with their tools and grants, Redis (version, eviction policy,
+/// It checks toril.toml, the processors of its queues with their tools and grants, Redis (version, eviction policy,
 /// rights, latency), the cache of compiled code and the limits of this process. The exit code is 1 if there is an error.
 #[derive(Args)]
 pub(super) struct Doctor {
-    /// Repairs some of it: installs Rust's target for WebAssembly, makes a cache of the host's own private, and has Redis refuse
-    /// writes when it is full instead of dropping jobs, until it restarts. Without this flag nothing is changed.
+    /// Makes the safe repairs: installs Rust's target for WebAssembly; removes the rights of other users on the cache; and
+    /// until Redis restarts, sets its eviction policy so that a full Redis refuses writes instead of dropping jobs. Without
+    /// this flag the command changes nothing.
     #[arg(long)]
     fix: bool,
     /// Prints JSON: an array of findings.

@@ -12,10 +12,10 @@ use super::RedisArgs;
 
 /// Forgets a queue that no host works any more.
 ///
-/// Removes what Toril keeps of it in Redis: what is deployed on it, its stored components and their history; `toril
-/// status` lists it no more. BullMQ's own keys are never touched: the queue and its jobs stay, and other workers go on.
-/// Refused while a host works the queue: stop the host, or take the queue out of its config, first. Without this command,
-/// `toril status` lists such a queue for a day, and its components are kept for hosts that come back.
+/// Removes Toril's own data of the queue from Redis: its deployment, its stored components and their history. `toril status`
+/// no longer lists the queue. The command never touches BullMQ's keys: the queue and its jobs stay, and other workers go on.
+/// The command fails while a host works the queue: first stop the host, or remove the queue from its config. Without this
+/// command, `toril status` lists such a queue for a day, and its components stay stored for hosts that start again.
 ///
 /// The queue's key-value stores stay unless `--kv` is given; those that queues share stay in any case.
 #[derive(Args)]

@@ -18,7 +18,7 @@ const LOG_LINES: usize = 100;
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Shows a job, or changes where it stands.
+/// Shows a job, or changes its state.
 ///
 /// `toril job QUEUE ID` shows its state, fields, steps and log.
 #[derive(Args)]
@@ -32,7 +32,7 @@ pub(super) struct Job {
     /// The job's id.
     #[arg(required = true)]
     id: Option<String>,
-    /// Shows only what the job keeps of its steps.
+    /// Shows only the job's steps.
     #[arg(long)]
     steps: bool,
     /// Prints JSON.
@@ -47,12 +47,12 @@ enum Verb {
     Show(Show),
     /// Prints the state of a job.
     State(Which),
-    /// Puts a failed job back in line.
+    /// Retries a failed job: it waits again.
     Retry(Retry),
-    /// Makes a delayed job wait no longer.
+    /// Promotes a delayed job: it can run at once.
     Promote(Which),
     Cancel(Cancel),
-    /// Removes a job and its children. When one of them is being worked on, nothing is removed.
+    /// Removes a job and its children. If one of them is active, the command removes nothing.
     Remove(Remove),
 }
 
@@ -61,7 +61,7 @@ enum Verb {
 struct Show {
     #[command(flatten)]
     which: Which,
-    /// Shows only what the job keeps of its steps.
+    /// Shows only the job's steps.
     #[arg(long)]
     steps: bool,
     /// Prints JSON.
@@ -76,16 +76,16 @@ struct Retry {
     /// Retries a completed job instead.
     #[arg(long)]
     completed: bool,
-    /// Runs this step and those that were noted after it again: the job drops what it keeps of them.
+    /// Runs this step and all later ones again: the job drops their stored results.
     #[arg(long, value_name = "NAME")]
     from_step: Option<String>,
 }
 
-/// Keeps a job from running, or from running on, on whichever host it is.
+/// Cancels a job that waits or runs, on any host.
 ///
-/// A job that waits fails. One that runs is asked to stop: what its processor returns within its grace time counts as
-/// ever, so a failure of its own may be tried again; after that it fails for good. Exits with 1 where there is nothing
-/// to cancel, or where no host stopped it.
+/// A job that waits fails. A job that runs is asked to stop: if its processor returns within the grace time, that result
+/// counts, so a failure of its own may be retried. After the grace time the job fails for good. The exit code is 1 if there is
+/// nothing to cancel, or if no host stopped the job.
 #[derive(Args)]
 struct Cancel {
     #[command(flatten)]

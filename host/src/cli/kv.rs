@@ -10,7 +10,7 @@ use toril::queue::{KvOwner, KvRoom, KvStore, Queue};
 
 use super::RedisArgs;
 
-/// Looks into the key-value stores of a queue's processors, and changes them.
+/// Reads and changes the key-value stores of a queue's processors.
 ///
 /// `[queues.QUEUE.grants.kv]` grants a processor its stores. They are kept in Redis beside the queue and outlive its jobs. With
 /// `--shared` the command works on the stores that the queues of the prefix share.
@@ -65,7 +65,7 @@ struct List {
 struct Get {
     #[command(flatten)]
     which: Which,
-    /// Prints JSON: `key`, and `text`, or for a value that is no text `bytes`, a list of numbers.
+    /// Prints JSON: `key`, and `text`, or for a value that is not text `bytes`, a list of numbers.
     #[arg(long)]
     json: bool,
 }

@@ -15,8 +15,8 @@ const ALL: usize = 100_000;
 
 /// Lists, exports and deletes the recordings of attempts.
 ///
-/// A host records the attempts that `record` of `[queues.QUEUE]` names. A recording holds the job's data and all that its
-/// processor learned from outside. `toril replay` runs it again.
+/// A host records the attempts that `record` of `[queues.QUEUE]` names. A recording holds the job's data and every
+/// answer that its processor got from outside. `toril replay` runs it again.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  toril recordings list paint\n  toril recordings export paint 17 --out 17.rec\n  \
@@ -54,7 +54,7 @@ struct List {
 struct Export {
     #[command(flatten)]
     which: Which,
-    /// Where to.
+    /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }

@@ -16,6 +16,9 @@ use super::progress::during;
 /// How long the first answer may take: a person waits for it, and a server may take the connection and say nothing.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Where `--help` lists these, apart from the command's own options.
+const REDIS: &str = "Redis and config";
+
 /// Which Redis and which prefix.
 #[derive(Args, Clone)]
 pub(super) struct RedisArgs {
@@ -23,16 +26,16 @@ pub(super) struct RedisArgs {
     ///
     /// `rediss://` uses TLS, `redis+cluster://host:port,host:port` is a cluster, and
     /// `redis+sentinel://host:port,host:port/SERVICE` the master that sentinels name.
-    #[arg(long, env = "TORIL_REDIS", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "TORIL_REDIS", value_name = "URL", hide_env_values = true, help_heading = REDIS)]
     pub(super) redis: Option<String>,
     /// The certificate authority to trust for `rediss://`, PEM [default: those of the system].
-    #[arg(long, env = "TORIL_REDIS_CA_FILE", value_name = "FILE")]
+    #[arg(long, env = "TORIL_REDIS_CA_FILE", value_name = "FILE", help_heading = REDIS)]
     pub(super) redis_ca_file: Option<PathBuf>,
     /// The prefix of the keys of queues for which the config has none of their own [default: the config's, or `bull`].
-    #[arg(long, env = "TORIL_PREFIX", value_name = "PREFIX")]
+    #[arg(long, env = "TORIL_PREFIX", value_name = "PREFIX", help_heading = REDIS)]
     pub(super) prefix: Option<String>,
     /// The config file [default: toril.toml, if it is there].
-    #[arg(long, env = "TORIL_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "TORIL_CONFIG", value_name = "FILE", help_heading = REDIS)]
     pub(super) config: Option<PathBuf>,
 }
 

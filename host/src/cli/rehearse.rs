@@ -19,9 +19,9 @@ const SHOWN_MAX: usize = 10;
 
 /// Runs the newest recorded attempts of a queue on a candidate, on this machine alone.
 ///
-/// It shows which come to another value, fail, or make other calls than those that were recorded, and what the candidate takes
-/// of processor time and memory. The exit code is 1 where more of them do than `--allow` admits, or where nothing could be
-/// compared.
+/// The command shows which attempts return another value, fail, or make other calls than the recorded ones, and how much
+/// processor time and memory the candidate uses. The exit code is 1 if more attempts differ than `--allow` admits, or if there
+/// was nothing to compare.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  toril rehearse paint paint.wasm\n  toril rehearse paint paint.ts --count 1000 --allow 1%"
@@ -34,7 +34,7 @@ pub(super) struct Rehearse {
     /// How many recordings.
     #[arg(long, default_value = "200", value_name = "N")]
     count: NonZeroUsize,
-    /// How many of them may come to something else.
+    /// The share of the rehearsed attempts that may differ.
     #[arg(long, default_value = "0%", value_name = "PERCENT", value_parser = super::deploy::parse_percent)]
     allow: f64,
     /// Prints JSON.

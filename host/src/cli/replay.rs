@@ -21,9 +21,8 @@ use super::run::shown::{as_json, describe};
 
 /// Runs a recorded attempt again, on this machine alone.
 ///
-/// The same component gets the same answers: nothing is asked of Redis' jobs, of servers or of clocks, and nothing is
-/// changed. It shows each call and the outcome, and whether they are the recorded ones. The exit code is 0 where they are, 1
-/// where they are not.
+/// The component gets the recorded answers: the command asks no server and no clock, and changes no job. It shows each call
+/// and the outcome, and whether they are the recorded ones. The exit code is 0 if they are, and 1 if they are not.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  toril replay paint 17\n  toril replay paint 17 --with paint.ts --watch\n  \
@@ -42,20 +41,20 @@ pub(super) struct Replay {
     /// Takes a recording that `toril recordings export` wrote.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["queue", "id", "attempt"])]
     file: Option<PathBuf>,
-    /// Runs another component, a file that `toril build` takes, or a deployed version by its digest, and says where it does
-    /// something else.
+    /// Runs another component, a file that `toril build` takes, or a deployed version by its digest, and says where it
+    /// differs.
     #[arg(long, value_name = "FILE|DIGEST")]
     with: Option<String>,
-    /// Where it does something else, goes on in a dry run: calls change a queue in memory, and no server is there.
+    /// After the first difference, continues as a dry run: calls change a queue in memory, and there is no server.
     #[arg(long)]
     go_on: bool,
     /// Runs it again when the file changes.
     #[arg(long, requires = "with")]
     watch: bool,
-    /// Takes these data in place of the job's, JSON.
+    /// Data to use instead of the job's, JSON.
     #[arg(long, value_name = "JSON")]
     data: Option<String>,
-    /// Prints one JSON object: the calls, the outcome, and where it departs.
+    /// Prints one JSON object: the calls, the outcome, and where it differs.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -28,8 +28,8 @@ const QUEUE: &str = "dry-run";
 /// Runs a processor on one job without Redis, and shows each call and the outcome.
 ///
 /// With `--queue`, it runs with the grants, limits and config values that toril.toml gives that queue; HTTP requests and
-/// directories are real then. With `--job`, it runs on a copy of a job in Redis, which is only read. The exit code is 0 where
-/// the job completed or moved itself, 1 where it failed.
+/// directories are real then. With `--job`, it runs on a copy of a job in Redis; the job itself does not change. The exit code
+/// is 0 if the job completed or moved itself, and 1 if it failed.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  toril run paint.wasm --name walls --data '{\"price\":100}'\n  toril run --queue paint --data '{\"walls\":4}'\n  toril run paint.ts --job paint/17 --attempt 2"
@@ -38,7 +38,7 @@ pub(super) struct Run {
     /// The component, or a file that `toril build` takes [default: the processor of `--queue`].
     #[arg(required_unless_present = "queue")]
     file: Option<PathBuf>,
-    /// Runs it as a job of this queue, as the config has it.
+    /// Runs it as a job of this queue, with the queue's settings in the config.
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
     /// The job's data, JSON.

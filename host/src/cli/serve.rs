@@ -10,19 +10,19 @@ use clap::Args;
 use toril::config::{Overrides, Source};
 use toril::daemon;
 
-/// Serves queues: pulls their jobs and runs each in its processor.
+/// Serves queues: fetches their jobs and runs each in its processor.
 ///
-/// Where no Redis is configured, the one at 127.0.0.1:6379 is used if it answers; otherwise the host
-/// starts its own there, with its data in `.toril/redis`, and stops it when it stops.
+/// If no Redis is configured, the host uses the one at 127.0.0.1:6379. If none answers there, the host starts its own, with
+/// its data in `.toril/redis`, and stops it when it stops.
 ///
-/// SIGHUP reads the config again and swaps the processors that changed. SIGTERM and SIGINT let running jobs
-/// end; a second one gives them back at once.
+/// On SIGHUP the host reads the config again and swaps the processors that changed. On SIGTERM or SIGINT it stops fetching
+/// and waits for running jobs; on a second signal it cancels them and returns them to the queue.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  toril serve --queue paint=paint.wasm\n  toril serve --config toril.toml"
 )]
 pub(super) struct Serve {
-    /// Serves a queue with a processor, or with the one that is deployed. May be repeated.
+    /// Serves a queue with this processor, or without a file with the deployed one. May be repeated.
     #[arg(long = "queue", value_name = "NAME[=FILE.wasm]", value_parser = parse_queue)]
     queues: Vec<(String, Option<PathBuf>)>,
     /// Swaps processors as soon as their files change.
@@ -37,8 +37,7 @@ pub(super) struct Serve {
     /// Jobs that run at once, per queue [default: 50].
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
-    /// Where no Redis is configured: the port on 127.0.0.1 at which one is looked for, and started
-    /// [default: 6379]
+    /// The port on 127.0.0.1 at which the host looks for a Redis, or starts one, if none is configured [default: 6379].
     #[arg(long, value_name = "PORT")]
     local_redis_port: Option<u16>,
     #[command(flatten)]

@@ -23,7 +23,7 @@ pub(super) struct Status {
     redis: RedisArgs,
 }
 
-/// Lists the versions of a queue's processor, and how it came to the one that is deployed.
+/// Lists the versions of a queue's processor, and the changes of its deployment.
 #[derive(Args)]
 pub(super) struct Versions {
     /// The queue.
@@ -125,6 +125,9 @@ fn show_host(host: &QueueStatus) {
         (true, false) => format!("{} of {} jobs run", host.running, host.concurrency),
     };
     super::print_line(format_args!("  {:<22} {state}", host.name));
+    if let Some(address) = &host.admin {
+        super::print_line(format_args!("    admin API at {address}"));
+    }
     for version in &host.versions {
         let role = if host.active.as_ref() == Some(&version.digest) {
             "active"

@@ -11,6 +11,7 @@ use toril::cases::{Failure, Loaded, Report, Runner, Verdict};
 use toril::config::{DEFAULT_FILE, Overrides, Source};
 
 use super::output::{print_json, print_line};
+use super::progress::during;
 
 /// Runs the cases of a project: one attempt each, in the real sandbox, without Redis and network.
 ///
@@ -22,7 +23,7 @@ use super::output::{print_json, print_line};
 /// that TOML has no value for is text under `KEY_json`.
 ///
 /// The limits and grants of the job's queue apply. Secrets are not read: each is `secret-NAME` unless `[env]` says otherwise.
-/// The job's clock shows `now` (default: 2026-01-01T00:00:00Z) and stands still. The exit code is 0 where all cases pass.
+/// The job's clock shows `now` (default: 2026-01-01T00:00:00Z) and stands still. The exit code is 0 if all cases pass.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  toril test\n  toril test --filter walls\n  toril test cases/walls.toml --update"
@@ -34,7 +35,7 @@ pub(super) struct Test {
     /// Runs the cases whose names contain this text. May be given several times.
     #[arg(long, value_name = "TEXT")]
     filter: Vec<String>,
-    /// Writes what is seen into the cases.
+    /// Writes the actual results into the cases.
     #[arg(long)]
     update: bool,
     /// Prints one JSON object: the cases, and the processors that were compiled for them.
@@ -58,7 +59,9 @@ impl Test {
         let runner = Runner::new(&dir, &config)?;
         let mut reports = Vec::new();
         for file in &files {
-            let report = runner.run(file, self.update).await;
+            let name = file.file_stem().unwrap_or_default().display();
+            let ran = runner.run(file, self.update);
+            let report = during(format_args!("running case `{name}`"), ran).await;
             if !self.json {
                 show(&report);
             }

@@ -16,6 +16,8 @@ pub struct QueueStatus {
     pub host: String,
     /// The machine's name and the process's id.
     pub name: String,
+    /// The address at which its admin API listens; none where it has no admin API.
+    pub admin: Option<String>,
     /// The revision of the deployment that it follows.
     pub revision: u64,
     /// The digest of the processor that the next job runs on; none while jobs wait for one.

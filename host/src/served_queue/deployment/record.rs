@@ -124,7 +124,7 @@ pub enum DeployError {
     NoCanary(String),
     /// No other version was active before.
     #[error(
-        "queue `{0}` has no earlier version to go back to\nhint: `toril undeploy {0}` takes the deployment away: hosts go back to their own files"
+        "queue `{0}` has no earlier version to go back to\nhint: `toril undeploy {0}` removes the deployment, so that hosts serve their own files"
     )]
     NothingBefore(String),
     /// There is no deployment.

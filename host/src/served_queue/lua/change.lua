@@ -160,7 +160,8 @@ function verbs.rollback()
     return
   end
   local at, history = earlier()
-  if not at then return -3 end
+  -- Where nothing is active, `undeploy` has nothing to take away either, so nobody should be told to try it.
+  if not at then return call('HEXISTS', DEPLOYMENT, 'active') == 1 and -3 or -4 end
   call('LTRIM', HISTORY, at - 1, -1)
   before.popped = {}
   for i = 1, at - 1 do before.popped[i] = history[i] end
