@@ -11,6 +11,7 @@ mod commands;
 mod dropped;
 mod guest_calls;
 mod links;
+mod markers;
 mod renewal;
 mod settling;
 
