@@ -14,6 +14,7 @@ mod links;
 mod markers;
 mod renewal;
 mod settling;
+mod uploads;
 
 use crate::fault_proxy::{Fault, FaultProxy, Gate};
 use crate::harness::{TestHost, TestRedis, eventually, new_job, queue_section};

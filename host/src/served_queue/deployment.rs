@@ -250,7 +250,11 @@ impl Deployments {
         if arguments.upload.is_some() {
             self.enlist().await?;
         }
-        let reply: Vec<Value> = self.redis.run(script, &call).await?;
+        let reply: Vec<Value> = match arguments.upload {
+            // A component takes long on a slow link: renewals and reports of the host do not wait behind it.
+            Some(_) => self.redis.run_large(script, &call).await?,
+            None => self.redis.run(script, &call).await?,
+        };
         self.read_change(reply, arguments.digest)
     }
 
@@ -323,7 +327,11 @@ impl Deployments {
 
     /// The bytes of a stored component.
     pub async fn component(&self, digest: &str) -> Result<Option<Vec<u8>>, QueueError> {
-        self.read("GET", &format!("component:{digest}"), &[]).await
+        // Over a connection of its own: a host whose reports wait behind it would count as gone.
+        let redis = self.redis.for_queue();
+        let mut command = redis::cmd("GET");
+        command.arg(format!("{}:component:{digest}", self.key));
+        Ok(command.query_async(&mut redis.shared()).await?)
     }
 
     /// True where the digest was active once. A candidate that was aborted was not.
