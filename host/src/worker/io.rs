@@ -387,6 +387,11 @@ impl Io {
                     job_id, "job could not be settled, it runs again when its lock has run out"
                 );
             }
+            Notice::Jobless { count, ids } => {
+                metrics.ids_without_job.inc_by(count);
+                listeners.error(&format_args!("{count} waiting ids have no job: {ids:?}"));
+                warn!(queue, count, ?ids, "waiting ids without a job were dropped");
+            }
             Notice::Drained => listeners.drained(),
             Notice::Abandoned(jobs) => {
                 const REASON: &str = "host stops while redis is unreachable; the jobs run again";

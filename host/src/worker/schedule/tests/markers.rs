@@ -48,6 +48,8 @@ fn without_room() -> Vec<(&'static str, Model)> {
         more: false,
         limited_ms: 0,
         next_delayed_ms: None,
+        jobless: 0,
+        jobless_ids: Vec::new(),
     };
     full.step(Input::Answered(call, Ok(settled)));
     vec![
