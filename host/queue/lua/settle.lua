@@ -357,4 +357,5 @@ if looked_for_jobs and last == 0 and more == 0 and not due and finished.complete
   and call('EXISTS', prefix .. 'wait', prefix .. 'paused', active, prefix .. 'prioritized') == 0 then
   emit(base, 'drained')
 end
-return cmsgpack.pack({ refusals, jobs, limited, due and math.min(math.floor(due), SAFE_INTEGER_MAX) or 0, more, jobless, jobless_ids })
+local due_ms = due and math.min(math.floor(due), SAFE_INTEGER_MAX) or 0
+return cmsgpack.pack({ refusals, jobs, limited, due_ms, more, jobless, jobless_ids })
