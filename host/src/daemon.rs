@@ -326,11 +326,11 @@ async fn stop(host: &Host, grace_ms: u64, signals: &mut Signals, admin: Option<&
         // A load balancer that asks for it sends nothing more here.
         admin.set_ready(false);
     }
+    host.drain_all();
     info!(
         grace_ms,
         "stopping: running jobs may end, a second signal ends them now"
     );
-    host.drain_all();
     drained(host, signals, grace_ms).await;
     // Redis may be away: other hosts see that this one is silent.
     let _ = tokio::time::timeout(Duration::from_secs(1), host.leave()).await;

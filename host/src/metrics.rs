@@ -217,6 +217,7 @@ pub struct Metrics {
     redis_errors: Many<OfQueue, Counter>,
     locks_lost: Many<OfQueue, Counter>,
     outcomes_dropped: Many<OfQueue, Counter>,
+    ids_without_job: Many<OfQueue, Counter>,
     stalled: Many<OfQueue, Counter>,
     scheduler_errors: Many<OfQueue, Counter>,
     memory: Many<OfMemory, Gauge>,
@@ -243,6 +244,7 @@ pub struct QueueMetrics {
     pub(crate) redis_errors: Counter,
     pub(crate) locks_lost: Counter,
     pub(crate) outcomes_dropped: Counter,
+    pub(crate) ids_without_job: Counter,
     pub(crate) stalled: Counter,
     pub(crate) scheduler_errors: Counter,
 }
@@ -363,6 +365,11 @@ impl Metrics {
                 "outcomes that were dropped: the lock was lost, the job was taken over or removed, or Redis refused or was unreachable at the end",
                 Counter::default,
             ),
+            ids_without_job: metrics.define(
+                "toril_ids_without_job_total",
+                "waiting ids that were dropped: they have no job, a hash with a name",
+                Counter::default,
+            ),
             stalled: metrics.define(
                 "toril_stalled_total",
                 "jobs of dead workers that this host returned to the queue",
@@ -408,6 +415,7 @@ impl Metrics {
             redis_errors: counter(&self.redis_errors),
             locks_lost: counter(&self.locks_lost),
             outcomes_dropped: counter(&self.outcomes_dropped),
+            ids_without_job: counter(&self.ids_without_job),
             stalled: counter(&self.stalled),
             scheduler_errors: counter(&self.scheduler_errors),
         }

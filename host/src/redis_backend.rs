@@ -39,8 +39,6 @@ pub struct RedisBackend {
     queue_name: Arc<str>,
     job: Arc<Job>,
     listeners: Listeners,
-    /// The guest moved the job: it has no lock of ours any more.
-    moved: bool,
     changes: Arc<Changes>,
     lock_ms: u64,
     /// What is remembered of steps, where a worker runs the job.
@@ -62,7 +60,6 @@ impl RedisBackend {
             queue,
             job,
             listeners,
-            moved: false,
             changes: Arc::default(),
             lock_ms: LOCK_MS,
         }
@@ -94,7 +91,6 @@ impl RedisBackend {
                 lock_ms: self.lock_ms,
                 listeners: self.listeners.clone(),
                 changes: Arc::clone(&self.changes),
-                moved: self.moved,
             })
         })
     }
@@ -108,7 +104,7 @@ impl RedisBackend {
 
     /// The token to write with: none once the job was moved and the lock is gone.
     fn token(&self) -> Option<&str> {
-        (!self.moved).then_some(&*self.job.token)
+        (!self.changes.is_moved()).then_some(&*self.job.token)
     }
 
     fn writer(&self) -> Writer<'_> {
@@ -149,13 +145,9 @@ impl RedisBackend {
     async fn move_job(&mut self, kind: SettlementKind) -> CallResult<bool> {
         let settlement = Settlement::new(&self.job, kind);
         self.stored().await;
-        self.changes.set_moving(true);
+        self.changes.begin_move();
         let moved = self.lock().settle(settlement).await;
-        self.moved |= matches!(moved, Ok(Moved::Yes));
-        self.changes.set_moving(self.moved);
-        if let (true, Some(writes)) = (self.moved, self.writes.get()) {
-            writes.set_moved();
-        }
+        self.changes.end_move(matches!(moved, Ok(Moved::Yes)));
         Ok(moved? == Moved::Yes)
     }
 }

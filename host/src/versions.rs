@@ -397,7 +397,6 @@ impl Versions {
         let is_swap = replaced.is_some();
         if let Some(before) = replaced {
             new.retire(before, self.is_pinned());
-            self.note_swap(before, after.as_deref());
         }
         // One that was replaced before may be back.
         let policy = self.policy();
@@ -410,6 +409,10 @@ impl Versions {
         self.available.send_if_modified(|available| {
             std::mem::replace(available, after.is_some()) != after.is_some()
         });
+        // Who reads of it finds it done.
+        if let Some(before) = replaced {
+            self.note_swap(before, after.as_deref());
+        }
     }
 
     fn note_swap(&self, before: &Version, after: Option<&Version>) {

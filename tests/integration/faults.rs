@@ -11,8 +11,10 @@ mod commands;
 mod dropped;
 mod guest_calls;
 mod links;
+mod markers;
 mod renewal;
 mod settling;
+mod uploads;
 
 use crate::fault_proxy::{Fault, FaultProxy, Gate};
 use crate::harness::{TestHost, TestRedis, eventually, new_job, queue_section};

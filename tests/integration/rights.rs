@@ -1,5 +1,7 @@
 //! Grants: nothing without one, and no more than it says.
 
+mod steps;
+
 use std::path::Path;
 use std::sync::Arc;
 

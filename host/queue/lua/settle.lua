@@ -33,7 +33,7 @@
 --   waiting-children   key of the child to wait for, or ''               ''
 --
 -- Returns MessagePack, since reading Redis's own protocol field by field costs a worker more than all else that
--- it does with a reply: { refusals, jobs, limited, due, more }
+-- it does with a reply: { refusals, jobs, limited, due, more, jobless, jobless ids }
 --   refusals  which of the jobs was not settled (1 is the first), and a code, in turn; nothing was changed for it.
 --             1 nothing to wait for (waiting-children), -1 no such job, -2 no lock, -3 not active,
 --             -4 pending children, -6 another lock, -9 failed children
@@ -43,6 +43,7 @@
 --   limited   for how long the queue is rate limited (ms), or 0
 --   due       when the next delayed job is due (ms since the epoch) if all other jobs were taken, or 0
 --   more      1 if no further job was taken because of their size, or 0
+--   jobless   how many ids had no job, a hash with a name: they are dropped; and the first of these ids, cut
 --
 -- What most calls do stands here, and is written for speed: from top to bottom, since each function, and each
 -- name of ours that it uses, costs every call some 0.2 us to make; no table per job; as few commands per job
@@ -61,6 +62,9 @@ local entries, all_plain = tonumber(ARGV[11]), ARGV[12] == '1'
 local REDIS_REFUSED = -99
 -- Bounds the time of a call that finds nothing but ids without hashes.
 local ROUNDS_MAX = 1000
+-- Of the ids without a job so many are told, each cut to so many bytes.
+local JOBLESS_IDS_MAX = 10
+local JOBLESS_ID_BYTES_MAX = 200
 
 local prefix = base .. ':'
 local active, events = prefix .. 'active', prefix .. 'events'
@@ -233,6 +237,8 @@ end
 -- ## Taking them
 
 local jobs, last, more = {}, 0, 0
+-- Ids that have no job: how many, and the first ones.
+local jobless, jobless_ids = 0, {}
 if room > 0 then
   -- What is noted in the hash of a job that starts. The pin is last: a job that has one keeps it.
   local start_note = { 'processedOn', now_text, 'ats', false }
@@ -310,8 +316,12 @@ if room > 0 then
         -- A job that fails without being run does not count.
         if not deferred then will_run = will_run + 1 end
       else
-        -- Nor are the markers jobs that BullMQ before 5 kept in this list.
         call('LREM', active, -1, id)
+        -- Nor are the markers jobs that BullMQ before 5 kept in this list; these are no loss.
+        if string.sub(id, 1, 2) ~= '0:' then
+          jobless = jobless + 1
+          if jobless <= JOBLESS_IDS_MAX then jobless_ids[jobless] = string.sub(id, 1, JOBLESS_ID_BYTES_MAX) end
+        end
         dropped = dropped + 1
       end
       if bytes > bytes_max and last > 0 and (i < found or found == missing) then
@@ -347,4 +357,5 @@ if looked_for_jobs and last == 0 and more == 0 and not due and finished.complete
   and call('EXISTS', prefix .. 'wait', prefix .. 'paused', active, prefix .. 'prioritized') == 0 then
   emit(base, 'drained')
 end
-return cmsgpack.pack({ refusals, jobs, limited, due and math.min(math.floor(due), SAFE_INTEGER_MAX) or 0, more })
+local due_ms = due and math.min(math.floor(due), SAFE_INTEGER_MAX) or 0
+return cmsgpack.pack({ refusals, jobs, limited, due_ms, more, jobless, jobless_ids })

@@ -202,6 +202,10 @@ pub struct Settled {
     pub next_delayed_ms: Option<u64>,
     /// No further job was taken because those taken had `bytes_max`: there may be more.
     pub more: bool,
+    /// How many ids were dropped that have no job, a hash with a name.
+    pub jobless: u64,
+    /// The first of them, cut where they are long.
+    pub jobless_ids: Vec<String>,
 }
 
 /// Whether a settlement moved its job.

@@ -12,6 +12,8 @@ pub(crate) struct Changes {
     /// The guest is moving the job: the lock goes with the move. Set before each move, and for good once it was carried
     /// out.
     moving: AtomicBool,
+    /// The guest moved the job: the attempt has no lock of it any more.
+    moved: AtomicBool,
     stored: Mutex<Stored>,
 }
 
@@ -27,8 +29,21 @@ impl Changes {
         self.moving.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_moving(&self, is_moving: bool) {
-        self.moving.store(is_moving, Ordering::Release);
+    pub(crate) fn is_moved(&self) -> bool {
+        self.moved.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn begin_move(&self) {
+        self.moving.store(true, Ordering::Release);
+    }
+
+    /// A move that was refused takes back none that was carried out before.
+    pub(crate) fn end_move(&self, is_done: bool) {
+        if is_done {
+            self.moved.store(true, Ordering::Release);
+        } else {
+            self.moving.store(self.is_moved(), Ordering::Release);
+        }
     }
 
     pub(crate) fn note_data(&self, data: &str) {
@@ -54,6 +69,25 @@ impl Stored {
             data: stored(&self.data).map_or(shown.data, raw_json),
             progress: stored(&self.progress).map_or(shown.progress, raw_json),
             ..shown
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_move_takes_back_none_that_was_carried_out() {
+        let changes = Changes::default();
+        changes.begin_move();
+        assert!(changes.is_moving() && !changes.is_moved());
+        changes.end_move(false);
+        assert!(!changes.is_moving() && !changes.is_moved());
+        for is_done in [true, false] {
+            changes.begin_move();
+            changes.end_move(is_done);
+            assert!(changes.is_moving() && changes.is_moved());
         }
     }
 }

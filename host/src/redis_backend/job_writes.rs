@@ -35,7 +35,6 @@ pub(super) struct Author {
     pub(super) lock_ms: u64,
     pub(super) listeners: Listeners,
     pub(super) changes: Arc<Changes>,
-    pub(super) moved: bool,
 }
 
 struct Inner {
@@ -56,21 +55,15 @@ struct State {
     failed: Option<QueueError>,
     /// How many lines the job's log keeps, with those that wait.
     lines: Option<u64>,
-    /// The guest moved the job: it has no lock of ours any more.
-    moved: bool,
     /// Names the calls that must not be carried out twice.
     caller: Option<Caller>,
 }
 
 impl JobWrites {
     pub(super) fn new(author: Author) -> Self {
-        let state = State {
-            moved: author.moved,
-            ..State::default()
-        };
         JobWrites(Arc::new(Inner {
             author,
-            state: Mutex::new(state),
+            state: Mutex::default(),
             answered: Notify::new(),
         }))
     }
@@ -120,10 +113,6 @@ impl JobWrites {
         self.until(State::is_idle).await;
     }
 
-    pub(super) fn set_moved(&self) {
-        self.0.state.lock().moved = true;
-    }
-
     /// Waits for all that was written, before the outcome: that ends the hold on the job. The error: notes are lost, and the
     /// guest will not hear of it.
     pub(crate) async fn finish(&self, cancel: &Cancel) -> Result<(), QueueError> {
@@ -168,6 +157,20 @@ impl State {
     fn is_idle(&self) -> bool {
         self.sender.is_none()
     }
+
+    /// Adds a write. True: no task sends it, and one must be started before the lock is released.
+    fn push(&mut self, write: JobWrite) -> bool {
+        self.waiting.push(write);
+        self.is_idle()
+    }
+
+    /// All that waits, for one call. With nothing, the task that asks ends: a later write has one of its own.
+    fn take_waiting(&mut self) -> Vec<JobWrite> {
+        if self.waiting.is_empty() {
+            self.sender = None;
+        }
+        std::mem::take(&mut self.waiting)
+    }
 }
 
 impl Inner {
@@ -176,8 +179,7 @@ impl Inner {
         if is_line(&write) {
             state.lines = state.lines.map(|lines| self.kept(lines + 1));
         }
-        state.waiting.push(write);
-        if state.sender.is_none() {
+        if state.push(write) {
             state.sender = Some(tokio::spawn(Arc::clone(self).send_all()).abort_handle());
         }
         state.lines
@@ -189,7 +191,10 @@ impl Inner {
     }
 
     async fn send_all(self: Arc<Self>) {
-        let sending = Sending(&self);
+        let sending = Sending {
+            state: &self.state,
+            answered: &self.answered,
+        };
         while let Some((writes, request)) = self.next() {
             match self.send(&writes, &request).await {
                 Ok(lines) => self.note_stored(&writes, lines),
@@ -197,17 +202,14 @@ impl Inner {
             }
             self.answered.notify_waiters();
         }
-        // Another one may send by now.
-        std::mem::forget(sending);
-        self.answered.notify_waiters();
+        sending.end();
     }
 
     /// All that waits; with nothing, this was the last call for now.
     fn next(&self) -> Option<(Vec<JobWrite>, Request)> {
         let mut state = self.state.lock();
-        let writes = std::mem::take(&mut state.waiting);
+        let writes = state.take_waiting();
         if writes.is_empty() {
-            state.sender = None;
             return None;
         }
         // A line would be there twice. Anything else is the same when it is written again, but for one event.
@@ -255,9 +257,13 @@ impl Inner {
 
     /// Repeats a call while Redis is unreachable.
     async fn send(&self, writes: &[JobWrite], request: &Request) -> Result<u64, QueueError> {
-        let Author { queue, job, .. } = &self.author;
-        let moved = self.state.lock().moved;
-        let writer = Writer::attempt((!moved).then_some(&*job.token));
+        let Author {
+            queue,
+            job,
+            changes,
+            ..
+        } = &self.author;
+        let writer = Writer::attempt((!changes.is_moved()).then_some(&*job.token));
         let lock = Lock {
             queue,
             attempt: LockedAttempt::of(job),
@@ -299,18 +305,103 @@ fn is_kept(write: &JobWrite) -> bool {
     matches!(write, JobWrite::Data(_) | JobWrite::Step(..))
 }
 
-/// Wakes those who wait if the task that sends ends by a panic.
-struct Sending<'a>(&'a Inner);
+/// The task that sends. Wakes those who wait if it ends by a panic.
+struct Sending<'a> {
+    state: &'a Mutex<State>,
+    answered: &'a Notify,
+}
+
+impl Sending<'_> {
+    /// Nothing waited when it last looked. Another one may send by now, so nothing is taken back.
+    fn end(self) {
+        self.answered.notify_waiters();
+        std::mem::forget(self);
+    }
+}
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
+        let mut state = self.state.lock();
         if state.sender.take().is_some() {
             let broken = || QueueError::Invalid("writes to the job were broken off".to_owned());
             (state.refused, state.failed) = (Some(broken()), Some(broken()));
             state.waiting.clear();
         }
         drop(state);
-        self.0.answered.notify_waiters();
+        self.answered.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    /// Stands for a task that sends.
+    fn sender() -> Option<AbortHandle> {
+        Some(tokio::spawn(pending::<()>()).abort_handle())
+    }
+
+    fn line(text: &str) -> JobWrite {
+        JobWrite::Log(text.to_owned())
+    }
+
+    #[derive(Default)]
+    struct Shared {
+        state: Mutex<State>,
+        answered: Notify,
+    }
+
+    impl Shared {
+        fn sending(&self) -> Sending<'_> {
+            self.state.lock().sender = sender();
+            Sending {
+                state: &self.state,
+                answered: &self.answered,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn write_that_comes_while_a_call_is_under_way_goes_with_the_next_one() {
+        let shared = Shared::default();
+        let sending = shared.sending();
+        assert!(!shared.state.lock().push(line("a")), "one sends already");
+        assert!(!shared.state.lock().push(line("b")));
+        assert_eq!(shared.state.lock().take_waiting().len(), 2);
+        assert!(!shared.state.lock().is_idle(), "they are not stored yet");
+        sending.end();
+    }
+
+    /// The task found nothing that waits, and has not come to its end.
+    #[tokio::test]
+    async fn write_that_comes_when_the_task_that_sends_ends_is_sent_by_another_one() {
+        let shared = Shared::default();
+        let ending = shared.sending();
+        assert!(shared.state.lock().take_waiting().is_empty());
+        assert!(shared.state.lock().push(line("late")), "no task sends it");
+        let next = shared.sending();
+        ending.end();
+        let mut state = shared.state.lock();
+        assert!(!state.is_idle(), "the second task is still there");
+        assert!(state.refused.is_none() && state.failed.is_none());
+        assert_eq!(state.take_waiting().len(), 1);
+        drop(state);
+        next.end();
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_refused_where_the_task_that_sends_panics() {
+        let shared = Shared::default();
+        let sending = shared.sending();
+        shared.state.lock().push(line("lost"));
+        let mut woken = std::pin::pin!(shared.answered.notified());
+        woken.as_mut().enable();
+        drop(sending);
+        woken.await;
+        let state = shared.state.lock();
+        assert!(state.is_idle() && state.waiting.is_empty());
+        assert!(state.refused.is_some() && state.failed.is_some());
     }
 }

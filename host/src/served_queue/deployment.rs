@@ -258,12 +258,11 @@ impl Deployments {
         if arguments.upload.is_some() {
             self.enlist().await?;
         }
-        // What is large holds up nobody else's calls.
-        let redis = match arguments.upload {
-            Some(_) => self.redis.own_connection(),
-            None => self.redis.clone(),
+        let reply: Vec<Value> = match arguments.upload {
+            // A component takes long on a slow link, and holds up nobody else's calls.
+            Some(_) => self.redis.run_large(script, &call).await?,
+            None => self.redis.run(script, &call).await?,
         };
-        let reply: Vec<Value> = redis.run(script, &call).await?;
         self.read_change(reply, arguments.digest)
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
@@ -15,7 +15,7 @@ use super::failures;
 use super::inline::TURN;
 use super::outbox::Outbox;
 use super::schedule::{Actions, Call, Input, LostCall, Notice, Now, Start};
-use super::{Control, Observers, State, WorkerOptions};
+use super::{Control, Observers, Stage, State, WorkerOptions};
 use crate::retries::past_outages;
 use crate::versions::Versions;
 use toril_queue::{
@@ -27,6 +27,9 @@ type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A call, what Redis said of it, and the limit of the queue's rate that it should have stored before and did not.
 type Answer = (Call, Result<Settled, QueueError>, Option<u64>);
 type MarkerAnswer = (Box<MarkerWait>, Result<Option<Marker>, QueueError>);
+
+/// How long a worker that gives its jobs back tries to return the marker that it took.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Io {
     pub(super) queue: Queue,
@@ -102,6 +105,32 @@ impl Io {
             }
             let input = self.next_input().await;
             self.step(input, &mut actions);
+        }
+        self.leave().await;
+    }
+
+    /// Ends what is under way beside the calls: other workers rest until the marker that this one took is back. A worker
+    /// that gives its jobs back does not wait for a Redis that is unreachable.
+    async fn leave(&mut self) {
+        let Io {
+            beside, control, ..
+        } = self;
+        let done = async {
+            while !beside.is_empty() {
+                first_of(beside).await;
+            }
+        };
+        let given_up = async {
+            // An error: the worker was dropped, which gives its jobs back.
+            let _ = control
+                .wait_for(|control| control.stage == Stage::GiveBack)
+                .await;
+            tokio::time::sleep(LEAVE_MAX).await;
+        };
+        tokio::select! {
+            biased;
+            () = done => {}
+            () = given_up => {}
         }
     }
 
@@ -357,6 +386,11 @@ impl Io {
                     queue,
                     job_id, "job could not be settled, it runs again when its lock has run out"
                 );
+            }
+            Notice::Jobless { count, ids } => {
+                metrics.ids_without_job.inc_by(count);
+                listeners.error(&format_args!("{count} waiting ids have no job: {ids:?}"));
+                warn!(queue, count, ?ids, "waiting ids without a job were dropped");
             }
             Notice::Drained => listeners.drained(),
             Notice::Abandoned(jobs) => {

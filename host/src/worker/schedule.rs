@@ -90,6 +90,8 @@ pub(super) enum Notice {
     },
     /// Redis refused to settle a start, for good. The job runs again when its lock has run out.
     Unsettled(Arc<Held>),
+    /// So many ids that waited have no job, and are dropped; the first of them.
+    Jobless { count: u64, ids: Vec<String> },
     /// The queue became empty.
     Drained,
     /// Redis is unreachable, and the host stops: the outcomes of so many jobs are given up. They run again.

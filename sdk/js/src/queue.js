@@ -182,7 +182,9 @@ missingFunctions(Queue.prototype, 'Queue', { toKey: OPERATORS });
 export class QueueEventsProducer extends Connected {
   async publishEvent({ eventName, ...fields }) {
     this.checkPrefix();
-    const texts = Object.entries(fields).map(([name, value]) => [name, String(value)]);
-    ask(() => host.queues.publishEvent(this.name, String(eventName), texts));
+    // As BullMQ's client writes them: what is missing is empty.
+    const text = (value) => String(value ?? '');
+    const texts = Object.entries(fields).map(([name, value]) => [name, text(value)]);
+    ask(() => host.queues.publishEvent(this.name, text(eventName), texts));
   }
 }

@@ -164,6 +164,20 @@ test('events of one\'s own are published, and limits set', async () => {
   ]);
 });
 
+test('what an event lacks is empty, as BullMQ stores it', async () => {
+  // The host refuses an empty name.
+  const { calls } = await calling(
+    `const events = new QueueEventsProducer('steps');
+     await events.publishEvent({}); await events.publishEvent({ eventName: null, wall: undefined, coat: null, wet: false });
+     return null`,
+    {},
+  );
+  assert.deepEqual(calls, [
+    ['queues.publishEvent', 'steps', '', []],
+    ['queues.publishEvent', 'steps', '', [['wall', ''], ['coat', ''], ['wet', 'false']]],
+  ]);
+});
+
 test('another prefix is out of reach', async () => {
   await assert.rejects(calling('await new Queue("q", { prefix: "other" }).add("a", {})'), /its queues have the prefix `bull`/);
   const { calls } = await calling('await new Queue("q", { prefix: "bull" }).add("a", {}); return 1', { 'producer.add': '1' });

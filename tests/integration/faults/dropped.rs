@@ -146,3 +146,23 @@ async fn outcome_of_an_attempt_whose_lock_was_lost_is_dropped_with_an_error() {
     assert_eq!(error(&mut events).await, words);
     stage.dropped("ring").await;
 }
+
+/// What waits under these ids cannot run: their hashes are gone, or have no name.
+#[tokio::test]
+async fn ids_without_a_job_are_an_error_and_are_counted() {
+    let stage = Stage::start().await;
+    let (queue, mut events) = stage.queue("ring", 30_000).await;
+    stage
+        .command(&["HSET", "bull:ring:nameless", "data", "{}"])
+        .await;
+    stage
+        .command(&["RPUSH", "bull:ring:wait", "gone", "nameless"])
+        .await;
+    let id = add(&queue, "fine", json!(null)).await;
+    stage.host.resume("ring").unwrap();
+    reaches(&queue, &id, JobState::Completed).await;
+    let counted = "toril_ids_without_job_total{queue=\"ring\"} 2\n";
+    assert!(stage.host.metrics().contains(counted));
+    let said = error(&mut events).await;
+    assert_eq!(said, r#"2 waiting ids have no job: ["nameless", "gone"]"#);
+}

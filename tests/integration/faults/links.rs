@@ -6,7 +6,7 @@ use serde_json::json;
 use toril::queue::JobState;
 
 use super::Stage;
-use crate::harness::{add, completes, eventually, new_job, toril_at, version};
+use crate::harness::{add, eventually, new_job};
 
 /// Locks as they are by default: one second is less than what a call of these takes.
 const OPTIONS: &str = "concurrency = 10\ndrain_delay_ms = 1000";
@@ -78,54 +78,4 @@ async fn large_values_on_a_slow_link_are_settled_once() {
         assert_eq!(ends, 1, "job {id} was settled {ends} times");
     }
     stage.host.stop().await;
-}
-
-/// A component takes longer than anyone waits for a reply that makes no progress, on its way to Redis and again on its way
-/// to the host. No queue waits for it.
-#[tokio::test]
-async fn component_is_deployed_over_a_slow_link_and_holds_up_no_job() {
-    let stage = Stage::with(OPTIONS).await;
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("large.wasm");
-    std::fs::write(&file, padded(version("good-00007"), 5_200_000)).unwrap();
-    stage.proxy.throttle(300_000);
-    let (url, file) = (stage.proxy.url(), file.display().to_string());
-    let deploys =
-        tokio::spawn(
-            async move { toril_at(&url, &["deploy", "slow", &file, "--wait", "120"]).await },
-        );
-    let mut done = 0;
-    while !deploys.is_finished() {
-        completes(&stage.ring, "nothing", json!(null)).await;
-        completes(&stage.slow, "fine", json!(null)).await;
-        done += 1;
-    }
-    let deployed = deploys.await.unwrap();
-    assert!(deployed.status.success(), "{deployed:?}");
-    let said = String::from_utf8_lossy(&deployed.stdout);
-    assert!(
-        said.contains(": ok"),
-        "the host was silent meanwhile: {said}"
-    );
-    assert!(done > 3, "jobs waited for the component");
-    stage.proxy.throttle(0);
-    assert_eq!(
-        completes(&stage.slow, "any", json!(null)).await,
-        "good-00007"
-    );
-    stage.host.stop().await;
-}
-
-/// The component with so many bytes that mean nothing.
-fn padded(mut component: Vec<u8>, bytes: usize) -> Vec<u8> {
-    let mut left = bytes + 2;
-    component.push(0);
-    while left >= 0x80 {
-        component.push((left & 0x7f) as u8 | 0x80);
-        left >>= 7;
-    }
-    component.push(left as u8);
-    component.extend([1, b'x']);
-    component.resize(component.len() + bytes, 0);
-    component
 }

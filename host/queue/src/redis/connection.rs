@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use redis::aio::ConnectionLike;
-use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value};
 
 use super::address::Address;
 use super::script::Script;
@@ -102,10 +102,19 @@ impl Redis {
             }
             reply => reply,
         };
-        reply.map_err(|error| {
-            let located = script.locate(&error.to_string());
-            QueueError::Redis(RedisFailure::new(error, located))
-        })
+        reply.map_err(|error| failure(script, error))
+    }
+
+    /// Runs a script over a connection of its own, and sends it along at once: for a call that is too large to be sent
+    /// twice where Redis does not know the script, and that others should not wait behind.
+    pub async fn run_large<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        call: &Cmd,
+    ) -> Result<T, QueueError> {
+        let own = self.own_connection();
+        let reply = script.with_text(call).query_async(&mut own.shared()).await;
+        reply.map_err(|error| failure(script, error))
     }
 
     /// Runs a script that replies with one string.
@@ -238,6 +247,11 @@ pub fn redacted(url: &str) -> String {
         Some((_, host)) => format!("{scheme}***@{host}{query}"),
         None => format!("{scheme}{rest}{query}"),
     }
+}
+
+fn failure(script: &Script, error: RedisError) -> QueueError {
+    let located = script.locate(&error.to_string());
+    QueueError::Redis(RedisFailure::new(error, located))
 }
 
 #[cfg(test)]

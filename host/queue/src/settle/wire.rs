@@ -147,7 +147,7 @@ pub(crate) fn read_settled(
     token: &Arc<str>,
 ) -> Option<Settled> {
     let reader = &mut Reader(reply);
-    if reader.array()? != 5 {
+    if reader.array()? != 7 {
         return None;
     }
     Some(Settled {
@@ -159,7 +159,15 @@ pub(crate) fn read_settled(
             .ok()
             .filter(|due| *due > 0),
         more: reader.int::<i64>()? != 0,
+        jobless: reader.int()?,
+        jobless_ids: read_ids(reader)?,
     })
+}
+
+fn read_ids(reader: &mut Reader<'_>) -> Option<Vec<String>> {
+    let count = reader.array()?;
+    let id = |_| Some(String::from_utf8_lossy(reader.bytes()?).into_owned());
+    (0..count).map(id).collect()
 }
 
 /// Reads ids and hashes in turn.

@@ -117,7 +117,16 @@ async fn ids_without_a_job_are_dropped_in_one_call() {
     let () = redis
         .run("RPUSH bull:q:wait gone gone text events meta 0:5")
         .await;
-    assert_eq!(ids(&take(&queue, 1, "t").await), ["a"]);
+    let () = redis.run("HSET bull:q:nameless data {}").await;
+    let () = redis.run("RPUSH bull:q:wait nameless").await;
+    let settled = settle(&queue, &[], 1, "t").await;
+    assert_eq!(ids(&settled.jobs), ["a"]);
+    // A marker of BullMQ before 5 is no loss.
+    let jobless = ["nameless", "meta", "events", "text", "gone", "gone"];
+    assert_eq!(
+        (settled.jobless, settled.jobless_ids),
+        (6, jobless.map(str::to_owned).to_vec())
+    );
     let active: Vec<String> = redis.run("LRANGE bull:q:active 0 -1").await;
     assert_eq!(active, ["a"]);
     let line: Vec<String> = redis.run("LRANGE bull:q:wait 0 -1").await;
@@ -134,6 +143,12 @@ async fn call_that_finds_only_ids_without_jobs_ends_and_says_that_more_may_be_th
         .await;
     let settled = settle(&queue, &[], 1, "t").await;
     assert!(settled.more && settled.jobs.is_empty());
+    let shown = settled.jobless_ids.len() as u64;
+    assert!(
+        settled.jobless > shown && shown == 10,
+        "{shown} of {}",
+        settled.jobless
+    );
     add(&queue, &["a"]).await;
     assert_eq!(ids(&take(&queue, 1, "t").await), ["a"]);
 }

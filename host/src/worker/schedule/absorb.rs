@@ -155,6 +155,12 @@ impl Schedule {
         for ((held, settlement), result) in starts.zip(settled.results) {
             self.note_result((held, settlement), result, settled.at_ms, actions);
         }
+        if settled.jobless > 0 {
+            actions.notices.push(Notice::Jobless {
+                count: settled.jobless,
+                ids: settled.jobless_ids,
+            });
+        }
         if flight.want > 0 {
             let is_newer = flight.number > self.sent_before_marker;
             if settled.more || settled.jobs.len() >= flight.want {

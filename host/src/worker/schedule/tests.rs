@@ -2,6 +2,7 @@
 //! head of `schedule.rs` promises. A failure is shrunk and its seed is kept beside this file.
 
 mod happen;
+mod markers;
 mod model;
 mod redis;
 

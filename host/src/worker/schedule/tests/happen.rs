@@ -113,6 +113,8 @@ impl Model {
             more,
             limited_ms: 0,
             next_delayed_ms: None,
+            jobless: 0,
+            jobless_ids: Vec::new(),
         }));
     }
 

@@ -134,7 +134,10 @@ impl Model {
                     let id = start_of(&held).0;
                     assert_eq!(Some(id), self.redis.poisoned, "only what is refused alone");
                 }
-                Notice::Refused(_) | Notice::Drained | Notice::Recovered => {}
+                Notice::Refused(_)
+                | Notice::Jobless { .. }
+                | Notice::Drained
+                | Notice::Recovered => {}
                 Notice::Abandoned(_) => {
                     assert_eq!(self.control.stage, Stage::GiveBack, "the host goes on");
                 }
