@@ -250,7 +250,7 @@ async fn refused_deployments_change_nothing() {
             .contains("not a WebAssembly component")
     );
     for (command, reason) in [
-        (&["rollback", "ring"][..], "no earlier version"),
+        (&["rollback", "ring"][..], "nothing is deployed"),
         (&["rollback", "ring", "abcdef"], "has no version `abcdef`"),
         (&["promote", "ring"], "has no canary"),
         (&["abort", "ring"], "has no canary"),
