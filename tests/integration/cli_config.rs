@@ -3,9 +3,13 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use serde_json::json;
 use tempfile::tempdir;
+use toril::queue::JobState;
 
-use crate::harness::{TORIL, TestHost, TestRedis, eventually, processor, queue_section};
+use crate::harness::{
+    TORIL, TestHost, TestRedis, eventually, new_job, processor, queue_section, reaches,
+};
 
 fn toril_in(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(TORIL);
@@ -150,6 +154,30 @@ async fn failed_attempt_is_a_line_of_the_log() {
     ] {
         assert!(last.contains(field), "{last}");
     }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn backoff_strategy_that_no_config_has_is_a_warning_with_its_key() {
+    let redis = TestRedis::start(false).await;
+    let known = "backoff = { gentle = [1] }";
+    let mut host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", known).await;
+    let queue = redis.queue("ring").await;
+    for strategy in ["gentle", "fixed", "other"] {
+        let options = json!({ "attempts": 2, "backoff": { "type": strategy, "delay": 1 } });
+        let id = queue.add(&new_job("panic", json!(null), options)).await;
+        reaches(&queue, &id.unwrap(), JobState::Failed).await;
+    }
+    host.logs("no such backoff strategy").await;
+    let log = host.log();
+    let warned = log
+        .lines()
+        .filter(|line| line.contains("no such backoff strategy"));
+    let warned: Vec<_> = warned.collect();
+    assert!(
+        matches!(warned[..], [one] if one.contains("strategy=\"other\"")),
+        "{log}"
+    );
     host.stop().await;
 }
 

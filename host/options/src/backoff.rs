@@ -74,6 +74,11 @@ impl Backoff {
         }
     }
 
+    /// Whether BullMQ has a strategy of this name.
+    pub fn is_built_in(&self) -> bool {
+        !matches!(self.strategy, Strategy::Other(_))
+    }
+
     /// When the attempt after the `attempts_made`th comes; `random` is in 0..1.
     ///
     /// A strategy that is not one of BullMQ's own waits its plain delay.

@@ -364,7 +364,7 @@ impl Io {
                 if let Some(telemetry) = telemetry {
                     telemetry.settled(queue, &held.job, &kind);
                 }
-                failures::log(queue, &held, &kind);
+                failures::log(queue, &held, &kind, &self.options);
                 listeners.settled(&held.job, held.changes(), &kind, at_ms);
             }
             Notice::Dropped {

@@ -97,6 +97,13 @@ fn retry_after(job: &Job, attempts_made: u32, options: &WorkerOptions) -> Retry 
     backoff.retry(attempts_made, fastrand::f64())
 }
 
+/// The strategy that the job names, where neither BullMQ nor the config has it.
+pub(super) fn unknown_strategy<'a>(job: &'a Job, options: &WorkerOptions) -> Option<&'a str> {
+    let backoff = job.options.backoff.as_ref()?;
+    let is_known = backoff.is_built_in() || options.backoff.contains_key(backoff.strategy());
+    (!is_known).then(|| backoff.strategy())
+}
+
 /// How large the stack traces of a job may become, the newest one aside: a job may be tried any number of times, and
 /// Redis takes no value above 512 MiB.
 const STACKTRACE_BYTES_MAX: usize = 1 << 20;
