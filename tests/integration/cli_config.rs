@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::harness::{TORIL, TestHost, TestRedis, eventually, processor, queue_section};
+use crate::harness::{
+    TORIL, TestHost, TestRedis, eventually, processor, queue_section, reserved_port,
+};
 
 fn toril_in(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(TORIL);
@@ -170,6 +173,61 @@ async fn status_says_at_which_port_the_admin_api_listens() {
     };
     eventually("the host reports its address", reported).await;
     host.stop().await;
+}
+
+#[tokio::test]
+async fn host_without_a_queue_is_found_by_its_config_and_by_redis() {
+    let (redis, (port, number)) = (TestRedis::start(false).await, reserved_port());
+    let url = redis.server.url();
+    let address = format!("127.0.0.1:{number}");
+    let config = format!("redis = \"{url}\"\n[admin]\nlisten = \"{address}\"\n");
+    let mut host = TestHost::spawn(&config, &[]);
+    host.logs("the admin API listens").await;
+    drop(port);
+    let dir = host.dir.path();
+    // The address is the config's, and Redis need not be asked.
+    let health = toril_in(dir, &["health"]);
+    assert_eq!(texts(&health), ("ok\n".to_owned(), String::new()));
+    let shown = async || {
+        let (shown, _) = texts(&toril_in(dir, &["status"]));
+        let lines = format!("\n  works no queue\n  admin API at {address}\n");
+        shown.contains(&lines).then_some(())
+    };
+    eventually("the host reports its address", shown).await;
+    let (json, _) = texts(&toril_in(dir, &["status", "--json"]));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["queue"], Value::Null);
+    assert_eq!(json[0]["hosts"][0]["admin"], *address);
+    // One that works a queue is shown with its queue alone; one that left is not shown.
+    let other = queue_section("ring", "fixture-noop", "") + "[admin]\nlisten = \"127.0.0.1:0\"\n";
+    let other = TestHost::serve(&redis, &other).await;
+    let name = format!(":{}", other.pid());
+    let shown = async || {
+        let (shown, _) = texts(&toril_in(dir, &["status"]));
+        let works = shown.split("bull:ring\n").nth(1)?;
+        let is_there = works.contains(&name) && shown.matches(&name).count() == 1;
+        is_there.then_some(())
+    };
+    eventually("the other host is shown once", shown).await;
+    let announced = redis.command::<usize>(&["HLEN", "toril:hosts"]);
+    assert_eq!(announced.await, 2);
+    other.stop().await;
+    let announced = redis.command::<usize>(&["HLEN", "toril:hosts"]);
+    assert_eq!(announced.await, 1);
+    host.signal("TERM");
+    assert!(host.ended().await.success());
+    assert_eq!(
+        texts(&toril_in(host.dir.path(), &["status"]))
+            .0
+            .matches("no queue")
+            .count(),
+        0
+    );
+    let (_, said) = texts(&toril_in(host.dir.path(), &["health"]));
+    assert!(
+        said.contains(&format!("no host listens at `{address}`")),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -81,12 +81,19 @@ impl RedisArgs {
         Ok(Deployments::of(&self.queue(queue).await?))
     }
 
-    /// The deployments of all queues, by `prefix:queue`; those aside that nobody has worked for a day.
-    pub(super) async fn all_deployments(&self) -> anyhow::Result<Vec<(String, Deployments)>> {
+    /// Connects, for a command that looks at the queues of all prefixes.
+    pub(super) async fn connected_to_all(&self) -> anyhow::Result<Redis> {
         let source = self.source()?;
-        let redis = self.connect(&source, self.prefix.as_deref()).await?;
+        self.connect(&source, self.prefix.as_deref()).await
+    }
+
+    /// The deployments of all queues, by `prefix:queue`; those aside that nobody has worked for a day.
+    pub(super) async fn all_deployments(
+        &self,
+        redis: &Redis,
+    ) -> anyhow::Result<Vec<(String, Deployments)>> {
         let mut all = Vec::new();
-        for name in Deployments::queues(&redis).await? {
+        for name in Deployments::queues(redis).await? {
             let Some((prefix, queue)) = name.rsplit_once(':') else {
                 continue;
             };
