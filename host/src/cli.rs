@@ -50,8 +50,8 @@ const DEFAULT_LOG: &str = "info";
 /// Where `--help` lists what every command takes: apart from the command's own options, which people look for first.
 const GLOBAL: &str = "Options of every command";
 const QUIET_LOG: &str = "warn";
-/// Of a command that ends by itself: its progress says what is built.
-const COMMAND_LOG: &str = "info,toril::language=warn";
+/// Of a command that ends by itself: its progress says what is built and compiled.
+const COMMAND_LOG: &str = "info,toril::language=warn,toril_sandbox::compile=warn";
 
 /// Runs BullMQ jobs in WebAssembly processors.
 ///

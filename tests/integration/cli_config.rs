@@ -9,6 +9,7 @@ use tempfile::tempdir;
 use crate::harness::{
     TORIL, TestHost, TestRedis, eventually, processor, queue_section, reserved_port,
 };
+use crate::starting::large_processor;
 
 fn toril_in(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(TORIL);
@@ -228,6 +229,24 @@ async fn host_without_a_queue_is_found_by_its_config_and_by_redis() {
         said.contains(&format!("no host listens at `{address}`")),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn command_says_that_it_compiles_unless_it_is_to_be_quiet() {
+    let dir = tempdir().unwrap();
+    std::fs::write(dir.path().join("large.wasm"), large_processor()).unwrap();
+    for (arguments, expected) in [(&[][..], "compiling `large.wasm` …\n"), (&["--quiet"], "")] {
+        let mut command = Command::new(TORIL);
+        command.args(["check", "large.wasm"]).args(arguments);
+        // Nothing that is compiled already.
+        command.env(
+            "XDG_CACHE_HOME",
+            dir.path().join(arguments.len().to_string()),
+        );
+        let output = command.current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(texts(&output).1, expected);
+    }
 }
 
 #[tokio::test]

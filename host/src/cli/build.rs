@@ -106,7 +106,8 @@ async fn build(file: &Path, out: &Path, is_named: bool) -> anyhow::Result<ExitCo
         super::output::say(format_args!("warning: {warning}"));
     }
     // What a host would refuse is not written.
-    let imports = imports(&built.component).await?;
+    let imports = imports(&built.component);
+    let imports = during(format_args!("compiling `{}`", file.display()), imports).await?;
     let out = match &built.file {
         Some(there) if !is_named => there,
         _ => {

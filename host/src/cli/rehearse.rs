@@ -73,7 +73,9 @@ pub(super) async fn rehearsed(
         && let Ok(component) = built(&file, engine).await
     {
         let digest = Digest::of(&component);
-        let processor = engine.load(component, &Policy::unjudged()).await;
+        let policy = Policy::unjudged();
+        let loaded = engine.load(component, &policy);
+        let processor = during(format_args!("compiling `{}`", file.display()), loaded).await;
         if let Ok(processor) = processor {
             rehearsal.set_before(digest.as_str(), Some(Arc::new(processor)));
         }
