@@ -7,6 +7,8 @@ use toril::sandbox::{Engine, EngineOptions, check_cache_dir};
 
 use super::{Finding, Fix};
 
+const RAISE_LIMIT: &str = "raise the limit of the process: `ulimit -v unlimited`, or `LimitAS=infinity` in a systemd unit";
+
 pub(super) fn look(options: &EngineOptions) -> Vec<Finding> {
     vec![memory(options), cache(options)]
 }
@@ -26,9 +28,9 @@ fn memory(options: &EngineOptions) -> Finding {
                 "is limited to {} GiB: fewer jobs may run at once than configured; the log of `toril serve` says how many",
                 limit >> 30
             ),
-            "raise the limit of the process: `ulimit -v unlimited`, or `LimitAS=infinity` in a systemd unit",
+            RAISE_LIMIT,
         ),
-        (Err(error), _) => Finding::error("address space", &error),
+        (Err(error), _) => Finding::error("address space", &error, RAISE_LIMIT),
     }
 }
 
