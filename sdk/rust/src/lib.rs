@@ -40,6 +40,8 @@ pub mod postgres;
 mod queue;
 mod scheduler;
 mod steps;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
 
 pub use children::{Dependencies, DependenciesQuery, DependencyCounts, Page};
 pub use error::Error;
