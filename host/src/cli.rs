@@ -57,7 +57,7 @@ const COMMAND_LOG: &str = "info,toril::language=warn,toril_sandbox::compile=warn
 ///
 /// Producers, dashboards and other workers keep using the same Redis and need no change. A processor is a source file in
 /// TypeScript, JavaScript, Python, Go, C or Rust, or a WebAssembly component. `toril build` makes a component of a source
-/// file; any other component of a world in `wit/` works, too.
+/// file; any other component that implements a world in `wit/` works, too.
 #[derive(Parser)]
 #[command(name = "toril", version, max_term_width = 100)]
 pub(crate) struct Cli {

@@ -300,14 +300,17 @@ async fn connect(config: &Config, url: &str) -> anyhow::Result<Redis> {
 async fn connect_here(port: u16) -> anyhow::Result<(Redis, Option<PrivateRedis>)> {
     let url = private_redis::url(port);
     if private_redis::answers(&url).await {
-        info!(url, "no redis is configured, using the one that runs here");
+        info!(
+            url,
+            "no redis is configured: using the one that runs on this machine"
+        );
         return Ok((connect_until_answered(&url, None).await?, None));
     }
     let private = PrivateRedis::start(Path::new(PRIVATE_REDIS_DIR), port, true).await?;
     warn!(
         url,
         dir = PRIVATE_REDIS_DIR,
-        "no redis is configured and none runs here: started our own, which stops with this host"
+        "no redis is configured, and none runs on this machine: started our own, which stops with this host"
     );
     Ok((connect_until_answered(&url, None).await?, Some(private)))
 }
@@ -340,7 +343,7 @@ async fn stop(host: &Host, grace_ms: u64, signals: &mut Signals, admin: Option<&
     host.drain_all();
     info!(
         grace_ms,
-        "stopping: running jobs may end, a second signal ends them now"
+        "stopping: waiting for running jobs; a second signal ends them now"
     );
     drained(host, signals, grace_ms).await;
     // Redis may be away: other hosts see that this one is silent.
@@ -351,16 +354,16 @@ async fn drained(host: &Host, signals: &mut Signals, grace_ms: u64) {
     tokio::select! {
         () = host.ended() => return,
         () = tokio::time::sleep(Duration::from_millis(grace_ms)) => {
-            warn!("grace time is over, running jobs are given back");
+            warn!("the grace time is over: running jobs return to the queue");
         }
-        () = signals.stop() => warn!("second signal, running jobs are given back"),
+        () = signals.stop() => warn!("second signal: running jobs return to the queue"),
     }
     host.give_back_all();
     tokio::select! {
         () = host.ended() => {}
         () = tokio::time::sleep(GIVE_BACK_TIME_MAX) => {
-            warn!("not all jobs could be given back: redis does not answer; others take them when their locks run out");
+            warn!("not all jobs could be returned to the queue, because redis does not answer; other workers take them when their locks expire");
         }
-        () = signals.stop() => warn!("third signal, leaving at once"),
+        () = signals.stop() => warn!("third signal: leaving at once"),
     }
 }

@@ -55,7 +55,7 @@ async fn commands_talk_to_the_redis_of_the_config_and_say_so() {
         assert_eq!(name, "walls", "{key}");
     }
     let (_, said) = texts(&toril_in(dir.path(), &["status", "--redis", &url]));
-    let named = format!("redis {url} (as the command or TORIL_REDIS says), all prefixes\n");
+    let named = format!("redis {url} (from the command line or TORIL_REDIS), all prefixes\n");
     assert_eq!(said, named);
 }
 
@@ -138,11 +138,11 @@ async fn failed_attempt_is_a_line_of_the_log() {
         &["add", "ring", "panic", "--opts", options, "--redis", &url],
     );
     assert!(added.status.success(), "{added:?}");
-    host.logs("attempt failed, and the job with it").await;
+    host.logs("attempt failed, and so has the job").await;
     let log = host.log();
     let line = |text: &str| log.lines().find(|line| line.contains(text)).unwrap();
-    let first = line("attempt failed, the job is tried again");
-    let last = line("attempt failed, and the job with it");
+    let first = line("attempt failed: the job is tried again");
+    let last = line("attempt failed, and so has the job");
     assert!(first.contains(" INFO ") && last.contains(" WARN "), "{log}");
     assert!(first.contains("attempt=1 attempts=2"), "{first}");
     assert!(first.contains("retry_in_ms=50"), "{first}");

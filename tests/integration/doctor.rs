@@ -372,7 +372,7 @@ fn redis_that_does_not_answer_is_an_error_and_none_is_a_warning() {
     project.configure(&format!("local_redis_port = 1\n{}", noop()));
     let mut command = project.command();
     let found = findings_of(command.env_remove("TORIL_REDIS"));
-    assert_eq!(found.of("redis", "none is configured").0, "warning");
+    assert_eq!(found.of("redis", "no Redis is configured").0, "warning");
     // Without a server that could be started, nothing can be served.
     let mut command = project.command();
     let found = findings_of(command.env_remove("TORIL_REDIS").env("PATH", "/nowhere"));

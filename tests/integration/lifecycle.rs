@@ -81,7 +81,7 @@ async fn host_uses_a_local_redis_that_answers_and_leaves_it_alone() {
     let redis = TestRedis::start(false).await;
     let arguments = ["--local-redis-port", &redis.server.port().to_string()];
     let mut host = TestHost::spawn(&queue_section("ring", "fixture-noop", ""), &arguments);
-    host.logs("using the one that runs here").await;
+    host.logs("using the one that runs on this machine").await;
     host.logs("serving").await;
     host.stop().await;
     assert_eq!(redis.command::<String>(&["PING"]).await, "PONG");
@@ -167,7 +167,8 @@ async fn host_ends_soon_after_its_grace_time_also_while_redis_does_not_answer() 
     signal("CONT");
     assert!(ended.success());
     assert!(
-        host.log().contains("not all jobs could be given back"),
+        host.log()
+            .contains("not all jobs could be returned to the queue"),
         "{}",
         host.log()
     );

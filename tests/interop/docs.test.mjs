@@ -258,7 +258,7 @@ const LOOKS = /^(toril (status|versions|events|flow show|job (?!cancel|retry|pro
 /** Commands that add a job. */
 const ADDS = /^toril add /;
 /** A replay that comes to a recorded failure has not failed. */
-const fails = (output) => /^departs: /m.test(output) || (/^(failed( for good)?|error): /m.test(output) && !/^as recorded$/m.test(output));
+const fails = (output) => /^differs: /m.test(output) || (/^(failed( for good)?|error): /m.test(output) && !/^as recorded$/m.test(output));
 
 class Shell {
   constructor(dir, env) {

@@ -20,7 +20,7 @@ use toril::config::{Overrides, Source};
 #[derive(Args)]
 #[command(after_help = "Examples:\n  toril health\n  toril health --ready --admin 127.0.0.1:7718")]
 pub(super) struct Health {
-    /// Asks in addition whether the host takes jobs and its Redis answers.
+    /// Also asks whether the host takes jobs and whether its Redis answers.
     #[arg(long)]
     ready: bool,
     /// The address of the host's admin API [default: the config's, or 127.0.0.1:7717].
@@ -68,7 +68,7 @@ async fn status(admin: SocketAddr, path: &str) -> anyhow::Result<StatusCode> {
         .header(header::HOST, admin.to_string())
         .body(String::new())?;
     // The connection moves the request and the answer while it is polled. It ends with this function.
-    let strange = || format!("what listens at `{admin}` gave no answer of an admin API");
+    let strange = || format!("the program at `{admin}` did not answer as an admin API does");
     tokio::select! {
         answer = sender.send_request(request) => Ok(answer.with_context(strange)?.status()),
         closed = connection => match closed {

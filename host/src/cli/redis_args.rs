@@ -143,7 +143,7 @@ impl RedisArgs {
 
     fn origin_of_url(&self, source: &RedisSource) -> String {
         match (&source.file, &source.redis.url) {
-            _ if self.redis.is_some() => "as the command or TORIL_REDIS says".to_owned(),
+            _ if self.redis.is_some() => "from the command line or TORIL_REDIS".to_owned(),
             (Some(file), Some(_)) => format!("from {}", file.display()),
             _ => "none is configured".to_owned(),
         }

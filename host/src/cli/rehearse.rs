@@ -31,7 +31,7 @@ pub(super) struct Rehearse {
     queue: String,
     /// The component, or a file that `toril build` takes.
     file: PathBuf,
-    /// How many recordings.
+    /// How many recordings to run.
     #[arg(long, default_value = "200", value_name = "N")]
     count: NonZeroUsize,
     /// The share of the rehearsed attempts that may differ.
@@ -103,7 +103,7 @@ pub(super) fn show(report: &Report) {
             ));
         }
         _ => super::output::note(
-            "processor time and memory were not compared: the version that ran is neither deployed nor what the config names",
+            "processor time and memory were not compared: the version that ran is not deployed, and the config does not name it",
         ),
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn log(queue: &str, held: &Held, kind: &SettlementKind) {
             version,
             retry_in_ms,
             reason,
-            "attempt failed, the job is tried again"
+            "attempt failed: the job is tried again"
         ),
         None => warn!(
             queue,
@@ -44,7 +44,7 @@ pub(super) fn log(queue: &str, held: &Held, kind: &SettlementKind) {
             attempts,
             version,
             reason,
-            "attempt failed, and the job with it"
+            "attempt failed, and so has the job"
         ),
     }
 }

@@ -39,7 +39,7 @@ fn cache(options: &EngineOptions) -> Finding {
         return Finding::warning(
             "cache",
             "compiled code is not kept: each start compiles all processors",
-            "set `cache = true` in `[runtime]`, or HOME",
+            "set `cache = true` in `[runtime]`, or set the variable HOME",
         );
     };
     let what = match check_cache_dir(dir) {
@@ -53,7 +53,7 @@ fn cache(options: &EngineOptions) -> Finding {
     };
     if !is_own_dir(dir) {
         let repair =
-            "name another directory as `runtime.cache_dir`: one that the host's user alone uses";
+            "name another directory as `runtime.cache_dir`: one that only the host's user uses";
         return Finding::warning("cache", what, repair);
     }
     let command = format!("chmod 700 {}", dir.display());

@@ -35,9 +35,9 @@ fn unreachable(arguments: &RedisArgs, error: &anyhow::Error) -> Finding {
         Some(program) if !is_configured => Finding::warning(
             "redis",
             format!(
-                "none is configured and none runs here: `toril serve` starts a `{program}` of its own"
+                "no Redis is configured, and none runs on this machine: `toril serve` starts a `{program}` of its own"
             ),
-            "name the one of your producers as `redis` in toril.toml",
+            "set `redis` in toril.toml to the Redis of your producers",
         ),
         _ => Finding::error("redis", error, REACHABLE),
     }
