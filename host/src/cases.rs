@@ -139,7 +139,7 @@ impl Runner {
         let case = Case::parse(&text)?;
         anyhow::ensure!(
             update || !case.expect.is_empty(),
-            "it expects nothing\nhint: fill in `[expect]`, or run it with `--update`, which writes what is seen into the file"
+            "the case expects nothing\nhint: fill in `[expect]`, or run the case with `--update`, which writes what happens into the file"
         );
         let (ran, log) = self.ran(&case, time).await?;
         if update {

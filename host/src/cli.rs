@@ -50,14 +50,14 @@ const DEFAULT_LOG: &str = "info";
 /// Where `--help` lists what every command takes: apart from the command's own options, which people look for first.
 const GLOBAL: &str = "Options of every command";
 const QUIET_LOG: &str = "warn";
-/// Of a command that ends by itself: its progress says what is built.
-const COMMAND_LOG: &str = "info,toril::language=warn";
+/// Of a command that ends by itself: its progress says what is built and compiled.
+const COMMAND_LOG: &str = "info,toril::language=warn,toril_sandbox::compile=warn";
 
 /// Runs BullMQ jobs in WebAssembly processors.
 ///
 /// Producers, dashboards and other workers keep using the same Redis and need no change. A processor is a source file in
 /// TypeScript, JavaScript, Python, Go, C or Rust, or a WebAssembly component. `toril build` makes a component of a source
-/// file; any other component of a world in `wit/` works, too.
+/// file; any other component that implements a world in `wit/` works, too.
 #[derive(Parser)]
 #[command(name = "toril", version, max_term_width = 100)]
 pub(crate) struct Cli {

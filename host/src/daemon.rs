@@ -9,6 +9,7 @@ mod retry;
 mod signals;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::future::{try_join, try_join_all};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -199,28 +201,37 @@ fn ensure_work(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The files of all queues, as far as they can be checked without compiling them. Where a person watches, queues do so by
+/// The files of all queues, as far as they can be checked without compiling them: sources are built, as many at once as the
+/// machine has processors. Where a person watches, queues do so by
 /// themselves.
 async fn check_files(engine: &Engine, config: &Config, attended: bool) -> anyhow::Result<Files> {
-    let mut files = BTreeMap::new();
     if attended {
-        return Ok(files);
+        return Ok(Files::new());
     }
-    for (name, queue) in &config.queues {
-        let file = match &queue.processor {
-            Some(file) => {
-                let checked = host::check_file(engine, file, &Arc::new(queue.policy())).await;
-                match checked {
-                    // Nobody named it: its queue refuses it for itself, as it does while the host serves.
-                    Err(_) if config.found.contains(name) => None,
-                    checked => Some(checked.map_err(|error| of_queue(name, &error))?),
-                }
-            }
-            None => None,
-        };
-        files.insert(name.clone(), file);
-    }
-    Ok(files)
+    let at_once = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let queues = config.queues.iter();
+    let checked: Vec<_> = queues
+        .map(|(name, queue)| check_file_of(engine, config, name, queue))
+        .collect();
+    // In the order of their names: of several errors, the same one is told each time.
+    stream::iter(checked).buffered(at_once).try_collect().await
+}
+
+async fn check_file_of(
+    engine: &Engine,
+    config: &Config,
+    name: &str,
+    queue: &QueueSpec,
+) -> anyhow::Result<(String, Option<CheckedFile>)> {
+    let file = match &queue.processor {
+        None => None,
+        Some(file) => match host::check_file(engine, file, &Arc::new(queue.policy())).await {
+            // Nobody named it: its queue refuses it for itself, as it does while the host serves.
+            Err(_) if config.found.contains(name) => None,
+            checked => Some(checked.map_err(|error| of_queue(name, &error))?),
+        },
+    };
+    Ok((name.to_owned(), file))
 }
 
 /// Begins to work all queues, side by side: none waits for the component of another one. Ends with the first that fails.
@@ -289,14 +300,17 @@ async fn connect(config: &Config, url: &str) -> anyhow::Result<Redis> {
 async fn connect_here(port: u16) -> anyhow::Result<(Redis, Option<PrivateRedis>)> {
     let url = private_redis::url(port);
     if private_redis::answers(&url).await {
-        info!(url, "no redis is configured, using the one that runs here");
+        info!(
+            url,
+            "no redis is configured: using the one that runs on this machine"
+        );
         return Ok((connect_until_answered(&url, None).await?, None));
     }
     let private = PrivateRedis::start(Path::new(PRIVATE_REDIS_DIR), port, true).await?;
     warn!(
         url,
         dir = PRIVATE_REDIS_DIR,
-        "no redis is configured and none runs here: started our own, which stops with this host"
+        "no redis is configured, and none runs on this machine: started our own, which stops with this host"
     );
     Ok((connect_until_answered(&url, None).await?, Some(private)))
 }
@@ -329,7 +343,7 @@ async fn stop(host: &Host, grace_ms: u64, signals: &mut Signals, admin: Option<&
     host.drain_all();
     info!(
         grace_ms,
-        "stopping: running jobs may end, a second signal ends them now"
+        "stopping: waiting for running jobs; a second signal ends them now"
     );
     drained(host, signals, grace_ms).await;
     // Redis may be away: other hosts see that this one is silent.
@@ -340,16 +354,16 @@ async fn drained(host: &Host, signals: &mut Signals, grace_ms: u64) {
     tokio::select! {
         () = host.ended() => return,
         () = tokio::time::sleep(Duration::from_millis(grace_ms)) => {
-            warn!("grace time is over, running jobs are given back");
+            warn!("the grace time is over: running jobs return to the queue");
         }
-        () = signals.stop() => warn!("second signal, running jobs are given back"),
+        () = signals.stop() => warn!("second signal: running jobs return to the queue"),
     }
     host.give_back_all();
     tokio::select! {
         () = host.ended() => {}
         () = tokio::time::sleep(GIVE_BACK_TIME_MAX) => {
-            warn!("not all jobs could be given back: redis does not answer; others take them when their locks run out");
+            warn!("not all jobs could be returned to the queue, because redis does not answer; other workers take them when their locks expire");
         }
-        () = signals.stop() => warn!("third signal, leaving at once"),
+        () = signals.stop() => warn!("third signal: leaving at once"),
     }
 }

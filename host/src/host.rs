@@ -5,16 +5,18 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tracing::debug;
 
 use crate::listeners::EventRoom;
 use crate::metrics::{GuestMemory, Metrics};
 use crate::served_queue::cancel::{Cancelled, cancel};
-use crate::served_queue::deployment::{CancelRequest, Deployments};
+use crate::served_queue::deployment::{CancelRequest, Deployments, announce, withdraw_host};
 use crate::served_queue::{Answer, Context, Order, ServedQueue, Serving, Stage, follow};
 pub use crate::served_queue::{
     ApplyError, Detach, Identity, OnQueue, QueueSpec, QueueStatus, Refusal, Reloaded,
@@ -31,7 +33,12 @@ pub struct Host {
     context: Arc<Context>,
     /// Follows the deployments of all queues; started with the first one.
     following: Mutex<Option<AbortHandle>>,
+    /// Reports where the admin API listens. Started once it does.
+    announcing: OnceLock<AbortHandle>,
 }
+
+/// How often a host reports where its admin API listens: it counts as gone after 5 s.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Asked for a queue that this host does not work.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +86,7 @@ impl Host {
         Host {
             context: Arc::new(context),
             following: Mutex::default(),
+            announcing: OnceLock::new(),
         }
     }
 
@@ -100,7 +108,10 @@ impl Host {
     /// Tells the fleet where the admin API of this host listens.
     pub(crate) fn admin_listens(&self, address: SocketAddr) {
         // A host has one admin API at most.
-        let _ = self.context.identity.admin.set(address);
+        if self.context.identity.admin.set(address).is_ok() {
+            let task = tokio::spawn(announce_until_aborted(Arc::clone(&self.context)));
+            let _ = self.announcing.set(task.abort_handle());
+        }
     }
 
     /// Begins to work a queue. Fails where it is worked already, or where something in the spec cannot be done.
@@ -369,6 +380,9 @@ impl Host {
     /// Takes this host off the lists, after [`ended`](Host::ended).
     pub(crate) async fn leave(&self) {
         self.stop_following();
+        if self.announcing.get().is_some() {
+            let _ = withdraw_host(&self.context.control, &self.identity().host).await;
+        }
         for served in self.context.all() {
             if let Some(serving) = served.serving() {
                 // Redis may be unreachable: other hosts see that this one is silent.
@@ -378,8 +392,9 @@ impl Host {
     }
 
     fn stop_following(&self) {
-        if let Some(following) = &*self.following.lock() {
-            following.abort();
+        let following = self.following.lock();
+        for task in following.iter().chain(self.announcing.get()) {
+            task.abort();
         }
     }
 }
@@ -390,6 +405,15 @@ impl Drop for Host {
         self.context.advance(Stage::GiveBack);
         // The tasks end with their mailboxes.
         self.context.queues.lock().clear();
+    }
+}
+
+async fn announce_until_aborted(context: Arc<Context>) {
+    loop {
+        if let Err(error) = announce(&context.control, &context.identity).await {
+            debug!(%error, "the address of the admin API could not be reported");
+        }
+        tokio::time::sleep(ANNOUNCE_INTERVAL).await;
     }
 }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
+use toril_sandbox::slow;
 use tracing::info;
 
 /// The most directories of a project that are watched.
@@ -95,13 +96,19 @@ impl Language {
         let is_file = tokio::fs::metadata(file).await?.is_file();
         ensure!(is_file, "it is not a regular file");
         info!(file = %file.display(), "building the processor");
-        match self {
-            Language::Script => script::build(file).await,
-            Language::Python => python::build(file).await,
-            Language::Go => go::build(file).await,
-            Language::C => c::build(file).await,
-            Language::Rust => rust::build(file).await,
-        }
+        let build = async {
+            match self {
+                Language::Script => script::build(file).await,
+                Language::Python => python::build(file).await,
+                Language::Go => go::build(file).await,
+                Language::C => c::build(file).await,
+                Language::Rust => rust::build(file).await,
+            }
+        };
+        slow::reporting(build, |time| {
+            info!(file = %file.display(), seconds = time.as_secs(), "still building the processor");
+        })
+        .await
     }
 }
 

@@ -144,7 +144,7 @@ async fn lock_soon(dir: &Path) -> anyhow::Result<File> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    const HINT: &str = "another Redis uses it\nhint: stop that one: another `toril` has started it, which may have been killed since";
+    const HINT: &str = "another Redis uses it\nhint: stop that Redis; a `toril` that was killed since may have started it";
     Err(anyhow::Error::msg(HINT).context(failed_to_lock(dir)))
 }
 

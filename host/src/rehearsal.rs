@@ -185,7 +185,7 @@ pub async fn read(queue: &Queue, entry: &RecordingEntry) -> Result<Option<Record
         return Ok(None);
     };
     let recording = Recording::decode(&bytes);
-    let pass_over = |error: &_| warn!(job_id = entry.id, %error, "recording is passed over");
+    let pass_over = |error: &_| warn!(job_id = entry.id, %error, "recording is skipped");
     Ok(recording.inspect_err(pass_over).ok())
 }
 
@@ -361,7 +361,7 @@ fn found(recording: &Recording, rerun: Rerun) -> Found {
     let departure = rerun.departure.map(|departure| departure.to_string());
     let missing = rerun
         .missing
-        .map(|call| format!("it ends where the recorded attempt went on with {call}"));
+        .map(|call| format!("it ends where the recorded attempt continued with {call}"));
     match (departure, rerun.outcome) {
         // What comes after the failure was never recorded.
         (Some(departure), _) if failed && goes_on => Found::Mended {

@@ -131,7 +131,7 @@ pub enum Reloaded {
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// There is such a queue.
-    #[error("queue `{0}` is attached already")]
+    #[error("queue `{0}` is already attached")]
     Attached(String),
     /// Something in the spec cannot be done. What there was before goes on.
     #[error("queue `{queue}`: {error:#}")]
@@ -142,7 +142,7 @@ pub enum ApplyError {
         error: anyhow::Error,
     },
     /// The queue's task has more to do than it can remember.
-    #[error("queue `{0}` has too many changes to make")]
+    #[error("too many changes of queue `{0}` are waiting")]
     Busy(String),
     /// The host stops.
     #[error("the host is stopping")]

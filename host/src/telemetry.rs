@@ -115,7 +115,7 @@ impl Telemetry {
             )
         });
         let Ok((spans, metrics)) = sent.await else {
-            tracing::warn!("the collector does not answer, the last traces and metrics are lost");
+            tracing::warn!("the collector does not answer: the last traces and metrics are lost");
             return;
         };
         if let Ok(Err(error)) = spans {

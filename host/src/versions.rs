@@ -310,7 +310,7 @@ impl Versions {
                         queue = self.name(),
                         job_id = &*job.id,
                         digest,
-                        "job started on a version that is unknown by now, it goes on with the newest"
+                        "job started on a version that is no longer known; it continues on the newest"
                     );
                     Lease::new(self.active()?, None)
                 }
@@ -425,7 +425,7 @@ impl Versions {
             None => warn!(
                 queue = self.name(),
                 %from,
-                "processor was taken away, jobs wait for the next one"
+                "processor was removed: jobs wait for the next one"
             ),
         }
     }

@@ -115,7 +115,7 @@ impl Watch {
                 && !known.contains(dir)
                 && self.asked.lock().dirs.contains(dir)
             {
-                warn!(dir = %dir.display(), %error, "directory cannot be watched, its changes are not noticed");
+                warn!(dir = %dir.display(), %error, "directory cannot be watched: the host does not notice its changes");
             }
         }
     }

@@ -110,7 +110,7 @@ fn failing_cases_show_what_differs_and_all_are_run() {
     assert!(printed.contains("1 passed in"), "{printed}");
     let Ran { code, said, .. } = project.test(&["--filter", "nothing"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("none of 4 cases"), "{said}");
+    assert!(said.contains("none of the 4 cases"), "{said}");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn update_writes_what_was_seen_and_the_case_passes_then() {
         );
     let Ran { code, printed, .. } = project.test(&["--filter", "new"]);
     assert_eq!(code, Some(1));
-    assert!(printed.contains("hint: fill in `[expect]`, or run it with `--update`"));
+    assert!(printed.contains("hint: fill in `[expect]`, or run the case with `--update`"));
     let Ran { code, printed, .. } = project.test(&["--update"]);
     assert_eq!(code, Some(0), "{printed}");
     assert!(printed.contains("0 passed, 2 updated in"), "{printed}");

@@ -122,7 +122,7 @@ fn files_that_are_no_processor_are_refused_with_the_reason() {
         (path("fixture-another-world"), "exports `wasi:cli/run"),
         (
             file("neither.wasm", &neither),
-            "component fits no world of processors: `process` is `func(data: string)`\nhint: it is ",
+            "component does not fit any world of processors: `process` is `func(data: string)`\nhint: it is ",
         ),
         ("missing.wasm".into(), "No such file"),
     ] {

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::tempdir;
 use toril::queue::JobState;
 
 use crate::harness::{
     TORIL, TestHost, TestRedis, eventually, new_job, processor, queue_section, reaches,
+    reserved_port,
 };
+use crate::starting::large_processor;
 
 fn toril_in(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(TORIL);
@@ -55,7 +57,7 @@ async fn commands_talk_to_the_redis_of_the_config_and_say_so() {
         assert_eq!(name, "walls", "{key}");
     }
     let (_, said) = texts(&toril_in(dir.path(), &["status", "--redis", &url]));
-    let named = format!("redis {url} (as the command or TORIL_REDIS says), all prefixes\n");
+    let named = format!("redis {url} (from the command line or TORIL_REDIS), all prefixes\n");
     assert_eq!(said, named);
 }
 
@@ -138,11 +140,11 @@ async fn failed_attempt_is_a_line_of_the_log() {
         &["add", "ring", "panic", "--opts", options, "--redis", &url],
     );
     assert!(added.status.success(), "{added:?}");
-    host.logs("attempt failed, and the job with it").await;
+    host.logs("attempt failed, and so has the job").await;
     let log = host.log();
     let line = |text: &str| log.lines().find(|line| line.contains(text)).unwrap();
-    let first = line("attempt failed, the job is tried again");
-    let last = line("attempt failed, and the job with it");
+    let first = line("attempt failed: the job is tried again");
+    let last = line("attempt failed, and so has the job");
     assert!(first.contains(" INFO ") && last.contains(" WARN "), "{log}");
     assert!(first.contains("attempt=1 attempts=2"), "{first}");
     assert!(first.contains("retry_in_ms=50"), "{first}");
@@ -198,6 +200,79 @@ async fn status_says_at_which_port_the_admin_api_listens() {
     };
     eventually("the host reports its address", reported).await;
     host.stop().await;
+}
+
+#[tokio::test]
+async fn host_without_a_queue_is_found_by_its_config_and_by_redis() {
+    let (redis, (port, number)) = (TestRedis::start(false).await, reserved_port());
+    let url = redis.server.url();
+    let address = format!("127.0.0.1:{number}");
+    let config = format!("redis = \"{url}\"\n[admin]\nlisten = \"{address}\"\n");
+    let mut host = TestHost::spawn(&config, &[]);
+    host.logs("the admin API listens").await;
+    drop(port);
+    let dir = host.dir.path();
+    // The address is the config's, and Redis need not be asked.
+    let health = toril_in(dir, &["health"]);
+    assert_eq!(texts(&health), ("ok\n".to_owned(), String::new()));
+    let shown = async || {
+        let (shown, _) = texts(&toril_in(dir, &["status"]));
+        let lines = format!("\n  works no queue\n  admin API at {address}\n");
+        shown.contains(&lines).then_some(())
+    };
+    eventually("the host reports its address", shown).await;
+    let (json, _) = texts(&toril_in(dir, &["status", "--json"]));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["queue"], Value::Null);
+    assert_eq!(json[0]["hosts"][0]["admin"], *address);
+    // One that works a queue is shown with its queue alone; one that left is not shown.
+    let other = queue_section("ring", "fixture-noop", "") + "[admin]\nlisten = \"127.0.0.1:0\"\n";
+    let other = TestHost::serve(&redis, &other).await;
+    let name = format!(":{}", other.pid());
+    let shown = async || {
+        let (shown, _) = texts(&toril_in(dir, &["status"]));
+        let works = shown.split("bull:ring\n").nth(1)?;
+        let is_there = works.contains(&name) && shown.matches(&name).count() == 1;
+        is_there.then_some(())
+    };
+    eventually("the other host is shown once", shown).await;
+    let announced = redis.command::<usize>(&["HLEN", "toril:hosts"]);
+    assert_eq!(announced.await, 2);
+    other.stop().await;
+    let announced = redis.command::<usize>(&["HLEN", "toril:hosts"]);
+    assert_eq!(announced.await, 1);
+    host.signal("TERM");
+    assert!(host.ended().await.success());
+    assert_eq!(
+        texts(&toril_in(host.dir.path(), &["status"]))
+            .0
+            .matches("no queue")
+            .count(),
+        0
+    );
+    let (_, said) = texts(&toril_in(host.dir.path(), &["health"]));
+    assert!(
+        said.contains(&format!("no host listens at `{address}`")),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn command_says_that_it_compiles_unless_it_is_to_be_quiet() {
+    let dir = tempdir().unwrap();
+    std::fs::write(dir.path().join("large.wasm"), large_processor()).unwrap();
+    for (arguments, expected) in [(&[][..], "compiling `large.wasm` …\n"), (&["--quiet"], "")] {
+        let mut command = Command::new(TORIL);
+        command.args(["check", "large.wasm"]).args(arguments);
+        // Nothing that is compiled already.
+        command.env(
+            "XDG_CACHE_HOME",
+            dir.path().join(arguments.len().to_string()),
+        );
+        let output = command.current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(texts(&output).1, expected);
+    }
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn killed_redis_loses_no_job() {
     let some_done = async || (count(&redis, "ring", "completed").await >= 50).then_some(());
     eventually("some jobs complete", some_done).await;
     redis.server.kill().await.unwrap();
-    host.logs("redis carries out no call").await;
+    host.logs("redis executes no call").await;
     redis.server.restart().await.unwrap();
 
     let done = async || (count(&redis, "ring", "completed").await == JOBS).then_some(());

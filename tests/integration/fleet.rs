@@ -384,7 +384,11 @@ async fn jobs_wait_while_a_queue_has_no_processor() {
     does(&redis, &["deploy", "ring", &good]).await;
     let job = reaches(&queue, &waits, JobState::Completed).await;
     assert_eq!(job["ats"], "1", "no start was spent while it waited");
-    assert!(!host.log().contains("host failed a job"), "{}", host.log());
+    assert!(
+        !host.log().contains("the host failed to run a job"),
+        "{}",
+        host.log()
+    );
     for host in [host, other] {
         host.stop().await;
     }
@@ -426,7 +430,11 @@ async fn deployment_that_no_host_takes_is_withdrawn() {
     assert_eq!(deployed["active"], digest("good-00001"));
     assert!(deployed["canary"].is_null());
     let versions = does(&redis, &["versions", "ring"]).await;
-    assert_eq!(versions.matches("no host took it").count(), 3, "{versions}");
+    assert_eq!(
+        versions.matches("no host accepted it").count(),
+        3,
+        "{versions}"
+    );
     assert_eq!(returned(&queue).await, "\"good-00001\"");
 
     // A canary that ran goes on.
@@ -453,7 +461,7 @@ async fn refused_deployment_is_tried_again_also_by_hosts_that_start_later() {
     let aside = "{bull:ring}:aside";
     let _: String = redis.command(&["RENAME", &key, aside]).await;
     let mut later = TestHost::serve(&redis, QUEUE).await;
-    later.logs("is not in redis any more").await;
+    later.logs("is no longer in redis").await;
     let refused = async || {
         let status = status(&redis).await;
         let hosts = status[0]["hosts"].as_array().unwrap().clone();

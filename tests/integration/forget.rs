@@ -69,7 +69,7 @@ async fn queue_is_forgotten_once_no_host_works_it_and_bullmqs_keys_stay() {
     assert!(dump(&redis, "toril:*").await.is_empty());
     assert_eq!(dump(&redis, "bull:*").await, kept);
     let again = says(&redis, &["forget", "ring"], 1).await;
-    assert!(again.contains("keeps nothing of queue `ring`"), "{again}");
+    assert!(again.contains("stores nothing for queue `ring`"), "{again}");
     let wrong = says(&redis, &["forget", "ri:ng"], 1).await;
     assert!(wrong.contains("contains `:`"), "{wrong}");
 }

@@ -196,7 +196,7 @@ async fn host_goes_by_what_a_guest_did_not_by_how_it_left() {
     let returned = add(&queue, "move-then-return", json!(null)).await;
     let job = reaches(&queue, &returned, JobState::Delayed).await;
     assert!(!job.contains_key("returnvalue") && !job.contains_key("atm"));
-    host.logs("left in another way").await;
+    host.logs("ended in another way").await;
 
     let twice = add(&queue, "move-twice", json!(null)).await;
     reaches(&queue, &twice, JobState::Delayed).await;

@@ -51,7 +51,7 @@ async fn queue_is_attached_and_detached_while_the_host_runs() {
             .await
             .unwrap_err()
             .to_string()
-            .contains("attached already")
+            .contains("already attached")
     );
 
     let running = add(&queue, "sleep", json!(1_000)).await;
@@ -277,7 +277,7 @@ async fn queue_that_is_seen_to_be_gone_can_be_attached() {
     leaves.await.unwrap().unwrap();
     assert_eq!(host.status().len(), 1);
     let error = host.attach("ring", spec).await.unwrap_err().to_string();
-    assert_eq!(error, "queue `ring` is attached already");
+    assert_eq!(error, "queue `ring` is already attached");
 }
 
 /// A worker that was told of a job and cannot take it passes on what it was told.

@@ -38,6 +38,7 @@ mod recordings;
 mod reloads;
 mod rights;
 mod sandbox;
+mod starting;
 mod steps;
 mod swaps;
 mod tcp;

@@ -110,8 +110,7 @@ async fn what_the_host_holds_for_a_guest_counts_as_its_memory() {
         let Outcome::Failed { message, .. } = outcome else {
             panic!("{what}: {outcome:?}");
         };
-        let expected =
-            "processor exceeded its memory limit of 16777216 bytes, with what the host holds";
+        let expected = "processor exceeded its memory limit of 16777216 bytes, which include what the host holds";
         assert!(message.starts_with(expected), "{what}: {message}");
         world
             .holds("all of it comes back", |bytes| bytes == 0)

@@ -96,7 +96,7 @@ fn names_and_places_that_cannot_be_are_refused_and_nothing_is_left() {
             &["match", "--lang", "rust"],
             "cannot be the name of a package in Rust",
         ),
-        (&["taken"], "directory `taken` is there and not empty"),
+        (&["taken"], "directory `taken` exists and is not empty"),
         (&["file"], "`file` cannot become a directory"),
         (
             &["paint", "--sdk", "nowhere"],
@@ -125,7 +125,7 @@ fn person_at_a_terminal_is_asked_for_the_language() {
     };
     let asked = ask("one", "perl\\n3\\n");
     assert!(
-        asked.contains("Which language?") && asked.contains("`perl` is none of them."),
+        asked.contains("Which language?") && asked.contains("`perl` is not one of them."),
         "{asked}"
     );
     assert!(dir.path().join("one/processor.py").is_file(), "{asked}");

@@ -112,7 +112,10 @@ async fn statements_of_a_guest_reach_the_database_and_no_further() {
         ("copy t to stdout", "refused: COPY"),
         ("copy t from stdin", "refused: COPY"),
         ("listen a", "refused: LISTEN"),
-        ("begin", "refused: transactions are begun"),
+        (
+            "begin",
+            "refused: a statement must not begin or end a transaction",
+        ),
         (
             "insert into t values (1)",
             "server: duplicate key value violates unique constraint \"t_pkey\" (SQLSTATE 23505)",
@@ -136,7 +139,7 @@ async fn statements_of_a_guest_reach_the_database_and_no_further() {
         ring.completes("hoard", json!(null)).await,
         json!([
             2,
-            "limit: processor holds 2 connections to this database already, its limit (`attempt_connections_max`)"
+            "limit: processor already holds 2 connections to this database, which is its limit (`attempt_connections_max`)"
         ])
     );
     ring.stop().await;
@@ -369,7 +372,7 @@ async fn host_recovers_when_postgres_restarts_under_load_and_nothing_grows() {
             || said.contains("limit: Postgres answered")
             || said.contains("lost")
             || said.contains("57P01")
-            || said.contains("takes no connections");
+            || said.contains("accepts no connections");
         if !is_clear {
             unclear.push((round, said.to_owned()));
         }

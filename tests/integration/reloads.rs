@@ -182,7 +182,7 @@ async fn queue_whose_secret_cannot_be_read_is_refused_by_itself_and_tried_again(
     // A config that is a pipe is refused as a whole.
     std::fs::remove_file(file("toril.toml")).unwrap();
     pipe(&file("toril.toml"));
-    let refused = "config was refused, the old one stays";
+    let refused = "the config was refused; the old one stays in effect";
     host.host.signal("HUP");
     let said = async || host.host.log().contains(refused).then_some(());
     eventually(refused, said).await;
@@ -265,7 +265,7 @@ async fn config_that_is_away_is_read_again() {
     std::fs::remove_file(&file).unwrap();
     host.host.signal("HUP");
     let refused = async || {
-        let refused = "config was refused, the old one stays";
+        let refused = "the config was refused; the old one stays in effect";
         host.host.log().contains(refused).then_some(())
     };
     eventually("the config is refused", refused).await;
@@ -369,7 +369,7 @@ async fn queue_waits_for_a_redis_that_takes_no_writes_and_says_so() {
     };
     wanted_replicas("1").await;
     let sections = queue_section("new", "fixture-noop", "") + "[queues.gone]\n";
-    host.reload_until(&sections, "queue is not served before redis says")
+    host.reload_until(&sections, "queue is not served until redis says")
         .await;
     // Others are not held up.
     host.reload_until(

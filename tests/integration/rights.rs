@@ -333,7 +333,7 @@ async fn requests_go_where_they_may_and_nowhere_else() {
             at(&format!(
                 "to/127.0.0.1:{port}/to/127.0.0.1:{port}/to/127.0.0.1:{port}/"
             )),
-            "the attempt has sent 3, which is grants.http.requests_max of queue ring",
+            "the attempt has sent 3, the limit in grants.http.requests_max of queue ring",
         ),
     ] {
         let failed = fails(&queue, "get", url.clone()).await;

@@ -193,7 +193,7 @@ async fn call_adds_what_it_may_and_nothing_else() {
         let data = json!({ "child": "child", "options": { option: given } });
         let refused = completes(&queue, "call", data).await;
         let reason = refused["failed"].as_str().unwrap();
-        let said = format!("`{option}` is no option of a job that is called");
+        let said = format!("a job that is called cannot have the option `{option}`");
         assert!(reason.contains(&said), "{reason}");
     }
     host.stop().await;
@@ -269,7 +269,8 @@ async fn host_that_stops_gives_a_job_back_between_two_steps() {
     host.signal("TERM");
     host.logs("stopping").await;
     gate.open();
-    host.logs("job is given back between two steps").await;
+    host.logs("job returns to the queue between two steps")
+        .await;
     assert!(host.ended().await.success());
     let job = reaches(&queue, &id, JobState::Waiting).await;
     assert!(!job.contains_key("atm"), "{job:?}");
@@ -303,7 +304,8 @@ async fn swap_gives_pinned_jobs_back_between_two_steps_and_they_keep_their_versi
     host.signal("HUP");
     host.logs("processor was swapped").await;
     gate.open();
-    host.logs("job is given back between two steps").await;
+    host.logs("job returns to the queue between two steps")
+        .await;
     assert_eq!(value(&queue, &id).await, json!(vec![1; MANY]));
     assert_eq!(server.count("begin/1/1"), 1);
     let job = queue.job(&id).await.unwrap().unwrap();
@@ -327,7 +329,7 @@ async fn steps_that_redis_has_lost_run_again_and_the_log_says_so() {
         .await;
     assert_eq!(lost, 1);
     gate.open();
-    host.logs("redis has lost what was kept of steps of a job: they run again")
+    host.logs("redis has lost the records of a job's steps: the steps run again")
         .await;
     assert!(host.log().contains("steps=[\"s1\"]"), "{}", host.log());
     assert_eq!(value(&queue, &id).await, json!([1, 2, 2]));

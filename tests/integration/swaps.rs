@@ -201,7 +201,7 @@ async fn refused_processors_leave_the_old_one_serving_and_say_why() {
     let refused: [(&[u8], &str); 6] = [
         (b"\0asm not really", "not a WebAssembly component"),
         (&good[..good.len() / 2], "component is damaged"),
-        (&another_world, "component is no job processor"),
+        (&another_world, "component is not a job processor"),
         (&newer, "component was built for version 2.1.0"),
         (&trap, "failed to instantiate component"),
         (&too_large, "more than the limit of 1000000"),
@@ -289,7 +289,8 @@ async fn hangup_takes_up_the_config_queue_by_queue() {
     let file = host.dir.path().join("toril.toml");
     std::fs::write(&file, "[queues.ring]\nconcurency = 1").unwrap();
     host.signal("HUP");
-    host.logs("config was refused, the old one stays").await;
+    host.logs("the config was refused; the old one stays in effect")
+        .await;
 
     let limits = "concurrency = 2\nlimits = { deadline_ms = 200 }";
     std::fs::write(
@@ -403,7 +404,7 @@ async fn queue_that_drains_holds_up_no_other_one() {
         + &section("new", "");
     std::fs::write(host.dir.path().join("toril.toml"), config).unwrap();
     host.signal("HUP");
-    host.logs("these keys were changed").await;
+    host.logs("these keys have changed").await;
     assert!(host.log().contains("keys=\"prefix\""), "{}", host.log());
     let new = redis.queue("new").await;
     let id = add(&new, "fine", json!(null)).await;

@@ -271,7 +271,10 @@ async fn health_says_what_is_no_admin_api() {
         let output = output.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("gave no answer of an admin API"), "{said}");
+        assert!(
+            said.contains("did not answer as an admin API does"),
+            "{said}"
+        );
         assert!(!said.contains("Ok("), "{said}");
     }
 }

@@ -147,7 +147,7 @@ describe('toril dev', () => {
       const add = await addFirst(dev, { walls: 2 });
       await dev.prints(/paint\/1 completed in \d+ ms: \{"cost":200\}/);
       const again = await refused('dev', dir);
-      assert.match(again, /error: another `toril dev` serves this project already/);
+      assert.match(again, /error: another `toril dev` already serves this project/);
       await add({ walls: -1 });
       await dev.prints(/paint\/2 failed: nothing to paint\n.*--> src\/paint\.ts:6:11\n/s);
       // The config is taken up when it is saved.
@@ -205,7 +205,7 @@ describe('toril build', () => {
       assert.match(await built('    let unused = 1;\n    4'), /^warning: unused variable: `unused`\n +--> src\/lib\.rs:3:9/m);
       assert.match(await built('    doors'), /error\[E0425\]: cannot find value `doors` in this scope\n +--> src\/lib\.rs:3:5/);
       await writeFile(join(dir, 'Cargo.toml'), CRATE['Cargo.toml'].replace('crate-type = ["cdylib"]', ''));
-      assert.match(await built('    4'), /makes no component\nhint: add `crate-type = \["cdylib"\]`/);
+      assert.match(await built('    4'), /does not produce a component\nhint: add `crate-type = \["cdylib"\]`/);
     });
   });
 

@@ -387,10 +387,10 @@ describe('building', { skip, timeout }, () => {
   const refusals = [
     ['a panic in main', program([], '\tvar walls map[string]int\n\twalls["a"] = 1'), /panic: assignment to entry in nil map\n\ngoroutine 1 .*main\.main\(\)\n\tshop\/main\.go:14/s],
     ['a main that does not end', program([], '\tselect {}'), /deadlock!/],
-    ['a main that waits', program(['time'], '\ttime.Sleep(time.Second)'), /must not wait: it runs when the processor is built/],
+    ['a main that waits', program(['time'], '\ttime.Sleep(time.Second)'), /must not wait: they run while the processor is built/],
     ['a main that ends the program', program(['os'], '\tos.Exit(3)'), /`main` ended the program with code 3/],
-    ['random numbers of the build', program(['crypto/rand', 'fmt'], '\tfmt.Println(rand.Text())'), /they would be the same in each job\nhint: /],
-    ['a job before there is one', program([], '\ttoril.NewQueue("a").Add("b", nil)'), /`add` of `toril:processor\/producer@1.1.0` is called while the processor is built.*\nhint: /],
+    ['random numbers of the build', program(['crypto/rand', 'fmt'], '\tfmt.Println(rand.Text())'), /each job would get the same ones\nhint: /],
+    ['a job before there is one', program([], '\ttoril.NewQueue("a").Add("b", nil)'), /`add` of `toril:processor\/producer@1.1.0` was called while the processor was built.*\nhint: /],
     ['a program that is no processor', 'package main\n\nfunc main() {}\n', /it does not export `process`\nhint: `main` calls `toril\.Serve`/],
   ];
   for (const [name, main, said] of refusals) {

@@ -148,7 +148,7 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       assert.deepEqual([seen.found, seen.removed, seen.missing], [['mine', 'paint'], [1, 'unknown'], [null, null, 'unknown']]);
       const refusals = [
         /^Priority should be between 0 and/, /^Priority should not be float$/, /is not in the bogus state/, /^Out of range float/,
-        /^Out of range float/, /`endDate` of the schedule is no date/,
+        /^Out of range float/, /`endDate` of the schedule is not a date/,
       ];
       refusals.forEach((refusal, n) => assert.match(seen.refused[n], refusal));
       assert.deepEqual(seen.scheduler, ['nightly', 'sweep', [0, 1]]);

@@ -91,8 +91,8 @@ impl Starting {
         let printed = String::from_utf8_lossy(&self.printed);
         match (error.as_trap_code(), error.i32_exit_status()) {
             (Some(TrapCode::OutOfFuel), _) => Error::Program(
-                "`main` does not come to its end\n\
-                 hint: it runs when the component is built; `toril.Serve` returns at once"
+                "`main` does not return\n\
+                 hint: `main` runs when the component is built; `toril.Serve` returns at once"
                     .to_owned(),
             ),
             (Some(_), _) | (_, Some(_)) if !self.printed.is_empty() => {

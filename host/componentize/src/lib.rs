@@ -45,7 +45,7 @@ const PREVIEW_1: &str = "wasi_snapshot_preview1";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The module imports or exports what no processor has.
-    #[error("module is no processor: {0:#}")]
+    #[error("module is not a processor: {0:#}")]
     Module(anyhow::Error),
     /// The program failed while it was started, or did what it cannot do there.
     #[error("{0}")]

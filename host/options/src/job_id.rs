@@ -38,7 +38,7 @@ pub(crate) fn read(option: Option<&Value>) -> Result<Option<String>, String> {
     if !js::is_truthy(option) {
         return Ok(None);
     }
-    let id = option.as_str().ok_or("`jobId` must be a text")?;
+    let id = option.as_str().ok_or("`jobId` must be a string")?;
     match refuse(id) {
         Some(reason) => Err(reason),
         None => Ok(Some(id.to_owned())),

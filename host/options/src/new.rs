@@ -52,7 +52,7 @@ impl NewOptions {
             .get("repeat")
             .is_some_and(|repeat| !repeat.is_null())
         {
-            return Err("`repeat` is no option of a job, use a job scheduler".into());
+            return Err("a job cannot have the option `repeat`: use a job scheduler".into());
         }
         Self::read_any(name, data, options)
     }

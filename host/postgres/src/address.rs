@@ -38,8 +38,8 @@ pub(crate) enum Tls {
 pub enum AddressError {
     /// Not a URL at all.
     #[error(
-        "the address of the database is no URL\nhint: it reads `postgres://user:password@host:5432/database`; characters \
-         such as `@`, `/` and `#` in the password are written as `%40`, `%2F` and `%23`"
+        "the address of the database is not a URL\nhint: it has the form `postgres://user:password@host:5432/database`; write \
+         characters such as `@`, `/` and `#` in the password as `%40`, `%2F` and `%23`"
     )]
     NotAUrl,
     /// Another scheme.
@@ -50,13 +50,13 @@ pub enum AddressError {
     NoUser,
     /// A parameter that is not known.
     #[error(
-        "the URL of the database has the unknown parameter `{0}`\nhint: known are sslmode, host, application_name and options"
+        "the URL of the database has the unknown parameter `{0}`\nhint: the known parameters are sslmode, host, application_name and options"
     )]
     Parameter(String),
     /// A value of `sslmode` that is not known.
     #[error(
-        "the URL of the database has an unknown `sslmode`\nhint: it is disable, prefer, require, verify-ca or verify-full; \
-         the last three are the same here: the certificate is verified, and its name"
+        "the URL of the database has an unknown `sslmode`\nhint: the modes are disable, prefer, require, verify-ca and \
+         verify-full; the last three all verify the certificate and its name"
     )]
     SslMode,
 }

@@ -74,13 +74,13 @@ impl Connector {
             _ if self.address.tls == Tls::Prefer => return Ok(Box::new(stream)),
             _ => {
                 return Err(Error::Refused(
-                    "Postgres offers no TLS\nhint: add `?sslmode=disable` to the URL of the database if the network between is trusted"
+                    "Postgres offers no TLS\nhint: add `?sslmode=disable` to the URL of the database if you trust the network in between"
                         .into(),
                 ));
             }
         }
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
-            Error::Refused("the host of the database is no name that a certificate has".into())
+            Error::Refused("no certificate can name the host of the database".into())
         })?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
         match connector.connect(name, stream).await {
@@ -108,7 +108,7 @@ impl Connector {
             .iter()
             .map(|(name, value)| (*name, &**value));
         let said = frontend::startup_message(who.into_iter().chain(more), &mut framed.out);
-        said.map_err(|_| Error::Refused("the URL of the database has a NUL in it".into()))?;
+        said.map_err(|_| Error::Refused("the URL of the database contains a NUL".into()))?;
         framed.send().await.map_err(|error| unreachable(&error))?;
         self.authenticate(&mut framed).await?;
         let key = begin(&mut framed).await?;
@@ -190,8 +190,9 @@ fn tls_reason(error: &io::Error) -> &'static str {
 }
 
 async fn scram(framed: &mut Framed, password: &str) -> Result<(), Error> {
-    let failed =
-        |error: io::Error| Error::Refused(format!("Postgres did not prove who it is: {error}"));
+    let failed = |error: io::Error| {
+        Error::Refused(format!("Postgres failed to prove its identity: {error}"))
+    };
     let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
     frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut framed.out)
         .map_err(failed)?;
@@ -218,7 +219,7 @@ fn refuse_endless(challenge: &[u8]) -> Result<(), Error> {
         let rounds = rounds.and_then(|rounds| rounds.parse::<u32>().ok());
         if rounds.is_none_or(|rounds| rounds > SCRAM_ROUNDS_MAX) {
             return Err(Error::Refused(format!(
-                "Postgres asks for more than {SCRAM_ROUNDS_MAX} rounds of scram-sha-256\nhint: set the password anew with a smaller `scram_iterations`"
+                "Postgres asks for more than {SCRAM_ROUNDS_MAX} rounds of scram-sha-256\nhint: set the password again with a smaller `scram_iterations`"
             )));
         }
     }
@@ -247,13 +248,15 @@ async fn next(framed: &mut Framed) -> Result<Message, Error> {
         Ok(Message::ErrorResponse(body)) => Err(Error::Server(Box::new(ServerError::read(&body)))),
         Ok(message) => Ok(message),
         Err(NotRead::Io(error)) => Err(unreachable(&error)),
-        Err(NotRead::TooLong(_)) => Err(Error::Refused("what answers is no Postgres".into())),
+        Err(NotRead::TooLong(_)) => Err(Error::Refused(
+            "the server that answers is not Postgres".into(),
+        )),
     }
 }
 
 fn unknown_authentication() -> Error {
     Error::Refused(
-        "Postgres asks for a kind of authentication that is not offered\nhint: passwords are: scram-sha-256, md5 and password"
+        "Postgres asks for a kind of authentication that is not supported\nhint: passwords are supported (scram-sha-256, md5 and password)"
             .into(),
     )
 }

@@ -108,7 +108,7 @@ impl Error {
     /// A connection that ended where an answer was expected.
     pub(crate) fn lost(error: &std::io::Error) -> Self {
         Error::Unavailable(format!(
-            "connection to Postgres was lost: {error}; a statement that was under way may have been carried out"
+            "connection to Postgres was lost: {error}; a statement that was running may have taken effect"
         ))
     }
 }

@@ -139,11 +139,11 @@ fn shown(error: Error) -> Error {
     let code = &error.code;
     if error.is_transient() {
         return Error::Unavailable(format!(
-            "Postgres takes no connections now (SQLSTATE {code})"
+            "Postgres accepts no connections now (SQLSTATE {code})"
         ));
     }
     Error::Refused(format!(
-        "Postgres refused the connection (SQLSTATE {code})\nhint: its log says why; the URL of the database is in the config of the host"
+        "Postgres refused the connection (SQLSTATE {code})\nhint: the log of Postgres says why; the config of the host has the URL of the database"
     ))
 }
 

@@ -153,7 +153,7 @@ impl Session {
     ) -> Result<Rows, Error> {
         refuse_kind(statement.kind)?;
         if transaction == Transaction::GoesOn && self.status == Status::Idle {
-            return Err(Error::Refused("transaction is not open any more".into()));
+            return Err(Error::Refused("transaction is no longer open".into()));
         }
         self.unwear(statement.kind, bounds.until).await?;
         let (mut result, is_stale) = self
@@ -347,15 +347,15 @@ impl Session {
     }
 }
 
-const TRANSACTION_CONTROL: &str = "transactions are begun and ended with the calls for it, not with statements\nhint: call `begin`, then `commit` or `rollback`";
-const LISTEN: &str = "LISTEN is not carried out: a job has nobody who would be told";
+const TRANSACTION_CONTROL: &str = "a statement must not begin or end a transaction\nhint: call `begin`, then `commit` or `rollback`";
+const LISTEN: &str = "LISTEN is not supported: a job cannot receive notifications";
 
 fn refuse_kind(kind: Kind) -> Result<(), Error> {
     let reason = match kind {
         Kind::Plain | Kind::Touching | Kind::Lasting | Kind::RollbackTo => return Ok(()),
         Kind::TransactionControl => TRANSACTION_CONTROL,
         Kind::Copy => {
-            "COPY is not carried out: there is no stream for its rows\nhint: insert several rows with one statement, from arrays with `unnest`"
+            "COPY is not supported: there is no stream for its rows\nhint: insert several rows with one statement, from arrays with `unnest`"
         }
         Kind::Listen => LISTEN,
     };
@@ -369,5 +369,5 @@ fn is_stale(error: &ServerError) -> bool {
 }
 
 fn nul() -> Error {
-    Error::Refused("statement has a NUL in it, which SQL does not know".into())
+    Error::Refused("statement contains a NUL, which SQL does not allow".into())
 }

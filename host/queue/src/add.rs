@@ -32,7 +32,7 @@ impl Queue {
     ) -> Result<Vec<String>, QueueError> {
         if jobs.len() > JOBS_MAX {
             return Err(QueueError::Invalid(format!(
-                "{} jobs cannot be added in one call, which takes {JOBS_MAX}\nhint: add them in several calls",
+                "{} jobs cannot be added in one call, which accepts {JOBS_MAX} at most\nhint: add them in several calls",
                 jobs.len()
             )));
         }

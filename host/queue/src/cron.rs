@@ -199,18 +199,18 @@ mod tests {
     #[test]
     fn patterns_of_another_language_are_refused() {
         for (pattern, reason) in [
-            ("every day", "`eve` is no month or weekday"),
-            ("FREQ=DAILY;INTERVAL=1", "is no month or weekday"),
+            ("every day", "`eve` is not a month or weekday"),
+            ("FREQ=DAILY;INTERVAL=1", "is not a month or weekday"),
             ("* * * * * * *", "7 fields, not 1 to 6"),
             ("60 * * * *", "minute `60`: 60 is outside 0-59"),
             ("0 22-2 * * *", "hour `22-2`: range 22-2 goes backwards"),
             ("1,1 * * * *", "has 1 twice"),
             ("0 0 30 2 *", "month 2 has no day 30"),
-            ("0 0 LW * *", "characters that mean nothing"),
+            ("0 0 LW * *", "invalid characters"),
             ("0 0 * * L", "`L` needs a weekday before it"),
             ("0 0 * * 1#6", "`#` takes a number from 1 to 5"),
             ("*/0 * * * *", "a step must be more than 0"),
-            ("@midnight", "is no month or weekday"),
+            ("@midnight", "is not a month or weekday"),
             ("  ", "0 fields"),
         ] {
             let refusal = refusal(pattern);

@@ -310,7 +310,7 @@ fn describe(code: ErrorCode, subject: &str, command: &str) -> String {
             format!("The parent job {subject} is a descendant of its new child. {command}")
         }
         ErrorCode::IdTaken => {
-            format!("Job id {subject} names something that is no job of the queue. {command}")
+            format!("Job id {subject} names something that is not a job of the queue. {command}")
         }
         ErrorCode::Unknown(code) => format!("Unknown code {code} error for {subject}. {command}"),
     }

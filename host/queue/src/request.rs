@@ -110,7 +110,7 @@ impl Request {
         let is_repetition = self.was_sent.swap(true, Ordering::Relaxed);
         if is_repetition && self.is_over() {
             return Err(QueueError::Invalid(format!(
-                "not repeated: no reply for {} s, and the call may have been carried out",
+                "no reply for {} s; the call was not repeated, because it may have taken effect",
                 REPEATED_FOR.as_secs()
             )));
         }

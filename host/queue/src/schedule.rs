@@ -233,7 +233,7 @@ impl Rule {
             }),
             (None, Some(pattern)) => Ok(pattern),
             _ => {
-                let reason = "`every` of the schedule is no number of ms";
+                let reason = "`every` of the schedule is not a number of milliseconds";
                 Err(QueueError::Invalid(reason.into()))
             }
         }
@@ -257,7 +257,7 @@ impl Rule {
 
     fn read_pattern(repeat: &Map<String, Value>) -> Result<Self, QueueError> {
         let Some(pattern) = repeat.get("pattern").and_then(Value::as_str) else {
-            let reason = "`pattern` of the schedule is no text";
+            let reason = "`pattern` of the schedule is not a string";
             return Err(QueueError::Invalid(reason.into()));
         };
         let options = CronOptions {

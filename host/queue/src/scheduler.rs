@@ -56,12 +56,12 @@ impl Queue {
                 Upserted::StandsElsewhere => {}
                 Upserted::TimeIsTaken if schedule.has_slots() && slots < SLOTS_MAX => slots += 1,
                 Upserted::TimeIsTaken => {
-                    let reason = "there is a job of its next time already".to_owned();
+                    let reason = "a job for its next time exists already".to_owned();
                     return Err(in_scheduler(QueueError::Invalid(reason)));
                 }
             }
         }
-        let reason = "others change it at the same time: try again".to_owned();
+        let reason = "another client changed it at the same time: try again".to_owned();
         Err(in_scheduler(QueueError::Invalid(reason)))
     }
 

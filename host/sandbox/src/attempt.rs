@@ -332,7 +332,7 @@ fn warn_of_other_exit(
             queue = &**job.queue,
             job_id = &**job.id,
             ?moved,
-            "processor moved its job and then left in another way, which counts for nothing"
+            "processor moved its job and then ended in another way, which has no effect"
         );
     }
 }

@@ -64,7 +64,7 @@ impl Cache {
     pub fn component(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
         let code = self.read(Kept::Component, digest)?;
         deserialize(engine, &code)
-            .inspect_err(|error| tracing::warn!(%digest, %error, "cached code is compiled anew"))
+            .inspect_err(|error| tracing::warn!(%digest, %error, "cached code is compiled again"))
             .ok()
     }
 
@@ -83,7 +83,7 @@ impl Cache {
         note_use(&path);
         let (expected, content) = file.split_at_checked(DIGEST_BYTES)?;
         if Sha256::digest(content).as_slice() != expected {
-            tracing::warn!(file = %path.display(), "cached code is damaged and is compiled anew");
+            tracing::warn!(file = %path.display(), "cached code is damaged and is compiled again");
             return None;
         }
         file.drain(..DIGEST_BYTES);
@@ -97,7 +97,7 @@ impl Cache {
             tracing::warn!(file = %path.display(), %error, "compiled code could not be cached");
         }
         if let Err(error) = evict(&self.dir, BYTES_MAX) {
-            tracing::warn!(dir = %self.dir.display(), %error, "compiled code that is not used could not be removed");
+            tracing::warn!(dir = %self.dir.display(), %error, "unused compiled code could not be removed");
         }
     }
 

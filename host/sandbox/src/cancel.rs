@@ -19,7 +19,7 @@ pub enum Stop {
     Memory(usize),
     /// It made the host hold more for it than it may have of memory, its own included.
     #[error(
-        "processor exceeded its memory limit of {0} bytes, with what the host holds for it: headers, requests, streams, directories and values"
+        "processor exceeded its memory limit of {0} bytes, which include what the host holds for it: headers, requests, streams, directories and values"
     )]
     MemoryOutside(usize),
     /// It asked for more memory than all guests of the host may have together.

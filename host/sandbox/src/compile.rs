@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tracing::info;
 use wasmtime::Store;
 
 use crate::cancel::Stop;
@@ -16,6 +17,7 @@ use crate::inspect::{Inspection, NotAProcessor, inspect};
 use crate::policy::Policy;
 use crate::prepared::{Instance, Prepared};
 use crate::reuse::{IdleOfProcessor, Reusable};
+use crate::slow;
 use crate::world::World;
 
 /// A component that is ready to run jobs.
@@ -179,8 +181,12 @@ impl Engine {
         digest: Digest,
         world: World,
     ) -> Result<(Prepared, Duration), LoadError> {
-        let compiled = self.compiler.compiled(bytes, digest).await;
-        let (component, compile_time) = compiled.map_err(|error| match error {
+        let (of, size) = (digest.clone(), bytes.len());
+        let compiled = self.compiler.compiled(bytes, digest);
+        let compiled = slow::reporting(compiled, |time| {
+            info!(digest = %of, bytes = size, seconds = time.as_secs(), "compiling a component");
+        });
+        let (component, compile_time) = compiled.await.map_err(|error| match error {
             NotCompiled::Refused(reason) => LoadError::Compile(with_hint(reason)),
             NotCompiled::TookTooLong(max) => LoadError::CompileTime(max.as_millis()),
         })?;

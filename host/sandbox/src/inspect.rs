@@ -82,7 +82,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, NotAProcessor> {
             names.exports.join("`, `")
         };
         return Err(refuse(format!(
-            "component is no job processor: it exports `{exports}`, not `{PROCESS}`\nhint: the world `{}` is in `wit/`",
+            "component is not a job processor: it exports `{exports}`, not `{PROCESS}`\nhint: the world `{}` is in `wit/`",
             World::Processor
         )));
     }
@@ -93,13 +93,16 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, NotAProcessor> {
             .and_then(|major| major.parse().ok());
         if major != Some(WORLD_MAJOR) {
             return Err(refuse(format!(
-                "component was built for version {version} of `toril:processor`, this host runs version {WORLD_MAJOR}.x\n\
+                "component was built for version {version} of `toril:processor`; this host runs version {WORLD_MAJOR}.x\n\
                  hint: use a newer host, or build the component with an SDK of version {WORLD_MAJOR}.x"
             )));
         }
     }
-    let world = World::of(types.as_ref())
-        .map_err(|differs| refuse(format!("component fits no world of processors: {differs}")))?;
+    let world = World::of(types.as_ref()).map_err(|differs| {
+        refuse(format!(
+            "component does not fit any world of processors: {differs}"
+        ))
+    })?;
     Ok(Inspection {
         world,
         bytes: bytes.len(),

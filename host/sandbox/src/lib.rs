@@ -44,6 +44,7 @@ mod prepared;
 pub mod recording;
 pub mod regular_file;
 mod reuse;
+pub mod slow;
 mod steps;
 mod ticker;
 mod world;

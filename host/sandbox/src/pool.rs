@@ -89,9 +89,9 @@ fn warn_of_less(all: &Room, room: &Room) {
     warn!(
         executions_max = room.executions_max,
         wanted = all.executions_max,
-        "the address space of this process is too small for all guests: they are slower, because their code checks \
-         each access to memory, and at most `executions_max` of them run at once; to have more, raise the limit \
-         (`ulimit -v`), or lower `runtime.guest_memory_bytes_max`, `runtime.table_elements_max` (without them, the largest \
+        "the address space of this process is too small for all guests: they run slower, because their code checks \
+         each memory access, and at most `executions_max` of them run at once; to allow more, raise the limit \
+         (`ulimit -v`) or lower `runtime.guest_memory_bytes_max`, `runtime.table_elements_max` (without them, the largest \
          limits of the queues count) or `runtime.executions_max`"
     );
 }

@@ -174,7 +174,7 @@ impl Steps {
     pub(crate) fn begin(&mut self, name: &str) -> CallResult<Option<Kept>> {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return invalid(format!(
-                "name of a step has {} bytes, it must have 1 to {NAME_BYTES_MAX}",
+                "name of a step has {} bytes; it must have 1 to {NAME_BYTES_MAX}",
                 name.len()
             ));
         }
@@ -186,7 +186,7 @@ impl Steps {
         let kept = match self.kept.get(name).map(|record| read(record)) {
             Some(Err(error)) => {
                 return invalid(format!(
-                    "what is kept of step `{name}` cannot be read: {error}"
+                    "the record of step `{name}` cannot be read: {error}"
                 ));
             }
             Some(Ok(record)) => Some(record.kept),
@@ -212,8 +212,8 @@ impl Steps {
     pub(crate) fn check_open(&self, name: &str, open: Open) -> CallResult<()> {
         match self.begun.get(name) {
             Some(begun) if *begun == open => Ok(()),
-            Some(_) => invalid(format!("step `{name}` has its value already")),
-            None => invalid(format!("no step `{name}` was begun in this attempt")),
+            Some(_) => invalid(format!("step `{name}` already has a value")),
+            None => invalid(format!("this attempt did not begin step `{name}`")),
         }
     }
 
@@ -238,7 +238,7 @@ impl Steps {
         if steps > limits.steps_max {
             let max = limits.steps_max;
             return limit(format!(
-                "job has its limit of {max} steps (`limits.steps_max`)"
+                "job has reached its limit of {max} steps (`limits.steps_max`)"
             ));
         }
         let others = self.kept.iter().filter(|(other, _)| *other != name);
@@ -317,8 +317,8 @@ mod tests {
         let mut steps = Steps::of(&[("a".into(), r#"{"order":3,"at":5,"value":1}"#.into())]);
         assert!(matches!(steps.begin("a"), Ok(Some(Kept::Value(_)))));
         assert!(reason(steps.begin("a")).contains("two steps of this attempt are named `a`"));
-        assert!(reason(steps.check_open("a", Open::Step)).contains("has its value already"));
-        assert!(reason(steps.check_open("b", Open::Step)).contains("no step `b` was begun"));
+        assert!(reason(steps.check_open("a", Open::Step)).contains("already has a value"));
+        assert!(reason(steps.check_open("b", Open::Step)).contains("did not begin step `b`"));
         assert!(matches!(steps.begin("b"), Ok(None)));
         steps.set_open("b", Open::Step);
         steps.check_open("b", Open::Step).unwrap();

@@ -114,7 +114,8 @@ impl<'a> Snapshots<'a> {
             let thread = std::thread::Builder::new().stack_size(STACK_BYTES + HOST_STACK_BYTES);
             let snapshot = thread.spawn_scoped(scope, || self.make(script));
             let failed = |reason: &str| Error::Failed(wasmtime::Error::msg(reason.to_owned()));
-            let snapshot = snapshot.map_err(|error| failed(&format!("no thread: {error}")))?;
+            let snapshot =
+                snapshot.map_err(|error| failed(&format!("failed to start a thread: {error}")))?;
             snapshot
                 .join()
                 .unwrap_or_else(|_| Err(failed("it panicked")))

@@ -29,7 +29,7 @@ fn meaning(status: &str) -> &'static str {
         "201" => "It was made.",
         "204" => "It was done.",
         "400" => "The request is invalid; the message says where.",
-        "404" => "There is no such queue, or nothing in it by this name.",
+        "404" => "There is no such queue, or it has nothing with this name.",
         "409" => "The present state does not allow it, or another change came first.",
         "413" => "The component is larger than `runtime.component_bytes_max`.",
         "422" => "The component is refused; the message says why.",

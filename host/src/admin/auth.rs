@@ -46,7 +46,7 @@ fn check_token(token: &[u8], headers: &HeaderMap) -> Result<(), ApiError> {
     if bool::from(Sha256::digest(sent.trim()).as_slice().ct_eq(token)) {
         Ok(())
     } else {
-        Err(ApiError::unauthorized("this token is not the admin API's"))
+        Err(ApiError::unauthorized("this is not the admin API's token"))
     }
 }
 

@@ -96,7 +96,7 @@ impl IncomingBody {
     async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         let part = timeout(self.idle_patience, self.stream.next()).await;
         let part = part.map_err(|_| ApiError::too_slow())?.transpose();
-        part.map_err(|error| ApiError::invalid(format!("body broke off: {error}")))
+        part.map_err(|error| ApiError::invalid(format!("the body ended early: {error}")))
     }
 
     fn keep(&mut self, part: &[u8]) {

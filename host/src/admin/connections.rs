@@ -72,7 +72,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
             Err(error) => {
-                warn!(%error, "the admin API could not accept a connection, it tries again");
+                warn!(%error, "the admin API could not accept a connection; it tries again");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -82,11 +82,11 @@ impl ApiError {
             ),
             Some("OOM" | "READONLY" | "MISCONF" | "NOREPLICAS") => (
                 "redis_refuses_writes",
-                "redis answers, and refuses writes now: the host's log says why",
+                "redis answers but refuses writes now: the host's log says why",
             ),
             Some(_) => (
                 "redis_unavailable",
-                "redis answers, and is not ready: try again later",
+                "redis answers but is not ready: try again later",
             ),
         };
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, name, message)
@@ -159,7 +159,7 @@ impl From<QueueError> for ApiError {
             | QueueError::NotInState { .. }
             | QueueError::BeyondAccess(_) => ApiError::conflict(message),
             error if error.is_transient() => {
-                warn!(%error, "an admin request needs redis, which does not do it now");
+                warn!(%error, "redis does not do now what an admin request needs");
                 let code = match &error {
                     QueueError::Redis(failure) => failure.code(),
                     _ => None,
@@ -220,7 +220,7 @@ pub(super) async fn no_such_method() -> ApiError {
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "unknown_method",
-        "this route does not know this method: `/openapi.json` lists them",
+        "this route does not have this method: `/openapi.json` lists them",
     )
 }
 

@@ -92,12 +92,11 @@ impl Admin {
         count: NonZeroUsize,
     ) -> Result<Report, ApiError> {
         let component = named.deployments.component(digest).await?;
-        let component = component.ok_or_else(|| {
-            ApiError::conflict(format!("version {digest} is not stored any more"))
-        })?;
+        let component = component
+            .ok_or_else(|| ApiError::conflict(format!("version {digest} is no longer stored")))?;
         let Ok(place) = Arc::clone(&self.rehearsals).try_acquire_owned() else {
             return Err(ApiError::conflict(
-                "another rehearsal is under way".to_owned(),
+                "another rehearsal is running".to_owned(),
             ));
         };
         let (queue, engine) = (named.queue.clone(), self.host.engine());

@@ -181,7 +181,7 @@ pub(super) struct CancelQuery {
 /// answer.
 #[utoipa::path(delete, path = "/v1/queues/{queue}/jobs/{job}", params(CancelQuery), responses(
     (status = OK, body = Vec<Cancelled>), (status = NOT_FOUND),
-    (status = CONFLICT, description = "the job has come to an end")))]
+    (status = CONFLICT, description = "the job has ended")))]
 pub(super) async fn cancel(
     State(admin): State<Admin>,
     Path((queue, job)): Path<(String, String)>,

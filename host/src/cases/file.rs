@@ -143,7 +143,7 @@ impl Case {
         };
         let time = DateTime::parse_from_rfc3339(&text);
         let time = time.with_context(|| {
-            format!("`now = {text}` is no time\nhint: write a time with its zone, such as `now = 2026-01-01T12:00:00Z`, or ms since 1970")
+            format!("`now = {text}` is not a time\nhint: write a time with its zone, such as `now = 2026-01-01T12:00:00Z`, or ms since 1970")
         })?;
         u64::try_from(time.timestamp_millis()).context("`now` is before 1970")
     }

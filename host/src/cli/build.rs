@@ -94,7 +94,7 @@ fn listed(sources: &[(PathBuf, PathBuf)]) -> String {
 async fn build(file: &Path, out: &Path, is_named: bool) -> anyhow::Result<ExitCode> {
     let language = Language::of(file).with_context(|| {
         format!(
-            "`{}` is none of TypeScript, JavaScript, Python, Go, Rust and C\nhint: {}",
+            "`{}` is not a source file in TypeScript, JavaScript, Python, Go, Rust or C\nhint: {}",
             file.display(),
             hint_for(file)
         )
@@ -106,7 +106,8 @@ async fn build(file: &Path, out: &Path, is_named: bool) -> anyhow::Result<ExitCo
         super::output::say(format_args!("warning: {warning}"));
     }
     // What a host would refuse is not written.
-    let imports = imports(&built.component).await?;
+    let imports = imports(&built.component);
+    let imports = during(format_args!("compiling `{}`", file.display()), imports).await?;
     let out = match &built.file {
         Some(there) if !is_named => there,
         _ => {
@@ -132,7 +133,7 @@ async fn imports(component: &[u8]) -> anyhow::Result<Vec<String>> {
 
 fn hint_for(file: &Path) -> &'static str {
     match file.extension().and_then(|extension| extension.to_str()) {
-        Some("wasm") => "it is built: `serve`, `run`, `check` and `deploy` take it",
+        Some("wasm") => "it is built already: `serve`, `run`, `check` and `deploy` take it",
         _ => "the README says how processors in other languages are built",
     }
 }

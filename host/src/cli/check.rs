@@ -14,7 +14,7 @@ use super::queue_config::{self, QueueConfig};
 
 /// Checks that a file is a processor, and shows what it imports.
 ///
-/// The command compiles the component and instantiates it once; it runs no job. With `--queue` it applies that queue's limits
+/// The command compiles the component and instantiates it once, but runs no job. With `--queue` it applies that queue's limits
 /// and grants, and shows them. The exit code is 0 if a host would serve the component.
 #[derive(Args)]
 pub(super) struct Check {

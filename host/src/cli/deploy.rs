@@ -43,14 +43,14 @@ pub(super) struct Deploy {
     /// Makes it a canary that gets only the jobs with these names.
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
     jobs: Vec<String>,
-    /// Aborts the canary when more of its jobs fail at their first attempt than of the active version's, by more
-    /// than this and by more than chance explains.
+    /// Aborts the canary if the share of its jobs that fail at their first attempt exceeds the active version's share by more
+    /// than this, and by more than chance explains.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "5%", requires = "candidate")]
     abort_margin: f64,
-    /// Decides on that only after each version has finished the first attempts of this many jobs.
+    /// Considers aborting only after each version has finished the first attempts of this many jobs.
     #[arg(long, value_name = "N", default_value_t = CanaryRule::default().minimum, requires = "candidate")]
     abort_after: u64,
-    /// Runs the newest N recorded attempts on it first, and deploys nothing if one of them differs.
+    /// First runs the newest N recorded attempts on it, and deploys nothing if more of them differ than `--allow` admits.
     #[arg(long, value_name = "N")]
     rehearse: Option<NonZeroUsize>,
     /// The share of the rehearsed attempts that may differ.
@@ -67,7 +67,7 @@ pub(super) struct Deploy {
 pub(super) struct Rollback {
     /// The queue.
     queue: String,
-    /// The version: the beginning of its digest, as `toril versions` lists it.
+    /// The version: its digest, or the beginning of its digest, as `toril versions` lists it.
     digest: Option<String>,
     #[command(flatten)]
     wait: Wait,
@@ -91,7 +91,7 @@ pub(super) struct Promote {
 pub(super) struct Abort {
     /// The queue.
     queue: String,
-    /// Why, for `toril versions`.
+    /// The reason, which `toril versions` shows.
     #[arg(long, default_value = "by command")]
     reason: String,
     #[command(flatten)]
@@ -261,9 +261,9 @@ impl Wait {
         deployment: &Deployment,
     ) -> anyhow::Result<ExitCode> {
         let followed = self.followed(deployments, deployment);
-        let followed = during("waiting for the hosts to take it", followed).await?;
+        let followed = during("waiting for the hosts to accept it", followed).await?;
         if followed.hosts > 0 && followed.refused == followed.hosts {
-            let reason = format!("no host took it: {}", followed.reason);
+            let reason = format!("no host accepted it: {}", followed.reason);
             let now = deployments.withdraw(deployment.revision, &reason).await?;
             let active = match &now.active {
                 Some(active) => format!("{active} is deployed again"),
@@ -273,7 +273,7 @@ impl Wait {
                 Some(canary) => format!(", with the candidate {}", canary.digest),
                 None => String::new(),
             };
-            super::print_line(format_args!("no host took it, {active}{canary}"));
+            super::print_line(format_args!("no host accepted it; {active}{canary}"));
         }
         Ok(followed.exit_code())
     }
@@ -328,7 +328,7 @@ impl Wait {
                     followed.took += 1;
                     "ok".to_owned()
                 }
-                MadeOfIt::NotNoticed => "has not taken notice yet".to_owned(),
+                MadeOfIt::NotNoticed => "has not noticed it yet".to_owned(),
                 MadeOfIt::Refused(reason) => {
                     followed.refused += 1;
                     followed.reason = reason.to_owned();
@@ -362,7 +362,7 @@ fn made_of_it<'a>(host: &'a QueueStatus, deployment: &Deployment) -> MadeOfIt<'a
     }
     match &host.refusal {
         Some(refusal) => MadeOfIt::Refused(&refusal.reason),
-        None => MadeOfIt::Refused("for a reason that it does not tell"),
+        None => MadeOfIt::Refused("the host gives no reason"),
     }
 }
 

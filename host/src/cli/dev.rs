@@ -33,7 +33,7 @@ pub(super) const LOG: &str = "warn,guest=off,toril::worker=error,toril::served_q
 /// configured, the command starts its own, with its data in `.toril/redis`.
 ///
 /// The command shows each job with its calls and its outcome, and for a failed job the source line. If a build fails, the
-/// command shows the errors, and the version before keeps running. On a terminal, keys add the last job again (`a`), edit its data
+/// command shows the errors, and the previous version keeps running. On a terminal, keys add the last job again (`a`), edit its data
 /// and add it (`e`), retry the last job that failed (`r`), and quit (`q`).
 #[derive(Args)]
 #[command(

@@ -47,7 +47,7 @@ struct Finding {
     level: Level,
     about: String,
     what: String,
-    /// What to do about it.
+    /// What to do about it: each warning and each error has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     repair: Option<String>,
     #[serde(skip)]
@@ -75,8 +75,12 @@ impl Finding {
         }
     }
 
-    /// Of an error: its hint is the repair.
-    fn error(about: impl Into<String>, error: &anyhow::Error) -> Self {
+    /// An error whose hint is the repair; if it has none, the repair is this one.
+    fn error(
+        about: impl Into<String>,
+        error: &anyhow::Error,
+        repair_without_hint: impl Into<String>,
+    ) -> Self {
         let mut hint = None;
         let causes = error.chain().map(|cause| {
             let cause = cause.to_string();
@@ -91,7 +95,7 @@ impl Finding {
         let what: Vec<String> = causes.collect();
         Finding {
             level: Level::Error,
-            repair: hint,
+            repair: Some(hint.unwrap_or_else(|| repair_without_hint.into())),
             ..Finding::ok(about, what.join(": "))
         }
     }
@@ -184,7 +188,11 @@ fn about_config(config: &anyhow::Result<Config>) -> Finding {
             let queues: Vec<&str> = config.queues.keys().map(String::as_str).collect();
             Finding::ok("config", format!("serves {}", queues.join(", ")))
         }
-        Err(error) => Finding::error("config", error),
+        Err(error) => Finding::error(
+            "config",
+            error,
+            "correct the file; `toril config --schema` prints which keys there are",
+        ),
     }
 }
 

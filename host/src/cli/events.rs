@@ -11,10 +11,10 @@ use toril::queue::QueueEvent;
 pub(super) struct Events {
     /// The queue.
     queue: String,
-    /// Begins with the oldest event that is kept, instead of the next one.
+    /// Begins with the oldest stored event instead of the next one.
     #[arg(long)]
     all: bool,
-    /// Ends once no event came for so many milliseconds.
+    /// Ends when no event has come for this many milliseconds.
     #[arg(long, value_name = "MS")]
     idle_ms: Option<u64>,
     /// Prints JSON, one object per line.

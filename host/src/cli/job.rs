@@ -90,10 +90,10 @@ struct Retry {
 struct Cancel {
     #[command(flatten)]
     which: Which,
-    /// Why, for people: part of `failedReason`, and what the processor can read.
+    /// The reason, for people: it becomes part of `failedReason`, and the processor can read it.
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Cancels the children that it waits for, and theirs, too.
+    /// Also cancels the children that the job waits for, and their children.
     #[arg(long)]
     children: bool,
 }

@@ -60,7 +60,7 @@ struct List {
     place: Place,
 }
 
-/// Prints the value of a key, byte for byte. The exit code is 1 if it has none.
+/// Prints the value of a key, byte for byte. The exit code is 1 if the store does not have the key.
 #[derive(Args)]
 struct Get {
     #[command(flatten)]

@@ -89,6 +89,6 @@ fn asked() -> anyhow::Result<Lang> {
         if let Some(lang) = by_number.copied().or_else(by_name) {
             return Ok(lang);
         }
-        say(format_args!("`{answer}` is none of them."));
+        say(format_args!("`{answer}` is not one of them."));
     }
 }

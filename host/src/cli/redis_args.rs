@@ -81,12 +81,19 @@ impl RedisArgs {
         Ok(Deployments::of(&self.queue(queue).await?))
     }
 
-    /// The deployments of all queues, by `prefix:queue`; those aside that nobody has worked for a day.
-    pub(super) async fn all_deployments(&self) -> anyhow::Result<Vec<(String, Deployments)>> {
+    /// Connects, for a command that looks at the queues of all prefixes.
+    pub(super) async fn connected_to_all(&self) -> anyhow::Result<Redis> {
         let source = self.source()?;
-        let redis = self.connect(&source, self.prefix.as_deref()).await?;
+        self.connect(&source, self.prefix.as_deref()).await
+    }
+
+    /// The deployments of all queues, by `prefix:queue`; those aside that nobody has worked for a day.
+    pub(super) async fn all_deployments(
+        &self,
+        redis: &Redis,
+    ) -> anyhow::Result<Vec<(String, Deployments)>> {
         let mut all = Vec::new();
-        for name in Deployments::queues(&redis).await? {
+        for name in Deployments::queues(redis).await? {
             let Some((prefix, queue)) = name.rsplit_once(':') else {
                 continue;
             };
@@ -136,7 +143,7 @@ impl RedisArgs {
 
     fn origin_of_url(&self, source: &RedisSource) -> String {
         match (&source.file, &source.redis.url) {
-            _ if self.redis.is_some() => "as the command or TORIL_REDIS says".to_owned(),
+            _ if self.redis.is_some() => "from the command line or TORIL_REDIS".to_owned(),
             (Some(file), Some(_)) => format!("from {}", file.display()),
             _ => "none is configured".to_owned(),
         }

@@ -31,7 +31,7 @@ pub(super) struct Rehearse {
     queue: String,
     /// The component, or a file that `toril build` takes.
     file: PathBuf,
-    /// How many recordings.
+    /// How many recordings to run.
     #[arg(long, default_value = "200", value_name = "N")]
     count: NonZeroUsize,
     /// The share of the rehearsed attempts that may differ.
@@ -73,7 +73,9 @@ pub(super) async fn rehearsed(
         && let Ok(component) = built(&file, engine).await
     {
         let digest = Digest::of(&component);
-        let processor = engine.load(component, &Policy::unjudged()).await;
+        let policy = Policy::unjudged();
+        let loaded = engine.load(component, &policy);
+        let processor = during(format_args!("compiling `{}`", file.display()), loaded).await;
         if let Ok(processor) = processor {
             rehearsal.set_before(digest.as_str(), Some(Arc::new(processor)));
         }
@@ -101,7 +103,7 @@ pub(super) fn show(report: &Report) {
             ));
         }
         _ => super::output::note(
-            "processor time and memory were not compared: the version that ran is neither deployed nor what the config names",
+            "processor time and memory were not compared: the version that ran is not deployed, and the config does not name it",
         ),
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Replay {
     /// After the first difference, continues as a dry run: calls change a queue in memory, and there is no server.
     #[arg(long)]
     go_on: bool,
-    /// Runs it again when the file changes.
+    /// Runs the attempt again whenever the file changes.
     #[arg(long, requires = "with")]
     watch: bool,
     /// Data to use instead of the job's, JSON.
@@ -72,7 +72,7 @@ impl Replay {
         let file = PathBuf::from(self.with.as_deref().unwrap_or_default());
         ensure!(
             file.is_file(),
-            "`--watch` needs a file in `--with`, and `{}` is none",
+            "`--watch` needs a file in `--with`, and `{}` is not a file",
             file.display()
         );
         let mut watch = Watch::new(REST_OF_EDITORS)?;
@@ -133,7 +133,7 @@ impl Replay {
                 let deployments = self.redis.deployments(&recording.job.queue).await?;
                 let digest = deployments.resolve(digest).await?;
                 let component = deployments.component(&digest).await?;
-                component.with_context(|| format!("version {digest} is not in Redis any more"))
+                component.with_context(|| format!("version {digest} is no longer in Redis"))
             }
             None => self.recorded_component(recording, engine).await,
         }
@@ -160,7 +160,7 @@ impl Replay {
             }
         }
         anyhow::bail!(
-            "component {} is neither deployed nor what the config names for queue `{queue}`\nhint: name it, or another one, \
+            "component {} is not deployed, and the config does not name it for queue `{queue}`\nhint: name it, or another one, \
              with `--with`",
             recording.component
         )
@@ -196,7 +196,7 @@ fn show(recording: &Recording, rerun: &Rerun, goes_on: bool) {
     let print = |call: &String| super::print_line(format_args!("  {call}"));
     before.iter().for_each(print);
     if let Some(departure) = &rerun.departure {
-        super::print_line(format_args!("departs: {departure}"));
+        super::print_line(format_args!("differs: {departure}"));
         if goes_on {
             after.iter().for_each(print);
             super::print_text(describe(&rerun.outcome));
@@ -206,13 +206,13 @@ fn show(recording: &Recording, rerun: &Rerun, goes_on: bool) {
     super::print_text(describe(&rerun.outcome));
     if let Some(missing) = &rerun.missing {
         super::print_line(format_args!(
-            "departs: it ends where the recorded attempt went on with {missing}"
+            "differs: it ends where the recorded attempt continued with {missing}"
         ));
     } else if rerun.outcome == recording.outcome {
         super::print_line("as recorded");
     } else {
         super::print_text(format_args!(
-            "departs: the recorded attempt {}",
+            "differs: the recorded attempt {}",
             describe(&recording.outcome)
         ));
     }

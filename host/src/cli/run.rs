@@ -47,7 +47,7 @@ pub(super) struct Run {
     /// The job's name.
     #[arg(long, default_value = "job", value_name = "NAME")]
     name: String,
-    /// Which attempt it is; the first one is 1.
+    /// The number of the attempt; the first one is 1.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempt: Option<u32>,
     /// The job's children: a JSON array of objects with `queue`, `name`, `id`, `data`, and `value` or `failedReason` where a

@@ -22,7 +22,7 @@ use toril::daemon;
     after_help = "Examples:\n  toril serve --queue paint=paint.wasm\n  toril serve --config toril.toml"
 )]
 pub(super) struct Serve {
-    /// Serves a queue with this processor, or without a file with the deployed one. May be repeated.
+    /// Serves a queue with this processor; without a file, with the deployed one. May be given several times.
     #[arg(long = "queue", value_name = "NAME[=FILE.wasm]", value_parser = parse_queue)]
     queues: Vec<(String, Option<PathBuf>)>,
     /// Swaps processors as soon as their files change.

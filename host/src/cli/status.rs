@@ -1,5 +1,6 @@
 //! `toril status` and `toril versions`: what the hosts of a fleet run.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -7,7 +8,9 @@ use serde_json::json;
 use toril::queue::now_ms;
 use toril::sandbox::short_digest;
 use toril::served_queue::QueueStatus;
-use toril::served_queue::deployment::{Change, Deployment, Deployments, StoredVersion};
+use toril::served_queue::deployment::{
+    Change, Deployment, Deployments, StoredVersion, announced_hosts,
+};
 
 use super::RedisArgs;
 
@@ -37,23 +40,64 @@ pub(super) struct Versions {
 
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let queues = match &self.queue {
-            Some(queue) => vec![(queue.clone(), self.redis.deployments(queue).await?)],
-            None => self.redis.all_deployments().await?,
+        let (queues, announced) = match &self.queue {
+            Some(queue) => {
+                let deployments = self.redis.deployments(queue).await?;
+                (vec![(queue.clone(), deployments)], Vec::new())
+            }
+            None => {
+                let redis = self.redis.connected_to_all().await?;
+                let queues = self.redis.all_deployments(&redis).await?;
+                (queues, announced_hosts(&redis).await?)
+            }
         };
         let mut all = Vec::new();
         for (queue, deployments) in queues {
             let (deployment, hosts) = (deployments.current().await?, deployments.hosts().await?);
-            if self.json {
-                all.push(json!({ "queue": queue, "deployment": deployment, "hosts": hosts }));
-            } else {
-                show_queue(&queue, &deployment, &hosts);
+            all.push((queue, deployment, hosts));
+        }
+        let working: BTreeSet<&str> = all
+            .iter()
+            .flat_map(|(_, _, hosts)| hosts.iter().map(|host| &*host.host))
+            .collect();
+        let is_idle = |host: &&QueueStatus| !working.contains(&*host.host);
+        let idle: Vec<&QueueStatus> = announced.iter().filter(is_idle).collect();
+        match self.json {
+            true => print_json(&all, &idle),
+            false => {
+                for (queue, deployment, hosts) in &all {
+                    show_queue(queue, deployment, hosts);
+                }
+                idle.iter().for_each(|host| show_idle_host(host));
             }
         }
-        if self.json {
-            super::print_json(&json!(all));
-        }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// An array of queues, and last, if there are hosts that work none, an entry of no queue with these.
+fn print_json(queues: &[(String, Deployment, Vec<QueueStatus>)], idle: &[&QueueStatus]) {
+    let entries = queues.iter().map(|(queue, deployment, hosts)| {
+        json!({ "queue": queue, "deployment": deployment, "hosts": hosts })
+    });
+    let idle = (!idle.is_empty()).then(|| {
+        let hosts = idle.iter().map(|host| {
+            json!({ "host": host.host, "name": host.name, "admin": host.admin, "age": host.age })
+        });
+        json!({ "queue": null, "hosts": hosts.collect::<Vec<_>>() })
+    });
+    super::print_json(&entries.chain(idle).collect::<Vec<_>>());
+}
+
+fn show_idle_host(host: &QueueStatus) {
+    super::print_line(&host.name);
+    super::print_line("  works no queue");
+    show_admin(host, "  ");
+}
+
+fn show_admin(host: &QueueStatus, indent: &str) {
+    if let Some(address) = &host.admin {
+        super::print_line(format_args!("{indent}admin API at {address}"));
     }
 }
 
@@ -125,9 +169,7 @@ fn show_host(host: &QueueStatus) {
         (true, false) => format!("{} of {} jobs run", host.running, host.concurrency),
     };
     super::print_line(format_args!("  {:<22} {state}", host.name));
-    if let Some(address) = &host.admin {
-        super::print_line(format_args!("    admin API at {address}"));
-    }
+    show_admin(host, "    ");
     for version in &host.versions {
         let role = if host.active.as_ref() == Some(&version.digest) {
             "active"

@@ -82,7 +82,10 @@ impl Test {
     fn cases(&self) -> anyhow::Result<(PathBuf, Vec<PathBuf>)> {
         if self.dir.is_file() {
             let file = std::path::absolute(&self.dir)?;
-            let dir = file.ancestors().nth(2).context("a case is in `cases/`")?;
+            let dir = file
+                .ancestors()
+                .nth(2)
+                .context("a case must be in `cases/`")?;
             return Ok((dir.to_owned(), vec![file]));
         }
         // Without `./`, paths are shown as people write them.
@@ -96,7 +99,7 @@ impl Test {
         let files: Vec<PathBuf> = files.into_iter().filter(fits).collect();
         ensure!(
             !files.is_empty(),
-            "none of {count} cases in `{}` is to be run",
+            "none of the {count} cases in `{}` was selected",
             dir.join("cases").display()
         );
         Ok((dir.to_owned(), files))

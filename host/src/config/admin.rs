@@ -1,6 +1,6 @@
 //! The admin API: where it listens, and what callers must show.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -9,11 +9,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use toril_sandbox::regular_file::{self, SMALL_BYTES_MAX};
 
-use super::{File, Overrides};
+use super::{File, Overrides, Source, default_file, invalid, read_text};
 
 /// Where the admin API listens, unless it is told otherwise: nobody but this machine reaches it.
-pub const DEFAULT_ADMIN: SocketAddr =
-    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7717);
+pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7717);
 
 /// Connections of the admin API: many more than people and tools need, and far fewer than the 1,024 files that a
 /// process may open by default.
@@ -51,6 +50,57 @@ pub(super) struct AdminFile {
 
 fn default_admin_listen() -> SocketAddr {
     DEFAULT_ADMIN
+}
+
+/// The part of a config file that says where a running host is. Other keys are not judged: the host that runs has an
+/// earlier text of the file, and must not look dead because somebody is editing it.
+#[derive(Deserialize)]
+struct AddressFile {
+    admin: Option<AddressSection>,
+}
+
+#[derive(Deserialize)]
+struct AddressSection {
+    #[serde(default = "default_admin_listen")]
+    listen: SocketAddr,
+}
+
+impl Source {
+    /// Where the admin API of the running host can be reached from this machine. Reads no token and no other secret.
+    pub fn running_host(&self) -> anyhow::Result<SocketAddr> {
+        let configured = match self.overrides.admin {
+            Some(address) => Some(address),
+            None => self.configured_admin()?,
+        };
+        let address = configured.unwrap_or(DEFAULT_ADMIN);
+        ensure!(
+            address.port() != 0,
+            "the host chose the port of its admin API itself: the config says `{address}`\n\
+             hint: `toril status` shows the address; name it with `--admin`"
+        );
+        Ok(reachable(address))
+    }
+
+    fn configured_admin(&self) -> anyhow::Result<Option<SocketAddr>> {
+        let Some(path) = self.file.clone().or_else(default_file) else {
+            return Ok(None);
+        };
+        let text = read_text(&path)?;
+        let file: AddressFile = toml::from_str(&text)
+            .map_err(|error| anyhow::anyhow!(invalid::explain(&error, &text)))
+            .with_context(|| format!("config `{}` is invalid", path.display()))?;
+        Ok(file.admin.map(|admin| admin.listen))
+    }
+}
+
+/// A host that listens at all addresses is reached at this machine's own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 impl File {
@@ -174,5 +224,46 @@ mod tests {
                 assert_eq!(admin.token.as_deref(), Some("right"));
             }
         }
+    }
+    #[test]
+    fn running_host_is_where_the_config_says_whatever_else_is_wrong_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("toril.toml");
+        let found = |text: &str, admin: Option<SocketAddr>| {
+            std::fs::write(&file, text).unwrap();
+            let overrides = Overrides {
+                admin,
+                ..Overrides::default()
+            };
+            let source = Source {
+                file: Some(file.clone()),
+                overrides,
+            };
+            source.running_host().map(|address| address.to_string())
+        };
+        for (text, expected) in [
+            ("", "127.0.0.1:7717"),
+            ("[admin]", "127.0.0.1:7717"),
+            ("[admin]\nlisten = \"127.0.0.2:81\"", "127.0.0.2:81"),
+            // Without a token, which only the host can read; and while somebody edits the file.
+            ("[admin]\nlisten = \"0.0.0.0:81\"", "127.0.0.1:81"),
+            (
+                "[admin]\nlisten = \"[::]:81\"\ntoken_file = \"gone\"",
+                "[::1]:81",
+            ),
+            (
+                "unknown = 1\n[admin]\nlisten = \"127.0.0.1:81\"",
+                "127.0.0.1:81",
+            ),
+        ] {
+            assert_eq!(found(text, None).unwrap(), expected, "{text}");
+        }
+        let named = "127.0.0.3:82".parse().ok();
+        assert_eq!(found("[admin", named).unwrap(), "127.0.0.3:82");
+        let error = found("[admin]\nlisten = \"127.0.0.1:0\"", None).unwrap_err();
+        assert!(
+            error.to_string().contains("hint: `toril status`"),
+            "{error}"
+        );
     }
 }

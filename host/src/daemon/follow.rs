@@ -189,14 +189,14 @@ fn warn_of_fixed_keys(old: &Config, new: &Config, refused: &[anyhow::Error]) {
     for error in refused {
         warn!(
             error = format!("{error:#}"),
-            "a part of the config that only a new start takes up was refused, and stays as it is"
+            "a part of the config that takes effect only at a start was refused; the host keeps the old one"
         );
     }
     let keys = old.fixed_keys_changed(new);
     if !keys.is_empty() {
         warn!(
             keys = keys.join(", "),
-            "these keys were changed, and are taken up when the host is started again"
+            "these keys have changed; they take effect when the host starts again"
         );
     }
 }

@@ -53,7 +53,7 @@ impl Retry {
                 self.say(
                     is_retry,
                     error,
-                    "queues of `processors_dir` stay as they are, and it is listed again later",
+                    "the queues of `processors_dir` stay as they are; the host lists the directory again later",
                 );
                 self.set_next(is_retry);
                 let is_taken = is_retry && self.taken;
@@ -61,7 +61,11 @@ impl Retry {
                 (!is_taken).then_some((reread, files))
             }
             Err(error) => {
-                self.say(is_retry, &error, "config was refused, the old one stays");
+                self.say(
+                    is_retry,
+                    &error,
+                    "the config was refused; the old one stays in effect",
+                );
                 match cause {
                     Cause::Files(_) => {}
                     // It may be in the middle of an edit.

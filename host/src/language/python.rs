@@ -14,7 +14,7 @@ const INTERPRETER: &str = "TORIL_PYTHON";
 /// A build takes half a minute on two slow cores; one that takes longer than this hangs.
 const BUILD_TIME_MAX: Duration = Duration::from_secs(600);
 
-const INSTALL: &str = "install Python 3.11 or newer: it builds processors in Python. To serve one without it, serve the \
+const INSTALL: &str = "install Python 3.11 or newer: it builds processors in Python. To serve a processor without Python, serve the \
                        component that `toril build` makes";
 
 /// What the package prints.
@@ -84,7 +84,7 @@ fn with_hint(error: anyhow::Error, python: &Path) -> anyhow::Error {
     }
     let python = python.display();
     anyhow!(
-        "the Python package `toril`, which builds it, is not installed\nhint: run `{python} -m pip install toril`, or name \
+        "the Python package `toril`, which builds processors, is not installed\nhint: run `{python} -m pip install toril`, or name \
          the Python that has it in the variable {INTERPRETER}"
     )
 }

@@ -81,7 +81,7 @@ fn manifest_of(file: &Path) -> anyhow::Result<PathBuf> {
         .find(|manifest| manifest.is_file())
         .with_context(|| {
             format!(
-                "`{}` is in no crate: there is no `Cargo.toml` above it",
+                "`{}` is not in a crate: there is no `Cargo.toml` above it",
                 file.display()
             )
         })
@@ -133,7 +133,7 @@ fn component_in(printed: &[u8], manifest: &Path) -> anyhow::Result<PathBuf> {
         .find(|file| file.extension().is_some_and(|extension| extension == "wasm"))
         .with_context(|| {
             format!(
-                "the crate of `{}` makes no component\nhint: add `crate-type = [\"cdylib\"]` to `[lib]` in it",
+                "the crate of `{}` does not produce a component\nhint: add `crate-type = [\"cdylib\"]` to `[lib]` in its `Cargo.toml`",
                 manifest.display()
             )
         })
@@ -168,7 +168,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("src/jobs/paint.rs");
         let error = manifest_of(&file).unwrap_err().to_string();
-        assert!(error.contains("is in no crate"), "{error}");
+        assert!(error.contains("is not in a crate"), "{error}");
         std::fs::write(dir.path().join("Cargo.toml"), "").unwrap();
         assert_eq!(manifest_of(&file).unwrap(), dir.path().join("Cargo.toml"));
     }

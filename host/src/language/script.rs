@@ -53,8 +53,8 @@ struct Bundle {
     sdk: serde_json::Value,
 }
 
-const INSTALL: &str = "install Node.js 20 or newer: it bundles processors in TypeScript and JavaScript. To serve one without it, \
-                       serve the component that `toril build` makes";
+const INSTALL: &str = "install Node.js 20 or newer: it bundles processors in TypeScript and JavaScript. To serve a processor \
+                       without Node.js, serve the component that `toril build` makes";
 
 pub(super) async fn tools(file: &Path) -> anyhow::Result<String> {
     let version = ask(Command::new("node").arg("--version"), INSTALL).await?;
@@ -73,7 +73,8 @@ async fn bundle(package: &Path, file: &Path) -> anyhow::Result<Bundle> {
     let mut node = Command::new("node");
     node.arg(package.join("bundle.mjs")).arg(file);
     let printed = run(&mut node, BUNDLE_TIME_MAX, INSTALL).await?;
-    serde_json::from_slice(&printed.output).context("the bundler printed what is no bundle")
+    serde_json::from_slice(&printed.output)
+        .context("the bundler printed something that is not a bundle")
 }
 
 /// The package that is installed for a file, as Node finds it: in `node_modules` of its directory or of one above. Where there
@@ -88,7 +89,7 @@ fn find_package(file: &Path) -> anyhow::Result<PathBuf> {
     found.with_context(|| {
         let dir = file.parent().unwrap_or(&file).display();
         format!(
-            "the npm package `{PACKAGE}`, which builds it, is not installed\nhint: run `npm install --save-dev {PACKAGE}` in `{dir}`"
+            "the npm package `{PACKAGE}`, which builds scripts, is not installed\nhint: run `npm install --save-dev {PACKAGE}` in `{dir}`"
         )
     })
 }

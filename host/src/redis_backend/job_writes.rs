@@ -323,7 +323,7 @@ impl Drop for Sending<'_> {
     fn drop(&mut self) {
         let mut state = self.state.lock();
         if state.sender.take().is_some() {
-            let broken = || QueueError::Invalid("writes to the job were broken off".to_owned());
+            let broken = || QueueError::Invalid("writes to the job were interrupted".to_owned());
             (state.refused, state.failed) = (Some(broken()), Some(broken()));
             state.waiting.clear();
         }

@@ -3,6 +3,7 @@
 //! All of it is under `toril:{prefix:queue}:`, apart from BullMQ's keys; `lua/lib.lua` says what is where.
 
 mod forget;
+mod hosts;
 mod record;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use super::reason::Reason;
 use super::report::QueueStatus;
 use crate::versions::{Canary, CanaryRule, Tally};
 pub use forget::{Forgotten, forget};
+pub use hosts::announced_hosts;
+pub(crate) use hosts::{announce, withdraw_host};
 pub use record::{
     AbortedCanary, CanaryRecord, Change, DeployError, Deployment, Note, StoredVersion, Upload,
 };
@@ -21,8 +24,6 @@ use toril_queue::{Queue, QueueError, Redis, now_ms, script};
 
 /// How many components a queue keeps, unless it is told otherwise. One in use is never removed.
 pub const VERSIONS_KEPT: usize = 10;
-/// A host that has not reported for this long counts as gone.
-const GONE_MS: u64 = 5_000;
 /// For how long a request to cancel is kept. Hosts that run jobs look five times a second.
 const CANCELS_KEPT_MS: u64 = 60_000;
 /// The queues that have deployments or hosts. Not under a queue's hash tag: it is of all queues.
@@ -345,25 +346,6 @@ impl Deployments {
     pub async fn was_active(&self, digest: &str) -> Result<bool, QueueError> {
         let place: Option<u64> = self.read("LPOS", "history", &[digest]).await?;
         Ok(place.is_some())
-    }
-
-    /// What the hosts said last of what they do. Those that are gone for long are left out.
-    pub async fn hosts(&self) -> Result<Vec<QueueStatus>, QueueError> {
-        let (seconds, micros): (u64, u64) = redis::cmd("TIME")
-            .query_async(&mut self.redis.shared())
-            .await?;
-        let now = seconds * 1000 + micros / 1000;
-        let reports: BTreeMap<String, String> = self.read("HGETALL", "hosts", &[]).await?;
-        let read = |text: &String| {
-            let (at, report) = text.split_once(' ')?;
-            let mut report: QueueStatus = from_json(report)?;
-            report.age = now.saturating_sub(at.parse().ok()?);
-            report.alive = report.age < GONE_MS;
-            Some(report)
-        };
-        let mut hosts: Vec<QueueStatus> = reports.values().filter_map(read).collect();
-        hosts.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(hosts)
     }
 
     /// The bytes that a stored component has; 0 where it is not stored.

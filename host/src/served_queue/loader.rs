@@ -69,7 +69,7 @@ impl Loader {
             return Err(LoadError::TooLarge { bytes, max }.into());
         }
         let Some(component) = self.deployments.component(digest).await? else {
-            let reason = "its component is not in redis any more".to_owned();
+            let reason = "its component is no longer in redis".to_owned();
             return Err(NotLoaded::Refused(reason));
         };
         let processor = self.engine.load(component, &versions.policy()).await?;

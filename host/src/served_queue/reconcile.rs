@@ -191,7 +191,7 @@ impl Reconciler {
                 queue = self.shared.name.as_str(),
                 candidate = aborted.digest,
                 reason = aborted.reason,
-                "canary was aborted, all jobs go to the active version"
+                "canary was aborted: all jobs go to the active version"
             );
         }
     }
@@ -266,7 +266,7 @@ impl Reconciler {
         } = prepared;
         for version in &refused {
             let digest = version.digest();
-            warn!(queue = self.shared.name.as_str(), %digest, "the new settings refuse this old version, its pinned jobs go on with the newest");
+            warn!(queue = self.shared.name.as_str(), %digest, "the new settings refuse this old version; its pinned jobs continue on the newest");
         }
         source.versions.forget_kept(&refused);
         // In this order: what is put in has the new policy.

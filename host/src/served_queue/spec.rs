@@ -84,7 +84,7 @@ impl QueueSpec {
         );
         ensure!(
             self.reuse.is_none() || !self.record.attempts.any(),
-            "`record` and `reuse` exclude each other: what an instance keeps from one job to the next is in no recording"
+            "`record` and `reuse` exclude each other: no recording has what an instance keeps from one job to the next"
         );
         Ok(())
     }

@@ -63,12 +63,12 @@ impl OtlpConfig {
         };
         ensure!(
             endpoint.starts_with("http://") || endpoint.starts_with("https://"),
-            "the OTLP endpoint `{endpoint}` is no HTTP URL\nhint: it looks like `http://127.0.0.1:4318`, or `https://` for TLS"
+            "the OTLP endpoint `{endpoint}` is not an HTTP URL\nhint: it looks like `http://127.0.0.1:4318`, or `https://` for TLS"
         );
         let of_environment = variable("OTEL_EXPORTER_OTLP_PROTOCOL").map(|text| {
             text.parse().with_context(|| {
                 format!(
-                    "OTEL_EXPORTER_OTLP_PROTOCOL is `{text}`\nhint: `grpc`, `http/protobuf` and `http/json` are known"
+                    "OTEL_EXPORTER_OTLP_PROTOCOL is `{text}`\nhint: the protocols are `grpc`, `http/protobuf` and `http/json`"
                 )
             })
         });

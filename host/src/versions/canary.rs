@@ -42,13 +42,13 @@ impl CanaryRule {
     pub fn check(&self) -> Result<(), String> {
         let is_percentage = |value: f64| (0.0..=100.0).contains(&value);
         if !is_percentage(self.percent) || !is_percentage(self.margin_percent) {
-            return Err("percentages of a canary are between 0 and 100".into());
+            return Err("percentages of a canary must be between 0 and 100".into());
         }
         if self.percent == 0.0 {
             return Err("a canary of 0 % would get no job: give it a share of the jobs".into());
         }
         if self.minimum == 0 {
-            return Err("the minimum of a canary is 1 or more".into());
+            return Err("the minimum of a canary must be 1 or more".into());
         }
         if self.jobs.iter().any(String::is_empty) {
             return Err("the name of a job that a canary takes must not be empty".into());

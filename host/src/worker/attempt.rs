@@ -46,14 +46,14 @@ impl Attempt {
                 queue = self.queue.keys().name(),
                 job_id = &*self.held.job.id,
                 reason,
-                "host failed a job, which runs again later"
+                "the host failed to run a job, which runs again later"
             );
         }
         if outcome == Outcome::GivenBack && self.held.cancel.gives_back_at_step() {
             info!(
                 queue = self.queue.keys().name(),
                 job_id = &*self.held.job.id,
-                "job is given back between two steps, and goes on from there"
+                "job returns to the queue between two steps, and continues from there"
             );
         }
         let held = self.held;
@@ -196,7 +196,7 @@ impl Attempt {
                 queue = self.queue.keys().name(),
                 job_id = &*job.id,
                 steps = ?lost,
-                "redis has lost what was kept of steps of a job: they run again"
+                "redis has lost the records of a job's steps: the steps run again"
             );
         }
     }

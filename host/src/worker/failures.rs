@@ -44,7 +44,7 @@ pub(super) fn log(queue: &str, held: &Held, kind: &SettlementKind, options: &Wor
             version,
             retry_in_ms,
             reason,
-            "attempt failed, the job is tried again"
+            "attempt failed: the job is tried again"
         ),
         None => warn!(
             queue,
@@ -54,7 +54,7 @@ pub(super) fn log(queue: &str, held: &Held, kind: &SettlementKind, options: &Wor
             attempts,
             version,
             reason,
-            "attempt failed, and the job with it"
+            "attempt failed, and so has the job"
         ),
     }
 }

@@ -148,7 +148,7 @@ impl Io {
         if let Some(marker) = &mut self.marker
             && let Err(error) = marker.connect().await
         {
-            warn!(queue = self.queue.keys().name(), %error, "blocking connection failed, it is tried again");
+            warn!(queue = self.queue.keys().name(), %error, "the blocking connection failed; the worker tries again");
         }
     }
 
@@ -188,7 +188,7 @@ impl Io {
                 self.marker = Some(marker);
                 self.marker_answer = None;
                 if let Err(error) = &answer {
-                    warn!(queue = self.queue.keys().name(), %error, "waiting for work failed, it is tried again");
+                    warn!(queue = self.queue.keys().name(), %error, "waiting for work failed; the worker tries again");
                 }
                 Input::Marker(answer)
             }
@@ -209,12 +209,12 @@ impl Io {
         if error.is_transient() {
             if !std::mem::replace(&mut self.unreachable, true) {
                 self.observers.listeners.error(error);
-                warn!(queue, %error, "redis carries out no call, settling is repeated until it does");
+                warn!(queue, %error, "redis executes no call; the worker repeats settling until it does");
             }
         } else {
             self.observers.listeners.error(error);
             let jobs = call.held.len();
-            error!(queue, %error, jobs, "redis refused a call, its jobs are settled one by one");
+            error!(queue, %error, jobs, "redis refused a call; the worker settles its jobs one by one");
         }
         Input::Answered(call, answer)
     }
@@ -225,11 +225,11 @@ impl Io {
         match &found {
             Ok(jobs) => debug!(queue, jobs = jobs.len(), "a lost call was recovered"),
             Err(error) if error.is_transient() => {
-                debug!(queue, %error, "redis still carries out no call")
+                debug!(queue, %error, "redis still executes no call")
             }
             Err(error) => {
                 self.observers.listeners.error(error);
-                error!(queue, %error, "redis refused to look for the jobs of a lost call; they run again when their locks have run out");
+                error!(queue, %error, "redis refused to look for the jobs of a lost call; they run again when their locks expire");
                 return Input::Recovered(Ok(Vec::new()));
             }
         }

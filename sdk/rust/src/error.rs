@@ -15,7 +15,7 @@ use crate::failure::Exit;
 pub enum Error {
     /// The job, or one that the call names, does not exist.
     NotFound(String),
-    /// Another worker has the job now, or nobody: stop working on it.
+    /// This worker no longer has the job: stop working on it.
     LockLost(String),
     /// The job is not in a state in which it can be moved.
     NotInState(String),
@@ -25,7 +25,7 @@ pub enum Error {
     Denied(String),
     /// A limit of the operator was reached.
     Limit(String),
-    /// An argument is not what it should be.
+    /// An argument is invalid.
     Invalid(String),
     /// Redis did not answer.
     Unavailable(String),

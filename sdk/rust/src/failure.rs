@@ -40,7 +40,7 @@ pub enum Failure {
         /// Is appended to `stacktrace`.
         stack: Option<String>,
     },
-    /// The job fails now, whatever attempts it has left (`UnrecoverableError`).
+    /// The job fails now, even if it has attempts left (`UnrecoverableError`).
     Unrecoverable {
         /// Becomes `failedReason`.
         message: String,

@@ -63,7 +63,7 @@ impl Job<'_> {
         self.raw.attempts_made()
     }
 
-    /// Times the job was picked up, this one included.
+    /// How often the job was started, including this time.
     pub fn attempts_started(&self) -> u32 {
         self.raw.attempts_started()
     }
@@ -78,7 +78,7 @@ impl Job<'_> {
         Duration::from_millis(self.raw.delay())
     }
 
-    /// 0 is none; 1 runs first among prioritized jobs.
+    /// 0 means no priority; among prioritized jobs, 1 runs first.
     pub fn priority(&self) -> u32 {
         self.raw.priority()
     }
@@ -105,7 +105,7 @@ impl Job<'_> {
         self.raw.repeat_job_key()
     }
 
-    /// Times that the job was given back because its worker had died.
+    /// How often the job returned to the queue because its worker had died.
     pub fn stalled_counter(&self) -> u32 {
         self.raw.stalled_counter()
     }
@@ -115,7 +115,7 @@ impl Job<'_> {
         self.raw.failed_reason()
     }
 
-    /// The stack of each attempt that failed, newest last, as far as the job keeps them.
+    /// The stacks of failed attempts, newest last; the job keeps a limited number.
     pub fn stacktrace(&self) -> Vec<String> {
         self.raw.stacktrace()
     }
@@ -130,7 +130,7 @@ impl Job<'_> {
         self.raw.deduplication_id()
     }
 
-    /// Replaces the data, at once: a retry or a resumed step sees it.
+    /// Replaces the data at once: a retry or a resumed step sees the new data.
     pub fn update_data(&self, data: &impl Serialize) -> Result<(), Error> {
         Ok(self.raw.update_data(&to_json("job data", data)?)?)
     }
@@ -248,7 +248,7 @@ impl Job<'_> {
         Ok(self.raw.remove_unprocessed_children()?)
     }
 
-    /// Frees this job from its parent, which runs if it was the last. False: the parent did not wait for it.
+    /// Detaches this job from its parent, which runs if this was its last child. False: the parent did not wait for it.
     /// A job without a parent gets [`Error::NotFound`].
     pub fn remove_child_dependency(&self) -> Result<bool, Error> {
         Ok(self.raw.remove_child_dependency()?)

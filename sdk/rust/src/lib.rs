@@ -1,4 +1,4 @@
-//! Write BullMQ job processors as WebAssembly components for [Toril].
+//! Write BullMQ job processors as WebAssembly components for Toril.
 //!
 //! A processor is one function, called once per attempt of a job:
 //!
@@ -24,8 +24,6 @@
 //! [`Error::ChildFailed`]); the other ways to end an attempt are values of [`Failure`], also where other errors wrap them. A
 //! panic fails only the attempt, with its message. Requests to other servers are in [`http`], connections in [`net`], and
 //! values that outlive a job in [`kv`].
-//!
-//! [Toril]: https://docs.rs/toril
 
 mod children;
 mod error;
@@ -40,6 +38,8 @@ pub mod postgres;
 mod queue;
 mod scheduler;
 mod steps;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
 
 pub use children::{Dependencies, DependenciesQuery, DependencyCounts, Page};
 pub use error::Error;

@@ -47,7 +47,7 @@ impl Queue {
         Ok(raw::state(&self.name, id)?)
     }
 
-    /// Removes a job and its children. When one of them is being worked on, nothing is removed.
+    /// Removes a job and its children. If one of them is active, nothing is removed.
     pub fn remove(&self, id: &str) -> Result<(), Error> {
         Ok(raw::remove(&self.name, id, true)?)
     }
@@ -101,7 +101,7 @@ impl Queue {
         Ok(queues::rate_limit(&self.name, millis(duration))?)
     }
 
-    /// Emits an event of the processor's own, for listeners of `QueueEvents`. It may have 64 KiB and 100 fields, and not
+    /// Emits a custom event, for listeners of `QueueEvents`. It may have 64 KiB and 100 fields, and not
     /// the name of an event of BullMQ.
     pub fn publish_event<'a>(
         &self,
@@ -250,7 +250,7 @@ impl Describe for NewJob {
     }
 }
 
-/// Adds flows, all jobs or none.
+/// Adds all jobs of these flows, or none.
 pub(crate) fn add_flows(flows: &[Flow]) -> Result<Vec<FlowJob>, Error> {
     let in_flow = |source| Error::Json {
         what: "flow",

@@ -58,7 +58,7 @@ async fn step_whose_name_has_a_secret_in_it_is_refused_and_stored_nowhere() {
         let id = add(&stage.ring, "step-named-after-secret", json!(kind)).await;
         let job = reaches(&stage.ring, &id, JobState::Failed).await;
         let reason = job["failedReason"].as_str().unwrap();
-        let refused = "name of a step has a secret in it, and would be stored";
+        let refused = "name of a step contains a secret and would be stored";
         assert!(reason.ends_with(refused), "{kind}: {reason}");
         assert!(!fields(&job).contains(SECRET), "{kind}: {job:?}");
         assert!(!stage.shown(&id).await.contains(SECRET), "{kind}");

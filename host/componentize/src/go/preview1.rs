@@ -10,7 +10,7 @@ const BAD_FILE: i32 = 8;
 /// Preview 1's number of events of clocks.
 const CLOCK: u8 = 0;
 const PAUSE_MAX_NS: u64 = 1_000_000;
-const WAITS: &str = "`main`, and what it starts, must not wait: it runs when the processor is built, and time stands still then";
+const WAITS: &str = "`main` and its goroutines must not wait: they run while the processor is built, when time stands still";
 /// How much of what it printed is shown where it fails.
 const PRINTED_BYTES_MAX: usize = 16 * 1024;
 
@@ -60,8 +60,8 @@ fn refuse_all(linker: &mut Linker<Starting>, module: &Module) -> Result<(), Erro
             Err(stop(
                 &mut call,
                 format!(
-                    "{called} is called while the processor is built, where there is no job\n\
-                     hint: `main` is run then; call it in the function that processes jobs"
+                    "{called} was called while the processor was built, where there is no job\n\
+                     hint: the build runs `main`; call it in the function that processes jobs"
                 ),
             ))
         };
@@ -124,7 +124,7 @@ fn random(mut call: Call<'_>, at: i32, length: i32) -> Result<i32, Error> {
         }
         _ => Err(stop(
             &mut call,
-            "random numbers are asked for while the processor is built: they would be the same in each job\n\
+            "the processor asked for random numbers while it was built: each job would get the same ones\n\
              hint: ask for them in the function that processes jobs"
                 .to_owned(),
         )),

@@ -80,7 +80,7 @@ impl Reply {
         match error {
             NotRead::Io(error) => Error::lost(&error),
             NotRead::TooLong(bytes) => Error::Limit(format!(
-                "Postgres answered with a message of {bytes} bytes, and the limit of an answer is {} (`bytes_max`)",
+                "Postgres answered with a message of {bytes} bytes, more than the limit of {} (`bytes_max`)",
                 self.bytes_max
             )),
         }
@@ -120,7 +120,7 @@ impl Reply {
                 }));
             }
             Message::CopyInResponse(_) | Message::CopyOutResponse(_) | Message::CopyData(_) => {
-                return Err(Error::Refused("COPY is not carried out".into()));
+                return Err(Error::Refused("COPY is not supported".into()));
             }
             _ => {}
         }
@@ -189,7 +189,7 @@ impl Reply {
         }
         if let Some(column) = self.unreadable {
             return Err(Error::Refused(format!(
-                "a value of column `{column}` cannot be read: it is not UTF-8, or a setting of the session writes it in another way"
+                "a value of column `{column}` cannot be read: it is not UTF-8, or a setting of the session changes its format"
             )));
         }
         Ok(Rows {

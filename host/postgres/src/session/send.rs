@@ -151,7 +151,7 @@ fn write_statement(
 ) -> Result<(), Error> {
     if parameters.len() > i16::MAX as usize {
         return Err(Error::Refused(format!(
-            "statement has {} parameters, and Postgres takes {} at most\nhint: pass arrays, with `unnest` or `= any($1)`",
+            "statement has {} parameters, and Postgres accepts {} at most\nhint: pass arrays, with `unnest` or `= any($1)`",
             parameters.len(),
             i16::MAX
         )));
@@ -171,7 +171,7 @@ fn write_statement(
         })
     };
     let bound = frontend::bind("", name, formats, parameters, write, [], out);
-    bound.map_err(|_| Error::Limit("parameters are larger than Postgres takes".into()))?;
+    bound.map_err(|_| Error::Limit("parameters are larger than Postgres accepts".into()))?;
     if !matches!(text, Text::Known) {
         frontend::describe(b'P', "", out).map_err(|_| nul())?;
     }

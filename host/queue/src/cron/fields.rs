@@ -245,7 +245,7 @@ fn split_occurrence(raw: &str) -> Result<(&str, Option<u32>), String> {
     };
     if raw.contains([',', '-', '/']) {
         return Err(format!(
-            "weekday `{raw}`: `#` does not go with lists, ranges and steps"
+            "weekday `{raw}`: `#` cannot be combined with lists, ranges and steps"
         ));
     }
     match occurrence.parse() {

@@ -93,7 +93,7 @@ impl Unit {
         let known =
             |c: char| c.is_ascii_digit() || "?,*H/-".contains(c) || self.characters.contains(c);
         if !(hash::has_long_form(&text) || (!text.is_empty() && text.chars().all(known))) {
-            return Err("has characters that mean nothing".into());
+            return Err("has invalid characters".into());
         }
         let hashing = Hashing {
             min: self.min.into(),
@@ -135,7 +135,7 @@ impl Unit {
     fn push_range(self, range: &str, step: u64, values: &mut Vec<Value>) -> Result<(), String> {
         let mut ends = range.split('-').map(leading_number);
         let (Some(Some(low)), Some(Some(high))) = (ends.next(), ends.next()) else {
-            return Err(format!("`{range}` is no range"));
+            return Err(format!("`{range}` is not a range"));
         };
         let (Some(low), Some(high)) = (self.in_range(low), self.in_range(high)) else {
             return Err(format!("{low}-{high} is outside {}-{}", self.min, self.max));
@@ -158,11 +158,11 @@ impl Unit {
         {
             let is_day = digits.len() <= 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
             let last = is_day.then(|| Value::Last(digits.to_owned()));
-            return last.ok_or_else(|| format!("`{text}` is no day"));
+            return last.ok_or_else(|| format!("`{text}` is not a day"));
         }
         let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let value = leading_number(text).filter(|_| all_digits);
-        let value = value.ok_or_else(|| format!("`{text}` is no number"))?;
+        let value = value.ok_or_else(|| format!("`{text}` is not a number"))?;
         let value = self
             .in_range(value)
             .ok_or_else(|| format!("{value} is outside {}-{}", self.min, self.max))?;
@@ -196,7 +196,7 @@ fn without_names(text: &str) -> Result<String, String> {
         let named = NAMES
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name));
-        let (_, number) = named.ok_or_else(|| format!("`{name}` is no month or weekday"))?;
+        let (_, number) = named.ok_or_else(|| format!("`{name}` is not a month or weekday"))?;
         let _ = write!(replaced, "{number}");
         rest = &rest[3..];
     }

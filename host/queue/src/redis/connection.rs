@@ -227,7 +227,7 @@ fn check_version(version: &str) -> Result<(), QueueError> {
     }
     let (major, minor) = VERSION_MIN;
     Err(QueueError::Invalid(format!(
-        "redis {version} is too old\nhint: toril needs redis {major}.{minor} or newer, or any valkey"
+        "redis {version} is too old\nhint: install redis {major}.{minor} or newer, or any valkey"
     )))
 }
 
@@ -265,7 +265,7 @@ mod tests {
         }
         for version in ["6.0.16", "5.0.7", "?"] {
             let error = check_version(version).unwrap_err().to_string();
-            assert!(error.contains("hint: toril needs redis 6.2"), "{error}");
+            assert!(error.contains("hint: install redis 6.2"), "{error}");
         }
     }
 

@@ -36,7 +36,7 @@ impl Carried {
         })?;
         let repeat = opts.get("repeat").map(|repeat| json::read(repeat.get()));
         let repeat = repeat.transpose().map_err(|error| {
-            QueueError::Invalid(format!("`repeat` of its job is no schedule: {error}"))
+            QueueError::Invalid(format!("`repeat` of its job is not a schedule: {error}"))
         })?;
         Ok(Carried {
             repeat: repeat.unwrap_or_default(),
@@ -192,7 +192,8 @@ mod tests {
         };
         assert!(refused("nope").starts_with("the options of its job are invalid: "));
         assert!(
-            refused(r#"{"repeat":7}"#).starts_with("`repeat` of its job is no schedule: invalid")
+            refused(r#"{"repeat":7}"#)
+                .starts_with("`repeat` of its job is not a schedule: invalid")
         );
         let huge = refused(r#"{"repeat":{"every":1e400}}"#);
         assert!(huge.starts_with("`every` of the schedule is invalid: number out of range"));

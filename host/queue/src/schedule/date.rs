@@ -18,7 +18,7 @@ pub(super) fn date(repeat: &Map<String, Value>, name: &str) -> Result<Option<i64
     match ms {
         Some(ms) => Ok(Some(ms)),
         None => Err(QueueError::Invalid(format!(
-            "`{name}` of the schedule is no date: {value}"
+            "`{name}` of the schedule is not a date: {value}"
         ))),
     }
 }

@@ -203,7 +203,7 @@ impl Store {
         let every = schedule.get("every").and_then(Value::as_f64);
         if every.is_none_or(|every| every < 1.0) {
             return Err(JobError::Unavailable(
-                "a dry run has schedulers with `every` only".into(),
+                "a dry run supports only schedulers with `every`".into(),
             ));
         }
         self.remove_scheduler(queue, &id);

@@ -213,7 +213,7 @@ impl AttemptState {
             KvError::NotAnInteger => "value is not an integer of 64 bits".into(),
             KvError::Overflow => "sum does not fit into 64 bits".into(),
             KvError::TooLarge(max) => {
-                format!("what was to be read has more bytes than the limit of {max}")
+                format!("the values to read have more bytes than the limit of {max}")
             }
             KvError::Other(error) => reason(error),
         })

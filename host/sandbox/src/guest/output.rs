@@ -90,7 +90,7 @@ impl LogBudget {
             tracing::warn!(
                 queue = &*self.0.queue,
                 job_id = &**self.job_id(),
-                "job reached its limit of log lines or bytes, further ones are dropped"
+                "job reached its limit of log lines or bytes; the host drops further ones"
             );
         }
         fits

@@ -106,7 +106,7 @@ impl AttemptState {
         }
         if self.backend.http_answers().is_some() {
             let unreachable = raw::Error::Unavailable(format!(
-                "a test reaches no server, so that there is no database `{name}`\nhint: `toril run --queue {}` reaches it",
+                "a test reaches no server, so there is no database `{name}`\nhint: `toril run --queue {}` reaches it",
                 queue()
             ));
             return Err(unreachable.into());
@@ -152,13 +152,13 @@ impl AttemptState {
         let max = database.grant.attempt_connections_max;
         if self.sessions.held.count(&database.name) >= max as usize {
             return Err(Error::Limit(format!(
-                "processor holds {max} connections to this database already, its limit (`attempt_connections_max`)"
+                "processor already holds {max} connections to this database, which is its limit (`attempt_connections_max`)"
             )));
         }
         let (_, waits) = self.times(&database.grant);
         match &database.pool {
             Some(pool) => pool.take(waits).await,
-            None => Err(Error::Refused("this attempt only runs again".into())),
+            None => Err(Error::Refused("a replay reaches no server".into())),
         }
     }
 
@@ -283,7 +283,7 @@ impl AttemptState {
 }
 
 fn ended() -> raw::Error {
-    raw::Error::Refused("transaction is not open any more".into())
+    raw::Error::Refused("transaction is no longer open".into())
 }
 
 impl raw::Host for AttemptState {}

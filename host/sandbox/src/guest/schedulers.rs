@@ -33,7 +33,7 @@ impl AttemptState {
         let template = self.new_job(template)?;
         if template.options.contains_key("repeat") {
             return Err(JobError::Invalid(
-                "`repeat` is no option of a scheduler's template".into(),
+                "a scheduler's template cannot have the option `repeat`".into(),
             ));
         }
         // Its jobs have no parent, but their options name it.

@@ -56,7 +56,7 @@ impl AttemptState {
     /// Begins a step. Its name is stored and shown: it may not have a secret in it.
     fn begin_step(&mut self, name: &str) -> CallResult<Option<Kept>> {
         if self.policy.grants.secrets.are_in(name) {
-            let refused = "name of a step has a secret in it, and would be stored".to_owned();
+            let refused = "name of a step contains a secret and would be stored".to_owned();
             return Err(JobError::Invalid(refused));
         }
         self.steps()?.begin(name)
@@ -148,7 +148,7 @@ impl AttemptState {
                 Err(JobError::ChildFailed(format!("child {child} failed")))
             }
             ChildOutcome::Unknown | ChildOutcome::Pending => Err(JobError::NotInState(format!(
-                "child {child} is gone, and nobody knows what became of it"
+                "child {child} no longer exists, and its result is unknown"
             ))),
         }
     }
@@ -212,7 +212,7 @@ fn make_child(job: &mut NewJob, own: JobRef, id: &str) -> CallResult<()> {
         key => job.options.get(key).is_some_and(|value| !value.is_null()),
     };
     if let Some(key) = NOT_OF_A_CALL.iter().find(|key| is_set(key)) {
-        let reason = format!("`{key}` is no option of a job that is called");
+        let reason = format!("a job that is called cannot have the option `{key}`");
         return Err(JobError::Invalid(reason));
     }
     let has_policy = FAILURE_POLICIES.iter().any(is_set);

@@ -26,8 +26,9 @@ impl TryFrom<String> for Net {
         let net = text
             .parse::<IpNet>()
             .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        net.map(Net)
-            .map_err(|_| format!("`{text}` is neither an address nor a net such as `10.1.0.0/16`"))
+        net.map(Net).map_err(|_| {
+            format!("`{text}` is neither an address nor a network such as `10.1.0.0/16`")
+        })
     }
 }
 

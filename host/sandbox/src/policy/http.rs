@@ -176,7 +176,7 @@ fn checked_host(written: &str) -> anyhow::Result<String> {
     let address = host.parse::<IpAddr>();
     ensure!(
         (address.is_ok() || is_host_name(name)) && port != Some(0),
-        "`hosts`: `{written}` is no host\nhint: write `api.example.com`, `*.example.com:8443` or `[::1]:8080`"
+        "`hosts`: `{written}` is not a host\nhint: write `api.example.com`, `*.example.com:8443` or `[::1]:8080`"
     );
     Ok(match (address, port) {
         (Ok(IpAddr::V6(address)), Some(port)) => format!("[{address}]:{port}"),
@@ -213,11 +213,11 @@ impl HttpRefusal {
                 format!("its address is private and not in grants.http.{key} of queue {queue}")
             }
             HttpRefusal::Requests => format!(
-                "the attempt has sent {}, which is grants.http.{key} of queue {queue}",
+                "the attempt has sent {}, the limit in grants.http.{key} of queue {queue}",
                 grant.requests_max
             ),
             HttpRefusal::Connections => format!(
-                "all {} connections are in use, which is grants.http.{key} of queue {queue}",
+                "all {} connections are in use, the limit in grants.http.{key} of queue {queue}",
                 grant.connections_max
             ),
         };
@@ -227,7 +227,7 @@ impl HttpRefusal {
             }
             HttpRefusal::Host if port == 80 || port == 443 => format!("add \"{host}\" to `{key}`"),
             HttpRefusal::Host => format!("add \"{host}:{port}\" to `{key}`"),
-            HttpRefusal::Private => format!("add the address or its net to `{key}`"),
+            HttpRefusal::Private => format!("add the address or its network to `{key}`"),
             HttpRefusal::Requests | HttpRefusal::Connections => format!("raise `{key}`"),
         };
         let section = super::section(queue);
@@ -273,7 +273,7 @@ mod tests {
             "x.example/path",
         ] {
             assert!(
-                resolved(written).unwrap_err().contains("is no host"),
+                resolved(written).unwrap_err().contains("is not a host"),
                 "{written}"
             );
         }

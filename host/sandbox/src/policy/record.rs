@@ -183,7 +183,7 @@ impl FromStr for Recorded {
             _ => match share() {
                 Some(percent) if (0.0..=100.0).contains(&percent) => Ok(Recorded::Share(percent)),
                 _ => Err(format!(
-                    "`{text}` says of no attempts that they are recorded\nhint: `none`, `failed`, `all`, or a share such as `1%`"
+                    "`{text}` does not say which attempts are recorded\nhint: write `none`, `failed`, `all`, or a share such as `1%`"
                 )),
             },
         }

@@ -137,11 +137,11 @@ impl TcpRefusal {
                     "connection to {name} was refused: its address {address} is private and not in {}",
                     of("private")
                 ),
-                "add the address or its net to `private`".to_owned(),
+                "add the address or its network to `private`".to_owned(),
             ),
             TcpRefusal::TooMany(what, max) => (
                 format!(
-                    "{what} was refused: the attempt has made {max}, which is {}",
+                    "{what} was refused: the attempt has made {max}, the limit in {}",
                     of("connections_total_max")
                 ),
                 "raise `connections_total_max`".to_owned(),

@@ -15,7 +15,7 @@ const BYTES_MAX: u64 = 32 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// It is no recording.
-    #[error("it is no recording of Toril: {0}")]
+    #[error("it is not a recording of Toril: {0}")]
     NoRecording(String),
     /// It is larger than any that is written.
     #[error("it has more than {BYTES_MAX} bytes")]

@@ -100,13 +100,13 @@ impl fmt::Display for Departure {
             Some(recorded) if recorded == now => {
                 write!(
                     f,
-                    "{what} {number} has other arguments, behind those shown: {now}"
+                    "{what} {number} has other arguments, beyond those shown: {now}"
                 )
             }
             Some(recorded) => {
                 write!(
                     f,
-                    "{what} {number} is another one\n  recorded: {recorded}\n  now:      {now}"
+                    "{what} {number} is a different one\n  recorded: {recorded}\n  now:      {now}"
                 )
             }
             None => write!(f, "{what} {number} is new: {now}"),

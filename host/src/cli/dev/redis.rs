@@ -85,7 +85,7 @@ fn lock(dir: &Path) -> anyhow::Result<File> {
         File::create(&file).with_context(|| format!("failed to create `{}`", file.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => bail!("another `toril dev` serves this project already"),
+        Err(TryLockError::WouldBlock) => bail!("another `toril dev` already serves this project"),
         Err(TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("failed to lock `{}`", file.display()))
         }

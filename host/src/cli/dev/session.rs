@@ -151,7 +151,7 @@ impl Session {
         match &self.last_job {
             Some(job) => self.jobs.add(job).await,
             None => {
-                print_line("there was no job yet that could be added again");
+                print_line("there is no job yet to add again");
                 Ok(())
             }
         }
@@ -159,7 +159,7 @@ impl Session {
 
     async fn edit(&mut self) -> anyhow::Result<()> {
         let (Some(job), Some(keys)) = (&self.last_job, &self.keys) else {
-            print_line("there was no job yet that could be edited");
+            print_line("there is no job yet to edit");
             return Ok(());
         };
         set_status("");
@@ -173,11 +173,13 @@ impl Session {
 
     async fn retry(&mut self) -> anyhow::Result<()> {
         let Some((queue, id)) = &self.last_failed else {
-            print_line("no job failed yet");
+            print_line("no job has failed yet");
             return Ok(());
         };
         if let Some(state) = self.jobs.retry(queue, id).await? {
-            print_line(format_args!("{queue}/{id} is {state}, and is not retried"));
+            print_line(format_args!(
+                "{queue}/{id} is {state} and cannot be retried"
+            ));
         }
         Ok(())
     }

@@ -7,6 +7,8 @@ use toril::sandbox::{Engine, EngineOptions, check_cache_dir};
 
 use super::{Finding, Fix};
 
+const RAISE_LIMIT: &str = "raise the limit of the process: `ulimit -v unlimited`, or `LimitAS=infinity` in a systemd unit";
+
 pub(super) fn look(options: &EngineOptions) -> Vec<Finding> {
     vec![memory(options), cache(options)]
 }
@@ -26,9 +28,9 @@ fn memory(options: &EngineOptions) -> Finding {
                 "is limited to {} GiB: fewer jobs may run at once than configured; the log of `toril serve` says how many",
                 limit >> 30
             ),
-            "raise the limit of the process: `ulimit -v unlimited`, or `LimitAS=infinity` in a systemd unit",
+            RAISE_LIMIT,
         ),
-        (Err(error), _) => Finding::error("address space", &error),
+        (Err(error), _) => Finding::error("address space", &error, RAISE_LIMIT),
     }
 }
 
@@ -37,7 +39,7 @@ fn cache(options: &EngineOptions) -> Finding {
         return Finding::warning(
             "cache",
             "compiled code is not kept: each start compiles all processors",
-            "set `cache = true` in `[runtime]`, or HOME",
+            "set `cache = true` in `[runtime]`, or set the variable HOME",
         );
     };
     let what = match check_cache_dir(dir) {
@@ -51,7 +53,7 @@ fn cache(options: &EngineOptions) -> Finding {
     };
     if !is_own_dir(dir) {
         let repair =
-            "name another directory as `runtime.cache_dir`: one that the host's user alone uses";
+            "name another directory as `runtime.cache_dir`: one that only the host's user uses";
         return Finding::warning("cache", what, repair);
     }
     let command = format!("chmod 700 {}", dir.display());

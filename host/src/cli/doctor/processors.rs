@@ -11,7 +11,7 @@ use toril::sandbox::{Engine, EngineOptions};
 use toril::served_queue::spec::QueueSpec;
 
 use super::{Finding, Fix};
-use crate::cli::output::note;
+use crate::cli::progress::during;
 use crate::cli::queue_config::refused;
 
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
@@ -30,9 +30,16 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         let about = format!("queue {queue}");
         findings.push(match &spec.processor {
             None => Finding::ok(about, "has no file: its jobs wait for `toril deploy`"),
-            Some(file) => match served(&engine, queue, spec, file).await {
+            Some(file) => match looked_at(queue, served(&engine, queue, spec, file)).await {
                 Ok(what) => Finding::ok(about, what),
-                Err(error) => Finding::error(about, &error),
+                Err(error) => Finding::error(
+                    about,
+                    &error,
+                    format!(
+                        "correct `{0}`; `toril check {0} --queue {queue}` looks at it alone",
+                        file.display()
+                    ),
+                ),
             },
         });
     }
@@ -56,7 +63,14 @@ async fn tools(config: &Config) -> Vec<Finding> {
         }
         findings.push(match language.tools(file).await {
             Ok(what) => Finding::ok(language.name(), what),
-            Err(error) => with_fix(Finding::error(language.name(), &error)),
+            Err(error) => with_fix(Finding::error(
+                language.name(),
+                &error,
+                format!(
+                    "the chapter Languages of the book says what {} needs",
+                    language.name()
+                ),
+            )),
         });
     }
     findings
@@ -73,6 +87,10 @@ fn with_fix(found: Finding) -> Finding {
     }
 }
 
+async fn looked_at<T>(queue: &str, work: impl Future<Output = T>) -> T {
+    during(format_args!("looking at the processor of `{queue}`"), work).await
+}
+
 /// Builds and loads it as a host does.
 async fn served(
     engine: &Arc<Engine>,
@@ -80,7 +98,6 @@ async fn served(
     spec: &QueueSpec,
     file: &Path,
 ) -> anyhow::Result<String> {
-    note(format_args!("looking at the processor of {queue}"));
     let bytes = read_processor(file, engine.component_bytes_max()).await?;
     let size = bytes.len();
     let loaded = engine.load(bytes, &Arc::new(spec.policy())).await;

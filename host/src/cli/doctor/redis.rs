@@ -11,6 +11,8 @@ use super::{Finding, Fix, RedisArgs};
 /// Each job takes a round trip to Redis at least.
 const LATENCY_MAX: Duration = Duration::from_millis(5);
 const PINGS: usize = 20;
+/// What to do where Redis does not answer a question.
+const REACHABLE: &str = "start Redis, or let this user ask it: `redis-cli -u URL INFO` must answer";
 const POLICY: &str = "maxmemory-policy";
 
 pub(super) async fn look(arguments: &RedisArgs) -> Vec<Finding> {
@@ -33,18 +35,18 @@ fn unreachable(arguments: &RedisArgs, error: &anyhow::Error) -> Finding {
         Some(program) if !is_configured => Finding::warning(
             "redis",
             format!(
-                "none is configured and none runs here: `toril serve` starts a `{program}` of its own"
+                "no Redis is configured, and none runs on this machine: `toril serve` starts a `{program}` of its own"
             ),
-            "name the one of your producers as `redis` in toril.toml",
+            "set `redis` in toril.toml to the Redis of your producers",
         ),
-        _ => Finding::error("redis", error),
+        _ => Finding::error("redis", error, REACHABLE),
     }
 }
 
 async fn version(redis: &Redis) -> Finding {
     match redis.check_version().await {
         Ok(version) => Finding::ok("redis", format!("version {version}")),
-        Err(error) => Finding::error("redis", &error.into()),
+        Err(error) => Finding::error("redis", &error.into(), REACHABLE),
     }
 }
 
@@ -54,7 +56,7 @@ async fn latency(redis: &Redis) -> Finding {
         let begin = Instant::now();
         let pong: Result<String, _> = ::redis::cmd("PING").query_async(&mut redis.shared()).await;
         if let Err(error) = pong {
-            return Finding::error("redis", &QueueError::from(error).into());
+            return Finding::error("redis", &QueueError::from(error).into(), REACHABLE);
         }
         times.push(begin.elapsed());
     }
@@ -112,15 +114,13 @@ async fn rights(redis: &Redis, prefix: &str) -> Vec<Finding> {
         call.arg(script).arg(1).arg(&key);
         let called: Result<i64, _> = call.query_async(&mut redis.shared()).await;
         let pattern = key.split(':').next().unwrap_or_default();
-        findings.extend(called.err().map(|error| Finding {
-            repair: Some(format!(
+        findings.extend(called.err().map(|error| {
+            let repair = format!(
                 "give the user of the URL the right to use scripts and the keys `{pattern}:*`: \
                  `ACL SETUSER NAME +@all -@dangerous +info ~{pattern}:*`"
-            )),
-            ..Finding::error(
-                "redis",
-                &anyhow::anyhow!("the keys of {what} cannot be used: {error}"),
-            )
+            );
+            let error = anyhow::anyhow!("the keys of {what} cannot be used: {error}");
+            Finding::error("redis", &error, repair)
         }));
     }
     if findings.is_empty() {

@@ -92,7 +92,7 @@ pub(super) fn check_for(name: &str, lang: Lang) -> anyhow::Result<()> {
     };
     ensure!(
         !is_taken,
-        "`{name}` cannot be the name of a package in {}: it has a meaning there\nhint: choose another name, such as `{name}-jobs`",
+        "`{name}` cannot be the name of a package in {}: the name is reserved there\nhint: choose another name, such as `{name}-jobs`",
         lang.details().name
     );
     Ok(())

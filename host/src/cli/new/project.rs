@@ -81,7 +81,7 @@ pub(super) fn check_place(dir: &Path) -> anyhow::Result<()> {
     match std::fs::read_dir(dir) {
         Ok(mut entries) => ensure!(
             entries.next().is_none(),
-            "directory `{shown}` is there and not empty\nhint: choose another name, or work in another directory"
+            "directory `{shown}` exists and is not empty\nhint: choose another name, or work in another directory"
         ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => {
@@ -96,7 +96,7 @@ fn local_sdk(sdk: &Path, dir: &str) -> anyhow::Result<String> {
     let path: PathBuf = sdk.join(dir);
     let path = path.canonicalize().with_context(|| {
         format!(
-            "`{}` is not there\nhint: `--sdk` is the directory `sdk` of a checkout of Toril",
+            "`{}` does not exist\nhint: `--sdk` is the directory `sdk` of a checkout of Toril",
             path.display()
         )
     })?;

@@ -130,7 +130,7 @@ impl Start {
 fn add_children(dry_run: &DryRun, queue: &str, parent: &str, file: &Path) -> anyhow::Result<()> {
     let text = regular_file::read_text(file, LARGE_BYTES_MAX)?;
     let children: Vec<Child> = serde_json::from_str(&text)
-        .context("it is no array of children: `{ \"queue\", \"name\", \"id\", \"data\", \"value\" or \"failedReason\" }`")?;
+        .context("it is not an array of children: `{ \"queue\", \"name\", \"id\", \"data\", \"value\" or \"failedReason\" }`")?;
     for child in children {
         let mut options =
             json!({ "parent": { "id": parent, "queue": format!("{PREFIX}:{queue}") } });

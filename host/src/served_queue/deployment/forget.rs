@@ -4,8 +4,9 @@ use redis::Value;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::hosts::GONE_MS;
 use super::record::{DeployError, from_json};
-use super::{Deployments, GONE_MS, QUEUES};
+use super::{Deployments, QUEUES};
 use crate::served_queue::report::QueueStatus;
 use toril_queue::{Queue, QueueError, script};
 

@@ -133,7 +133,7 @@ pub enum DeployError {
     )]
     NothingDeployed(String),
     /// Another change was made meanwhile.
-    #[error("the deployment of queue `{0}` was changed meanwhile, it is left as it is")]
+    #[error("the deployment of queue `{0}` was changed meanwhile; it stays as it is")]
     Changed(String),
     /// The candidate serves already.
     #[error(
@@ -157,7 +157,7 @@ pub enum DeployError {
         hosts: Vec<String>,
     },
     /// There is no such queue.
-    #[error("toril keeps nothing of queue `{0}`\nhint: `toril status` lists the queues")]
+    #[error("toril stores nothing for queue `{0}`\nhint: `toril status` lists the queues")]
     NothingKnown(String),
     /// The rule cannot be followed.
     #[error("{0}")]

@@ -137,7 +137,7 @@ impl Reconciler {
             }
             Err(error) if source.versions.active().is_some() => {
                 let queue = self.shared.name.as_str();
-                warn!(queue, %error, "deployments are not followed, the queue's file serves; give this redis user the keys `toril:*`");
+                warn!(queue, %error, "the host does not follow deployments and serves the queue's file; give this redis user the keys `toril:*`");
                 source.followed = false;
             }
             Err(error) => {
@@ -148,7 +148,7 @@ impl Reconciler {
             let queue = self.shared.name.as_str();
             info!(
                 queue,
-                "queue has no processor yet, its jobs wait for a deployment"
+                "queue has no processor yet: its jobs wait for a deployment"
             );
         }
         Ok(source)
@@ -193,7 +193,7 @@ impl Reconciler {
         let problem = std::io::Error::new(std::io::ErrorKind::TimedOut, reason);
         let problem = QueueError::from(redis::RedisError::from(problem));
         Err(anyhow::Error::new(problem)
-            .context("what is deployed cannot be read, it is tried again"))
+            .context("the deployment cannot be read; the host tries again"))
     }
 
     /// Says that the queue waits for Redis, once and then now and again.
@@ -205,7 +205,7 @@ impl Reconciler {
             self.silence = Some(Instant::now());
             warn!(
                 queue = self.shared.name.as_str(),
-                reason, "queue is not served before redis says what is deployed, trying again"
+                reason, "queue is not served until redis says what is deployed; trying again"
             );
         }
     }

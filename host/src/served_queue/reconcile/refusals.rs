@@ -83,7 +83,7 @@ impl Refusals {
                 queue = self.shared.name.as_str(),
                 digest,
                 error = refusal.reason,
-                "swap was refused, the processor that serves stays"
+                "swap was refused: the current processor continues to serve"
             );
             self.shared.observers.metrics.refusals.inc();
         }

@@ -9,7 +9,7 @@ pub use raw::ServerError;
 pub enum Error {
     /// The server refused the statement.
     Server(Box<ServerError>),
-    /// The server is unreachable, or the connection was lost: a statement that was under way may have been carried out.
+    /// The server is unreachable, or the connection was lost: a statement that was running may have taken effect.
     Unavailable(String),
     /// All connections of the queue were in use for as long as the job could wait.
     Exhausted(String),

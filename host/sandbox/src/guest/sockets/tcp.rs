@@ -176,7 +176,7 @@ fn create_socket(
     let Some(place) = open.take_place() else {
         let max = open.places_max;
         state.note(|queue| {
-            format!("socket was refused: {max} are open, which is grants.tcp.connections_max of queue {queue}")
+            format!("socket was refused: {max} are open, the limit in grants.tcp.connections_max of queue {queue}")
         });
         return Ok(Err(ErrorCode::NewSocketLimit));
     };

@@ -187,7 +187,7 @@ fn attempts_are_counted_whether_they_succeed_or_not() {
     let refused = judge.connect(&grant, at("10.0.0.1:1")).unwrap_err();
     assert_eq!(
         refused.said(),
-        "connection was refused: the attempt has made 3, which is grants.tcp.connections_total_max of queue paint"
+        "connection was refused: the attempt has made 3, the limit in grants.tcp.connections_total_max of queue paint"
     );
 }
 
