@@ -4,6 +4,7 @@ mod proxies;
 mod servers;
 mod tls;
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use wasmtime_wasi_http::Error;
 
@@ -173,6 +175,54 @@ async fn answer_that_nobody_asked_for_reaches_no_later_request() {
     for _ in 0..200 {
         assert_eq!(get(&pool, &server.uri("/")).await.unwrap(), "right");
     }
+}
+
+/// Answers one request of each connection, which the test then has in its hands.
+async fn server_of_one_answer() -> (RawServer, mpsc::UnboundedReceiver<std::net::TcpStream>) {
+    let (give, given) = mpsc::unbounded_channel();
+    let server = RawServer::start(move |mut peer: Peer| {
+        let give = give.clone();
+        async move {
+            peer.request().await;
+            peer.send(&answer("", "right")).await;
+            let _ = give.send(peer.into_stream().into_std().unwrap());
+        }
+    })
+    .await;
+    (server, given)
+}
+
+/// What arrives while a connection is idle, and of which tokio has not heard when the next request begins: nothing is awaited
+/// in between.
+#[tokio::test]
+async fn what_arrived_before_a_request_is_not_taken_for_its_answer() {
+    let (server, mut given) = server_of_one_answer().await;
+    let pool = pool(settings());
+    let mut peers = Vec::new();
+    for body in [None, Some("pay")].repeat(20) {
+        let method = body.map_or(Method::GET, |_| Method::POST);
+        let response = send(&pool, request(method, &server.uri("/"), body)).await;
+        let response = response.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(response.to_bytes(), "right");
+        let mut peer = given.recv().await.unwrap();
+        peer.write_all(answer("", "poison").as_bytes()).unwrap();
+        peers.push(peer);
+    }
+    assert_eq!(server.connections(), 40);
+}
+
+/// A request that may not be sent twice is not sent at all on a connection that has come to its end.
+#[tokio::test]
+async fn request_after_the_end_of_an_idle_connection_goes_to_a_new_one() {
+    let (server, mut given) = server_of_one_answer().await;
+    let pool = pool(settings());
+    for _ in 0..20 {
+        let request = request(Method::POST, &server.uri("/"), Some("pay"));
+        let response = send(&pool, request).await.unwrap();
+        response.into_body().collect().await.unwrap();
+        drop(given.recv().await.unwrap());
+    }
+    assert_eq!(server.connections(), 20);
 }
 
 #[tokio::test]
