@@ -50,6 +50,24 @@ impl Socket {
             Err(error) => Poll::Ready(Err(error.into())),
         }
     }
+
+    /// A server may answer and close the connection before it has read the request. The reader finds first what it said and
+    /// then the end, so nothing is lost if a failed write waits; as an error it would end the connection with the answer
+    /// unread.
+    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Err(error)) if self.is_watched && is_cut(&error) => Poll::Pending,
+            written => written,
+        }
+    }
+}
+
+fn is_cut(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset
+    )
 }
 
 impl AsyncRead for Socket {
@@ -76,7 +94,8 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.is_asked = true;
-        Pin::new(&mut this.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.written(written)
     }
 
     fn poll_write_vectored(
@@ -86,7 +105,8 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.is_asked = true;
-        Pin::new(&mut this.stream).poll_write_vectored(context, bytes)
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, bytes);
+        this.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The pool against real servers on this machine: raw ones that break the rules, and hyper's for HTTP/2 and TLS.
 
+mod early;
 mod proxies;
 mod servers;
 mod tls;
@@ -10,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use wasmtime_wasi_http::Error;
@@ -223,47 +224,6 @@ async fn request_after_the_end_of_an_idle_connection_goes_to_a_new_one() {
         drop(given.recv().await.unwrap());
     }
     assert_eq!(server.connections(), 20);
-}
-
-#[tokio::test]
-async fn answer_may_come_before_the_request_is_whole() {
-    let server = RawServer::start(|mut peer: Peer| async move {
-        if peer.head().await.is_some() {
-            peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\nlarge")
-                .await;
-            peer.closed().await;
-        }
-    })
-    .await;
-    let pool = pool(settings());
-    for _ in 0..5 {
-        // The first part of a body that never ends.
-        let part = futures_frame("part");
-        let body = StreamBody::new(part).boxed_unsync();
-        let end = Instant::now() + PATIENCE;
-        let body = Bounded::new(body, BYTES_MAX, end, TOO_LARGE_REQUEST);
-        let request = Request::post(server.uri("/")).body(body).unwrap();
-        let response = send(&pool, request).await.unwrap();
-        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
-        assert_eq!(
-            response.into_body().collect().await.unwrap().to_bytes(),
-            "large"
-        );
-    }
-    assert_eq!(
-        server.connections(),
-        5,
-        "a request was still under way on each"
-    );
-}
-
-/// One frame, and then nothing for ever.
-fn futures_frame(
-    text: &'static str,
-) -> impl futures_util::Stream<Item = Result<http_body::Frame<Bytes>, Error>> + Send {
-    use futures_util::StreamExt as _;
-    let frame = http_body::Frame::data(Bytes::from_static(text.as_bytes()));
-    futures_util::stream::iter([Ok(frame)]).chain(futures_util::stream::pending())
 }
 
 #[tokio::test]
