@@ -2,6 +2,7 @@
 
 mod early;
 mod proxies;
+mod rebinding;
 mod servers;
 mod tls;
 

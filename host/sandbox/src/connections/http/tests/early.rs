@@ -82,3 +82,43 @@ async fn request_that_is_given_up_after_its_answer_began_does_not_end_the_answer
     assert_eq!(body.to_bytes(), "large");
     server.closed(1).await;
 }
+
+/// The client finds out by a write that fails, with most of the answer unread.
+#[tokio::test]
+async fn answer_of_a_server_that_closes_with_the_request_unread_is_whole() {
+    let large = "x".repeat(90_000);
+    let text = answer("", &large);
+    let closed = Arc::new(Notify::new());
+    let seen = Arc::clone(&closed);
+    let server = RawServer::start(move |mut peer: Peer| {
+        let (text, closed) = (text.clone(), Arc::clone(&closed));
+        async move {
+            // What is left unread makes the system reset the connection.
+            peer.head_alone().await;
+            peer.send(&text).await;
+            drop(peer);
+            closed.notify_one();
+        }
+    })
+    .await;
+    let pool = pool(settings());
+    let (go_on, until) = oneshot::channel::<()>();
+    let more = async move {
+        let _ = until.await;
+        Ok(http_body::Frame::data(Bytes::from_static(b"more")))
+    };
+    let body = futures_frame("part").take(1).chain(more.into_stream());
+    let body = body.chain(futures_frame("and more"));
+    let body = StreamBody::new(body).boxed_unsync();
+    let end = Instant::now() + PATIENCE;
+    let body = Bounded::new(body, BYTES_MAX, end, TOO_LARGE_REQUEST);
+    let request = Request::post(server.uri("/")).body(body).unwrap();
+    let response = send(&pool, request).await.unwrap();
+    seen.notified().await;
+    go_on.send(()).unwrap();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), large);
+}
