@@ -103,7 +103,7 @@ async fn statements_of_a_guest_reach_the_database_and_no_further() {
     for (statement, said) in [
         (
             "select repeat('x', 200000000)",
-            "limit: Postgres answered with a message of 2000000",
+            "limit: Postgres answered with a row of 2000000",
         ),
         (
             "select generate_series(1, 101)",

@@ -204,7 +204,7 @@ describe('requests', { skip, timeout }, () => {
   });
   after(() => site.close());
   const requests = (body, options = {}) =>
-    served('tests/fixtures/go/requests', ['requests'], body, { ...options, grants: { http: site.grant } });
+    served('tests/fixtures/go/requests', ['requests'], body, { grants: { http: site.grant }, ...options });
 
   test('requests run side by side, and are what they should be', () =>
     requests(async ({ run }) => {
@@ -231,6 +231,12 @@ describe('requests', { skip, timeout }, () => {
       assert.match(seen.refused, /^request to not-granted\.example:80 was refused: not in grants\.http\.hosts of queue /);
       assert.equal(seen.broken, true);
     }));
+
+  test('a response over the limit says so', () =>
+    requests(
+      async ({ run }) => assert.equal(await run('too-large', site.url), 'HTTP response body size exceeds limit: 100000 bytes'),
+      { grants: { http: { ...site.grant, response_bytes_max: 100_000 } } },
+    ));
 
   test('an instance that is reused keeps nothing of its requests', () =>
     requests(async ({ run, finished, queue }) => {

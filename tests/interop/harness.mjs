@@ -86,7 +86,10 @@ export async function startToril(redis, queues, settings = {}, env = {}, patienc
   const dir = await mkdtemp(join(tmpdir(), 'toril-interop-'));
   const config = join(dir, 'toril.toml');
   await writeFile(config, toToml({ redis: redis.url, ...settings, queues }));
-  const child = spawn(toril, ['serve', '--config', config], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...scriptSdk, ...process.env, ...env } });
+  // No guest sees a backtrace of the host, also where the host makes them.
+  const child = spawn(toril, ['serve', '--config', config], {
+    stdio: ['ignore', 'ignore', 'pipe'], env: { ...scriptSdk, ...process.env, RUST_BACKTRACE: '1', ...env },
+  });
   let log = '';
   child.stderr.on('data', (chunk) => (log += chunk));
   // Not before all of its log is read.

@@ -49,6 +49,7 @@ async function web() {
     '/moved': (request, response) => response.writeHead(302, { location: '/echo' }).end(),
     '/missing': (request, response) => response.writeHead(404).end('not here'),
     '/never': () => {},
+    '/large': (request, response) => response.end('x'.repeat(200_000)),
     '/lines': (request, response) => {
       response.write('one\ntw');
       setTimeout(() => response.end('o\nthree'), 50);
@@ -135,6 +136,15 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       assert.ok(seconds >= 0.29 && seconds < 10, `given up after ${seconds} s`);
       assert.equal(await run('refused'), 'internal-error');
     }));
+
+  test('a response over the limit says so', () =>
+    features(
+      async ({ run }) => {
+        const said = ['HTTP response body size exceeds limit: 100000 bytes', 'http-response-body-size'];
+        assert.deepEqual(await run('too-large', site.url), said);
+      },
+      { grants: { http: { ...site.grant, response_bytes_max: 100_000 } } },
+    ));
 
   test('imports inside of functions work', () =>
     features(async ({ run }) => assert.deepEqual(await run('later'), [2, '1/2', 2026, 'e4'])));

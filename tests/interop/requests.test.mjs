@@ -3,10 +3,13 @@ import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { createServer as createRawServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { processor, served, startRedis, toril } from './harness.mjs';
+import { eventually, processor, served, startRedis, toril } from './harness.mjs';
 
 const BYTES = 3_000_000;
 let redis;
@@ -48,6 +51,8 @@ const answers = {
     response.writeHead(200, { 'content-length': 100 });
     response.write('half', () => response.socket.destroy());
   },
+  nothing: (request, response) => response.socket.destroy(),
+  nonsense: (request, response) => response.socket.end('nonsense\r\n\r\n'),
   early: (request, response) => response.writeHead(413).end('too much'),
 };
 
@@ -71,12 +76,12 @@ const at = (path) => `http://127.0.0.1:${server.address().port}/${path}`;
 function withGuest(body, http = {}) {
   const hosts = [`127.0.0.1:${server.address().port}`];
   const section = { processor: processor('fixture-requests'), grants: { http: { hosts, requests_max: 20, ...http } } };
-  return served(redis, section, ['requests'], ({ run, queue, finished }) => {
+  return served(redis, section, ['requests'], ({ run, queue, finished, host }) => {
     const ask = async (name, data) => {
       const { text, ...answer } = await run(name, data);
       return { ...answer, ...(text?.startsWith('{') ? JSON.parse(text) : { text }) };
     };
-    return body({ ask, run, queue, finished });
+    return body({ ask, run, queue, finished, host });
   });
 }
 
@@ -147,6 +152,43 @@ test('failures say which request failed and why', () => withGuest(async ({ ask, 
   await assert.rejects(run('get', { url: at('echo'), headers }), /header `transfer-encoding` is set by the host/);
   await assert.rejects(run('large', { url: at('echo'), bytes: 9_000_000 }), /the request has more than 8388608 bytes/);
 }));
+
+test('limits of the host are named, also while a body is read', () => withGuest(async ({ run, host }) => {
+  for (const name of ['get', 'download']) {
+    const tooLarge = /\/large: the response has more than 100000 bytes \(`grants\.http\.response_bytes_max`\)$/;
+    await assert.rejects(run(name, { url: at('large') }), { message: tooLarge }, name);
+    const late = /\/stalls: the server did not answer in time$/;
+    await assert.rejects(run(name, { url: at('stalls') }), { message: late }, name);
+    await assert.rejects(run(name, { url: at('cut') }), { message: /\/cut: the connection broke off$/ }, name);
+    await assert.rejects(run(name, { url: at('nothing') }), { message: /\/nothing: the connection broke off$/ }, name);
+    await assert.rejects(run(name, { url: at('nonsense') }), { message: /\/nonsense: HTTP protocol error$/i }, name);
+  }
+  // A timeout of the grant is in the reason of the job alone.
+  const noted = () => [...host.log().matchAll(/request to [^ ]+ (failed|was refused): [^]*? queue="requests" job_id="\d+"/g)];
+  await eventually('each failure is in the log', () => noted().length === 8);
+  assert.match(host.log(), /the response has more than 100000 bytes, which is grants\.http\.response_bytes_max of queue requests/);
+  assert.doesNotMatch(host.log(), / WARN .*(hyper|connect|tls) error/);
+}, { response_bytes_max: 100_000, timeout_ms: 300 }));
+
+test('a script learns why a response breaks off', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'toril-requests-'));
+  const file = join(dir, 'requests.ts');
+  await writeFile(file, `export default async (job: { data: string }) => {
+    const response = await fetch(job.data);
+    return response.text().catch((error) => [error.message, error.cause?.message, error.cause?.code]);
+  };\n`);
+  const hosts = [`127.0.0.1:${server.address().port}`];
+  const section = { processor: file, grants: { http: { hosts, response_bytes_max: 100_000, timeout_ms: 300 } } };
+  await served(redis, section, ['scripts'], async ({ run }) => {
+    const said = { large: await run('large', at('large')), stalls: await run('stalls', at('stalls')), cut: await run('cut', at('cut')) };
+    assert.deepEqual(said, {
+      large: ['fetch failed', 'the response has more than 100000 bytes (`grants.http.response_bytes_max`)', 'http-response-body-size'],
+      stalls: ['fetch failed', 'http response timeout', 'http-response-timeout'],
+      cut: ['fetch failed', 'http response incomplete', 'http-response-incomplete'],
+    });
+  }, 120_000);
+  await rm(dir, { recursive: true });
+});
 
 test('server that answers early is heard, whatever was left to send', async () => {
   const answer = 'HTTP/1.1 413 Payload Too Large\r\ncontent-length: 8\r\n\r\ntoo much';

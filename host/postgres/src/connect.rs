@@ -248,7 +248,7 @@ async fn next(framed: &mut Framed) -> Result<Message, Error> {
         Ok(Message::ErrorResponse(body)) => Err(Error::Server(Box::new(ServerError::read(&body)))),
         Ok(message) => Ok(message),
         Err(NotRead::Io(error)) => Err(unreachable(&error)),
-        Err(NotRead::TooLong(_)) => Err(Error::Refused(
+        Err(NotRead::RowTooLong(_) | NotRead::TooLong(_)) => Err(Error::Refused(
             "the server that answers is not Postgres".into(),
         )),
     }

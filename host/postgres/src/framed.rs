@@ -1,13 +1,18 @@
 //! Messages of the server, each judged by its length before it is read, and messages to it.
 
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
 use postgres_protocol::message::backend::{Header, Message};
 use postgres_protocol::message::frontend;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 /// Room for what comes with one read.
 const READ_BYTES: usize = 8 * 1024;
@@ -16,8 +21,28 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// A buffer that grew for one large message is not kept.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+/// A connection to a server, encrypted or not.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
+    fn socket(&self) -> BorrowedFd<'_>;
+}
+
+impl Stream for TcpStream {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
+
+impl Stream for UnixStream {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.get_ref().0.as_fd()
+    }
+}
 
 /// A connection, as messages.
 pub(crate) struct Framed {
@@ -30,7 +55,9 @@ pub(crate) struct Framed {
 /// A message that was not read.
 pub(crate) enum NotRead {
     Io(io::Error),
-    /// It has this many bytes.
+    /// It has this many bytes, and it is a row.
+    RowTooLong(usize),
+    /// It has this many bytes, and it is something else.
     TooLong(usize),
 }
 
@@ -67,12 +94,11 @@ impl Framed {
             let wanted = match Header::parse(&self.read)? {
                 Some(header) => {
                     let length = usize::try_from(header.len()).unwrap_or(usize::MAX);
-                    let max = match header.tag() {
-                        b'D' => row_bytes_max,
-                        _ => MESSAGE_BYTES_MAX,
-                    };
-                    if length > max {
-                        return Err(NotRead::TooLong(length));
+                    match header.tag() {
+                        b'D' if length > row_bytes_max => return Err(NotRead::RowTooLong(length)),
+                        b'D' => {}
+                        _ if length > MESSAGE_BYTES_MAX => return Err(NotRead::TooLong(length)),
+                        _ => {}
                     }
                     length + 1
                 }
@@ -104,7 +130,7 @@ impl Framed {
         let mut room = ReadBuf::new(&mut room);
         let mut context = Context::from_waker(Waker::noop());
         let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut room);
-        self.read.is_empty() && read.is_pending()
+        self.read.is_empty() && read.is_pending() && !has_arrived(self.stream.socket())
     }
 
     /// Says goodbye, as far as that is possible without waiting.
@@ -115,5 +141,43 @@ impl Framed {
         let sent = pin!(self.send()).as_mut().poll(&mut context);
         // A peer that takes nothing sees the connection closed.
         if let Poll::Ready(Err(_)) | Poll::Pending = sent {}
+    }
+}
+
+/// True if there is something to read, or the end. Asks the system: tokio reports what had arrived when it last did.
+fn has_arrived(socket: BorrowedFd<'_>) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    !matches!(recv(socket, &mut [0], flags), Err(Errno::WOULDBLOCK))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Framed, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (peer, _) = listener.accept().await.unwrap();
+        (
+            Framed::new(Box::new(stream.unwrap())),
+            peer.into_std().unwrap(),
+        )
+    }
+
+    /// Nothing is awaited in between, so that tokio hears of nothing.
+    #[tokio::test]
+    async fn session_is_not_quiet_once_something_has_arrived() {
+        let (mut framed, peer) = pair().await;
+        assert!(framed.is_quiet());
+        drop(peer);
+        assert!(!framed.is_quiet(), "the server closed the connection");
+        let (mut framed, mut peer) = pair().await;
+        assert!(framed.is_quiet());
+        peer.write_all(b"N").unwrap();
+        assert!(!framed.is_quiet(), "the server said something");
     }
 }

@@ -4,6 +4,7 @@
 mod connect;
 pub(crate) mod http;
 mod lookup;
+mod socket;
 mod tls;
 
 use std::collections::BTreeMap;

@@ -18,6 +18,7 @@ mod schedulers;
 mod sockets;
 mod state;
 mod steps;
+mod stream_errors;
 mod wasi;
 
 use wasmtime::component::{HasSelf, Linker};
@@ -40,6 +41,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
     sockets::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     held::add_to_linker(linker)?;
+    stream_errors::add_to_linker(linker)?;
     wasmtime_wasi_config::add_to_linker(linker, |state| state.wasi_config())?;
     keyvalue::add_to_linker(linker)?;
     Processor::add_to_linker::<AttemptState, HasSelf<AttemptState>>(linker, |state| state)?;

@@ -24,6 +24,7 @@ use crate::connections::Connections;
 use crate::limits::Limits;
 pub(crate) use events::check_event;
 pub use grants::{DirGrant, Grants, Stub};
+pub(crate) use hosts::place;
 pub use hosts::{HostAndPort, Net};
 pub use http::HttpGrant;
 pub(crate) use http::HttpRefusal;

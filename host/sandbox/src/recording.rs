@@ -27,7 +27,7 @@ use crate::policy::Grants;
 pub(crate) use clocks::{TapedMonotonic, TapedRandom, TapedWall};
 pub use codec::Unreadable;
 pub(crate) use codec::optional_bytes;
-pub(crate) use http_errors::{error_name, error_of_name};
+pub(crate) use http_errors::{error_code, error_name, error_of_name};
 pub use recorder::{AttemptEnd, Recorder};
 pub use replay::{Departure, Replay};
 pub(crate) use replayed::Replayed;

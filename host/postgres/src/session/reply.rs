@@ -7,7 +7,7 @@ use postgres_protocol::message::backend::{DataRowBody, Message, RowDescriptionBo
 
 use super::{Bounds, Column, LISTEN, Rows, Status, TRANSACTION_CONTROL};
 use crate::error::{Error, ServerError};
-use crate::framed::NotRead;
+use crate::framed::{MESSAGE_BYTES_MAX, NotRead};
 use crate::value::{Value, elements_max, type_name};
 
 /// What a value takes beside its bytes.
@@ -79,9 +79,13 @@ impl Reply {
     pub(super) fn not_read(&self, error: NotRead) -> Error {
         match error {
             NotRead::Io(error) => Error::lost(&error),
-            NotRead::TooLong(bytes) => Error::Limit(format!(
-                "Postgres answered with a message of {bytes} bytes, more than the limit of {} (`bytes_max`)",
+            NotRead::RowTooLong(bytes) => Error::Limit(format!(
+                "Postgres answered with a row of {bytes} bytes, more than the limit of {} (`bytes_max`)",
                 self.bytes_max
+            )),
+            // An error, a notice or a description of columns: no setting changes this limit.
+            NotRead::TooLong(bytes) => Error::Limit(format!(
+                "Postgres answered with a message of {bytes} bytes that is not a row, more than the limit of {MESSAGE_BYTES_MAX} for such a message"
             )),
         }
     }

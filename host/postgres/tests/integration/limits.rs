@@ -24,7 +24,7 @@ async fn answer_beyond_the_limits_is_refused_without_being_held() {
     let (pool, _) = pool();
     let before = peak();
     for (text, reason) in [
-        ("select repeat('x', 200000000)", "message of 2000000"),
+        ("select repeat('x', 200000000)", "with a row of 2000000"),
         (
             "select repeat('x', 2000), generate_series(1, 100000000)",
             "more than 1048576 bytes",
@@ -39,11 +39,11 @@ async fn answer_beyond_the_limits_is_refused_without_being_held() {
         ),
         (
             "do $$ begin raise notice '%', repeat('x', 100000000); end $$",
-            "message of",
+            "that is no row, and the limit of such a message is 1048576",
         ),
         (
             "do $$ begin raise '%', repeat('x', 100000000); end $$",
-            "message of",
+            "that is no row, and the limit of such a message is 1048576",
         ),
         (
             "select array_fill(1, array[300000])",

@@ -25,6 +25,7 @@ use wasmtime_wasi_http::Error;
 
 use super::http::Target;
 use super::lookup::Lookups;
+use super::socket::Socket;
 
 /// Whether an address may be connected to.
 pub(crate) type Admits<'a> = dyn Fn(IpAddr) -> bool + Send + Sync + 'a;
@@ -127,23 +128,32 @@ pub(super) async fn encrypted(
     target: &Target,
     tls: impl FnOnce() -> Result<Arc<ClientConfig>, Error>,
 ) -> Result<Stream, Error> {
+    let socket = Socket::new(stream);
     if !target.tls {
-        return Ok(Stream::Plain(stream));
+        return Ok(Stream::Plain(socket));
     }
     let name =
         ServerName::try_from(target.host.clone()).map_err(|_| Error::HttpRequestUriInvalid)?;
     let connector = TlsConnector::from(tls()?);
-    let stream = connector.connect(name, stream).await.map_err(Error::Tls)?;
+    let stream = connector.connect(name, socket).await.map_err(Error::Tls)?;
     Ok(Stream::Tls(Box::new(stream)))
 }
 
 /// A connection, encrypted or not.
 pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
+    /// See [`Socket::watch`].
+    pub(super) fn watch(&mut self) {
+        match self {
+            Stream::Plain(socket) => socket.watch(),
+            Stream::Tls(stream) => stream.get_mut().0.watch(),
+        }
+    }
+
     /// What the server chose when it was asked for its protocols.
     pub(super) fn speaks_http2(&self) -> bool {
         match self {

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use self::body::Exchange;
 pub(crate) use self::body::{Bounded, TOO_LARGE_REQUEST, TOO_LARGE_RESPONSE};
 use self::connection::{Connection, copy, promised};
 use self::idle::Idle;
@@ -69,6 +70,7 @@ pub(crate) struct Loan {
     place: Option<OwnedSemaphorePermit>,
     until: Instant,
     runtime: Handle,
+    exchange: Arc<Exchange>,
 }
 
 /// A response, and the connection that it comes from.
@@ -98,6 +100,7 @@ impl HttpPool {
         let place = timeout_at(times.connected, place).await;
         let place = place.map_err(|_| Error::ConnectionLimitReached)?.ok();
         let uri = request.uri().clone();
+        let exchange = request.body().exchange();
         let mut may_be_stale = true;
         loop {
             let idle = may_be_stale.then(|| self.idle.lock().take(target, self.settings.idle));
@@ -113,7 +116,8 @@ impl HttpPool {
             }
             match answer.map_err(|_| Error::HttpResponseTimeout)? {
                 Ok(response) => {
-                    let loan = self.loan(target, connection, place, response.headers());
+                    exchange.answered();
+                    let loan = self.loan(target, connection, place, response.headers(), exchange);
                     return Ok((response, loan));
                 }
                 // A server may close a connection at the moment at which it is used again.
@@ -235,6 +239,7 @@ impl HttpPool {
         connection: Connection,
         place: Option<OwnedSemaphorePermit>,
         headers: &HeaderMap,
+        exchange: Arc<Exchange>,
     ) -> Loan {
         let idle = self.settings.idle;
         let idle = promised(headers).map_or(idle, |promised| promised.min(idle));
@@ -245,6 +250,7 @@ impl HttpPool {
             place,
             until: Instant::now() + idle,
             runtime: Handle::current(),
+            exchange,
         }
     }
 
@@ -289,6 +295,7 @@ impl HttpPool {
 
 impl Drop for Loan {
     fn drop(&mut self) {
+        self.exchange.over();
         let Some(Connection::Http1(mut sender)) = self.connection.take() else {
             return;
         };

@@ -6,6 +6,7 @@
 //! place of the connection.
 
 mod answers;
+mod failures;
 mod taped;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use self::failures::Failures;
 use self::taped::Taped;
 use super::held::BODY_CHUNK_BYTES;
 use super::notes::Notes;
@@ -76,7 +78,8 @@ impl Outbound {
 }
 
 impl Granted {
-    fn admit(&mut self, request: &Request<WasiBody>) -> Result<Target, Error> {
+    /// Judges a request. What is returned says what becomes of it if it fails.
+    fn admit(&mut self, request: &Request<WasiBody>) -> Result<Failures, Error> {
         // What follows it is no HTTP, and nobody could judge it.
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
@@ -86,37 +89,21 @@ impl Granted {
             None => host.to_owned(),
         };
         let target = Target::of(request.uri(), shown).ok_or(Error::HttpRequestUriInvalid)?;
+        let failures = Failures {
+            notes: self.notes.clone(),
+            grants: Arc::clone(&self.grants),
+            target: Arc::new(target),
+        };
         let grant = self.grants.http.as_ref().ok_or(Error::HttpRequestDenied)?;
-        let refuse = |refusal| Err(refused(&self.notes, grant, &target, refusal));
         let Some(left) = self.requests_left.checked_sub(1) else {
-            return refuse(HttpRefusal::Requests);
+            return Err(failures.refused(HttpRefusal::Requests));
         };
         self.requests_left = left;
-        match grant.admits(&target.host, target.port) {
-            true => Ok(target),
-            false => refuse(HttpRefusal::Host),
+        let Target { host, port, .. } = &*failures.target;
+        match grant.admits(host, *port) {
+            true => Ok(failures),
+            false => Err(failures.refused(HttpRefusal::Host)),
         }
-    }
-}
-
-/// Says in the log and to the guest what stands in the way.
-fn refused(notes: &Notes, grant: &HttpGrant, target: &Target, refusal: HttpRefusal) -> Error {
-    let refusal = refusal.text(grant, notes.queue(), &target.shown, target.port);
-    notes.write(|| refusal.clone());
-    Error::InternalError(Some(refusal))
-}
-
-/// What a guest is told of an error. The log has what the guest's codes have no room for.
-fn told(notes: &Notes, grant: &HttpGrant, target: &Target, error: Error) -> Error {
-    match &error {
-        Error::DestinationIpProhibited => refused(notes, grant, target, HttpRefusal::Private),
-        Error::ConnectionLimitReached => refused(notes, grant, target, HttpRefusal::Connections),
-        Error::Tls(reason) => {
-            let Target { shown, port, .. } = target;
-            notes.write(|| format!("request to {shown}:{port} failed: {reason}"));
-            error
-        }
-        _ => error,
     }
 }
 
@@ -154,9 +141,9 @@ impl WasiHttpHooks for Outbound {
         }
         let (grants, pool) = (Arc::clone(&granted.grants), Arc::clone(&granted.pool));
         let answers = granted.answers.clone();
-        let notes = granted.notes.clone();
         Box::new(async move {
-            let target = Arc::new(admitted?);
+            let failures = admitted?;
+            let target = Arc::clone(&failures.target);
             let grant = grants.http.as_ref().ok_or(Error::HttpRequestDenied)?;
             let request = match &taped {
                 Some(taped) => taped.request(request),
@@ -166,7 +153,13 @@ impl WasiHttpHooks for Outbound {
                 Some(answers) => answers::send(grant, &*answers, number, request).await,
                 None => send(grant, &pool, &target, request, options).await,
             };
-            let answer = answer.map_err(|error| told(&notes, grant, &target, error));
+            let answer = match answer {
+                Ok((response, rest)) => {
+                    let body = |body: WasiBody| body.map_err(move |error| failures.told(error));
+                    Ok((response.map(|whole| body(whole).boxed_unsync()), rest))
+                }
+                Err(error) => Err(failures.told(error)),
+            };
             match &taped {
                 Some(taped) => taped.answer(answer),
                 None => answer,
@@ -195,12 +188,7 @@ async fn send(
     let request =
         request.map(|body| Bounded::new(body, grant.request_bytes_max, end, TOO_LARGE_REQUEST));
     let admits = |address| grant.admits_address(address, &target.host);
-    let sent = pool.send(target, request, times, &admits).await;
-    let (response, loan) = sent.map_err(|error| match error {
-        // The only thing of ours in it is the body, which was too large.
-        Error::Hyper(error) if error.is_user() => TOO_LARGE_REQUEST(grant.request_bytes_max),
-        error => error,
-    })?;
+    let (response, loan) = pool.send(target, request, times, &admits).await?;
     let response = response.map(|body| {
         let body = body.map_err(Error::from);
         let body = Bounded::new(body, grant.response_bytes_max, end, TOO_LARGE_RESPONSE);

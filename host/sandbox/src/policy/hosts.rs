@@ -60,9 +60,17 @@ impl std::fmt::Display for HostAndPort {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let HostAndPort { host, port } = self;
         match host.parse::<Ipv6Addr>() {
-            Ok(address) => write!(f, "[{address}]:{port}"),
-            Err(_) => write!(f, "{host}:{port}"),
+            Ok(address) => f.write_str(&place(&address.to_string(), *port)),
+            Err(_) => f.write_str(&place(host, *port)),
         }
+    }
+}
+
+/// A server as it is written in a config: an address of IPv6 has brackets.
+pub(crate) fn place(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
     }
 }
 

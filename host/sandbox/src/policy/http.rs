@@ -8,7 +8,7 @@ use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::hosts::{self, Net, is_host_name, is_named, lower_case, split_port};
+use super::hosts::{self, Net, is_host_name, is_named, lower_case, place, split_port};
 use crate::connections::http::HttpSettings;
 use crate::connections::{Proxy, TlsFiles};
 
@@ -196,6 +196,10 @@ pub(crate) enum HttpRefusal {
     Requests,
     /// No connection became free in time.
     Connections,
+    /// The body of the request is too large.
+    RequestBytes,
+    /// The body of the response is too large.
+    ResponseBytes,
 }
 
 impl HttpRefusal {
@@ -206,6 +210,8 @@ impl HttpRefusal {
             HttpRefusal::Private => "private",
             HttpRefusal::Requests => "requests_max",
             HttpRefusal::Connections => "connections_max",
+            HttpRefusal::RequestBytes => "request_bytes_max",
+            HttpRefusal::ResponseBytes => "response_bytes_max",
         };
         let why = match self {
             HttpRefusal::Host => format!("not in grants.http.{key} of queue {queue}"),
@@ -220,20 +226,29 @@ impl HttpRefusal {
                 "all {} connections are in use, the limit in grants.http.{key} of queue {queue}",
                 grant.connections_max
             ),
+            HttpRefusal::RequestBytes => format!(
+                "its body has more than {} bytes, which is grants.http.{key} of queue {queue}",
+                grant.request_bytes_max
+            ),
+            HttpRefusal::ResponseBytes => format!(
+                "the response has more than {} bytes, which is grants.http.{key} of queue {queue}",
+                grant.response_bytes_max
+            ),
         };
+        let server = place(host, port);
         let hint = match self {
-            HttpRefusal::Host if host.contains(':') => {
-                format!("add \"[{host}]:{port}\" to `{key}`")
+            HttpRefusal::Host if !host.contains(':') && (port == 80 || port == 443) => {
+                format!("add \"{host}\" to `{key}`")
             }
-            HttpRefusal::Host if port == 80 || port == 443 => format!("add \"{host}\" to `{key}`"),
-            HttpRefusal::Host => format!("add \"{host}:{port}\" to `{key}`"),
+            HttpRefusal::Host => format!("add \"{server}\" to `{key}`"),
             HttpRefusal::Private => format!("add the address or its network to `{key}`"),
-            HttpRefusal::Requests | HttpRefusal::Connections => format!("raise `{key}`"),
+            HttpRefusal::Requests
+            | HttpRefusal::Connections
+            | HttpRefusal::RequestBytes
+            | HttpRefusal::ResponseBytes => format!("raise `{key}`"),
         };
         let section = super::section(queue);
-        format!(
-            "request to {host}:{port} was refused: {why}\nhint: {hint} in `[{section}.grants.http]`"
-        )
+        format!("request to {server} was refused: {why}\nhint: {hint} in `[{section}.grants.http]`")
     }
 }
 
@@ -325,6 +340,17 @@ mod tests {
         ] {
             assert!(!grant.admits(host, port), "{host}:{port}");
         }
+    }
+
+    #[test]
+    fn address_of_a_refused_server_can_be_copied_into_the_list() {
+        let grant = grant("hosts = []");
+        let text = HttpRefusal::Host.text(&grant, "paint", "2001:db8::1", 8080);
+        assert_eq!(
+            text,
+            "request to [2001:db8::1]:8080 was refused: not in grants.http.hosts of queue paint\n\
+             hint: add \"[2001:db8::1]:8080\" to `hosts` in `[queues.paint.grants.http]`"
+        );
     }
 
     #[test]

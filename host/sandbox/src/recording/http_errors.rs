@@ -1,6 +1,10 @@
 //! Errors of requests by name: `wasi:http` has them as codes, some with details.
 
+use std::error::Error as _;
+use std::io;
+
 use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::p2::bindings::http::types::{DnsErrorPayload, ErrorCode};
 
 /// Codes without details, by their names.
 macro_rules! codes {
@@ -20,6 +24,21 @@ macro_rules! codes {
                 other => detailed_error(other),
             }
         }
+
+        /// The code that a guest is told.
+        pub(crate) fn error_code(error: &Error) -> ErrorCode {
+            match error {
+                $(Error::$code => ErrorCode::$code,)*
+                Error::HttpRequestBodySize(bytes) => ErrorCode::HttpRequestBodySize(*bytes),
+                Error::HttpResponseBodySize(bytes) => ErrorCode::HttpResponseBodySize(*bytes),
+                Error::DnsError { rcode, info_code } => ErrorCode::DnsError(DnsErrorPayload {
+                    rcode: rcode.clone(),
+                    info_code: *info_code,
+                }),
+                Error::InternalError(text) => ErrorCode::InternalError(text.clone()),
+                other => error_code(&error_of_name(&detailed_name(other))),
+            }
+        }
     };
 }
 
@@ -31,11 +50,11 @@ codes! {
     HttpUpgradeFailed, HttpProtocolError, LoopDetected, ConfigurationError,
 }
 
-/// Those with details, and those that guests only see the code of: wasmtime makes these of them.
+/// Those with details, and those that guests only see the code of.
 fn detailed_name(error: &Error) -> String {
     let size = |bytes: &Option<u64>| bytes.unwrap_or(0);
     match error {
-        Error::Hyper(_) => "HttpProtocolError".to_owned(),
+        Error::Hyper(error) => name_of_hyper(error),
         Error::Tls(_) => "TlsProtocolError".to_owned(),
         Error::Connect(error) if is_lookup(error) => "DnsError: address not available".to_owned(),
         Error::Connect(_) => "ConnectionRefused".to_owned(),
@@ -51,13 +70,35 @@ fn detailed_name(error: &Error) -> String {
     }
 }
 
-fn is_lookup(error: &std::io::Error) -> bool {
+/// An error of a body is in there as it was. Of what hyper found itself, only what is no HTTP is the server's mistake;
+/// everything else is a connection that broke off.
+fn name_of_hyper(error: &hyper::Error) -> String {
+    let source = error.source();
+    if let Some(error) = source.and_then(|source| source.downcast_ref::<Error>()) {
+        return error_name(error);
+    }
+    let io: Option<&io::Error> = source.and_then(|source| source.downcast_ref());
+    // A chunk whose size is none.
+    let is_nonsense = io.is_some_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+        )
+    });
+    let name = match error.is_parse() || is_nonsense {
+        true => "HttpProtocolError",
+        false => "HttpResponseIncomplete",
+    };
+    name.to_owned()
+}
+
+fn is_lookup(error: &io::Error) -> bool {
     let said = || {
         error
             .to_string()
             .starts_with("failed to lookup address information")
     };
-    error.kind() == std::io::ErrorKind::AddrNotAvailable || said()
+    error.kind() == io::ErrorKind::AddrNotAvailable || said()
 }
 
 fn detailed_error(name: &str) -> Error {

@@ -1,12 +1,13 @@
-//! `grants.tcp` without a host: what a guest can do with sockets, and what is left of it. Needs `fixture-socket`, built for
-//! wasm32-wasip2 (see the Makefile).
+//! `grants.tcp` without a host: what a guest can do with sockets, and what is left of it. In `http`, what is left of requests.
+//! Needs `fixture-socket` and `fixture-http`, built for wasm32-wasip2 (see the Makefile).
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod http;
 mod servers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -29,12 +30,12 @@ async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-fn fixture() -> PathBuf {
+fn fixture(name: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or("../../target".into(), PathBuf::from);
-    target.join("wasm32-wasip2/processor/fixture_socket.wasm")
+    target.join(format!("wasm32-wasip2/processor/{name}.wasm"))
 }
 
-/// An engine without a host around it, with `fixture-socket`.
+/// An engine without a host around it, with a fixture.
 struct World {
     engine: Arc<Engine>,
     processor: Processor,
@@ -45,6 +46,10 @@ impl World {
     async fn new(tcp: &str, policy: Policy) -> Self {
         let mut grants: Grants = toml::from_str(&format!("[tcp]\n{tcp}")).unwrap();
         grants.tcp.as_mut().unwrap().resolve(Path::new("")).unwrap();
+        Self::of("fixture_socket", grants, policy).await
+    }
+
+    async fn of(name: &str, grants: Grants, policy: Policy) -> Self {
         let policy = Arc::new(Policy {
             grants: Arc::new(grants),
             ..policy
@@ -54,7 +59,7 @@ impl World {
             ..EngineOptions::default()
         };
         let engine = Arc::new(Engine::new(&options).unwrap());
-        let component = std::fs::read(fixture()).expect("guests are built");
+        let component = std::fs::read(fixture(name)).expect("guests are built");
         let processor = engine.load(component, &policy).await.unwrap();
         World {
             engine,

@@ -39,12 +39,17 @@ class Request:
     timeout: float | None
 
 
-def _error(found: Any, request: Request) -> HttpError:
-    """The Python error for an `error-code`."""
+def _code(found: Any) -> str:
+    """The name of an `error-code` in WIT, in lower case."""
     words = type(found).__name__.removeprefix("ErrorCode_")
-    code = "".join(
+    return "".join(
         "-" + c.lower() if c.isupper() and n and not words[n - 1].isupper() else c.lower() for n, c in enumerate(words)
     )
+
+
+def _error(found: Any, request: Request) -> HttpError:
+    """The Python error for an `error-code`."""
+    code = _code(found)
     detail = getattr(found, "value", None)
     text = f" ({detail})" if isinstance(detail, (str, int)) else ""
     where = urlsplit(request.url)
@@ -125,8 +130,10 @@ class Answer:
                     self.close()
                     break
                 reason = error.value.value.to_debug_string()
+                found = types.http_error_code(error.value.value)
                 self.close()
-                raise HttpError(f"{self._request.method} {self._request.url}: {reason}") from None
+                code = None if found is None else _code(found)
+                raise HttpError(f"{self._request.method} {self._request.url}: {reason}", code) from None
         return b""
 
     def close(self) -> None:

@@ -122,9 +122,10 @@ fn is_refusal(text: &str) -> bool {
 }
 
 fn too_large(which: &str, max: Option<u64>) -> String {
+    let limit = format!("(`grants.http.{which}_bytes_max`)");
     match max {
-        Some(max) => format!("the {which} has more than {max} bytes"),
-        None => format!("the {which} is too large"),
+        Some(max) => format!("the {which} has more than {max} bytes {limit}"),
+        None => format!("the {which} is too large {limit}"),
     }
 }
 
@@ -172,7 +173,7 @@ mod tests {
         );
         assert_eq!(
             text(ErrorCode::HttpResponseBodySize(Some(1024))),
-            "GET http://a.example/b: the response has more than 1024 bytes"
+            "GET http://a.example/b: the response has more than 1024 bytes (`grants.http.response_bytes_max`)"
         );
         assert_eq!(
             text(ErrorCode::LoopDetected),

@@ -246,7 +246,8 @@ impl Body {
                 let code = match &error {
                     StreamError::Closed => None,
                     StreamError::LastOperationFailed(error) => {
-                        Some(http_error_code(error).unwrap_or(ErrorCode::HttpResponseIncomplete))
+                        let said = || ErrorCode::InternalError(Some(error.to_debug_string()));
+                        Some(http_error_code(error).unwrap_or_else(said))
                     }
                 };
                 // The error is part of the stream.

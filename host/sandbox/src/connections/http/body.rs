@@ -1,10 +1,13 @@
 //! Bodies of requests and of responses, within the limits of time and bytes.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 use wasmtime_wasi_http::Error;
 
@@ -23,6 +26,43 @@ pub(crate) struct Bounded<B> {
     too_large: TooLarge,
     /// Given back when the body has come to its end, or is dropped.
     loan: Option<Loan>,
+    exchange: Arc<Exchange>,
+    given_up: Option<GivenUp>,
+}
+
+/// Why a body ends before it is whole, and the end of the response, for which it waits.
+type GivenUp = (Error, Pin<Box<dyn Future<Output = ()> + Send>>);
+
+/// What a request's body knows of the response.
+#[derive(Default)]
+pub(super) struct Exchange {
+    is_answered: AtomicBool,
+    is_over: Notify,
+}
+
+impl Exchange {
+    /// The head of the response has arrived.
+    pub(super) fn answered(&self) {
+        self.is_answered.store(true, Ordering::Release);
+    }
+
+    /// Nobody reads the response any more.
+    pub(super) fn over(&self) {
+        self.is_over.notify_one();
+    }
+
+    /// A guest gives up the rest of a request that is answered early. As an error that would end the connection, and with it
+    /// the answer.
+    fn give_up(self: &Arc<Self>, error: Error) -> Result<GivenUp, Error> {
+        if !self.is_answered.load(Ordering::Acquire) {
+            return Err(error);
+        }
+        let exchange = Arc::clone(self);
+        Ok((
+            error,
+            Box::pin(async move { exchange.is_over.notified().await }),
+        ))
+    }
 }
 
 impl<B> Bounded<B> {
@@ -34,12 +74,20 @@ impl<B> Bounded<B> {
             end: Box::pin(sleep_until(end)),
             too_large,
             loan: None,
+            exchange: Arc::default(),
+            given_up: None,
         }
     }
 
     /// Another body that ends when this one would have, for the same request.
     pub(crate) fn like(&self, body: B) -> Self {
-        Self::new(body, self.bytes_max, self.end.deadline(), self.too_large)
+        let exchange = Arc::clone(&self.exchange);
+        let like = Self::new(body, self.bytes_max, self.end.deadline(), self.too_large);
+        Bounded { exchange, ..like }
+    }
+
+    pub(super) fn exchange(&self) -> Arc<Exchange> {
+        Arc::clone(&self.exchange)
     }
 }
 
@@ -55,13 +103,39 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for Bounded<B> {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
         if self.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(Some(Err(Error::HttpResponseTimeout)));
         }
+        if self.given_up.is_none() {
+            match std::task::ready!(self.poll_within(context)) {
+                Some(Err(error)) => match self.exchange.give_up(error) {
+                    Ok(given_up) => self.given_up = Some(given_up),
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                },
+                frame => return Poll::Ready(frame),
+            }
+        }
+        if let Some((_, over)) = &mut self.given_up {
+            std::task::ready!(over.as_mut().poll(context));
+        }
+        let given_up = self.given_up.take();
+        Poll::Ready(given_up.map(|(error, _)| Err(error)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
+
+impl<B: Body<Data = Bytes, Error = Error>> Bounded<B> {
+    fn poll_within(&mut self, context: &mut Context<'_>) -> Polled {
         let frame = std::task::ready!(self.body.as_mut().poll_frame(context));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
@@ -75,13 +149,5 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for Bounded<B> {
             self.loan = None;
         }
         Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

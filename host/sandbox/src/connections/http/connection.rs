@@ -36,9 +36,8 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    pub(super) async fn over(stream: Stream, streams_max: u32) -> Result<Self, Error> {
-        let (speaks_http2, stream) = (stream.speaks_http2(), TokioIo::new(stream));
-        if speaks_http2 {
+    pub(super) async fn over(mut stream: Stream, streams_max: u32) -> Result<Self, Error> {
+        if stream.speaks_http2() {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             let window = STREAM_WINDOW.saturating_mul(streams_max).min(WINDOW_MAX);
             builder
@@ -48,13 +47,16 @@ impl Connection {
                 .initial_stream_window_size(STREAM_WINDOW)
                 // A response that nobody reads takes no other one's room.
                 .initial_connection_window_size(window);
-            let (sender, connection) = builder.handshake(stream).await?;
+            let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
             tokio::spawn(async move { drop(connection.await) });
             return Ok(Connection::Http2(sender, Arc::new(())));
         }
+        // HTTP/1.1 has only the order to tell answers apart. hyper reads before it sends a request and gives up a connection
+        // on which it finds something; the request then goes to another one.
+        stream.watch();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(BUFFER_BYTES_MAX);
-        let (sender, connection) = builder.handshake(stream).await?;
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move { drop(connection.await) });
         Ok(Connection::Http1(sender))
     }

@@ -1,16 +1,20 @@
 //! The pool against real servers on this machine: raw ones that break the rules, and hyper's for HTTP/2 and TLS.
 
+mod early;
 mod proxies;
+mod rebinding;
 mod servers;
 mod tls;
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Empty, Full};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use wasmtime_wasi_http::Error;
 
@@ -175,45 +179,52 @@ async fn answer_that_nobody_asked_for_reaches_no_later_request() {
     }
 }
 
-#[tokio::test]
-async fn answer_may_come_before_the_request_is_whole() {
-    let server = RawServer::start(|mut peer: Peer| async move {
-        if peer.head().await.is_some() {
-            peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\nlarge")
-                .await;
-            peer.closed().await;
+/// Answers one request of each connection, which the test then has in its hands.
+async fn server_of_one_answer() -> (RawServer, mpsc::UnboundedReceiver<std::net::TcpStream>) {
+    let (give, given) = mpsc::unbounded_channel();
+    let server = RawServer::start(move |mut peer: Peer| {
+        let give = give.clone();
+        async move {
+            peer.request().await;
+            peer.send(&answer("", "right")).await;
+            let _ = give.send(peer.into_stream().into_std().unwrap());
         }
     })
     .await;
-    let pool = pool(settings());
-    for _ in 0..5 {
-        // The first part of a body that never ends.
-        let part = futures_frame("part");
-        let body = StreamBody::new(part).boxed_unsync();
-        let end = Instant::now() + PATIENCE;
-        let body = Bounded::new(body, BYTES_MAX, end, TOO_LARGE_REQUEST);
-        let request = Request::post(server.uri("/")).body(body).unwrap();
-        let response = send(&pool, request).await.unwrap();
-        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
-        assert_eq!(
-            response.into_body().collect().await.unwrap().to_bytes(),
-            "large"
-        );
-    }
-    assert_eq!(
-        server.connections(),
-        5,
-        "a request was still under way on each"
-    );
+    (server, given)
 }
 
-/// One frame, and then nothing for ever.
-fn futures_frame(
-    text: &'static str,
-) -> impl futures_util::Stream<Item = Result<http_body::Frame<Bytes>, Error>> + Send {
-    use futures_util::StreamExt as _;
-    let frame = http_body::Frame::data(Bytes::from_static(text.as_bytes()));
-    futures_util::stream::iter([Ok(frame)]).chain(futures_util::stream::pending())
+/// What arrives while a connection is idle, and of which tokio has not heard when the next request begins: nothing is awaited
+/// in between.
+#[tokio::test]
+async fn what_arrived_before_a_request_is_not_taken_for_its_answer() {
+    let (server, mut given) = server_of_one_answer().await;
+    let pool = pool(settings());
+    let mut peers = Vec::new();
+    for body in [None, Some("pay")].repeat(20) {
+        let method = body.map_or(Method::GET, |_| Method::POST);
+        let response = send(&pool, request(method, &server.uri("/"), body)).await;
+        let response = response.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(response.to_bytes(), "right");
+        let mut peer = given.recv().await.unwrap();
+        peer.write_all(answer("", "poison").as_bytes()).unwrap();
+        peers.push(peer);
+    }
+    assert_eq!(server.connections(), 40);
+}
+
+/// A request that may not be sent twice is not sent at all on a connection that has come to its end.
+#[tokio::test]
+async fn request_after_the_end_of_an_idle_connection_goes_to_a_new_one() {
+    let (server, mut given) = server_of_one_answer().await;
+    let pool = pool(settings());
+    for _ in 0..20 {
+        let request = request(Method::POST, &server.uri("/"), Some("pay"));
+        let response = send(&pool, request).await.unwrap();
+        response.into_body().collect().await.unwrap();
+        drop(given.recv().await.unwrap());
+    }
+    assert_eq!(server.connections(), 20);
 }
 
 #[tokio::test]

@@ -59,10 +59,20 @@ impl From<ErrorCode> for Problem {
             ErrorCode::HttpRequestDenied => {
                 "the operator did not grant requests to this host (`grants.http`)".into()
             }
+            ErrorCode::HttpRequestBodySize(max) => too_large("request", max),
+            ErrorCode::HttpResponseBodySize(max) => too_large("response", max),
             _ if details.is_empty() => words,
             _ => format!("{words}: {}", details.trim_end_matches(')')),
         };
         Problem { code, message }
+    }
+}
+
+fn too_large(which: &str, max: Option<u64>) -> String {
+    let limit = format!("(`grants.http.{which}_bytes_max`)");
+    match max {
+        Some(max) => format!("the {which} has more than {max} bytes {limit}"),
+        None => format!("the {which} is too large {limit}"),
     }
 }
 

@@ -41,7 +41,15 @@ impl RawServer {
         F: Future<Output = ()> + Send,
         H: Fn(Peer) -> F + Clone + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", handle).await
+    }
+
+    pub(super) async fn start_at<F, H>(address: &str, handle: H) -> Self
+    where
+        F: Future<Output = ()> + Send,
+        H: Fn(Peer) -> F + Clone + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::<Seen>::default();
         let counted = Arc::clone(&seen);
@@ -122,6 +130,17 @@ impl Peer {
             match self.stream.read_buf(&mut self.read).await {
                 Ok(read) if read > 0 => {}
                 _ => return None,
+            }
+        }
+    }
+
+    /// The head of a request, and nothing that comes after it.
+    pub(super) async fn head_alone(&mut self) {
+        let mut byte = [0];
+        while !self.read.ends_with(b"\r\n\r\n") {
+            match self.stream.read(&mut byte).await {
+                Ok(read) if read > 0 => self.read.extend_from_slice(&byte),
+                _ => return,
             }
         }
     }

@@ -1,0 +1,124 @@
+//! Servers that answer before they have read the whole request.
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use http::StatusCode;
+use http_body_util::StreamBody;
+use tokio::sync::{Notify, oneshot};
+
+use super::*;
+
+#[tokio::test]
+async fn answer_may_come_before_the_request_is_whole() {
+    let server = RawServer::start(|mut peer: Peer| async move {
+        if peer.head().await.is_some() {
+            peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\nlarge")
+                .await;
+            peer.closed().await;
+        }
+    })
+    .await;
+    let pool = pool(settings());
+    for _ in 0..5 {
+        // The first part of a body that never ends.
+        let part = futures_frame("part");
+        let body = StreamBody::new(part).boxed_unsync();
+        let end = Instant::now() + PATIENCE;
+        let body = Bounded::new(body, BYTES_MAX, end, TOO_LARGE_REQUEST);
+        let request = Request::post(server.uri("/")).body(body).unwrap();
+        let response = send(&pool, request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(
+            response.into_body().collect().await.unwrap().to_bytes(),
+            "large"
+        );
+    }
+    assert_eq!(
+        server.connections(),
+        5,
+        "a request was still under way on each"
+    );
+}
+
+/// One frame, and then nothing for ever.
+fn futures_frame(
+    text: &'static str,
+) -> impl futures_util::Stream<Item = Result<http_body::Frame<Bytes>, Error>> + Send {
+    let frame = http_body::Frame::data(Bytes::from_static(text.as_bytes()));
+    futures_util::stream::iter([Ok(frame)]).chain(futures_util::stream::pending())
+}
+
+/// As a guest does that has its answer and has no use for the rest of its request.
+#[tokio::test]
+async fn request_that_is_given_up_after_its_answer_began_does_not_end_the_answer() {
+    let given_up = Arc::new(Notify::new());
+    let seen = Arc::clone(&given_up);
+    let server = RawServer::start(move |mut peer: Peer| {
+        let seen = Arc::clone(&seen);
+        async move {
+            peer.head().await;
+            peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\n")
+                .await;
+            seen.notified().await;
+            peer.send("large").await;
+            peer.closed().await;
+        }
+    })
+    .await;
+    let pool = pool(settings());
+    let (give_up, until) = oneshot::channel::<()>();
+    let rest = async move {
+        let _ = until.await;
+        given_up.notify_one();
+        Err(Error::HttpProtocolError)
+    };
+    let body = futures_frame("part").take(1).chain(rest.into_stream());
+    let body = StreamBody::new(body).boxed_unsync();
+    let end = Instant::now() + PATIENCE;
+    let body = Bounded::new(body, BYTES_MAX, end, TOO_LARGE_REQUEST);
+    let request = Request::post(server.uri("/")).body(body).unwrap();
+    let response = send(&pool, request).await.unwrap();
+    give_up.send(()).unwrap();
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "large");
+    server.closed(1).await;
+}
+
+/// The client finds out by a write that fails, with most of the answer unread.
+#[tokio::test]
+async fn answer_of_a_server_that_closes_with_the_request_unread_is_whole() {
+    let large = "x".repeat(90_000);
+    let text = answer("", &large);
+    let closed = Arc::new(Notify::new());
+    let seen = Arc::clone(&closed);
+    let server = RawServer::start(move |mut peer: Peer| {
+        let (text, closed) = (text.clone(), Arc::clone(&closed));
+        async move {
+            // What is left unread makes the system reset the connection.
+            peer.head_alone().await;
+            peer.send(&text).await;
+            drop(peer);
+            closed.notify_one();
+        }
+    })
+    .await;
+    let pool = pool(settings());
+    let (go_on, until) = oneshot::channel::<()>();
+    let more = async move {
+        let _ = until.await;
+        Ok(http_body::Frame::data(Bytes::from_static(b"more")))
+    };
+    let body = futures_frame("part").take(1).chain(more.into_stream());
+    let body = body.chain(futures_frame("and more"));
+    let body = StreamBody::new(body).boxed_unsync();
+    let end = Instant::now() + PATIENCE;
+    let body = Bounded::new(body, BYTES_MAX, end, TOO_LARGE_REQUEST);
+    let request = Request::post(server.uri("/")).body(body).unwrap();
+    let response = send(&pool, request).await.unwrap();
+    seen.notified().await;
+    go_on.send(()).unwrap();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), large);
+}
