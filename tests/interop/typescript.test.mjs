@@ -1,13 +1,16 @@
 // Processors in TypeScript: built, swapped while the host runs, their errors beside Node's, and what they must not do.
 import { after, before, beforeEach, test } from 'node:test';
 import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createRequire } from 'node:module';
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { tmpdir } from 'node:os';
+import { promisify } from 'node:util';
 import { Queue, QueueEvents, Worker } from 'bullmq';
-import { eventually, oneAtATime, run, startRedis, startToril } from './harness.mjs';
+import { eventually, oneAtATime, run, startRedis, startToril, toril } from './harness.mjs';
 
 const SDK = resolve(import.meta.dirname, '../../sdk/js');
 const source = (name) => join(import.meta.dirname, 'processors', name);
@@ -91,6 +94,48 @@ test('a file that is saved is swapped while jobs run', async (t) => {
     host.child.kill('SIGHUP');
     await eventually('the new file runs', async () => (await finished(await queue.add('wall', {}))) === 'green');
   });
+});
+
+test('a saved file is built once by a host that writes into the project, whatever became of its bundler', async (t) => {
+  const color = (name) => `export const color = '${name}';\n`;
+  const dir = await project(t, {
+    'paint.ts': "import { color } from './color';\nexport default async () => color;\n",
+    'color.ts': color('red'),
+    'toril.toml': `redis = "${redis.url}"\nwatch = true\n[queues.ring]\nprocessor = "paint.ts"\n`,
+  });
+  // `host.txt` might be imported, by its name.
+  const log = join(dir, 'host.txt');
+  const command = `exec "${toril}" serve --log debug 2>"${log}"`;
+  const child = spawn('sh', ['-c', command], { cwd: dir, env: { ...process.env, TORIL_JS_SDK: SDK } });
+  const ended = once(child, 'exit');
+  const read = () => readFile(log, 'utf8').catch(() => '');
+  const swapped = async (count) => {
+    const done = async () => (await read()).match(/processor was swapped/g)?.length === count;
+    await eventually(`${count} swaps`, done, 60_000).catch(async (error) => {
+      throw new Error(`${error.message}\n${await read()}`);
+    });
+  };
+  /** As an editor does it: whole. */
+  const save = async (name) => {
+    await writeFile(join(dir, 'color.ts.new'), color(name));
+    await rename(join(dir, 'color.ts.new'), join(dir, 'color.ts'));
+  };
+  try {
+    await eventually('it serves', async () => /serving/.test(await read()), 60_000);
+    await save('green');
+    await swapped(1);
+    // It may end at any time; the next build starts another one.
+    const bundlers = (await promisify(execFile)('pgrep', ['-P', child.pid, 'node'])).stdout.trim().split('\n');
+    assert.equal(bundlers.length, 1);
+    process.kill(Number(bundlers[0]), 'SIGKILL');
+    await writeFile(join(dir, 'notes.json'), '{}');
+    await save('blue');
+    await swapped(2);
+    assert.equal((await read()).match(/building the processor/g).length, 3, await read());
+  } finally {
+    child.kill('SIGTERM');
+    await ended;
+  }
 });
 
 test('errors read as in Node: reason, and line of the source', async (t) => {
