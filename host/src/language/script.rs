@@ -31,7 +31,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
     let engine = regular_file::read(&engine, LARGE_BYTES_MAX)
         .with_context(|| format!("failed to read `{}`", engine.display()))?;
     let (script, source_map, sdk) = (bundle.script, bundle.source_map, bundle.sdk.to_string());
-    let component = tokio::task::spawn_blocking(move || {
+    let snapshot = tokio::task::spawn_blocking(move || {
         let cache = default_cache_dir();
         let snapshots = Snapshots::new(&engine, cache.as_deref())?;
         snapshots.snapshot(&Script {
@@ -40,9 +40,10 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
             sdk: &sdk,
         })
     });
+    let snapshot = snapshot.await??;
     Ok(Built {
-        component: component.await??,
-        warnings: bundle.warnings,
+        component: snapshot.component,
+        warnings: [bundle.warnings, snapshot.warnings].concat(),
         file: None,
     })
 }
