@@ -32,6 +32,8 @@ demo:
 # Cargo looks for its config from the folder in which it runs. It does not look at the changes of QuickJS: when they differ,
 # so does a flag of the compiler.
 engine lint: export CFLAGS_wasm32_wasip2 = --target=wasm32-wasi -DCHANGES=$(firstword $(shell cat sdk/js/engine/quickjs/* | cksum))
+# Panics carry the names of source files, which would say where cargo keeps them on the machine that builds.
+engine: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=/crates --remap-path-prefix=$(CURDIR)=/toril
 engine:
 	@scripts/setup.sh wasm engine
 	cd sdk/js/engine && $(CARGO) build --release --target-dir "$${CARGO_TARGET_DIR:-target}"

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::config::{Config, RedisConfig, Source, read_authority};
 use crate::host::{self, ApplyError, CheckedFile, Host, OnQueue};
-use crate::language::run_tools_in_groups;
+use crate::language::{keep_tools, run_tools_in_groups};
 use crate::private_redis::{self, PrivateRedis};
 use crate::served_queue::QueueSpec;
 use crate::telemetry::Telemetry;
@@ -78,6 +78,9 @@ async fn run(source: Source, attendant: Option<Attendant>) -> anyhow::Result<()>
     };
     let mut signals = Signals::new(quit)?;
     run_tools_in_groups();
+    if config.watch {
+        keep_tools();
+    }
     let Some(ready) = signals.unless_stopped(ready(&config, attended)).await else {
         return Ok(());
     };

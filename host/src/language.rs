@@ -4,6 +4,7 @@
 
 mod c;
 mod go;
+pub(crate) mod made_of;
 pub mod project;
 mod python;
 mod rust;
@@ -96,6 +97,7 @@ impl Language {
         let is_file = tokio::fs::metadata(file).await?.is_file();
         ensure!(is_file, "it is not a regular file");
         info!(file = %file.display(), "building the processor");
+        made_of::forget(file);
         let build = async {
             match self {
                 Language::Script => script::build(file).await,
@@ -161,6 +163,11 @@ pub(crate) fn run_tools_in_groups() {
     IN_GROUPS.store(true, Ordering::Relaxed);
 }
 
+/// From now on, a tool that can be asked again stays. For a program that waits for changes.
+pub fn keep_tools() {
+    script::bundler::keep();
+}
+
 /// The process group of a tool. Dropped, it is killed: a tool's own processes would go on without it.
 struct Group(Option<Pid>);
 
@@ -181,6 +188,14 @@ impl Drop for Group {
     }
 }
 
+/// A tool in a process group of its own, where each has one.
+fn command_of_group(tool: &mut Command) -> &mut Command {
+    match IN_GROUPS.load(Ordering::Relaxed) {
+        true => tool.process_group(0),
+        false => tool,
+    }
+}
+
 /// Runs a tool, and returns how it ended and what it printed.
 async fn output(
     tool: &mut Command,
@@ -190,16 +205,13 @@ async fn output(
     let name = tool.as_std().get_program().to_string_lossy().into_owned();
     tool.stdin(Stdio::null()).kill_on_drop(true);
     tool.stdout(Stdio::piped()).stderr(Stdio::piped());
-    if IN_GROUPS.load(Ordering::Relaxed) {
-        tool.process_group(0);
-    }
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             anyhow::anyhow!("`{name}` was not found\nhint: {missing}")
         }
         _ => anyhow::Error::from(error).context(format!("failed to run `{name}`")),
     };
-    let child = tool.spawn().map_err(failed)?;
+    let child = command_of_group(tool).spawn().map_err(failed)?;
     let mut group = Group::of(&child);
     let output = tokio::time::timeout(time_max, child.wait_with_output())
         .await

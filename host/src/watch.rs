@@ -4,6 +4,8 @@
 //! of the old one. Changes count once they have rested, so that half-written files are rarely read; one that is
 //! read all the same is refused, and read again when it is whole.
 
+mod processor;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +17,15 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::language::Language;
+pub use processor::ProcessorFiles;
+
 /// How long a directory must rest before its files are read.
 pub(crate) const REST: Duration = Duration::from_millis(300);
-/// The same where a person waits for it: editors write small files in a moment.
+/// The same where sources alone changed, or a person waits for it: editors write small files in a moment.
 pub const REST_OF_EDITORS: Duration = Duration::from_millis(50);
+/// The most paths that are told apart. A checkout of another branch changes more.
+const PATHS_MAX: usize = 1000;
 /// The most links that lead from a name to a file.
 const LINKS_MAX: usize = 16;
 
@@ -38,24 +45,43 @@ struct Asked {
     changed: Changed,
 }
 
-/// The directories in which something changed.
-#[derive(Debug, Default)]
+/// The files and directories that changed, by each of their names that is known. None: it is not known which.
+#[derive(Debug)]
 pub struct Changed {
-    /// By each of their names that is known.
-    dirs: BTreeSet<PathBuf>,
-    /// It is not known where.
-    anywhere: bool,
+    paths: Option<BTreeSet<PathBuf>>,
+}
+
+impl Default for Changed {
+    fn default() -> Self {
+        let paths = Some(BTreeSet::new());
+        Changed { paths }
+    }
 }
 
 impl Changed {
-    /// True where it may concern one of these, which are named as [`names_of`] does.
-    pub(crate) fn concerns(&self, names: &BTreeSet<PathBuf>) -> bool {
-        self.anywhere || !self.dirs.is_disjoint(names)
+    fn add(&mut self, more: BTreeSet<PathBuf>) {
+        if let Some(paths) = &mut self.paths {
+            paths.extend(more);
+        }
+        if self
+            .paths
+            .as_ref()
+            .is_some_and(|paths| paths.len() > PATHS_MAX)
+        {
+            self.paths = None;
+        }
+    }
+
+    /// True where nothing changed but files that are small and have to be built.
+    fn is_of_sources(&self) -> bool {
+        let of_sources =
+            |paths: &BTreeSet<PathBuf>| paths.iter().all(|path| Language::of(path).is_some());
+        self.paths.as_ref().is_some_and(of_sources)
     }
 }
 
 /// The names by which changes in directories are told: as they are asked for, and without links.
-pub(crate) fn names_of(dirs: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+fn names_of(dirs: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     let names = dirs.iter().flat_map(|dir| {
         let own = std::path::absolute(dir).ok();
         own.into_iter().chain(dir.canonicalize().ok())
@@ -126,7 +152,18 @@ impl Watch {
             // The sender lives as long as the watcher, which is here.
             std::future::pending::<()>().await;
         }
-        while let Ok(Some(())) = tokio::time::timeout(self.rest, self.changes.recv()).await {}
+        loop {
+            let rest = match self.asked.lock().changed.is_of_sources() {
+                true => self.rest.min(REST_OF_EDITORS),
+                false => self.rest,
+            };
+            if tokio::time::timeout(rest, self.changes.recv())
+                .await
+                .is_err()
+            {
+                break;
+            }
+        }
         std::mem::take(&mut self.asked.lock().changed)
     }
 }
@@ -142,15 +179,24 @@ fn is_change(kind: EventKind) -> bool {
 impl Asked {
     /// Notes where something changed. False: nobody asked for it.
     fn note(&mut self, event: &Event) -> bool {
-        let named = event
-            .paths
-            .iter()
-            .flat_map(|path| [path.clone(), dir_of(path)]);
-        let asked: BTreeSet<PathBuf> = named.filter(|dir| self.dirs.contains(dir)).collect();
-        self.changed.anywhere |= event.paths.is_empty();
-        self.changed.dirs.extend(names_of(&asked));
-        event.paths.is_empty() || !asked.is_empty()
+        if event.paths.is_empty() {
+            self.changed.paths = None;
+            return true;
+        }
+        let is_asked =
+            |path: &&PathBuf| self.dirs.contains(*path) || self.dirs.contains(&dir_of(path));
+        let asked: BTreeSet<PathBuf> = event.paths.iter().filter(is_asked).cloned().collect();
+        self.changed
+            .add(asked.iter().flat_map(|path| names_of_path(path)).collect());
+        !asked.is_empty()
     }
+}
+
+/// A path as an event names it, and without links on the way to it.
+fn names_of_path(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let dir = dir_of(path).canonicalize().ok();
+    let resolved = dir.zip(path.file_name()).map(|(dir, name)| dir.join(name));
+    [path.to_owned()].into_iter().chain(resolved)
 }
 
 /// The directory that a file is in.
@@ -161,18 +207,22 @@ fn dir_of(file: &Path) -> PathBuf {
     }
 }
 
-/// The directories whose changes can change what is read from a file: its own, and those of the links that lead to it.
-pub fn dirs_of(file: &Path) -> BTreeSet<PathBuf> {
-    let (mut dirs, mut file) = (BTreeSet::new(), file.to_owned());
+/// A file, and what it links to, step by step.
+fn steps_to(file: &Path) -> Vec<PathBuf> {
+    let mut steps = vec![file.to_owned()];
     for _ in 0..LINKS_MAX {
-        let dir = dir_of(&file);
-        let target = std::fs::read_link(&file).map(|target| dir.join(target));
-        dirs.insert(dir);
-        match target {
-            Ok(target) => file = target,
+        let Some(last) = steps.last() else { break };
+        match std::fs::read_link(last) {
+            Ok(target) => steps.push(dir_of(last).join(target)),
             Err(_) => break,
         }
     }
+    steps
+}
+
+/// The directories whose changes can change what is read from a file: its own, and those of the links that lead to it.
+fn dirs_of(file: &Path) -> BTreeSet<PathBuf> {
+    let mut dirs: BTreeSet<PathBuf> = steps_to(file).iter().map(|step| dir_of(step)).collect();
     // Directories of the path may be links themselves.
     dirs.extend(file.canonicalize().ok().map(|file| dir_of(&file)));
     dirs
@@ -189,20 +239,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn change_concerns_its_own_directory_by_all_its_names() {
+    async fn change_concerns_the_file_by_all_its_names_and_no_other_one() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let link = two.path().join("link");
         std::os::unix::fs::symlink(one.path(), &link).unwrap();
-        let dirs = |dir: &Path| BTreeSet::from([dir.to_owned()]);
+        let files = [
+            link.join("a.wasm"),
+            one.path().join("a.wasm"),
+            one.path().join("b.wasm"),
+        ];
+        let files = files.map(|file| ProcessorFiles::of(&file));
         let mut watch = Watch::new(REST).unwrap();
-        watch.set([link.clone(), two.path().to_owned()].into());
+        watch.set([link, two.path().to_owned()].into());
         let changed = notices(&mut watch, || {
             std::fs::write(one.path().join("a.wasm"), "a").unwrap();
         })
         .await;
-        assert!(changed.concerns(&names_of(&dirs(&link))));
-        assert!(changed.concerns(&names_of(&dirs(one.path()))));
-        assert!(!changed.concerns(&names_of(&dirs(two.path()))));
+        let concerned = files.map(|files| files.concern(&changed));
+        assert_eq!(concerned, [true, true, false]);
     }
 
     #[tokio::test]
@@ -212,8 +266,10 @@ mod tests {
         std::fs::write(&target, "a").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
         let mut watch = Watch::new(REST).unwrap();
-        watch.set(dirs_of(&link));
-        notices(&mut watch, || std::fs::write(&target, "b").unwrap()).await;
+        let files = ProcessorFiles::of(&link);
+        watch.set(files.dirs().clone());
+        let changed = notices(&mut watch, || std::fs::write(&target, "b").unwrap()).await;
+        assert!(files.concern(&changed));
     }
 
     #[tokio::test]

@@ -1,13 +1,18 @@
 // Processors in TypeScript: built, swapped while the host runs, their errors beside Node's, and what they must not do.
 import { after, before, beforeEach, test } from 'node:test';
 import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
+import { promisify } from 'node:util';
+import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
 import { Queue, QueueEvents, Worker } from 'bullmq';
-import { eventually, oneAtATime, run, startRedis, startToril } from './harness.mjs';
+import { eventually, oneAtATime, run, startRedis, startToril, toril } from './harness.mjs';
 
 const SDK = resolve(import.meta.dirname, '../../sdk/js');
 const source = (name) => join(import.meta.dirname, 'processors', name);
@@ -66,6 +71,58 @@ test('a file is built, checked, run and deployed', async (t) => {
   }
 });
 
+test('what is taken once for all jobs is told with file and line, and nothing else is', async (t) => {
+  const dir = await project(t, {
+    'paint.ts': [
+      "import { made } from './made';",
+      "import { clock } from 'clock';",
+      "import later from 'later';",
+      'const start = Date.now(); later();',
+      'export const warmup = () => void [Math.random(), new Date()];',
+      'console.warn("mind the paint");',
+      'export default async () => [start, made, clock, later(), Math.random(), Date.now()];',
+    ].join('\n'),
+    'made.ts': [
+      'const id = (): number => Math.random();',
+      '',
+      'export const made = [id(), new Date(0), new Date()];',
+      'for (let i = 0; i < 3; i += 1) made.push(id());',
+    ].join('\n'),
+  });
+  const modules = {
+    // Its user could not change what a package does when it is loaded.
+    clock: 'export const clock = [Date.now(), Math.random()];\n',
+    later: 'const loaded = Date.now();\nmodule.exports = () => Date.now() - loaded;\n',
+  };
+  for (const [name, text] of Object.entries(modules)) {
+    await mkdir(join(dir, 'node_modules', name), { recursive: true });
+    await writeFile(join(dir, 'node_modules', name, 'index.js'), text);
+  }
+  const { stderr } = await promisify(execFile)(toril, ['build', join(dir, 'paint.ts')], { env: { ...process.env, TORIL_JS_SDK: SDK } });
+  const told = stderr.split('\n').filter((line) => /top level|mind/.test(line)).map((line) => line.replace(/ at a module's top level.*/, ''));
+  assert.deepEqual(told.map((line) => line.replace(/^.*?(?=made\.ts|paint\.ts:|mind)/, '')), [
+    'made.ts:1:31: a random number is taken',
+    'made.ts:3:41: the time is taken',
+    'paint.ts:4:20: the time is taken',
+    'mind the paint',
+  ], stderr);
+});
+
+test('a component holds nothing of the machine that built it', async (t) => {
+  const dir = await project(t, { 'paint.ts': "import path from 'path';\nexport default async (job: any) => path.join(job.data.dir, process.env.COLOR ?? '');\n" });
+  const secret = 'secret-of-the-builder';
+  const env = { ...process.env, TORIL_JS_SDK: SDK, COLOR: secret, HOSTNAME: 'host-of-the-builder' };
+  await promisify(execFile)(toril, ['build', join(dir, 'paint.ts')], { env });
+  const component = await readFile(join(dir, 'dist/paint.wasm'), 'latin1');
+  // It is read as it stands: what is in it is found.
+  assert.ok(component.includes('paint.ts') && component.includes('COLOR'));
+  const cargo = process.env.CARGO_HOME ?? join(homedir(), '.cargo');
+  for (const text of [secret, env.HOSTNAME, dir, SDK, process.cwd(), `${homedir()}/`, cargo, '.cargo/', '/rustup/']) {
+    const at = component.indexOf(text);
+    assert.equal(at, -1, `${text}: ${component.slice(at - 40, at + 80)}`);
+  }
+});
+
 test('the same file is the same component', async (t) => {
   const dir = await project(t);
   const digest = async (name) => {
@@ -91,6 +148,48 @@ test('a file that is saved is swapped while jobs run', async (t) => {
     host.child.kill('SIGHUP');
     await eventually('the new file runs', async () => (await finished(await queue.add('wall', {}))) === 'green');
   });
+});
+
+test('a saved file is built once by a host that writes into the project, whatever became of its bundler', async (t) => {
+  const color = (name) => `export const color = '${name}';\n`;
+  const dir = await project(t, {
+    'paint.ts': "import { color } from './color';\nexport default async () => color;\n",
+    'color.ts': color('red'),
+    'toril.toml': `redis = "${redis.url}"\nwatch = true\n[queues.ring]\nprocessor = "paint.ts"\n`,
+  });
+  // `host.txt` might be imported, by its name.
+  const log = join(dir, 'host.txt');
+  const command = `exec "${toril}" serve --log debug 2>"${log}"`;
+  const child = spawn('sh', ['-c', command], { cwd: dir, env: { ...process.env, TORIL_JS_SDK: SDK } });
+  const ended = once(child, 'exit');
+  const read = () => readFile(log, 'utf8').catch(() => '');
+  const swapped = async (count) => {
+    const done = async () => (await read()).match(/processor was swapped/g)?.length === count;
+    await eventually(`${count} swaps`, done, 60_000).catch(async (error) => {
+      throw new Error(`${error.message}\n${await read()}`);
+    });
+  };
+  /** As an editor does it: whole. */
+  const save = async (name) => {
+    await writeFile(join(dir, 'color.ts.new'), color(name));
+    await rename(join(dir, 'color.ts.new'), join(dir, 'color.ts'));
+  };
+  try {
+    await eventually('it serves', async () => /serving/.test(await read()), 60_000);
+    await save('green');
+    await swapped(1);
+    // It may end at any time; the next build starts another one.
+    const bundlers = (await promisify(execFile)('pgrep', ['-P', child.pid, 'node'])).stdout.trim().split('\n');
+    assert.equal(bundlers.length, 1);
+    process.kill(Number(bundlers[0]), 'SIGKILL');
+    await writeFile(join(dir, 'notes.json'), '{}');
+    await save('blue');
+    await swapped(2);
+    assert.equal((await read()).match(/building the processor/g).length, 3, await read());
+  } finally {
+    child.kill('SIGTERM');
+    await ended;
+  }
 });
 
 test('errors read as in Node: reason, and line of the source', async (t) => {
@@ -120,10 +219,14 @@ const inWordsOfTheEngine = ['property of undefined', 'not a function', 'unknown 
 /** What is thrown and is no error has no reason in Node. */
 const noErrors = { text: 'just a text', number: '42', undefined: 'undefined', 'rejected text': 'rejected with a text' };
 
-/** Reason, attempts, and the first line of the source in the stack. */
+/**
+ * Reason, attempts, and all places of the source in the stack. Where it was thrown the column counts, too; of callers the
+ * engines name other ends of the same call. Causes are a part of our stacks alone.
+ */
 const shown = ({ failedReason, attemptsMade, stacktrace }) => {
-  const [, line] = String(stacktrace?.[0] ?? '').match(/errors\.ts:(\d+):\d+/) ?? [];
-  return { failedReason, attemptsMade, line };
+  const [own] = String(stacktrace?.[0] ?? '').split('Caused by:');
+  const [thrown, ...callers] = own.match(/errors\.ts:\d+:\d+/g) ?? [];
+  return { failedReason, attemptsMade, thrown, callers: callers.map((place) => place.replace(/:\d+$/, '')) };
 };
 
 async function theKinds() {
@@ -220,6 +323,50 @@ test('no two jobs share random numbers or ids', async (t) => {
     for (const job of await queue.getCompleted(0, -1)) job.returnvalue.forEach((value, n) => seen[n].add(value));
     assert.deepEqual(seen.map((values) => values.size), [count, count, count]);
   });
+});
+
+test('answers that a server compressed are decoded, piece by piece', async (t) => {
+  const text = 'all walls are red. '.repeat(20_000);
+  const bodies = {
+    plain: [text, undefined], gzip: [gzipSync(text), 'gzip'], 'x-gzip': [gzipSync(text), 'X-GZIP'], members: [Buffer.concat([gzipSync(text.slice(0, 1000)), gzipSync(text.slice(1000))]), 'gzip'],
+    deflate: [deflateSync(text), 'deflate'], raw: [deflateRawSync(text), 'deflate'], identity: [text, 'identity'], empty: ['', 'gzip'],
+    cut: [gzipSync(text).subarray(0, 500), 'gzip'], broken: [gzipSync(text).fill(7, 200, 201), 'gzip'], 'cut deflate': [deflateSync(text).subarray(0, 500), 'deflate'],
+    brotli: [brotliCompressSync(text), 'br'], bomb: [gzipSync(Buffer.alloc(400 << 20)), 'gzip'],
+  };
+  const asked = [];
+  const server = createServer((request, response) => {
+    const [body, encoding] = bodies[decodeURIComponent(request.url.slice(1))];
+    asked.push(request.headers['accept-encoding']);
+    if (encoding) response.setHeader('content-encoding', encoding);
+    // In small pieces: no decoder gets all at once.
+    const bytes = Buffer.from(body);
+    const size = bytes.length > 100_000 ? 50_000 : 97;
+    for (let at = 0; at < bytes.length; at += size) response.write(bytes.subarray(at, at + size));
+    response.end();
+  }).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const dir = await project(t, {
+    'paint.ts': `export default async ({ name, data }: any) => {
+      const response = await fetch(data + name, name === 'raw' ? { headers: { range: 'bytes=0-' } } : {});
+      return (await response.text()).length;
+    };\n`,
+  });
+  const { port } = server.address();
+  const grants = { http: { hosts: [`127.0.0.1:${port}`], private: ['127.0.0.0/8'] } };
+  await served(join(dir, 'paint.ts'), { grants, limits: { memory_bytes_max: 64 << 20, deadline_ms: 60_000 } }, async (stage) => {
+    const url = `http://127.0.0.1:${port}/`;
+    for (const name of ['plain', 'gzip', 'x-gzip', 'members', 'deflate', 'raw', 'identity']) {
+      assert.equal(await stage.finished(await stage.queue.add(name, url)), text.length, name);
+    }
+    assert.equal(await stage.finished(await stage.queue.add('empty', url)), 0);
+    const reasons = { cut: /ends in the middle/, 'cut deflate': /ends in the middle/, broken: /compressed body is invalid/, brotli: /encoded as `br`, which `fetch` does not decode/, bomb: /memory limit|out of memory/ };
+    for (const [name, reason] of Object.entries(reasons)) {
+      const { stacktrace } = await failure(stage, name, url);
+      assert.match(`${stacktrace}`, reason, name);
+    }
+  });
+  assert.deepEqual(new Set(asked), new Set(['gzip, deflate', 'identity']));
 });
 
 test('a cancelled job hears of it and of the reason', async (t) => {

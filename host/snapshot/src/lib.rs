@@ -41,6 +41,15 @@ pub struct Script<'a> {
     pub sdk: &'a str,
 }
 
+/// What a script became.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The component.
+    pub component: Vec<u8>,
+    /// What its author should know: values that were taken once for all jobs, and what the script itself warned of.
+    pub warnings: Vec<String>,
+}
+
 /// Why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -108,8 +117,8 @@ impl<'a> Snapshots<'a> {
         self.load_time_max = max;
     }
 
-    /// Loads a script, and returns the component that it became.
-    pub fn snapshot(&self, script: &Script<'_>) -> Result<Vec<u8>, Error> {
+    /// Loads a script, and returns what it became.
+    pub fn snapshot(&self, script: &Script<'_>) -> Result<Snapshot, Error> {
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(STACK_BYTES + HOST_STACK_BYTES);
             let snapshot = thread.spawn_scoped(scope, || self.make(script));
@@ -122,8 +131,9 @@ impl<'a> Snapshots<'a> {
         })
     }
 
-    fn make(&self, script: &Script<'_>) -> Result<Vec<u8>, Error> {
+    fn make(&self, script: &Script<'_>) -> Result<Snapshot, Error> {
         let mut loaded = self.load(script)?;
+        let warnings = loaded.store.data_mut().building.take_warnings();
         let snapshot = self.wizer.snapshot_component(&self.context, &mut loaded);
         // Nothing of it waits for anything.
         let snapshot = snapshot.now_or_never();
@@ -131,7 +141,10 @@ impl<'a> Snapshots<'a> {
             .unwrap_or_else(|| Err(wasmtime::Error::msg("the snapshot waits for something")))
             .map_err(Error::Failed)?;
         append_section(&mut component, SDK_SECTION, script.sdk.as_bytes());
-        Ok(component)
+        Ok(Snapshot {
+            component,
+            warnings,
+        })
     }
 
     fn load(&self, script: &Script<'_>) -> Result<Loaded, Error> {

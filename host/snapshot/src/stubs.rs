@@ -1,23 +1,40 @@
-//! What the engine finds in place of a host while a script is loaded: a clock, a log that nobody reads, and nothing else.
+//! What the engine finds in place of a host while a script is loaded: a clock, a log of warnings, and nothing else.
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, LinkerInstance, Val};
 use wasmtime::{Engine, StoreContextMut};
 
 use crate::State;
 
+/// The most warnings that are kept, and how long each may be.
+const WARNINGS_MAX: usize = 20;
+const WARNING_BYTES_MAX: usize = 4 << 10;
+
 /// What happens while a script is loaded.
-#[derive(Default, Clone)]
-pub(crate) struct Building(Arc<Mutex<Option<String>>>);
+#[derive(Default)]
+pub(crate) struct Building {
+    last_words: Option<String>,
+    warnings: Vec<String>,
+}
 
 impl Building {
     /// What the engine said before it aborted, if it did.
     pub(crate) fn last_words(&self) -> Option<String> {
-        self.0.lock().clone()
+        self.last_words.clone()
+    }
+
+    /// What the engine and the script warned of.
+    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn log(&mut self, level: &str, message: &str) {
+        if matches!(level, "warn" | "error") && self.warnings.len() < WARNINGS_MAX {
+            let end = message.floor_char_boundary(WARNING_BYTES_MAX);
+            self.warnings.push(message[..end].to_owned());
+        }
     }
 }
 
@@ -62,11 +79,20 @@ fn monotonic_clock(instance: &mut LinkerInstance<'_, State>) -> wasmtime::Result
 }
 
 fn logging(instance: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    instance.func_new("log", |_, _, _, _| Ok(()))?;
+    instance.func_new(
+        "log",
+        |mut store: StoreContextMut<'_, State>, _, arguments, _| {
+            if let [Val::Enum(level), Val::String(message)] = arguments {
+                store.data_mut().building.log(level, message);
+            }
+            Ok(())
+        },
+    )?;
     instance.func_wrap(
         "fatal",
-        |store: StoreContextMut<'_, State>, (message,): (String,)| {
-            store.data().building.0.lock().get_or_insert(message);
+        |mut store: StoreContextMut<'_, State>, (message,): (String,)| {
+            let building = &mut store.data_mut().building;
+            building.last_words.get_or_insert(message);
             Ok(())
         },
     )

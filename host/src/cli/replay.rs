@@ -7,11 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::json;
+use toril::language::keep_tools;
 use toril::queue::json as read_json;
 use toril::sandbox::recording::{Recording, Rerun};
 use toril::sandbox::regular_file::{self, LARGE_BYTES_MAX};
 use toril::sandbox::{Digest, Engine};
-use toril::watch::{REST_OF_EDITORS, Watch, dirs_of};
+use toril::watch::{ProcessorFiles, REST_OF_EDITORS, Watch};
 
 use super::RedisArgs;
 use super::progress::during;
@@ -61,6 +62,17 @@ pub(super) struct Replay {
     redis: RedisArgs,
 }
 
+/// Waits until what a processor is made of changes.
+async fn change_of(file: &Path, watch: &mut Watch) {
+    loop {
+        let files = ProcessorFiles::of(file);
+        watch.set(files.dirs().clone());
+        if files.concern(&watch.changed().await) {
+            return;
+        }
+    }
+}
+
 impl Replay {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let recording = self.recording().await?;
@@ -76,7 +88,9 @@ impl Replay {
             file.display()
         );
         let mut watch = Watch::new(REST_OF_EDITORS)?;
-        watch.set(dirs_of(&file));
+        keep_tools();
+        // Before it is read: what changes after that is noticed.
+        watch.set(ProcessorFiles::of(&file).dirs().clone());
         loop {
             let again = async {
                 let component = self.component(&recording, &engine).await?;
@@ -87,7 +101,7 @@ impl Replay {
             }
             super::output::note(format_args!("waiting for changes of `{}`", file.display()));
             tokio::select! {
-                _ = watch.changed() => {}
+                () = change_of(&file, &mut watch) => {}
                 _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
             }
         }

@@ -1,7 +1,7 @@
 //! What a host takes up while it serves: changes of the config on SIGHUP, and of watched files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use super::retry::Retry;
 use super::signals::{Asked, Signals};
 use crate::config::{Config, Reread, Source};
 use crate::host::{Detach, Host, Reloaded};
-use crate::language::{Language, project_dirs};
+use crate::language::made_of;
 use crate::served_queue::QueueSpec;
-use crate::watch::{self, Changed, Watch};
+use crate::watch::{self, Changed, ProcessorFiles, Watch};
 
 /// How long reading the config again may take, with all that it names.
 const RELOAD_TIME_MAX: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ pub(super) async fn follow_files(
 ) {
     let mut current = config.clone();
     let config_dirs = match attended {
-        true => watch::dirs_of(source.path()),
+        true => ProcessorFiles::of(source.path()).dirs().clone(),
         false => BTreeSet::new(),
     };
     let rest = match attended {
@@ -40,6 +40,7 @@ pub(super) async fn follow_files(
     let mut files = Files::of(config, &config_dirs);
     let mut watch = watch_files(config, &files, rest);
     let mut retry = Retry::default();
+    let mut built = made_of::changes();
     // Not before: who reads this may change a file at once.
     info!(queues = config.queues.len(), "serving");
     loop {
@@ -53,6 +54,13 @@ pub(super) async fn follow_files(
                 false => Cause::Files(changed),
             },
             () = retry.is_due() => Cause::Retry,
+            _ = built.changed() => {
+                files = Files::of(&current, &config_dirs);
+                if let Some(watch) = &mut watch {
+                    watch.set(files.dirs.clone());
+                }
+                continue;
+            }
         };
         if let Some(watch) = &mut watch {
             watch.renew();
@@ -106,8 +114,7 @@ impl Cause {
 pub(super) struct Files {
     /// What to watch.
     dirs: BTreeSet<PathBuf>,
-    /// By queue, as changes name them.
-    of_queues: BTreeMap<String, BTreeSet<PathBuf>>,
+    of_queues: BTreeMap<String, ProcessorFiles>,
 }
 
 impl Files {
@@ -118,22 +125,20 @@ impl Files {
         let unusable = unusable.map(|(name, queue)| (name, &queue.processor));
         let files = queues.chain(unusable);
         let files = files.filter_map(|(name, file)| Some((name.clone(), file.as_deref()?)));
-        let dirs: BTreeMap<_, _> = files.map(|(name, file)| (name, dirs_of(file))).collect();
-        let all = dirs.values().flatten().cloned();
+        let of_queues = files.map(|(name, file)| (name, ProcessorFiles::of(file)));
+        let of_queues: BTreeMap<_, _> = of_queues.collect();
+        let all = of_queues.values().flat_map(|files| files.dirs().clone());
         let all = all.chain(config.processors_dir.clone());
         Files {
             dirs: all.chain(others.iter().cloned()).collect(),
-            of_queues: dirs
-                .iter()
-                .map(|(name, dirs)| (name.clone(), watch::names_of(dirs)))
-                .collect(),
+            of_queues,
         }
     }
 
     /// True where a change may be one of a queue's processor.
     fn concern(&self, queue: &str, changed: &Changed) -> bool {
-        let names = self.of_queues.get(queue);
-        names.is_some_and(|names| changed.concerns(names))
+        let files = self.of_queues.get(queue);
+        files.is_some_and(|files| files.concern(changed))
     }
 }
 
@@ -210,15 +215,6 @@ fn watch_files(config: &Config, files: &Files, rest: Duration) -> Option<Watch> 
         .ok()?;
     watch.set(files.dirs.clone());
     Some(watch)
-}
-
-/// The directories whose changes can change what a processor's file becomes.
-fn dirs_of(file: &Path) -> BTreeSet<PathBuf> {
-    let mut dirs = watch::dirs_of(file);
-    if Language::of(file).is_some() {
-        dirs.extend(project_dirs(file));
-    }
-    dirs
 }
 
 async fn changed(watch: &mut Option<Watch>) -> Changed {

@@ -1,6 +1,9 @@
 //! Processors in TypeScript and JavaScript: an npm package bundles each into one script, which Node.js does, and the engine
 //! that comes with the package is stopped right after it has loaded that script.
 
+pub(super) mod bundler;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +12,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 use toril_snapshot::{Script, Snapshots};
 
-use super::{Built, ask, number_of, run};
+use super::{Built, ask, made_of, number_of};
 use crate::config::default_cache_dir;
 use toril_sandbox::regular_file::{self, LARGE_BYTES_MAX};
 
@@ -22,12 +25,13 @@ const BUNDLE_TIME_MAX: Duration = Duration::from_secs(120);
 
 pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
     let package = find_package(file)?;
-    let bundle = bundle(&package, file).await?;
+    let bundle = bundler::bundle(&package, file).await?;
+    made_of::note(file, bundle.inputs);
     let engine = package.join("engine.wasm");
     let engine = regular_file::read(&engine, LARGE_BYTES_MAX)
         .with_context(|| format!("failed to read `{}`", engine.display()))?;
     let (script, source_map, sdk) = (bundle.script, bundle.source_map, bundle.sdk.to_string());
-    let component = tokio::task::spawn_blocking(move || {
+    let snapshot = tokio::task::spawn_blocking(move || {
         let cache = default_cache_dir();
         let snapshots = Snapshots::new(&engine, cache.as_deref())?;
         snapshots.snapshot(&Script {
@@ -36,9 +40,10 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
             sdk: &sdk,
         })
     });
+    let snapshot = snapshot.await??;
     Ok(Built {
-        component: component.await??,
-        warnings: bundle.warnings,
+        component: snapshot.component,
+        warnings: [bundle.warnings, snapshot.warnings].concat(),
         file: None,
     })
 }
@@ -50,6 +55,7 @@ struct Bundle {
     script: String,
     source_map: String,
     warnings: Vec<String>,
+    inputs: BTreeSet<PathBuf>,
     sdk: serde_json::Value,
 }
 
@@ -67,14 +73,6 @@ pub(super) async fn tools(file: &Path) -> anyhow::Result<String> {
         "Node.js {version}, `{PACKAGE}` in `{}`",
         package.display()
     ))
-}
-
-async fn bundle(package: &Path, file: &Path) -> anyhow::Result<Bundle> {
-    let mut node = Command::new("node");
-    node.arg(package.join("bundle.mjs")).arg(file);
-    let printed = run(&mut node, BUNDLE_TIME_MAX, INSTALL).await?;
-    serde_json::from_slice(&printed.output)
-        .context("the bundler printed something that is not a bundle")
 }
 
 /// The package that is installed for a file, as Node finds it: in `node_modules` of its directory or of one above. Where there

@@ -21,6 +21,7 @@ const MODULES = {
   fetch: ['fetch', 'Headers', 'Request', 'Response'],
   immediate: ['clearImmediate', 'setImmediate'],
   intl: ['Intl'],
+  collation: [],
   console: ['console'],
 };
 const MODULE_OF = new Map(Object.entries(MODULES).flatMap(([module, names]) => names.map((name) => [name, module])));
@@ -66,6 +67,7 @@ export function modulesOf({ names, foreign }, dir) {
   if (wanted.has('fetch') && /\.body\b|\{[^{}]*\bbody\b[^{}:]*\}\s*=/.test(foreign)) wanted.add('streams');
   if (wanted.has('blob') && /\.stream\(/.test(foreign)) wanted.add('streams');
   if (/\.toLocale(?:Date|Time)?String\b/.test(foreign)) wanted.add('intl');
+  if (/\.localeCompare\b/.test(foreign)) wanted.add('collation');
   const light = wanted.has('crypto') && !/\bsubtle\b|\b(?:CryptoKey|SubtleCrypto)\b/.test(foreign);
   const file = (module) => join(dir, `${light && module === 'crypto' ? 'crypto-random' : module}.js`);
   return Object.keys(MODULES).filter((module) => wanted.has(module)).map(file);

@@ -18,6 +18,10 @@ const INJECTED = /^Cannot assign to "([^"]+)" because it's an import from an inj
 const AS_TEXT = ['.css', '.csv', '.graphql', '.hbs', '.html', '.md', '.mustache', '.pem', '.sql', '.svg', '.txt', '.xml'];
 const AS_BYTES = ['.bin', '.gif', '.jpg', '.otf', '.pdf', '.png', '.ttf', '.webp', '.woff', '.woff2'];
 
+const SETTINGS = [
+  'package.json', 'package-lock.json', 'npm-shrinkwrap.json', 'pnpm-lock.yaml', 'yarn.lock', 'bun.lock', 'tsconfig.json', 'jsconfig.json',
+];
+
 /** A processor that cannot be bundled; the message is for people. */
 export class BundleError extends Error {}
 
@@ -81,10 +85,10 @@ function options({ entry, root, globals, refused, inject, minify }) {
   };
 }
 
-/** One run of esbuild. */
+/** One run of esbuild; `kept` has what earlier runs read. */
 async function run(settings) {
   const refused = [];
-  const result = await build(options({ ...settings, refused }));
+  const result = await (settings.kept?.run(options, settings, refused) ?? build(options({ ...settings, refused })));
   const [map, code] = ['.map', '.js'].map((end) => result.outputFiles.find(({ path }) => path.endsWith(end)).text);
   return { code, map, refused, metafile: result.metafile, warnings: result.warnings };
 }
@@ -114,8 +118,11 @@ async function made(settings, isSdk) {
   return run({ ...settings, globals, inject: [] });
 }
 
-/** Bundles the processor of a file: `{ script, sourceMap, warnings, inputs, sdk }`. */
-export async function bundle(file, { minify = false, color = false } = {}) {
+/**
+ * Bundles the processor of a file: `{ script, sourceMap, warnings, inputs, sdk }`. Who bundles again and again hands on what
+ * is `kept`; see kept.mjs.
+ */
+export async function bundle(file, { minify = false, color = false, kept } = {}) {
   const entry = resolve(file);
   if (!existsSync(entry)) throw new BundleError(`there is no file \`${file}\``);
   const root = rootOf(entry);
@@ -127,7 +134,7 @@ export async function bundle(file, { minify = false, color = false } = {}) {
     throw new BundleError((await shown(errors, 'error', color)).join('\n\n'));
   };
 
-  const result = await made({ entry, root, minify }, isSdk).catch((error) => {
+  const result = await made({ entry, root, minify, kept }, isSdk).catch((error) => {
     if (!error.errors) throw error;
     return fail(rewriteErrors(error.errors, isSdk));
   });
@@ -146,7 +153,7 @@ export async function bundle(file, { minify = false, color = false } = {}) {
     script: cleanNames(result.code, names),
     sourceMap: cleanSources(result.map, names),
     warnings: await shown(warnings, 'warning'),
-    inputs: [...new Set([...own.map(absolute), ...settingsFiles(root)])],
+    inputs: [...new Set([...own.map(absolute), ...settingsFiles(root, own.map(absolute))])],
     sdk: about(result.metafile, absolute),
   };
 }
@@ -163,8 +170,10 @@ function about(metafile, absolute) {
   return { sdk: name, version, unused: unused.map(([name]) => name) };
 }
 
-/** Files that change the bundle though nothing imports them. */
-function settingsFiles(root) {
-  return ['package.json', 'tsconfig.json'].map((name) => join(root, name)).filter(existsSync);
+/** Files that change the bundle though nothing imports them, whether they are there yet or not: beside the project's own and above. */
+function settingsFiles(root, files) {
+  const above = (dir) => (dir === root || dir === dirname(dir) ? [dir] : [dir, ...above(dirname(dir))]);
+  const inProject = files.filter((file) => file.startsWith(root + sep));
+  const dirs = new Set([root, ...inProject.flatMap((file) => above(dirname(file)))]);
+  return [...dirs].flatMap((dir) => SETTINGS.map((name) => join(dir, name)));
 }
-

@@ -1,12 +1,14 @@
 // What the bundler refuses, what it warns of, and what comes into a bundle.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import { bundled } from './stand-in.mjs';
+import { bundled, load } from './stand-in.mjs';
 
 const PROCESSOR = 'export default async function () { return 1; }';
 
@@ -106,7 +108,6 @@ test('a package may import what it does not need', async () => {
   const files2 = { 'index.js': "const fs = require('fs'); const { Agent } = require('https'); class Mine extends Agent {}\nexports.run = () => { try { fs.readFileSync('x'); } catch (error) { return [error.message, typeof Mine]; } };" };
   const result = await withPackage('usual', files2);
   assert.equal(result.warnings.length, 2);
-  const { load } = await import('./stand-in.mjs');
   const [message, type] = JSON.parse((await load(result.script).run()).ok);
   assert.match(message, /`readFileSync of `fs`` cannot be had|readFileSync/);
   assert.equal(type, 'function');
@@ -127,7 +128,6 @@ test('a global is found by whatever way it is reached', async () => {
     'return typeof Buffer', 'return typeof globalThis.Buffer', 'const g: any = globalThis; return typeof g.Buffer', 'return typeof (global as any).Buffer',
     'const root: any = Function("return this")(); return typeof root.Buffer', 'const { Buffer: B } = globalThis as any; Buffer; return typeof B', 'return typeof (self as any).Buffer',
   ];
-  const { load } = await import('./stand-in.mjs');
   for (const way of ways) {
     const { script } = await bundled(`export default async function () { ${way} }`);
     assert.deepEqual(await load(script).run(), { ok: '"function"' }, way);
@@ -146,7 +146,49 @@ test('names of files are those of the project, whatever machine builds it', asyn
   assert.ok(sources.every((source) => !source.includes('..') && !source.startsWith('/')), sources.join(' '));
   assert.equal(sourcesContent, undefined);
   for (const text of [script, sourceMap]) assert.ok(!text.includes(tmpdir()) && !text.includes(process.cwd()) && !/(?:^|[^.])\.\.\//.test(text), 'a path of the machine');
-  assert.deepEqual(inputs.sort(), [join(dir, 'package.json'), join(dir, 'src/other.ts'), join(dir, 'src/processor.ts')]);
+  // Those that are not there yet count, too.
+  assert.deepEqual(inputs.filter((input) => input.endsWith('.ts')).sort(), [join(dir, 'src/other.ts'), join(dir, 'src/processor.ts')]);
+  for (const name of ['package.json', 'package-lock.json', 'tsconfig.json', 'src/tsconfig.json']) assert.ok(inputs.includes(join(dir, name)), name);
+  assert.ok(inputs.every((input) => input.startsWith(dir)), inputs.join(' '));
+});
+
+test('a bundler that is kept sees each change, and is none the worse for a broken file', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'toril-sdk-'));
+  const command = new URL('../bundle.mjs', import.meta.url).pathname;
+  const child = spawn(process.execPath, [command, '--requests'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const ended = once(child, 'exit');
+  const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const ask = async (name) => {
+    child.stdin.write(`${JSON.stringify({ entry: join(dir, name) })}\n`);
+    return JSON.parse((await answers.next()).value);
+  };
+  const returned = async ({ bundle }) => JSON.parse((await load(bundle.script).run()).ok);
+  try {
+    await writeFile(join(dir, 'package.json'), '{}');
+    await writeFile(join(dir, 'a.ts'), "import { b } from './b';\nexport default async () => [b, new URL('http://x/').host];\n");
+    for (const color of ['red', 'green']) {
+      await writeFile(join(dir, 'b.ts'), `export const b = '${color}';\n`);
+      assert.deepEqual(await returned(await ask('a.ts')), [color, 'x']);
+      await writeFile(join(dir, 'b.ts'), "import { connect } from 'net';\nexport const b = connect;\n");
+      assert.match((await ask('a.ts')).error, /`net` cannot be had[^]*b\.ts:1/);
+      await writeFile(join(dir, 'b.ts'), 'export const b = ;\n');
+      assert.match((await ask('a.ts')).error, /Unexpected ";"[^]*b\.ts:1/);
+      assert.match((await ask('none.ts')).error, /there is no file/);
+    }
+    // Another folder's settings, and their change.
+    await writeFile(join(dir, 'b.ts'), "import { c } from '@/c';\nexport const b = c;\n");
+    await writeFile(join(dir, 'c.ts'), "export const c = 'blue';\n");
+    assert.match((await ask('a.ts')).error, /Could not resolve "@\/c"/);
+    await writeFile(join(dir, 'tsconfig.json'), '{ "compilerOptions": { "paths": { "@/*": ["./*"] } } }');
+    const answer = await ask('a.ts');
+    assert.deepEqual(await returned(answer), ['blue', 'x']);
+    assert.deepEqual(answer.bundle, JSON.parse((await promisify(execFile)(process.execPath, [command, join(dir, 'a.ts')])).stdout));
+    child.stdin.end();
+    assert.deepEqual(await ended, [0, null]);
+  } finally {
+    child.kill();
+    await rm(dir, { recursive: true });
+  }
 });
 
 test('the command prints one line of JSON, or why there is none', async () => {

@@ -34,7 +34,7 @@ test('a request reaches the host without the headers of a connection', async () 
   assert.deepEqual(value, [201, 'Created', true, 'https://example.com/b%20c?q=%C3%A4', '2', { b: 2 }, true, 'TypeError']);
   assert.deepEqual(seen, [{
     method: 'POST', scheme: 'https', authority: 'example.com', pathWithQuery: '/b%20c?q=%C3%A4', body: '{"a":1}',
-    headers: [['content-type', 'text/plain;charset=UTF-8'], ['x-a', '1'], ['accept', '*/*'], ['user-agent', 'toril']],
+    headers: [['content-type', 'text/plain;charset=UTF-8'], ['x-a', '1'], ['accept', '*/*'], ['accept-encoding', 'gzip, deflate'], ['user-agent', 'toril']],
   }]);
 });
 
@@ -74,7 +74,7 @@ test('redirects are followed as the standard says', async () => {
   );
   assert.deepEqual(value, ['http://b/z?q', true, 302, 'fetch failed: unexpected redirect']);
   const { method, headers, body } = seen[1];
-  assert.deepEqual([method, body, headers.map(([name]) => name)], ['GET', undefined, ['accept', 'user-agent']]);
+  assert.deepEqual([method, body, headers.map(([name]) => name)], ['GET', undefined, ['accept', 'accept-encoding', 'user-agent']]);
 });
 
 test('a signal stops a request, and the reading of its answer', async () => {
@@ -93,6 +93,13 @@ test('a signal stops a request, and the reading of its answer', async () => {
     },
   );
   assert.deepEqual(value, ['too slow', 'too slow', 'TimeoutError', ['TypeError', 'fetch failed', 'connection refused'], 'Failed to parse URL from nowhere']);
+});
+
+test('other schemes are refused with what to do instead', async () => {
+  const failed = async (url) => (await fetched(`return fetch(${JSON.stringify(url)}).catch((e) => [e.name, e.message, e.cause?.message])`)).value;
+  const message = (scheme, advice) => ['TypeError', 'fetch failed', `a processor fetches \`http:\` and \`https:\` alone, not \`${scheme}:\`${advice}`];
+  assert.deepEqual(await failed('data:text/plain,hi'), message('data', '; decode what stands behind the comma instead'));
+  assert.deepEqual(await failed('ftp://x/'), message('ftp', ''));
 });
 
 test('the job\'s signal stops requests', async () => {

@@ -1,4 +1,5 @@
 // Globals and Node's modules, as processors and their packages use them.
+import nodeAssert from 'node:assert';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loaded, result } from './stand-in.mjs';
@@ -15,6 +16,21 @@ test('console writes to the host\'s log as Node formats', async () => {
     ['warn', 'careful'], ['error', 'bad'], ['debug', '{"a":1}'], ['error', 'Assertion failed: no'], ['info', 'in'],
     ['info', '  two\n  lines'], ['info', 'default: 1'], ['info', ''],
   ]);
+});
+
+test('assertions fail in Node\'s words', async () => {
+  const failing = [
+    'assert.equal(1, 2)', 'assert.notEqual(1, 1)', "assert.strictEqual('a', 'b')", 'assert.strictEqual([1, 2].length, 3)', 'assert.notStrictEqual(1, 1)',
+    'assert.deepStrictEqual({ a: 1, b: 2 }, { a: 1, b: 3, c: 4 })', 'assert.deepEqual([1], [2])', "assert.match('a', /b/)", "assert.doesNotMatch('a', /a/)",
+    "assert.equal(1, 2, 'mine')", 'assert.fail()', 'assert.throws(() => {})', 'assert.strictEqual({}, 1)', 'assert.strictEqual({ a: 1 }, { a: 1 })',
+  ];
+  const body = `const said = {};
+    for (const [code, fails] of Object.entries({ ${failing.map((code) => `${JSON.stringify(code)}: () => ${code}`).join(', ')} })) {
+      try { (fails as any)(); } catch (error: any) { said[code] = [error.name, error.code, error.message]; }
+    }
+    return said;`;
+  const theirs = new Function('assert', body.replace(/ as any|: any/g, ''))(nodeAssert);
+  assert.deepEqual(await result(body.replace('const said', 'const said: any'), {}, "import assert from 'assert';"), theirs);
 });
 
 test('process.env is the environment of the grants, when an attempt asks', async () => {

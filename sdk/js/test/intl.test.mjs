@@ -1,7 +1,7 @@
-// `Intl` for American English and UTC, beside Node's.
+// `Intl` for American English, beside Node's.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { result } from './stand-in.mjs';
+import { loaded, result } from './stand-in.mjs';
 
 /** Runs the same code here and in a processor. */
 async function same(code) {
@@ -39,4 +39,36 @@ test('lists, plurals, distances and order are English', async () => {
   await same("[1, 2, 3, 11, 21].map((n) => [new Intl.PluralRules('en').select(n), new Intl.PluralRules('en', { type: 'ordinal' }).select(n)])");
   await same("[[-1, 'day'], [2, 'weeks'], [0, 'day']].map(([n, unit]) => [new Intl.RelativeTimeFormat('en', { numeric: 'auto' }).format(n, unit), new Intl.RelativeTimeFormat('en').format(n, unit)])");
   await same("['b', 'a', 'B', 'á', 'A', 'item 10', 'item 9'].sort(new Intl.Collator('en', { numeric: true }).compare)");
+});
+
+test('texts of another language are refused: American ones in their place would look right', async () => {
+  const refused = [
+    "new Date(0).toLocaleDateString('de-DE')", "new Date(0).toLocaleString(['fr', 'de'])", "(1.5).toLocaleString('de-DE')", "1n.toLocaleString('hi')",
+    "new Intl.NumberFormat('en-IN').format(1e7)", "Intl.DateTimeFormat('en-GB').format(0)", "new Intl.PluralRules('pl').select(2)",
+    "new Intl.ListFormat('es').format(['a'])", "new Intl.RelativeTimeFormat('sv').format(1, 'day')", "new Intl.Collator('sv')", "'a'.localeCompare('b', 'es')",
+    "new Intl.NumberFormat('en-AU', { style: 'currency', currency: 'AUD' })", "new Intl.Collator('de-u-co-phonebk')",
+  ];
+  for (const code of refused) {
+    const [name, message] = await result(`try { return [${code}, ''] } catch (e) { return [e.name, e.message] }`);
+    assert.equal(name, 'RangeError', code);
+    assert.match(message, /^the locale `[\w-]+` cannot be had in a processor: .*\(`en-US`\); write/, code);
+  }
+  await same("[(1234.5).toLocaleString(['de-XX', 'en'].slice(1)), (1234.5).toLocaleString('en-GB'), new Intl.NumberFormat('en-US-u-nu-latn').format(1234.5)]");
+  await same("[Intl.DateTimeFormat.supportedLocalesOf(['en-US']), Intl.getCanonicalLocales('en-US')]");
+  assert.deepEqual(await result("return Intl.NumberFormat.supportedLocalesOf(['de', 'en-US', 'fr'])"), ['en-US']);
+});
+
+test('a time zone that is missed is told once, also where a library catches the error', async () => {
+  const ask = (zone) => `try { new Intl.DateTimeFormat('en-US', { timeZone: '${zone}' }) } catch {}`;
+  const { run, lines } = await loaded(`export default async () => { ${['Europe/Berlin', 'Europe/Berlin', 'nonsense', 'Asia/Tokyo'].map(ask).join(' ')} };`);
+  await run();
+  const zones = lines().map(([level, line]) => [level, line.match(/^Invalid time zone specified: (\S+) \(.*moment-timezone/)?.[1]]);
+  assert.deepEqual(zones, [['warn', 'Europe/Berlin'], ['warn', 'Asia/Tokyo']]);
+});
+
+test('texts are sorted as in Node', async () => {
+  const words = JSON.stringify(['b', 'a', 'C', 'B', 'á', 'A', 'Z', 'z', 'Äpfel', 'zebra', 'ähnlich', 'item 10', 'item 9', '1', '']);
+  await same(`${words}.sort((one, other) => one.localeCompare(other))`);
+  await same(`${words}.sort((one, other) => one.localeCompare(other, 'de', { numeric: true }))`);
+  await same(`${words}.map((word) => word.localeCompare('A', undefined, { sensitivity: 'base' }))`);
 });

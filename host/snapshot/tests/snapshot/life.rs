@@ -127,7 +127,7 @@ fn compiled_engine_is_kept() {
         source_map: "",
         sdk: SDK,
     };
-    assert!(!snapshots.snapshot(&script).unwrap().is_empty());
+    assert!(!snapshots.snapshot(&script).unwrap().component.is_empty());
 }
 
 #[test]

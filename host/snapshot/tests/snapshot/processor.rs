@@ -10,7 +10,7 @@ use toril_sandbox::backend::Shown;
 use toril_sandbox::{
     Engine, EngineOptions, Grants, LoadError, LoneJob, Outcome, Policy, Processor, Reuse, Stub,
 };
-use toril_snapshot::{Error, Script, Snapshots};
+use toril_snapshot::{Error, Script, Snapshot, Snapshots};
 
 /// The script's part that the SDK makes elsewhere: `main` is the processor.
 const RUNTIME: &str = r#"
@@ -62,6 +62,11 @@ pub(crate) fn with_runtime(script: &str) -> String {
 pub(crate) const SDK: &str = r#"{ "unused": ["wasi:keyvalue"] }"#;
 
 pub(crate) fn snapshot(source: &str, source_map: &str) -> Result<Vec<u8>, Error> {
+    let snapshot = snapshot_with_warnings(source, source_map);
+    snapshot.map(|snapshot| snapshot.component)
+}
+
+pub(crate) fn snapshot_with_warnings(source: &str, source_map: &str) -> Result<Snapshot, Error> {
     SNAPSHOTS.snapshot(&Script {
         source,
         source_map,

@@ -15,7 +15,7 @@ use crate::heap::{self, ScriptAllocator};
 use crate::source_map::SourceMap;
 use crate::terms::Terms;
 use crate::texts::Text;
-use crate::{clock, errors, host_calls, prelude, random, raw};
+use crate::{clock, errors, frozen, host_calls, prelude, random, raw};
 
 /// How deep the script may call, in bytes of the stack in memory, of which there is 1 MiB. An instance cannot look at the stack
 /// that the host gives it, by default 4 MiB: calls of functions take 2.5 times as much of that one. What recurses in QuickJS
@@ -131,8 +131,11 @@ fn evaluate<'js>(
     ctx.globals()
         .set("__toril", toril.clone())
         .map_err(thrown)?;
-    raw::evaluate(ctx, source, c"processor.js").map_err(LoadError::Threw)?;
-    events.run_jobs(ctx, None).map_err(LoadError::Threw)?;
+    let evaluated = frozen::watched(ctx, || {
+        raw::evaluate(ctx, source, c"processor.js")?;
+        events.run_jobs(ctx, None)
+    });
+    evaluated.map_err(LoadError::Threw)?;
     ctx.globals().remove("__toril").map_err(thrown)?;
     warm_up(ctx, events, &toril)?;
     let process: Option<Function> = toril.get("process").map_err(thrown)?;

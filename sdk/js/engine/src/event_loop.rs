@@ -1,6 +1,7 @@
 //! What moves the script: its job queue, timers and requests. One wait serves all of them.
 
 mod body;
+mod decoding;
 mod http;
 mod rejections;
 mod tasks;

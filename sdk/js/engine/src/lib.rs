@@ -17,6 +17,7 @@ mod clock;
 mod engine;
 mod errors;
 mod event_loop;
+mod frozen;
 mod heap;
 mod host_calls;
 mod prelude;

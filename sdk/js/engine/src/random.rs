@@ -5,6 +5,8 @@ use std::cell::Cell;
 use rquickjs::{Ctx, Function, Object};
 use wasip2::random::random::get_random_u64;
 
+use crate::frozen;
+
 thread_local! {
     static STATE: Cell<Option<[u64; 2]>> = const { Cell::new(None) };
 }
@@ -29,6 +31,7 @@ pub(crate) fn forget() {
 
 /// xorshift128+, as V8 has it. Not for secrets.
 fn number() -> f64 {
+    frozen::note("a random number");
     let [mut a, b] = STATE
         .get()
         .unwrap_or_else(|| [get_random_u64(), get_random_u64() | 1]);

@@ -37,6 +37,21 @@ pub(crate) fn evaluate<'js>(
     }
 }
 
+/// The context of a script that runs, for functions that QuickJS calls without one.
+#[derive(Clone, Copy)]
+pub(crate) struct Running(ptr::NonNull<qjs::JSContext>);
+
+impl Running {
+    pub(crate) fn of(ctx: &Ctx<'_>) -> Self {
+        Running(ctx.as_raw())
+    }
+
+    /// Only while the context runs.
+    pub(crate) fn with<T>(self, work: impl FnOnce(&Ctx<'_>) -> T) -> T {
+        work(&unsafe { Ctx::from_raw(self.0) })
+    }
+}
+
 /// Runs what is next in the job queue; false where it is empty. `Err` is what that threw: rquickjs would drop it.
 pub(crate) fn run_job<'js>(ctx: &Ctx<'js>) -> Result<bool, Value<'js>> {
     let mut ran_in = ptr::null_mut();

@@ -9,6 +9,14 @@ const HALF = /[\ud800-\udfff]/u;
 
 const invalid = (url, cause) => new TypeError(`Failed to parse URL from ${url}`, { cause });
 
+const ADVICE = { data: 'decode what stands behind the comma', file: 'import the file', blob: 'read the `Blob`' };
+
+/** In Node `data:` and `blob:` can be fetched. */
+function otherScheme(scheme) {
+  const advice = ADVICE[scheme] ? `; ${ADVICE[scheme]} instead` : '';
+  return new TypeError('fetch failed', { cause: new Error(`a processor fetches \`http:\` and \`https:\` alone, not \`${scheme}:\`${advice}`) });
+}
+
 function escape(text) {
   return text.replace(ESCAPED, (character) => encodeURIComponent(HALF.test(character) ? '\ufffd' : character));
 }
@@ -31,6 +39,8 @@ function plainPath(path) {
 export function parse(url) {
   const text = String(url).trim();
   const found = PARTS.exec(text);
+  const other = /^([a-z][a-z\d+.-]*):/i.exec(text)?.[1].toLowerCase();
+  if (other && other !== 'http' && other !== 'https') throw otherScheme(other);
   if (!found) throw invalid(url);
   const [, scheme, authority, path, query = ''] = found;
   if (authority.includes('@')) throw new TypeError(`Request cannot be constructed from a URL that includes credentials: ${authority.replace(/.*@/, '')}`);

@@ -19,6 +19,8 @@ const OF_THE_CONNECTION = [
 function headersFor(request) {
   const pairs = [...request.headers].filter(([name]) => !OF_THE_CONNECTION.includes(name));
   if (!request.headers.has('accept')) pairs.push(['accept', '*/*']);
+  // The engine decodes these. A part of a file is one of the file as it is.
+  if (!request.headers.has('accept-encoding')) pairs.push(['accept-encoding', request.headers.has('range') ? 'identity' : 'gzip, deflate']);
   if (!request.headers.has('user-agent')) pairs.push(['user-agent', 'toril']);
   return pairs;
 }

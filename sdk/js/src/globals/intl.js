@@ -1,44 +1,25 @@
 // `Intl` for American English and UTC: the engine has no data of languages and time zones.
 import { DateTimeFormat } from '../intl/dates.js';
+import { ensureKnown, ensureOrder, listOf, supportedLocalesOf } from '../intl/locale.js';
 import { NumberFormat } from '../intl/numbers.js';
+import { compare } from '../intl/order.js';
 
 const LOCALE = 'en-US';
-const supportedLocalesOf = NumberFormat.supportedLocalesOf;
 
-/** Texts are compared by letters first, then by accents, then by case. */
 class Collator {
   static supportedLocalesOf = supportedLocalesOf;
 
-  constructor(_locales, { numeric = false, sensitivity = 'variant', caseFirst = 'false' } = {}) {
+  constructor(locales, { numeric = false, sensitivity = 'variant', caseFirst = 'false' } = {}) {
+    ensureOrder(locales);
     this.compare = (first, second) => compare(`${first}`, `${second}`, { numeric, sensitivity });
     this.resolvedOptions = () => ({ locale: LOCALE, usage: 'sort', numeric, sensitivity, caseFirst, collation: 'default' });
   }
 }
-const bare = (text) => text.normalize('NFD').replace(/\p{M}/gu, '');
-const order = (first, second) => (first < second ? -1 : first > second ? 1 : 0);
-
-function compare(first, second, { numeric, sensitivity }) {
-  const letters = numeric ? byNumbers(bare(first).toLowerCase(), bare(second).toLowerCase()) : order(bare(first).toLowerCase(), bare(second).toLowerCase());
-  if (letters || sensitivity === 'base') return letters;
-  const accents = order(first.normalize('NFD').toLowerCase(), second.normalize('NFD').toLowerCase());
-  if (accents || sensitivity === 'accent') return accents;
-  // Small letters come first.
-  return -order(first, second);
-}
-
-function byNumbers(first, second) {
-  const [a, b] = [first, second].map((text) => text.match(/\d+|\D+/g) ?? []);
-  for (let at = 0; at < Math.min(a.length, b.length); at += 1) {
-    const different = /^\d/.test(a[at]) && /^\d/.test(b[at]) ? Number(a[at]) - Number(b[at]) : order(a[at], b[at]);
-    if (different) return Math.sign(different);
-  }
-  return Math.sign(a.length - b.length);
-}
-
 class PluralRules {
   static supportedLocalesOf = supportedLocalesOf;
 
-  constructor(_locales, { type = 'cardinal' } = {}) {
+  constructor(locales, { type = 'cardinal' } = {}) {
+    ensureKnown(locales);
     this.select = (number) => (type === 'ordinal' ? ordinal(number) : number === 1 ? 'one' : 'other');
     this.resolvedOptions = () => ({ locale: LOCALE, type, pluralCategories: type === 'ordinal' ? ['few', 'one', 'two', 'other'] : ['one', 'other'] });
   }
@@ -53,7 +34,8 @@ function ordinal(number) {
 class ListFormat {
   static supportedLocalesOf = supportedLocalesOf;
 
-  constructor(_locales, { type = 'conjunction', style = 'long' } = {}) {
+  constructor(locales, { type = 'conjunction', style = 'long' } = {}) {
+    ensureKnown(locales);
     const word = type === 'disjunction' ? 'or' : style === 'long' ? 'and' : '&';
     this.format = (list) => {
       const items = [...list];
@@ -69,7 +51,8 @@ const NEAR = { day: { '-1': 'yesterday', 0: 'today', 1: 'tomorrow' } };
 class RelativeTimeFormat {
   static supportedLocalesOf = supportedLocalesOf;
 
-  constructor(_locales, { numeric = 'always', style = 'long' } = {}) {
+  constructor(locales, { numeric = 'always', style = 'long' } = {}) {
+    ensureKnown(locales);
     this.format = (value, unit) => {
       const name = String(unit).replace(/s$/, '');
       if (numeric === 'auto') {
@@ -105,7 +88,8 @@ class Locale {
 
 /** Texts in characters, as far as code points say it. */
 class Segmenter {
-  constructor(_locales, { granularity = 'grapheme' } = {}) {
+  constructor(locales, { granularity = 'grapheme' } = {}) {
+    if (granularity !== 'grapheme') ensureKnown(locales);
     this.segment = (text) => {
       const found = granularity === 'word' ? (text.match(/[\p{L}\p{N}_']+|[^\p{L}\p{N}_']/gu) ?? []) : [...text];
       let index = 0;
@@ -131,7 +115,7 @@ const Intl = {
   PluralRules,
   RelativeTimeFormat,
   Segmenter,
-  getCanonicalLocales: (locales = []) => [locales].flat().map(String),
+  getCanonicalLocales: listOf,
   supportedValuesOf: (key) => (key === 'timeZone' ? ['UTC'] : key === 'calendar' ? ['gregory'] : []),
   [Symbol.toStringTag]: 'Intl',
 };

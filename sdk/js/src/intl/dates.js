@@ -1,5 +1,7 @@
 // `Intl.DateTimeFormat` for American English, in UTC or at a fixed distance from it. The engine has no data of languages
-// and time zones; as the standard says, other languages fall back to this one, and other zones are refused.
+// and time zones: others are refused.
+import { host } from '../host.js';
+import { ensureKnown, supportedLocalesOf } from './locale.js';
 
 const MONTHS = 'January February March April May June July August September October November December'.split(' ');
 const DAYS = 'Sunday Monday Tuesday Wednesday Thursday Friday Saturday'.split(' ');
@@ -21,15 +23,24 @@ const TIME_STYLES = {
 };
 const two = (number) => String(number).padStart(2, '0');
 
+/** Zones whose absence was told. */
+const told = new Set();
+
+/** Libraries catch this error, and go on without a date (luxon has `null` then): the log says why. */
+function unknownZone(name) {
+  const why = `Invalid time zone specified: ${name} (a processor has no data of time zones, UTC and distances such as +02:00 alone; moment-timezone brings its own)`;
+  if (/^[A-Za-z]+\/[A-Za-z_]+/.test(name) && !told.has(name) && told.size < 10) {
+    told.add(name);
+    host.logging.log('warn', why);
+  }
+  return new RangeError(why);
+}
+
 /** A zone's name and its distance from UTC in minutes. */
 function zoneOf(name) {
   if (name === undefined || UTC.includes(String(name).toUpperCase())) return { name: 'UTC', offset: 0 };
   const [, sign, hours, minutes = '0'] = /^([+-])(\d\d):?(\d\d)?$/.exec(name) ?? [];
-  if (!sign) {
-    throw new RangeError(
-      `Invalid time zone specified: ${name} (a processor has no data of time zones, UTC and distances such as +02:00 alone)`,
-    );
-  }
+  if (!sign) throw unknownZone(name);
   return { name: `${sign}${hours}:${two(minutes)}`, offset: Number(`${sign}1`) * (Number(hours) * 60 + Number(minutes)) };
 }
 
@@ -98,7 +109,8 @@ export class DateTimeFormat {
   #options;
   #twelve;
 
-  constructor(_locales, options = {}, what = 'date') {
+  constructor(locales, options = {}, what = 'date') {
+    ensureKnown(locales);
     this.#options = { ...options };
     this.#zone = zoneOf(options.timeZone);
     this.#fields = fieldsOf(options, what);
@@ -130,7 +142,5 @@ export class DateTimeFormat {
     return { ...base, ...clock, ...this.#fields };
   }
 
-  static supportedLocalesOf(locales = []) {
-    return [locales].flat().filter((locale) => /^en\b/.test(locale));
-  }
+  static supportedLocalesOf = supportedLocalesOf;
 }

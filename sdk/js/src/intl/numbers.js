@@ -1,4 +1,5 @@
 // `Intl.NumberFormat` for American English.
+import { ensureKnown, ensureNumbers, supportedLocalesOf } from './locale.js';
 
 const SYMBOLS = { USD: '$', EUR: '€', GBP: '£', JPY: '¥', INR: '₹', CNY: 'CN¥', KRW: '₩', BRL: 'R$', CAD: 'CA$', AUD: 'A$', MXN: 'MX$', ILS: '₪', VND: '₫' };
 /** Currencies without hundredths. */
@@ -41,9 +42,11 @@ export class NumberFormat {
   #options;
   #digits;
 
-  constructor(_locales, options = {}) {
+  constructor(locales, options = {}) {
     this.#options = { style: 'decimal', notation: 'standard', useGrouping: true, ...options };
-    const { style, currency } = this.#options;
+    const { style, currency, notation } = this.#options;
+    const isPlain = ['decimal', 'percent'].includes(style) && notation === 'standard';
+    (isPlain ? ensureNumbers : ensureKnown)(locales);
     if (style === 'currency' && !currency) throw new TypeError('Currency code is required with currency style.');
     if (currency) this.#options.currency = String(currency).toUpperCase();
     this.#digits = digitsOf(this.#options);
@@ -97,7 +100,5 @@ export class NumberFormat {
     return { locale: 'en-US', numberingSystem: 'latn', ...this.#options, minimumFractionDigits: min, maximumFractionDigits: max };
   }
 
-  static supportedLocalesOf(locales = []) {
-    return [locales].flat().filter((locale) => /^en\b/.test(locale));
-  }
+  static supportedLocalesOf = supportedLocalesOf;
 }

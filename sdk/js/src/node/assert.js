@@ -1,11 +1,70 @@
 // Node's `assert`.
 import { inspect, isDeepStrictEqual } from '../inspect.js';
 
-const shown = (value) => inspect(value, { depth: 10, sorted: true });
+/** As Node shows values in messages: one property in a line. */
+const shown = (value) => inspect(value, { compact: false, customInspect: false, depth: 1000, sorted: true, maxArrayLength: Infinity, getters: true });
+
+/** The most lines that are compared one by one. */
+const LINES_MAX = 400;
+
+/** How long the longest common part of what is left is, by what is left of each. */
+function commonLengths(first, second) {
+  const lengths = Array.from({ length: first.length + 1 }, () => new Uint16Array(second.length + 1));
+  for (let i = first.length - 1; i >= 0; i -= 1) {
+    for (let j = second.length - 1; j >= 0; j -= 1) {
+      lengths[i][j] = first[i] === second[j] ? lengths[i + 1][j + 1] + 1 : Math.max(lengths[i + 1][j], lengths[i][j + 1]);
+    }
+  }
+  return lengths;
+}
+
+/** The lines of two texts: those that one alone has are marked. */
+function difference(actual, expected) {
+  const [first, second] = [actual, expected].map((text) => text.split('\n').slice(0, LINES_MAX));
+  const lengths = commonLengths(first, second);
+  const lines = [];
+  for (let [i, j] = [0, 0]; i < first.length || j < second.length; ) {
+    if (first[i] === second[j] && i < first.length && j < second.length) {
+      lines.push(`  ${first[i]}`);
+      i += 1;
+      j += 1;
+    } else if (j === second.length || (i < first.length && lengths[i + 1][j] >= lengths[i][j + 1])) {
+      lines.push(`+ ${first[i]}`);
+      i += 1;
+    } else {
+      lines.push(`- ${second[j]}`);
+      j += 1;
+    }
+  }
+  return lines.join('\n');
+}
+
+const compared = (how) => (actual, expected) => {
+  const [a, b] = [actual, expected].map(shown);
+  const isShort = how === 'strictly equal' && !`${a}${b}`.includes('\n') && (typeof actual !== 'object' || !actual) && (typeof expected !== 'object' || !expected);
+  if (isShort) return `Expected values to be strictly equal:\n\n${a} !== ${b}\n`;
+  if (a === b) return `Values have same structure but are not reference-equal:\n\n${a}\n`;
+  return `Expected values to be ${how}:\n+ actual - expected\n\n${difference(a, b)}`;
+};
+const unequal = (how) => (actual) => `Expected "actual" ${how}: ${shown(actual)}`;
+
+/** Messages by operator, in Node's words. */
+const MESSAGES = {
+  '==': (a, b) => `${shown(a)} == ${shown(b)}`,
+  '!=': (a, b) => `${shown(a)} != ${shown(b)}`,
+  strictEqual: compared('strictly equal'),
+  deepStrictEqual: compared('strictly deep-equal'),
+  notStrictEqual: unequal('to be strictly unequal to'),
+  notDeepStrictEqual: unequal('not to be strictly deep-equal to'),
+  notDeepEqual: unequal('not to be loosely deep-equal to'),
+  deepEqual: (a, b) => `Expected values to be loosely deep-equal:\n\n${shown(a)}\n\nshould loosely deep-equal\n\n${shown(b)}`,
+  match: (a, b) => `The input did not match the regular expression ${shown(b)}. Input:\n\n${shown(a)}\n`,
+  doesNotMatch: (a, b) => `The input was expected to not match the regular expression ${shown(b)}. Input:\n\n${shown(a)}\n`,
+};
 
 export class AssertionError extends Error {
   constructor({ message, actual, expected, operator }) {
-    super(message ?? `Expected ${operator}:\n\n${shown(actual)}\n\n${shown(expected)}\n`);
+    super(message ?? MESSAGES[operator]?.(actual, expected) ?? `${shown(actual)} ${operator} ${shown(expected)}`);
     this.name = 'AssertionError';
     this.code = 'ERR_ASSERTION';
     Object.assign(this, { actual, expected, operator, generatedMessage: message === undefined });

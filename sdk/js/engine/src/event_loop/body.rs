@@ -9,6 +9,7 @@ use wasip2::io::poll::Pollable;
 use wasip2::io::streams::{InputStream, StreamError};
 
 use super::EventLoop;
+use super::decoding::{Decoder, Step};
 use super::http::Problem;
 use super::tasks::ready;
 
@@ -16,7 +17,10 @@ use super::tasks::ready;
 const PIECE_BYTES: u64 = 64 << 10;
 
 /// Open until it was read to its end, or given up.
-pub(super) struct Body(RefCell<Option<Open>>);
+pub(super) struct Body {
+    open: RefCell<Option<Open>>,
+    decoder: RefCell<Decoder>,
+}
 
 /// Dropped in this order: the host insists that what belongs to another thing goes first.
 struct Open {
@@ -39,16 +43,20 @@ impl<'js> IntoJs<'js> for Piece {
 }
 
 impl Body {
-    pub(super) fn of(response: IncomingResponse) -> Result<Self, Problem> {
+    pub(super) fn of(response: IncomingResponse, decoder: Decoder) -> Result<Self, Problem> {
         let gone = |()| Problem::new("internal-error", "the body of the answer is gone");
         let body = response.consume().map_err(gone)?;
         let stream = body.stream().map_err(gone)?;
-        Ok(Body(RefCell::new(Some(Open {
+        let open = Open {
             pollable: Rc::new(stream.subscribe()),
             stream,
             _body: body,
             _response: response,
-        }))))
+        };
+        Ok(Body {
+            open: RefCell::new(Some(open)),
+            decoder: RefCell::new(decoder),
+        })
     }
 
     /// `{ read, cancel }`.
@@ -72,13 +80,40 @@ impl Body {
     }
 
     fn pollable(&self) -> Option<Rc<Pollable>> {
-        self.0
+        self.open
             .borrow()
             .as_ref()
             .map(|open| Rc::clone(&open.pollable))
     }
 
+    /// The next piece, decoded. Nothing follows what failed.
     async fn read(&self) -> Result<Piece, Problem> {
+        let piece = self.decoded().await;
+        if piece.is_err() {
+            self.close();
+        }
+        piece
+    }
+
+    /// A body that was given up or read to its end has no more.
+    async fn decoded(&self) -> Result<Piece, Problem> {
+        while self.open.borrow().is_some() {
+            let mut step = self.decoder.borrow_mut().step()?;
+            if matches!(step, Step::NeedsMore) {
+                let came = self.receive().await?;
+                step = self.decoder.borrow_mut().take(came.0)?;
+            }
+            match step {
+                Step::Piece(piece) => return Ok(Piece(Some(piece))),
+                Step::NeedsMore => {}
+                Step::End => self.close(),
+            }
+        }
+        Ok(Piece(None))
+    }
+
+    /// What the server sends next.
+    async fn receive(&self) -> Result<Piece, Problem> {
         while let Some(pollable) = self.pollable() {
             ready(&pollable).await;
             drop(pollable);
@@ -91,23 +126,18 @@ impl Body {
 
     /// What is there; none where nothing is yet.
     fn read_now(&self) -> Result<Option<Piece>, Problem> {
-        let result = match &*self.0.borrow() {
+        let result = match &*self.open.borrow() {
             Some(open) => open.stream.read(PIECE_BYTES),
             None => return Ok(Some(Piece(None))),
         };
         match result {
             Ok(bytes) if bytes.is_empty() => Ok(None),
             Ok(bytes) => Ok(Some(Piece(Some(bytes)))),
-            Err(StreamError::Closed) => {
-                self.close();
-                Ok(Some(Piece(None)))
-            }
+            Err(StreamError::Closed) => Ok(Some(Piece(None))),
             Err(StreamError::LastOperationFailed(error)) => {
                 let known = http_error_code(&error).map(Problem::from);
                 let problem = known
                     .unwrap_or_else(|| Problem::new("internal-error", error.to_debug_string()));
-                drop(error);
-                self.close();
                 Err(problem)
             }
         }
@@ -124,6 +154,6 @@ impl Body {
 
     /// Nobody may wait for it any more.
     pub(super) fn close(&self) {
-        self.0.take();
+        self.open.take();
     }
 }

@@ -12,6 +12,7 @@ use wasip2::io::streams::{OutputStream, StreamError};
 
 use super::EventLoop;
 use super::body::Body;
+use super::decoding::Decoder;
 use super::tasks::ready;
 use crate::host_calls::coded;
 use crate::texts::Text;
@@ -226,8 +227,9 @@ pub(super) async fn send(request: Request, events: Rc<EventLoop>) -> Result<Resp
     let response = answer_of(answer).await?;
     let headers = response.headers().entries().into_iter();
     let headers = headers.map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()));
-    let (status, headers) = (response.status(), headers.collect());
-    let body = Rc::new(Body::of(response)?);
+    let (status, headers) = (response.status(), headers.collect::<Vec<_>>());
+    let decoder = Decoder::for_answer(&headers);
+    let body = Rc::new(Body::of(response, decoder)?);
     events.bodies.borrow_mut().push(Rc::downgrade(&body));
     Ok(Response {
         status,
