@@ -43,7 +43,8 @@ pub(super) async fn bundle(package: &Path, file: &Path) -> anyhow::Result<Bundle
     let mut node = Command::new("node");
     node.arg(package.join("bundle.mjs")).arg(file);
     let printed = run(&mut node, BUNDLE_TIME_MAX, INSTALL).await?;
-    serde_json::from_slice(&printed.output).context("the bundler printed something that is not a bundle")
+    serde_json::from_slice(&printed.output)
+        .context("the bundler printed something that is not a bundle")
 }
 
 /// Asks the one that is kept, or one that is started for it. Who gives up waiting ends it: its answer would come to somebody
