@@ -130,7 +130,8 @@ impl Job {
                 b"parentKey" => job.parent_key = Some(text(value)),
                 b"parent" => job.parent = Some(text(value)),
                 b"rjk" => job.scheduler = Some(text(value)),
-                b"defa" => job.deferred_failure = Some(text(value)),
+                // To BullMQ an empty one is none.
+                b"defa" => job.deferred_failure = Some(text(value)).filter(|it| !it.is_empty()),
                 b"stacktrace" => job.stacktrace = Some(text(value)),
                 b"failedReason" => job.failed_reason = Some(text(value)),
                 b"deid" => job.deduplication_id = Some(text(value)),
@@ -200,6 +201,15 @@ mod tests {
         job.note_start(7, None, Some("sha256:1"));
         assert_eq!((job.attempts_started, job.processed_on), (1, 7));
         assert_eq!(job.version.as_deref(), Some("sha256:1"));
+    }
+
+    #[test]
+    fn failure_of_a_child_without_a_reason_is_none() {
+        for (stored, expected) in [("", None), ("child failed", Some("child failed"))] {
+            let hash: [(&[u8], &[u8]); 1] = [(b"defa", stored.as_bytes())];
+            let job = Job::from_hash(b"1", hash.into_iter(), &"t:0".into());
+            assert_eq!(job.deferred_failure.as_deref(), expected);
+        }
     }
 
     #[test]
