@@ -76,7 +76,7 @@ func long(into *int) func(*host.Answer) {
 }
 
 func bind(what string, text []byte, into any) error {
-	if err := json.Unmarshal(text, into); err != nil {
+	if err := unmarshal(text, into); err != nil {
 		return fmt.Errorf("%s does not fit: %w", what, err)
 	}
 	return nil

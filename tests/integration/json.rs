@@ -1,4 +1,5 @@
-//! JSON that JavaScript wrote: nested deeper than 127 levels, or with half of a surrogate pair.
+//! JSON that others wrote: nested deeper than 127 levels, with half of a surrogate pair, with bytes that are no text, or with
+//! numbers beyond those of a double.
 
 use serde_json::{Map, Value, json};
 use toril::queue::json::DEPTH_MAX;
@@ -56,6 +57,83 @@ async fn data_are_read_and_returned_whatever_javascript_put_into_them() {
         reason,
         "job data does not fit: nested more than 1000 levels"
     );
+    host.stop().await;
+}
+
+/// Overwrites a field of a job with bytes.
+async fn overwrite(redis: &TestRedis, key: &str, field: &[u8], value: &[u8]) {
+    let mut set = redis::cmd("HSET");
+    set.arg(key).arg(field).arg(value);
+    let _: u64 = set
+        .query_async(&mut redis.connect().await.shared())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_fail_neither_a_job_nor_its_parent() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let child = |id: &str| {
+        format!(r#"{{"name":"read-data","queueName":"ring","data":1,"opts":{{"jobId":"{id}"}}}}"#)
+    };
+    let children = [child("a"), child("b")].join(",");
+    add_flow(
+        &queue,
+        &format!(
+            r#"{{"name":"read-children","queueName":"ring","opts":{{"jobId":"p"}},"children":[{children}]}}"#
+        ),
+    )
+    .await;
+    overwrite(&redis, "bull:ring:a", b"data", b"\"\xff\xfe\"").await;
+    // As a child that another worker completed.
+    overwrite(
+        &redis,
+        "bull:ring:p:processed",
+        b"bull:ring:\xff",
+        b"\"\xff\"",
+    )
+    .await;
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", "").await;
+    assert_eq!(value_of(&queue, "a").await, "\"\u{fffd}\u{fffd}\"");
+    let values: Value = serde_json::from_str(&value_of(&queue, "p").await).unwrap();
+    assert_eq!(values["bull:ring:a"], json!("\u{fffd}\u{fffd}"));
+    assert_eq!(values["bull:ring:b"], json!(1));
+    assert_eq!(values["bull:ring:\u{fffd}"], json!("\u{fffd}"));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn number_beyond_a_double_is_the_largest_one_to_a_processor() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let long = "9".repeat(400);
+    let child = |id: &str, number: &str| {
+        format!(
+            r#"{{"name":"read-data","queueName":"ring","data":{{"n":{number}}},"opts":{{"jobId":"{id}"}}}}"#
+        )
+    };
+    let children = [child("a", "1e400"), child("b", &format!("-{long}"))].join(",");
+    add_flow(
+        &queue,
+        &format!(
+            r#"{{"name":"read-children","queueName":"ring","opts":{{"jobId":"p"}},"children":[{children}]}}"#
+        ),
+    )
+    .await;
+    // As a child that another worker completed.
+    overwrite(
+        &redis,
+        "bull:ring:p:processed",
+        b"bull:ring:c",
+        b"{\"n\":1e400}",
+    )
+    .await;
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", "").await;
+    let values: Value = serde_json::from_str(&value_of(&queue, "p").await).unwrap();
+    for (child, number) in [("a", f64::MAX), ("b", -f64::MAX), ("c", f64::MAX)] {
+        assert_eq!(values[format!("bull:ring:{child}")], json!({ "n": number }));
+    }
     host.stop().await;
 }
 

@@ -154,7 +154,7 @@ impl World {
 
     async fn attempt(&self, calls: &Value) -> Outcome {
         let job = Job {
-            data: calls.to_string().into_bytes(),
+            data: calls.to_string(),
             ..self.job.clone()
         };
         let backend = RedisBackend::new(self.queue.clone(), Arc::new(job), Listeners::default());

@@ -336,14 +336,7 @@ async fn job_with_other_fields_than_a_new_one_is_read_whole() {
         .iter()
         .map(|job| (&*job.name, &*job.data, job.attempts_started))
         .collect();
-    assert_eq!(
-        read,
-        [
-            ("any", b"0" as &[u8], 5),
-            ("any", b"1", 1),
-            ("any", b"2", 1)
-        ]
-    );
+    assert_eq!(read, [("any", "0", 5), ("any", "1", 1), ("any", "2", 1)]);
     assert!(jobs[0].timestamp > 0 && jobs[1].timestamp == 0 && jobs[2].timestamp > 0);
 }
 

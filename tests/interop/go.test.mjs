@@ -55,6 +55,16 @@ describe('what a processor may do', { skip, timeout }, () => {
       });
     }));
 
+  test('a number beyond a double is the largest one', () =>
+    features(async ({ queue, finished }) => {
+      const job = await queue.add('numbers', {}, { delay: 3_600_000 });
+      const data = String.raw`{"a":[1e400,-1.5E+309,${'9'.repeat(400)}],"\"1e400":"1e400\\","b":-7.5}`;
+      await redis.client.hset(queue.toKey(job.id), 'data', data);
+      await job.promote();
+      const largest = Number.MAX_VALUE;
+      assert.deepEqual(await finished(job), { a: [largest, -largest, largest], '"1e400': '1e400\\', b: -7.5 });
+    }));
+
   test('goroutines and timers run side by side', () =>
     features(async ({ run }) => {
       const { together, ...seen } = await run('pauses');

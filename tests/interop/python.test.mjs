@@ -99,6 +99,15 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       assert.equal(await queue.getFailedCount(), 0);
     }));
 
+  test('a number of any size is read', () =>
+    features(async ({ queue, finished }) => {
+      const job = await queue.add('numbers', {}, { delay: 3_600_000 });
+      const [long, longer] = ['9'.repeat(400), '9'.repeat(5000)];
+      await redis.client.hset(queue.toKey(job.id), 'data', `[1e400,-1e400,${long},${longer},-${longer},7]`);
+      await job.promote();
+      assert.deepEqual(await finished(job), ['inf', '-inf', long, 'inf', '-inf', '7']);
+    }));
+
   test('pauses run side by side', () =>
     features(async ({ run }) => {
       const { together, ...seen } = await run('pauses');

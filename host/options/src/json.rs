@@ -1,5 +1,5 @@
-//! JSON that JavaScript wrote. Its strings may hold half of a surrogate pair, and its values may be nested deeper than
-//! `serde_json` admits: neither is a reason to fail a job.
+//! JSON as JavaScript reads it. Its strings may hold half of a surrogate pair, its values may be nested deeper than
+//! `serde_json` admits, and its numbers may be beyond those of a double: none of them is a reason to fail a job.
 //!
 //! The host and the SDK read here whatever a producer, a guest or Redis may have written. Where a value need not be
 //! looked into, it is better kept as text: text has no depth.
@@ -20,11 +20,12 @@ const ORDINARY_DEPTH_MAX: usize = 127;
 /// Deeper flows are refused: each level costs a round through every queue below it.
 pub const FLOW_LEVELS_MAX: usize = 100;
 
-/// Reads JSON as JavaScript does: up to [`DEPTH_MAX`] levels, and half of a surrogate pair as U+FFFD.
+/// Reads JSON as JavaScript does: up to [`DEPTH_MAX`] levels, and half of a surrogate pair as U+FFFD. A number beyond
+/// those of a double is the largest double: what JavaScript reads, an infinity, is no JSON.
 pub fn read<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
     serde_json::from_str(json).or_else(|error| {
         let depth = depth(json);
-        let well_formed = well_formed(json);
+        let well_formed = finite(well_formed(json));
         if depth > DEPTH_MAX {
             return Err(Error::custom(format!(
                 "nested more than {DEPTH_MAX} levels"
@@ -183,6 +184,48 @@ fn well_formed(json: &str) -> Cow<'_, str> {
     }
 }
 
+/// The same text with the largest double of the same sign in place of each number beyond it.
+fn finite(json: Cow<'_, str>) -> Cow<'_, str> {
+    let mut text = String::new();
+    let (mut done, mut at, mut in_string) = (0, 0, false);
+    let bytes = json.as_bytes();
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'\\' if in_string => at += 1,
+            b'"' => in_string = !in_string,
+            b'-' | b'0'..=b'9' if !in_string => {
+                let rest = &json[at..];
+                let number = &rest[..rest.find(is_no_digit).unwrap_or(rest.len())];
+                if let Some(largest) = largest_for(number) {
+                    text.push_str(&json[done..at]);
+                    text.push_str(&largest.to_string());
+                    done = at + number.len();
+                }
+                at += number.len();
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    match done {
+        0 => json,
+        _ => Cow::Owned(text + &json[done..]),
+    }
+}
+
+fn is_no_digit(character: char) -> bool {
+    !matches!(character, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')
+}
+
+/// The largest double of the same sign, if the text is a JSON number and beyond it.
+fn largest_for(number: &str) -> Option<Value> {
+    let read: f64 = number.parse().ok()?;
+    // Not everything that Rust reads as a number is one in JSON.
+    let is_json = || serde_json::from_str::<&RawValue>(number).is_ok();
+    (read.is_infinite() && is_json()).then(|| Value::from(f64::MAX.copysign(read)))
+}
+
 /// The UTF-16 unit that is escaped here, if one is.
 fn unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
@@ -229,6 +272,29 @@ mod tests {
         }
         let value: Value = read(r#"{"\ud800":["\udc00",1]}"#).unwrap();
         assert_eq!(value, json!({ "\u{fffd}": ["\u{fffd}", 1] }));
+    }
+
+    #[test]
+    fn number_beyond_a_double_is_the_largest_one() {
+        let long = "9".repeat(400);
+        for (json, number) in [
+            ("1e400", f64::MAX),
+            ("-1.5E+309", -f64::MAX),
+            (&long, f64::MAX),
+            (&format!("-{long}"), -f64::MAX),
+            ("1e-400", 0.0),
+        ] {
+            assert_eq!(read::<f64>(json).unwrap(), number, "{json}");
+            assert_eq!(read::<Value>(json).unwrap(), json!(number), "{json}");
+        }
+        let value: Value = read(r#"{"\"1e400":["1e400\\",1e400,-1e400,7],"d":"\ud800"}"#).unwrap();
+        let expected = json!({ "\"1e400": ["1e400\\", f64::MAX, -f64::MAX, 7], "d": "\u{fffd}" });
+        assert_eq!(value, expected);
+        // A whole number of a type that cannot hold it is refused, as any other one.
+        assert!(read::<u64>("1e400").is_err());
+        for json in ["01e400", "1.e400", "1e400.", "--1e400", "[1e400", "1e400 1"] {
+            assert!(read::<Value>(json).is_err(), "{json}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::new_job::NewJob;
 use crate::queue::Queue;
 use crate::redis::connection::Redis;
 use crate::redis::script::script;
+use crate::redis::text::text;
 use crate::request::Request;
 
 /// The most jobs of one call: Redis takes about a million arguments.
@@ -112,7 +113,7 @@ pub(super) async fn add_jobs<'a>(
         return Err(QueueError::job(code, parent.unwrap_or_default(), "addJob"));
     }
     let id = |value| match value {
-        redis::Value::BulkString(id) => Ok(String::from_utf8_lossy(&id).into_owned()),
+        redis::Value::BulkString(id) => Ok(text(&id)),
         _ => Err(QueueError::Reply("add")),
     };
     reply.into_iter().map(id).collect()

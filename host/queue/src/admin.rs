@@ -8,6 +8,7 @@ use crate::error::{ErrorCode, QueueError};
 use crate::job_state::JobState;
 use crate::queue::Queue;
 use crate::redis::script::script;
+use crate::redis::text::text;
 use crate::request::Request;
 use crate::writer::Writer;
 
@@ -131,7 +132,7 @@ impl Queue {
             Value::Int(code) => Err(QueueError::job(code, id, COMMAND)),
             Value::BulkString(parent) => Err(QueueError::Job {
                 code: ErrorCode::ParentJobNotExist,
-                subject: String::from_utf8_lossy(&parent).into_owned(),
+                subject: text(&parent),
                 command: COMMAND,
             }),
             _ => Err(QueueError::Reply(COMMAND)),
@@ -206,5 +207,5 @@ impl Queue {
 }
 
 fn beyond_access(base: &[u8]) -> QueueError {
-    QueueError::BeyondAccess(String::from_utf8_lossy(base).into_owned())
+    QueueError::BeyondAccess(text(base))
 }

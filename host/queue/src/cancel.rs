@@ -7,6 +7,7 @@ use crate::job::Job;
 use crate::job_state::JobState;
 use crate::queue::Queue;
 use crate::redis::script::script;
+use crate::redis::text;
 use crate::settle::wire::keep_rule;
 use crate::time::now_ms;
 use toril_options::KeepJobs;
@@ -38,7 +39,9 @@ impl Queue {
         let script = script!("cancel_job", "ids"; "chunks", "events", "line", "parent", "remove", "store", "deduplication", "outcomes");
         let mut call = script.call(self.keys.meta());
         call.arg(id).arg(now_ms()).arg(reason).arg(keep_rule(&keep));
-        let (state, lock): (String, String) = self.redis.run(script, &call).await?;
+        let reply = self.redis.run(script, &call).await?;
+        let (state, lock): (String, String) =
+            text::read(reply).map_err(|_| QueueError::Reply("cancel_job"))?;
         let state: JobState = state.parse().map_err(|_| QueueError::Reply("cancel_job"))?;
         Ok(match state {
             JobState::Active => CancelledJob::Runs(lock.into()),
@@ -63,7 +66,7 @@ impl Queue {
     pub async fn is_locked_by(&self, id: &str, token: &str) -> Result<bool, QueueError> {
         let mut command = redis::cmd("GET");
         command.arg(format!("{}:lock", self.keys.job(id)));
-        let holder: Option<String> = command.query_async(&mut self.redis.shared()).await?;
+        let holder: Option<String> = self.redis.ask(&command).await?;
         Ok(holder.is_some_and(|holder| holder == token))
     }
 
@@ -74,7 +77,7 @@ impl Queue {
         }
         let mut command = redis::cmd("SMEMBERS");
         command.arg(format!("{}:dependencies", self.keys.job(id)));
-        let keys: Vec<String> = command.query_async(&mut self.redis.shared()).await?;
+        let keys: Vec<String> = self.redis.ask(&command).await?;
         let flows = self.flows();
         Ok(keys.iter().filter_map(|key| flows.locate(key)).collect())
     }

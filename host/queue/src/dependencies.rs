@@ -9,6 +9,7 @@ use toril_options::json::{Fields, raw_or_text};
 use crate::error::QueueError;
 use crate::queue::Queue;
 use crate::redis::script::script;
+use crate::redis::text;
 
 /// Which kinds of children to read. None at all means all of every kind.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -144,7 +145,7 @@ impl Queue {
                 what: "results of the children",
                 bytes_max,
             }),
-            reply => redis::from_redis_value(reply).map_err(|_| QueueError::Reply("read_children")),
+            reply => text::read(reply).map_err(|_| QueueError::Reply("read_children")),
         }
     }
 
@@ -218,7 +219,7 @@ impl Queue {
         let pending = command.arg(self.child_key(id, "dependencies"));
         Ok(Dependencies {
             processed: Some(values(self.children_values_within(id, bytes_max).await?)),
-            unprocessed: Some(pending.query_async(&mut self.redis.shared()).await?),
+            unprocessed: Some(self.redis.ask(pending).await?),
             ignored: Some(self.ignored_children_failures_within(id, bytes_max).await?),
             failed: Some(self.failed_range(id, 0, -1).await?),
             ..Dependencies::default()
@@ -231,7 +232,7 @@ impl Queue {
             .arg(page.cursor)
             .arg("COUNT")
             .arg(page.count.max(1));
-        Ok(scan.query_async(&mut self.redis.shared()).await?)
+        Ok(self.redis.ask(&scan).await?)
     }
 
     async fn failed_range(&self, id: &str, from: u64, to: i64) -> Result<Vec<String>, QueueError> {
@@ -240,7 +241,7 @@ impl Queue {
             .arg(self.child_key(id, "unsuccessful"))
             .arg(from)
             .arg(to);
-        Ok(command.query_async(&mut self.redis.shared()).await?)
+        Ok(self.redis.ask(&command).await?)
     }
 
     /// Counts the children of a job, by kind.

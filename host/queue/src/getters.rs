@@ -28,20 +28,12 @@ impl Queue {
             return Ok(None);
         }
         let mut command = redis::cmd("HGETALL");
-        let fields = command
-            .arg(self.keys.job(id))
-            .query_async::<BTreeMap<String, Vec<u8>>>(&mut self.redis.shared())
-            .await;
-        let fields = match fields {
+        let fields = self.redis.ask(command.arg(self.keys.job(id))).await;
+        let record: JobRecord = match fields {
             // A key of the queue that is no hash.
             Err(error) if error.code() == Some("WRONGTYPE") => return Ok(None),
             fields => fields?,
         };
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let record: JobRecord = fields
-            .into_iter()
-            .map(|(name, value)| (name, text(value)))
-            .collect();
         Ok(Some(record).filter(is_job))
     }
 
@@ -53,19 +45,15 @@ impl Queue {
         }
         let mut command = redis::cmd("HMGET");
         command.arg(self.keys.job(id)).arg(&SHOWN);
-        let fields = command
-            .query_async::<Vec<Option<Vec<u8>>>>(&mut self.redis.shared())
-            .await;
-        let fields = match fields {
+        let fields: Vec<Option<String>> = match self.redis.ask(&command).await {
             // A key of the queue that is no hash.
             Err(error) if error.code() == Some("WRONGTYPE") => return Ok(None),
             fields => fields?,
         };
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let record: JobRecord = SHOWN
             .iter()
             .zip(fields)
-            .filter_map(|(name, value)| Some(((*name).to_owned(), text(value?))))
+            .filter_map(|(name, value)| Some(((*name).to_owned(), value?)))
             .collect();
         Ok(Some(record).filter(is_job))
     }
@@ -90,6 +78,6 @@ impl Queue {
             .arg(format!("{}:logs", self.keys.job(id)))
             .arg(from)
             .arg(-1);
-        Ok(command.query_async(&mut self.redis.shared()).await?)
+        Ok(self.redis.ask(&command).await?)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use toril_options::{JobOptions, js};
 
+use crate::redis::text::text;
 use crate::steps::STEP_PREFIX;
 use crate::time::now_ms;
 
@@ -16,8 +17,8 @@ pub struct Job {
     pub token: Arc<str>,
     /// The job's name.
     pub name: String,
-    /// The data as stored: bytes, since nothing vouches for their being JSON or even text.
-    pub data: Vec<u8>,
+    /// The data as stored: text, since nothing vouches for its being JSON.
+    pub data: String,
     /// The options as stored.
     pub opts_json: String,
     /// The options that the worker looks at.
@@ -71,7 +72,7 @@ impl Job {
             id: "lone".into(),
             token: "".into(),
             name: name.to_owned(),
-            data: data.as_bytes().to_vec(),
+            data: data.to_owned(),
             opts_json: "{}".into(),
             options: JobOptions::default(),
             timestamp: now_ms(),
@@ -117,7 +118,7 @@ impl Job {
             plain &= !matches!(name, b"parentKey" | b"parent" | b"deid" | b"defa" | b"ats");
             match name {
                 b"name" => job.name = text(value),
-                b"data" => job.data = value.to_vec(),
+                b"data" => job.data = text(value),
                 b"opts" => job.opts_json = text(value),
                 b"timestamp" => job.timestamp = number(value),
                 b"delay" => job.delay_ms = number(value),
@@ -129,7 +130,8 @@ impl Job {
                 b"parentKey" => job.parent_key = Some(text(value)),
                 b"parent" => job.parent = Some(text(value)),
                 b"rjk" => job.scheduler = Some(text(value)),
-                b"defa" => job.deferred_failure = Some(text(value)),
+                // To BullMQ an empty one is none.
+                b"defa" => job.deferred_failure = Some(text(value)).filter(|it| !it.is_empty()),
                 b"stacktrace" => job.stacktrace = Some(text(value)),
                 b"failedReason" => job.failed_reason = Some(text(value)),
                 b"deid" => job.deduplication_id = Some(text(value)),
@@ -169,10 +171,6 @@ fn count(bytes: &[u8]) -> u32 {
     u32::try_from(number(bytes)).unwrap_or(u32::MAX)
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 /// Reads a number as BullMQ does, with `parseInt`; what is none counts as 0, and what is too large as the largest.
 fn number(bytes: &[u8]) -> u64 {
     // `as` saturates.
@@ -196,13 +194,22 @@ mod tests {
         ];
         let mut job = Job::from_hash(b"1", hash.into_iter(), &"t:0".into());
         assert_eq!((&*job.id, &*job.name, job.attempts_made), ("1", "paint", 0));
-        assert_eq!((&*job.data, &*job.progress), (&[0xff][..], "\u{fffd}"));
+        assert_eq!((&*job.data, &*job.progress), ("\u{fffd}", "\u{fffd}"));
         assert_eq!((job.attempts_started, job.stalled_counter), (0, 2));
         assert_eq!(job.steps, [("s\u{fffd}".to_owned(), "\u{fffd}".to_owned())]);
         assert_eq!(job.options, JobOptions::default());
         job.note_start(7, None, Some("sha256:1"));
         assert_eq!((job.attempts_started, job.processed_on), (1, 7));
         assert_eq!(job.version.as_deref(), Some("sha256:1"));
+    }
+
+    #[test]
+    fn failure_of_a_child_without_a_reason_is_none() {
+        for (stored, expected) in [("", None), ("child failed", Some("child failed"))] {
+            let hash: [(&[u8], &[u8]); 1] = [(b"defa", stored.as_bytes())];
+            let job = Job::from_hash(b"1", hash.into_iter(), &"t:0".into());
+            assert_eq!(job.deferred_failure.as_deref(), expected);
+        }
     }
 
     #[test]

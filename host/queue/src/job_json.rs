@@ -57,8 +57,8 @@ impl<'a> JobJson<'a> {
             id: &job.id,
             name: &job.name,
             // As BullMQ reads what it stores for `undefined`.
-            data: raw_json(match &*job.data {
-                b"" => b"{}",
+            data: raw(match &*job.data {
+                "" => "{}",
                 data => data,
             }),
             opts: raw(&job.opts_json),

@@ -10,3 +10,4 @@ mod stream;
 pub(crate) mod connection;
 pub(crate) mod reader;
 pub(crate) mod script;
+pub(crate) mod text;

@@ -141,7 +141,7 @@ impl Queue {
             .arg(self.keys.of(&format!("repeat:{scheduler}")))
             .arg(&STORED);
         // BullMQ's script reads what is no number as if it were not there.
-        let values: Vec<Option<String>> = command.query_async(&mut self.redis.shared()).await?;
+        let values: Vec<Option<String>> = self.redis.ask(&command).await?;
         let number = |text: String| text.parse::<f64>().ok();
         let pairs = STORED.into_iter().zip(values);
         Ok(pairs

@@ -13,6 +13,7 @@ use crate::job_state::JobState;
 use crate::new_job::NewJob;
 use crate::queue::Queue;
 use crate::redis::script::script;
+use crate::redis::text::text;
 use crate::request::Request;
 use crate::schedule::{First, Schedule, Standing, deduplication_id, of_scheduler, priority_of};
 use crate::time::now_ms;
@@ -71,8 +72,7 @@ impl Queue {
         pipeline.cmd("ZSCORE").arg(self.keys.of("repeat")).arg(id);
         let hash = self.keys.of(&format!("repeat:{id}"));
         pipeline.cmd("HGET").arg(hash).arg("every");
-        let (current, every): (Option<String>, Option<String>) =
-            pipeline.query_async(&mut self.redis.shared()).await?;
+        let (current, every): (Option<String>, Option<String>) = self.redis.ask(&pipeline).await?;
         let waits = match &current {
             None => false,
             Some(time) => {
@@ -139,7 +139,7 @@ impl Queue {
         match self.redis.run(script, &call).await? {
             Reply::Int(0) => Ok(Upserted::StandsElsewhere),
             Reply::Int(1) => Ok(Upserted::TimeIsTaken),
-            Reply::BulkString(job) => Ok(Upserted::Job(String::from_utf8_lossy(&job).into_owned())),
+            Reply::BulkString(job) => Ok(Upserted::Job(text(&job))),
             _ => Err(QueueError::Reply("upsert_scheduler")),
         }
     }
@@ -174,7 +174,7 @@ impl Queue {
     pub async fn scheduler(&self, id: &str) -> Result<Option<Fields>, QueueError> {
         let mut command = redis::cmd("ZSCORE");
         command.arg(self.keys.of("repeat")).arg(id);
-        let next: Option<f64> = command.query_async(&mut self.redis.shared()).await?;
+        let next: Option<f64> = self.redis.ask(&command).await?;
         match next {
             None => Ok(None),
             Some(next) => self.described(id, next).await,
@@ -192,7 +192,7 @@ impl Queue {
         let mut command = redis::cmd(if asc { "ZRANGE" } else { "ZREVRANGE" });
         command.arg(self.keys.of("repeat")).arg(start).arg(end);
         command.arg("WITHSCORES");
-        let found: Vec<(String, f64)> = command.query_async(&mut self.redis.shared()).await?;
+        let found: Vec<(String, f64)> = self.redis.ask(&command).await?;
         let mut schedulers = Vec::new();
         for (id, next) in found {
             schedulers.extend(self.described(&id, next).await?);
@@ -203,7 +203,7 @@ impl Queue {
     async fn described(&self, id: &str, next: f64) -> Result<Option<Fields>, QueueError> {
         let mut command = redis::cmd("HGETALL");
         command.arg(self.keys.of(&format!("repeat:{id}")));
-        let fields: Vec<(String, String)> = command.query_async(&mut self.redis.shared()).await?;
+        let fields: Vec<(String, String)> = self.redis.ask(&command).await?;
         if fields.is_empty() {
             return Ok(None);
         }

@@ -5,6 +5,7 @@ use redis::Value as Reply;
 use crate::error::QueueError;
 use crate::queue::Queue;
 use crate::redis::script::script;
+use crate::redis::text;
 
 /// What the field of a step begins with; its name follows.
 pub const STEP_PREFIX: &str = "toril:step:";
@@ -61,7 +62,7 @@ impl Queue {
                 let what = "results of the child";
                 return Err(QueueError::TooLarge { what, bytes_max });
             }
-            reply => redis::from_redis_value::<(String, String)>(reply),
+            reply => text::read::<(String, String)>(reply),
         };
         let (kind, text) = reply.map_err(|_| QueueError::Reply("read_child"))?;
         match kind.as_str() {

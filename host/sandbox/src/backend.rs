@@ -149,7 +149,7 @@ pub struct JobView<'a> {
     /// The prefix of its queue.
     pub prefix: &'a str,
     /// The data as stored: nothing vouches for their being JSON or even text.
-    pub data: &'a [u8],
+    pub data: &'a str,
     /// The options as stored, JSON.
     pub opts: &'a str,
     /// The progress as stored, JSON.

@@ -47,7 +47,7 @@ impl JobBackend for LoneJob {
             name: &self.name,
             queue: &self.queue,
             prefix: "bull",
-            data: self.data.as_bytes(),
+            data: &self.data,
             opts: "{}",
             progress: "0",
             attempts_made: 0,

@@ -100,9 +100,11 @@ export class CurrentJob extends Job {
   }
 
   async moveToDelayed(timestamp) {
-    if (!Number.isFinite(timestamp)) throw new TypeError('moveToDelayed: the timestamp must be a number of milliseconds');
-    ask(() => host.job.moveToDelayed(Math.max(0, Math.trunc(timestamp))));
-    this.delay = Math.max(0, timestamp - Date.now());
+    // BullMQ subtracts, which converts; a time that is no number has come.
+    const time = Math.max(0, timestamp - 0 || 0);
+    if (time === Infinity) throw new TypeError('moveToDelayed: the timestamp must be a number of milliseconds');
+    ask(() => host.job.moveToDelayed(Math.trunc(time)));
+    this.delay = Math.max(0, time - Date.now());
     this.#moved = 'delayed';
   }
 

@@ -1,12 +1,12 @@
 // Rate limits that the attempt set: `RateLimitError` says that the job goes back, and for how long was said before.
 import { ask, host } from './host.js';
-import { milliseconds } from './options.js';
+import { lifetime } from './options.js';
 
 let ownLimitMs = 0;
 
 /** Limits a queue for a time. That of the job may be limited without a grant, by leaving with `RateLimitError`. */
 export function limit(queueName, durationMs) {
-  const ms = milliseconds('rateLimit: the duration', durationMs);
+  const ms = lifetime('rateLimit: the duration', durationMs);
   const own = queueName === host.job.queueName();
   if (own) ownLimitMs = ms;
   try {

@@ -46,10 +46,19 @@ export const optionsText = (options) => JSON.stringify(options, refuseNoNumber);
 /** A job to be added, as the host takes it. */
 export const newJob = (name, data, options) => ({ name: nameText(name), data: dataText(data), options: optionsText(options) });
 
-/** A whole number of milliseconds, not below zero. */
+/** A whole number of milliseconds, not below zero, from what BullMQ sends to its script as text: `null` and `true` are none. */
 export function milliseconds(what, value) {
-  if (!Number.isFinite(Number(value))) throw new TypeError(`${what} must be a number of milliseconds`);
-  return Math.max(0, Math.trunc(value));
+  const number = Number(String(value).trim() || NaN);
+  if (!Number.isFinite(number)) throw new TypeError(`${what} must be a number of milliseconds`);
+  return Math.max(0, Math.trunc(number));
+}
+
+/** For how long a key lives. Redis takes whole numbers above 0 that, added to the time, fit 63 bits. */
+export function lifetime(what, value) {
+  const text = String(value);
+  const ms = Number(text);
+  if (!/^[1-9]\d*$/.test(text) || ms + Date.now() >= 2 ** 63) throw new TypeError(`${what} must be a whole number of milliseconds above 0`);
+  return ms;
 }
 
 /** The JSON text of a job's data. BullMQ stores `{}` where there is none. */

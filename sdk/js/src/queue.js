@@ -19,6 +19,8 @@ const timesAsNumbers = ({ startDate, endDate, ...rest }) => {
   return { ...rest, startDate: time(startDate), endDate: time(endDate) };
 };
 
+const isNoId = (id) => id === undefined || id === null;
+
 function checkEnd({ endDate }) {
   if (endDate && new Date(endDate).getTime() < Date.now()) throw new Error('End date must be greater than current timestamp');
 }
@@ -111,6 +113,8 @@ export class Queue extends Connected {
 
   async upsertJobScheduler(id, repeat, template) {
     this.checkPrefix();
+    // BullMQ makes a scheduler without a name of it, which no call can find again.
+    if (isNoId(id)) throw new TypeError('upsertJobScheduler: the id of a scheduler must be a string');
     checkEnd(repeat);
     const name = template?.name ?? id;
     const data = template?.data ?? {};
@@ -123,12 +127,12 @@ export class Queue extends Connected {
 
   async removeJobScheduler(id) {
     this.checkPrefix();
-    return ask(() => host.schedulers.remove(this.name, String(id)));
+    return !isNoId(id) && ask(() => host.schedulers.remove(this.name, String(id)));
   }
 
   async getJobScheduler(id) {
     this.checkPrefix();
-    return JSON.parse(ask(() => host.schedulers.get(this.name, String(id)))) ?? undefined;
+    return isNoId(id) ? undefined : (JSON.parse(ask(() => host.schedulers.get(this.name, String(id)))) ?? undefined);
   }
 
   async getJobSchedulers(start = 0, end = -1, asc = false) {

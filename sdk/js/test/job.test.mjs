@@ -133,7 +133,18 @@ test('moves reach the host', async () => {
     export default async (job: any, token: any) => { await job.moveToDelayed(5000.7, token); throw new DelayedError(); }`);
   assert.equal((await run()).failure.kind, 'delayed');
   assert.deepEqual(calls[0], ['job.moveToDelayed', 5000]);
-  assert.match((await outcome('await job.moveToDelayed(undefined)')).failure.message, /timestamp must be a number/);
+  assert.match((await outcome('await job.moveToDelayed(Infinity)')).failure.message, /timestamp must be a number/);
+});
+
+test('a job is delayed until what a subtraction makes of a time', async () => {
+  const times = [['"5"', 5], ['new Date(7)', 7], ['true', 1], ['null', 0], ['undefined', 0], ['"soon"', 0], ['NaN', 0], ['-Infinity', 0], ['"9000000000000.5"', 9e12]];
+  for (const [time, at] of times) {
+    const { run, calls } = await loaded(`
+      import { DelayedError } from 'bullmq';
+      export default async (job: any) => { await job.moveToDelayed(${time}); throw new DelayedError(); }`);
+    assert.equal((await run()).failure.kind, 'delayed', time);
+    assert.deepEqual(calls[0], ['job.moveToDelayed', at], time);
+  }
 });
 
 test('a failed child that fails its parent cannot be recovered from', async () => {

@@ -155,7 +155,7 @@ test('flows are read', async () => {
 test('events of one\'s own are published, and limits set', async () => {
   const { calls } = await calling(
     `await new QueueEventsProducer('steps').publishEvent({ eventName: 'painted', wall: 3 });
-     await queue.rateLimit(100.5); await queue.removeDeduplicationKey('d'); return null`,
+     await queue.rateLimit('100'); await queue.removeDeduplicationKey('d'); return null`,
     { 'queues.removeDeduplicationKey': false },
   );
   assert.deepEqual(calls, [
@@ -243,13 +243,12 @@ test('what the host would not take is refused in words', async () => {
   const told = await refusedOf([
     '() => other.changePriority({ priority: -1 })', '() => other.changePriority({ priority: 1.5 })', '() => other.changePriority({ priority: NaN })',
     '() => other.changePriority({ priority: 2 ** 32 })', "() => other.retry('bogus')", '() => other.changeDelay(NaN)',
-    '() => other.changeDelay()', '() => queue.rateLimit(NaN)',
+    '() => other.changeDelay()', '() => other.changeDelay(null)', '() => other.changeDelay(true)', "() => other.changeDelay('')",
   ]);
   assert.deepEqual(told, [
     'Priority should be between 0 and 4294967295', 'Priority should not be float', 'Priority should be between 0 and 4294967295',
     'Priority should be between 0 and 4294967295', 'Job 5 is not in the bogus state. reprocessJob',
-    'changeDelay: the delay must be a number of milliseconds', 'changeDelay: the delay must be a number of milliseconds',
-    'rateLimit: the duration must be a number of milliseconds',
+    ...Array(5).fill('changeDelay: the delay must be a number of milliseconds'),
   ]);
   const { calls } = await calling(
     `const other = await queue.add('other', {}); await other.changePriority({ priority: '7' }); await other.changePriority({ priority: 99999999 }); await other.changeDelay('5')`,
@@ -258,6 +257,23 @@ test('what the host would not take is refused in words', async () => {
   assert.deepEqual(calls.slice(1), [
     ['queues.changePriority', 'steps', '5', 7, false], ['queues.changePriority', 'steps', '5', 99999999, false], ['queues.changeDelay', 'steps', '5', 5],
   ]);
+});
+
+test('a rate limit lasts for a time that Redis takes', async () => {
+  const durations = ['NaN', 'undefined', 'null', '0', '-1', '2.5', '1e19', '1e21', 'true', "''", "'1e3'", 'new Date()', '2 ** 63'];
+  const told = await refusedOf(durations.map((duration) => `() => queue.rateLimit(${duration})`));
+  for (const [at, message] of told.entries()) assert.equal(message, 'rateLimit: the duration must be a whole number of milliseconds above 0', durations[at]);
+  const { calls } = await calling("await queue.rateLimit(1); await queue.rateLimit('60000'); await queue.rateLimit(5n); await queue.rateLimit(2 ** 53)");
+  assert.deepEqual(calls.map(([, , ms]) => ms), [1, 60_000, 5, 2 ** 53]);
+});
+
+test('a scheduler has an id', async () => {
+  const told = await refusedOf(['() => queue.upsertJobScheduler(undefined, { every: 5 })', '() => queue.upsertJobScheduler(null, { every: 5 })']);
+  assert.deepEqual(told, Array(2).fill('upsertJobScheduler: the id of a scheduler must be a string'));
+  const { value, calls } = await calling(
+    `return [await queue.removeJobScheduler(), await queue.removeJobScheduler(null), await queue.getJobScheduler() ?? 'none', await queue.getJobScheduler(null) ?? 'none']`,
+  );
+  assert.deepEqual([value, calls], [[false, false, 'none', 'none'], []]);
 });
 
 test('nobody has an id without text', async () => {

@@ -41,9 +41,9 @@ impl Job<'_> {
         self.raw.queue_qualified_name()
     }
 
-    /// Reads the data as `T`. An error here says which field does not fit. Data nested deeper than 1000 levels and numbers
-    /// beyond those of `f64` (`1e400`, which JavaScript reads as infinity) do not fit any type but `Box<RawValue>`; half of a
-    /// surrogate pair, which JavaScript admits, is read as U+FFFD.
+    /// Reads the data as `T`. An error here says which field does not fit. Data nested deeper than 1000 levels do
+    /// not fit any type but `Box<RawValue>`; half of a surrogate pair, which JavaScript admits, is read as U+FFFD, and a number
+    /// beyond those of `f64` (`1e400`, which JavaScript reads as infinity) as the largest `f64`.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
         from_json("job data", &self.raw.data())
     }

@@ -29,6 +29,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use toril_options::json;
 
 use self::bindings::wasi::keyvalue::{atomics, batch, store};
 
@@ -295,7 +296,7 @@ impl Iterator for Keys<'_> {
 
 fn from_json<T: DeserializeOwned>(key: &str, value: Option<Vec<u8>>) -> Result<Option<T>, Error> {
     let parsed = value
-        .map(|value| serde_json::from_slice(&value))
+        .map(|value| json::read(&String::from_utf8_lossy(&value)))
         .transpose();
     parsed.map_err(|source| json_error(key, source))
 }
@@ -308,5 +309,24 @@ fn json_error(key: &str, source: serde_json::Error) -> Error {
     Error::Json {
         key: key.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn json_that_other_languages_wrote_is_read() {
+        let read = |value: &[u8]| from_json::<serde_json::Value>("k", Some(value.to_vec()));
+        for (stored, expected) in [
+            (br#""\ud800""# as &[u8], json!("\u{fffd}")),
+            (b"\"\xff\"", json!("\u{fffd}")),
+            (b"[1e400]", json!([f64::MAX])),
+        ] {
+            assert_eq!(read(stored).unwrap(), Some(expected));
+        }
+        assert!(read(b"{").is_err());
     }
 }

@@ -11,6 +11,7 @@ use super::address::Address;
 use super::script::Script;
 use super::server::{Connection, Server};
 use super::shared::SharedConnection;
+use super::text;
 use crate::error::{QueueError, RedisFailure};
 
 /// BullMQ's scripts and ours need what came with this version (`LPOS`, `ZADD GT`, `COPY`).
@@ -159,7 +160,7 @@ impl Redis {
                 .map_or(Value::Nil, |(_, info)| info),
             reply => reply,
         };
-        let text: String = redis::from_redis_value(reply).map_err(|_| QueueError::Reply("INFO"))?;
+        let text: String = text::read(reply).map_err(|_| QueueError::Reply("INFO"))?;
         let field = |name: &str| {
             text.lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
@@ -205,7 +206,7 @@ impl Redis {
 impl Dedicated {
     pub(crate) async fn send<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, QueueError> {
         let reply = self.0.send(command).await?;
-        Ok(redis::from_redis_value(reply).map_err(redis::RedisError::from)?)
+        Ok(text::read(reply).map_err(redis::RedisError::from)?)
     }
 
     /// Sends a command that Redis may answer only after `longest`.
@@ -215,7 +216,7 @@ impl Dedicated {
         longest: Duration,
     ) -> Result<T, QueueError> {
         let reply = self.0.send_blocking(command, longest).await?;
-        Ok(redis::from_redis_value(reply).map_err(redis::RedisError::from)?)
+        Ok(text::read(reply).map_err(redis::RedisError::from)?)
     }
 }
 

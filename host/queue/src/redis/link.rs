@@ -75,7 +75,7 @@ impl Link {
         }) else {
             return Ok(None);
         };
-        let info: String = redis::from_redis_value(info).unwrap_or_default();
+        let info: String = super::text::read(info).unwrap_or_default();
         let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
         Ok(run.map(|run| AtServer {
             run: run.into(),

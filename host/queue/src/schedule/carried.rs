@@ -172,7 +172,10 @@ mod tests {
                 r#"{"type":"fixed","delay":1.50}"#,
                 r#""backoff":{"type":"fixed","delay":1.50}"#,
             ),
-            ("1e400", r#""backoff":1e400"#),
+            (
+                "1e400",
+                r#""backoff":{"delay":1.7976931348623157e+308,"type":"fixed"}"#,
+            ),
             ("null", ""),
             (r#""""#, ""),
             ("false", ""),
@@ -195,8 +198,9 @@ mod tests {
             refused(r#"{"repeat":7}"#)
                 .starts_with("`repeat` of its job is not a schedule: invalid")
         );
-        let huge = refused(r#"{"repeat":{"every":1e400}}"#);
-        assert!(huge.starts_with("`every` of the schedule is invalid: number out of range"));
+        let deep = "[".repeat(2_000) + &"]".repeat(2_000);
+        let deep = refused(&format!(r#"{{"repeat":{{"every":{deep}}}}}"#));
+        assert!(deep.starts_with("`every` of the schedule is invalid: nested more than 1000"));
     }
 
     #[test]

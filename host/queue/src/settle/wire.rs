@@ -9,6 +9,7 @@ use super::{FailedAttempt, Moved, Settled, Settlement, SettlementKind};
 use crate::error::QueueError;
 use crate::job::Job;
 use crate::redis::reader::Reader;
+use crate::redis::text::text;
 
 /// A settlement in the words of `lua/settle.lua`.
 struct WireEntry<'a> {
@@ -166,7 +167,7 @@ pub(crate) fn read_settled(
 
 fn read_ids(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     let count = reader.array()?;
-    let id = |_| Some(String::from_utf8_lossy(reader.bytes()?).into_owned());
+    let id = |_| Some(text(reader.bytes()?));
     (0..count).map(id).collect()
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod adding;
+mod bytes;
 mod cancelling;
 mod connections;
 mod damage;

@@ -69,7 +69,7 @@ impl JobBackend for DryBackend {
             name: &job.name,
             queue: &self.queue,
             prefix: self.job.queue.prefix(),
-            data: job.data.as_bytes(),
+            data: &job.data,
             opts: &job.stored_options,
             progress: &job.progress,
             attempts_made: job.attempts_made,

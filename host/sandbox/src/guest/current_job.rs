@@ -148,15 +148,13 @@ impl Host for AttemptState {
         if let Some(data) = &self.data {
             return Ok(data.clone());
         }
-        let invalid = |error: String| wasmtime::Error::new(InvalidData(error));
-        let text = std::str::from_utf8(self.backend.job().data)
-            .map_err(|error| invalid(error.to_string()))?;
+        let text = self.backend.job().data;
         // BullMQ stores `undefined` so, and reads it as an object.
         if text.is_empty() {
             return Ok("{}".into());
         }
         serde_json::from_str::<serde::de::IgnoredAny>(text)
-            .map_err(|error| invalid(error.to_string()))?;
+            .map_err(|error| wasmtime::Error::new(InvalidData(error.to_string())))?;
         Ok(text.to_owned())
     }
 

@@ -3,6 +3,7 @@
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
+use toril_options::json;
 
 use super::{Column, Value};
 
@@ -161,7 +162,7 @@ impl<'de> Deserializer<'de> for Cell {
             Value::Float32(value) => visitor.visit_f32(value),
             Value::Float64(value) => visitor.visit_f64(value),
             Value::Json(text) => {
-                let value: serde_json::Value = serde_json::from_str(&text)?;
+                let value: serde_json::Value = json::read(&text)?;
                 value.deserialize_any(visitor)
             }
             Value::Text(text)
@@ -218,7 +219,7 @@ impl<'de> Deserializer<'de> for Cell {
     ) -> Result<V::Value, Error> {
         match self.0 {
             Value::Json(text) => {
-                let value: serde_json::Value = serde_json::from_str(&text)?;
+                let value: serde_json::Value = json::read(&text)?;
                 value.deserialize_enum(name, variants, visitor)
             }
             Value::Text(text) | Value::Other(text) => {
@@ -336,5 +337,14 @@ mod tests {
             [Some(1), None]
         );
         assert!(read::<i8>(&one, vec![Value::Int32(1000)]).is_err());
+    }
+
+    #[test]
+    fn json_that_postgres_admits_is_read() {
+        let deep = "[".repeat(500) + &"]".repeat(500);
+        let text = format!(r#"{{"n":1e400,"deep":{deep}}}"#);
+        let found: serde_json::Value = read(&columns(&["v"]), vec![Value::Json(text)]).unwrap();
+        assert_eq!(found["v"]["n"], serde_json::json!(f64::MAX));
+        assert_eq!(found["v"]["deep"].to_string(), deep);
     }
 }

@@ -93,7 +93,7 @@ impl Redis {
         Job {
             id: id.to_string().into(),
             token: token.into(),
-            data: vec![b' '; self.bytes[&id]],
+            data: " ".repeat(self.bytes[&id]),
             opts_json: String::new(),
             attempts_started: self.starts[&id],
             options: toril_queue::JobOptions::parse(r#"{"attempts":3,"backoff":5}"#),
