@@ -24,7 +24,8 @@ use crate::telemetry::{OtlpConfig, OtlpProtocol};
 use admin::AdminFile;
 pub use admin::{AdminConfig, DEFAULT_ADMIN};
 pub use effective::{Origin, Setting};
-pub(crate) use queues::Reread;
+use queues::LeftOut;
+pub(crate) use queues::{Reread, warn_of_left_out};
 pub use redis::{RedisConfig, RedisSource};
 use runtime::RuntimeFile;
 pub use schema::schema;
@@ -67,6 +68,8 @@ pub struct Config {
     pub(crate) unusable: BTreeMap<String, Arc<Section>>,
     /// Queues whose processors are found in `processors_dir`.
     pub(crate) found: BTreeSet<String>,
+    /// What `processors_dir` has besides.
+    pub(crate) left_out: LeftOut,
 }
 
 /// The queues and their engine, for a command that serves none of them.

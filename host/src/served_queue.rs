@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::telemetry::Telemetry;
 use crate::versions::{Version, Versions};
 use crate::worker::{EventReader, Listeners, Observers, Worker};
+use cancel::requests::Requests;
 pub(crate) use follow::follow;
 use loader::Loader;
 pub(crate) use reconcile::{CheckedFile, check_file};
@@ -203,8 +204,8 @@ pub(crate) struct Serving {
     urgent: AtomicBool,
     /// The last job or change; none yet.
     last_busy: Mutex<Option<Instant>>,
-    /// The place of the last request to cancel that was taken up.
-    last_cancel: Mutex<String>,
+    /// Written by the one who follows.
+    cancel_requests: Mutex<Requests>,
 }
 
 impl Serving {

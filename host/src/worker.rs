@@ -32,7 +32,7 @@ use crate::versions::Versions;
 use io::Io;
 pub use options::WorkerOptions;
 use schedule::Schedule;
-use toril_queue::Queue;
+use toril_queue::{Job, Queue};
 use toril_sandbox::{Engine, Stop};
 
 /// What the worker holds and what it does next. Locked for moments only.
@@ -189,15 +189,17 @@ impl Worker {
             .send_modify(|control| control.concurrency = concurrency.max(1));
     }
 
-    /// Asks one start of a job, the one that has this lock token, to stop. False: it does not run here.
-    pub(crate) fn cancel(&self, job_id: &str, token: &str, said: &str) -> bool {
+    /// Asks the starts to stop for which there is a reason. False: there is none.
+    pub(crate) fn cancel(&self, mut reason: impl FnMut(&Job) -> Option<Arc<str>>) -> bool {
         let state = self.view.state.lock();
-        let mut starts = state.jobs().executing();
-        let held = starts.find(|held| held.is(job_id, token));
-        if let Some(held) = held {
-            held.cancel.stop(Stop::Cancelled(said.into()));
+        let mut any = false;
+        for held in state.jobs().executing() {
+            if let Some(said) = reason(&held.job) {
+                held.cancel.stop(Stop::Cancelled(said));
+                any = true;
+            }
         }
-        held.is_some()
+        any
     }
 
     /// Takes no more jobs for good, and lets the running ones end.

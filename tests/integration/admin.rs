@@ -229,6 +229,15 @@ async fn queue_is_attached_given_a_processor_and_operated() {
     assert_eq!(job["failedReason"], "job was cancelled: wrong customer");
     api.asks(Method::DELETE, &path, Value::Null, 409).await;
 
+    let awaited = add(&queue, "sleep", json!(3_600_000)).await;
+    reaches(&queue, &awaited, JobState::Active).await;
+    let path = format!("/v1/queues/ring/jobs/{awaited}?wait=true");
+    let stopped = json!([{ "queue": "ring", "id": awaited, "outcome": "stopped", "state": "active", "stateNow": "failed" }]);
+    assert_eq!(
+        api.asks(Method::DELETE, &path, Value::Null, 200).await,
+        stopped
+    );
+
     let given_back = add(&queue, "sleep", json!(3_600_000)).await;
     reaches(&queue, &given_back, JobState::Active).await;
     api.asks(

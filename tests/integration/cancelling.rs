@@ -8,7 +8,7 @@ use toril::host::Host;
 use toril::queue::{JobState, Queue};
 use toril::sandbox::{Engine, EngineOptions};
 use toril::served_queue::QueueSpec;
-use toril::served_queue::cancel::Cancellation;
+use toril::served_queue::cancel::{Cancellation, cancel};
 
 use crate::harness::{
     TestHost, TestRedis, add, eventually, new_job, processor, queue_section, reaches, toril,
@@ -93,14 +93,96 @@ async fn failure_of_its_own_is_kept_and_tried_again() {
     reaches(&queue, &id, JobState::Active).await;
     let (code, text) = cancels(&redis, &["ring", &id, "--reason", "a new price"]).await;
     assert_eq!(
-        (code, &*text),
-        (Some(0), &*format!("ring:{id}: was running, is delayed\n"))
+        (code, text),
+        (
+            Some(1),
+            format!("ring:{id}: failed by itself, will be tried again\n")
+        )
     );
     let job = queue.job(&id).await.unwrap().unwrap();
     assert_eq!(job["failedReason"], "left because a new price");
     queue.promote(&id).await.unwrap();
     let job = reaches(&queue, &id, JobState::Completed).await;
     assert_eq!(job["returnvalue"], "\"tried again\"");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn job_that_ends_by_itself_is_not_said_to_be_cancelled() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let limits = "limits = { cancel_grace_ms = 30000 }";
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", limits).await;
+    let id = add(&queue, "fail-when-cancelled", json!(null)).await;
+    reaches(&queue, &id, JobState::Active).await;
+    let (code, text) = cancels(&redis, &["ring", &id]).await;
+    assert_eq!(
+        (code, text),
+        (Some(1), format!("ring:{id}: ended by itself, is failed\n"))
+    );
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn running_job_that_is_removed_when_it_fails_was_cancelled() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", "").await;
+    let options = json!({ "removeOnFail": true });
+    let job = new_job("sleep", json!(3_600_000), options);
+    let id = queue.add(&job).await.unwrap();
+    reaches(&queue, &id, JobState::Active).await;
+    let (code, text) = cancels(&redis, &["ring", &id]).await;
+    assert_eq!(
+        (code, text),
+        (Some(0), format!("ring:{id}: was running, is failed\n"))
+    );
+    host.stop().await;
+}
+
+/// A host that died leaves its job active, and the job's lock for as long as it holds.
+#[tokio::test]
+async fn job_of_a_dead_host_fails_once_its_lock_has_expired() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let locks = "lock_duration_ms = 4000";
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", locks).await;
+    let id = add(&queue, "sleep", json!(1_500)).await;
+    reaches(&queue, &id, JobState::Active).await;
+    host.kill().await;
+    let (code, text) = cancels(&redis, &["ring", &id, "--reason", "stop"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    let job = reaches(&queue, &id, JobState::Failed).await;
+    assert_eq!(job["failedReason"], "job was cancelled: stop");
+    assert_eq!(job["atm"], "1");
+
+    let id = add(&queue, "sleep", json!(1_500)).await;
+    let _: String = redis
+        .command(&["RPOPLPUSH", "bull:ring:wait", "bull:ring:active"])
+        .await;
+    let (code, text) = cancels(&redis, &["ring", &id]).await;
+    assert_eq!(
+        (code, text),
+        (Some(0), format!("ring:{id}: was active, has failed\n"))
+    );
+}
+
+/// Nobody waits for the lock to expire: the host that takes the job next finds the request.
+#[tokio::test]
+async fn request_for_a_job_of_a_dead_host_is_kept_for_its_next_start() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let options = "lock_duration_ms = 3000\nstalled_interval_ms = 500";
+    let dead = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", options).await;
+    let id = add(&queue, "sleep", json!(3_600_000)).await;
+    reaches(&queue, &id, JobState::Active).await;
+    dead.kill().await;
+    let cancelled = cancel(&queue, &id, "stop", false, |_, _| false).await;
+    assert_eq!(cancelled.unwrap()[0].outcome, Cancellation::Asked);
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", options).await;
+    let job = reaches(&queue, &id, JobState::Failed).await;
+    assert_eq!(job["failedReason"], "job was cancelled: stop");
+    assert_eq!(job["ats"], "2");
     host.stop().await;
 }
 

@@ -135,7 +135,14 @@ fn files_that_are_no_processor_are_refused_with_the_reason() {
 fn check_of_a_processor_that_needs_a_grant_exits_with_1() {
     let output = toril(&["check", &path("fixture-http")]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stdout(&output).contains("needs a grant"));
+    let text = stdout(&output);
+    assert!(text.contains("needs a grant"), "{text}");
+    // The hint has a line of its own.
+    assert!(
+        text.lines()
+            .any(|line| line.trim_start().starts_with("hint: ")),
+        "{text}"
+    );
 }
 
 #[test]

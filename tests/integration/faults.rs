@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use toril::queue::{JobState, Queue, Redis};
 
+mod cancelling;
 mod commands;
 mod dropped;
 mod guest_calls;

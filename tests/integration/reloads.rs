@@ -206,6 +206,30 @@ async fn bad_file_in_the_directory_of_processors_is_refused_alone_at_start() {
     host.host.stop().await;
 }
 
+/// The log may be in a directory that is watched: what is said at each change would be a change.
+#[tokio::test]
+async fn what_a_watching_host_refuses_is_said_once_until_somebody_asks() {
+    let dir = tempdir().unwrap();
+    std::fs::write(dir.path().join("a:b.wasm"), "").unwrap();
+    let config = format!(
+        "watch = true\nprocessors_dir = {:?}\n[queues.other]\n",
+        dir.path()
+    );
+    let host = Reloaded::start(&config, &[]).await;
+    let times = |log: String| log.matches("file is left out").count();
+    // That a queue is served shows that the directory was read again.
+    for name in ["first", "second", "third"] {
+        let component = version("good-00001");
+        std::fs::write(dir.path().join(format!("{name}.wasm")), component).unwrap();
+        completes(&host.redis.queue(name).await, "any", json!(null)).await;
+    }
+    assert_eq!(times(host.host.log()), 1, "{}", host.host.log());
+    host.host.signal("HUP");
+    let said = async || (times(host.host.log()) == 2).then_some(());
+    eventually("it is said to somebody who asks", said).await;
+    host.host.stop().await;
+}
+
 #[tokio::test]
 async fn key_that_only_a_start_takes_up_holds_up_no_queue() {
     let dir = tempdir().unwrap();

@@ -1,32 +1,53 @@
--- Fails one job that nobody works on, whatever it waits for. All at once: between two calls a worker could take it, or
--- the caller could die. It is no start: what counts starts and attempts stays.
+-- Fails one job that no worker has, whatever it waits for. All at once: between two calls a worker could take it, or
+-- the caller could die.
 --
 -- KEYS[1]  `base:meta` of the queue
--- ARGV     1 job id, 2 now (ms), 3 reason, 4 failed jobs to keep, as in `settle.lua`
--- Returns  the state that the job was in, and for `active`, in which it stays, the token of its lock or ''
-local base, id, now_text, reason, rule = QUEUE, ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-if not is_job(base, id) then return { 'unknown', '' } end
+-- ARGV     1 job id, 2 now (ms), 3 reason, 4 failed jobs to keep, as in `settle.lua`, 5 the only attempt to cancel, as an
+--          earlier call returned it, or '' for any
+-- Returns  what was done: `failed`, `runs` (a worker has it), `ended` (it had, or there is no job) or `another-attempt`; the
+--          state that the job was in; its attempt; and where a worker has it, the token of its lock
+--
+-- An attempt stays the same while the job starts again without having failed: its worker died, or gave it back. A job that
+-- is added again under the same id has another time.
+local base, id, now_text, reason, rule, only = QUEUE, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if not is_job(base, id) then return { 'ended', 'unknown', '', '' } end
 local state, key = state_of(base, id), base .. ':' .. id
-if state == 'active' then return { state, call('GET', key .. ':lock') or '' } end
-if state == 'completed' or state == 'failed' or state == 'unknown' then return { state, '' } end
+local fields = call('HMGET', key, 'parentKey', 'parent', 'deid', 'atm', 'stacktrace', 'timestamp', 'attemptsMade')
+local attempts_made = fields[4] or fields[7] or '0'
+local attempt = (fields[6] or '0') .. ' ' .. attempts_made
+local lock = state == 'active' and call('GET', key .. ':lock')
+if lock and (only == '' or only == attempt) then return { 'runs', state, attempt, lock } end
+if state == 'completed' or state == 'failed' or state == 'unknown' then return { 'ended', state, attempt, '' } end
+if only ~= '' and only ~= attempt then return { 'another-attempt', state, attempt, '' } end
+-- A job that never started keeps its counts. An attempt that began has ended: a later retry by hand is another one.
+if state == 'active' or only ~= '' then
+  attempts_made = string.format('%.0f', math.min(tonumber(attempts_made) or 0, SAFE_INTEGER_MAX - 1) + 1)
+end
 
 local settings, finished = read_settings(base), { completed = 0, failed = 0 }
 -- First of all writes, so that the job is cancelled where Redis has no memory left.
 trim_events(base, settings)
 if state == 'waiting' then
   if call('LREM', base .. ':wait', 1, id) == 0 then call('LREM', base .. ':paused', 1, id) end
+elseif state == 'active' then
+  -- Its lock ran out: its worker died, or cannot reach Redis, and must not find the job where it left it.
+  call('LREM', base .. ':active', 1, id)
+  -- Where that is no set, the next check for stalled jobs replaces it.
+  redis.pcall('SREM', base .. ':stalled', id)
 else
   call('ZREM', base .. ':' .. state, id)
 end
 local outcomes = rarely({
   base = base, settings = settings, now = tonumber(now_text), now_text = now_text, completed = {}, finished = finished })
-local fields = call('HMGET', key, 'parentKey', 'parent', 'deid', 'atm', 'stacktrace')
 outcomes.use_rule('failed', rule)
-outcomes.settle({ kind = 'failed', key = key, id = id, option = rule, attempts_made = fields[4] or '0', value = reason,
+outcomes.settle({ kind = 'failed', key = key, id = id, option = rule, attempts_made = attempts_made, value = reason,
   stack = fields[5] or '[]', parent_key = fields[1], parent = fields[2], deduplication = fields[3] })
 local problem = outcomes.conclude()
 if problem then error(redis.REDIS_VERSION_NUM and problem or '-' .. (problem.err or problem), 0) end
 if call('EXISTS', base .. ':wait', base .. ':paused', base .. ':active', base .. ':prioritized') == 0 then
   emit(base, 'drained')
+elseif state == 'active' and active_room(base, settings) ~= 0 then
+  -- No worker settles this job and takes the next one in its place: where a queue limits how many are active, all sleep.
+  call('ZADD', base .. ':marker', 0, '0')
 end
-return { state, '' }
+return { 'failed', state, attempt, '' }

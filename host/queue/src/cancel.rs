@@ -1,6 +1,8 @@
-//! Cancelling jobs that no worker has. Only the worker that runs a job can stop it.
+//! Cancelling jobs that no worker has. Only the worker that holds a job's lock can stop it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::QueueError;
 use crate::job::Job;
@@ -12,21 +14,69 @@ use crate::settle::wire::keep_rule;
 use crate::time::now_ms;
 use toril_options::KeepJobs;
 
+/// How many of the last events are searched for the end of a job that is gone.
+const EVENTS_LOOKED_AT: usize = 1_000;
+
 /// What was done about a job that should not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CancelledJob {
-    /// It waited, in this state, and has failed.
+    /// Nobody had it, and it has failed. It was in this state: `Active` where the lock of its worker had expired.
     Failed(JobState),
-    /// It runs, under the lock with this token; empty where the lock ran out.
-    Runs(Arc<str>),
+    /// A worker has it.
+    Runs {
+        /// Of its lock.
+        token: Arc<str>,
+        /// The attempt that runs.
+        attempt: AttemptId,
+    },
+    /// The attempt that was to be cancelled has ended, and the job is to be tried again.
+    AnotherAttempt(JobState),
     /// It had come to an end, or there is no such job.
     Ended(JobState),
 }
 
+/// Tells an attempt of a job from all others, also from those of a job that is added later under the same id. It stays
+/// the same while the job starts again without having failed: its worker died, or gave it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptId(String);
+
+impl AttemptId {
+    /// The attempt that a worker was handed.
+    pub fn of(job: &Job) -> Self {
+        AttemptId(format!("{} {}", job.timestamp, job.attempts_made))
+    }
+
+    /// As another process wrote it. Any text is one; most are those of no job.
+    pub fn from_text(text: String) -> Self {
+        AttemptId(text)
+    }
+
+    /// As it is written for another process.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Who has a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// What its worker wrote.
+    pub token: String,
+    /// When it expires; none: never.
+    pub expires_in: Option<Duration>,
+}
+
 impl Queue {
-    /// Fails a job that waits, for its turn, its time or its children, with this reason. Its parent learns of it as of
-    /// any other failure, and its scheduler goes on.
-    pub async fn cancel_waiting(&self, id: &str, reason: &str) -> Result<CancelledJob, QueueError> {
+    /// Fails a job that nobody has, with this reason: it waits for its turn, its time or its children, or the lock of its
+    /// worker has expired. Its parent learns of it as of any other failure, and its scheduler goes on.
+    ///
+    /// `only` is the attempt to cancel; none is whichever there is.
+    pub async fn cancel_unheld(
+        &self,
+        id: &str,
+        reason: &str,
+        only: Option<&AttemptId>,
+    ) -> Result<CancelledJob, QueueError> {
         let Some(job) = self.job_as_taken(id).await? else {
             return Ok(CancelledJob::Ended(JobState::Unknown));
         };
@@ -39,16 +89,21 @@ impl Queue {
         let script = script!("cancel_job", "ids"; "chunks", "events", "line", "parent", "remove", "store", "deduplication", "outcomes");
         let mut call = script.call(self.keys.meta());
         call.arg(id).arg(now_ms()).arg(reason).arg(keep_rule(&keep));
+        call.arg(only.map(AttemptId::as_str).unwrap_or_default());
+        let unread = || QueueError::Reply("cancel_job");
         let reply = self.redis.run(script, &call).await?;
-        let (state, lock): (String, String) =
-            text::read(reply).map_err(|_| QueueError::Reply("cancel_job"))?;
-        let state: JobState = state.parse().map_err(|_| QueueError::Reply("cancel_job"))?;
-        Ok(match state {
-            JobState::Active => CancelledJob::Runs(lock.into()),
-            JobState::Completed | JobState::Failed | JobState::Unknown => {
-                CancelledJob::Ended(state)
-            }
-            _ => CancelledJob::Failed(state),
+        let (done, state, attempt, token): (String, String, String, String) =
+            text::read(reply).map_err(|_| unread())?;
+        let state: JobState = state.parse().map_err(|_| unread())?;
+        Ok(match &*done {
+            "failed" => CancelledJob::Failed(state),
+            "runs" => CancelledJob::Runs {
+                token: token.into(),
+                attempt: AttemptId(attempt),
+            },
+            "ended" => CancelledJob::Ended(state),
+            "another-attempt" => CancelledJob::AnotherAttempt(state),
+            _ => return Err(unread()),
         })
     }
 
@@ -62,12 +117,36 @@ impl Queue {
         }))
     }
 
-    /// True while a job is locked with this token.
-    pub async fn is_locked_by(&self, id: &str, token: &str) -> Result<bool, QueueError> {
-        let mut command = redis::cmd("GET");
-        command.arg(format!("{}:lock", self.keys.job(id)));
-        let holder: Option<String> = self.redis.ask(&command).await?;
-        Ok(holder.is_some_and(|holder| holder == token))
+    /// The lock of a job, if a worker has it.
+    pub async fn lock_of(&self, id: &str) -> Result<Option<Lock>, QueueError> {
+        let key = format!("{}:lock", self.keys.job(id));
+        let mut look = redis::pipe();
+        look.atomic().cmd("GET").arg(&key).cmd("PTTL").arg(&key);
+        let (token, ttl_ms): (Option<String>, i64) = self.redis.ask(&look).await?;
+        Ok(token.map(|token| Lock {
+            token,
+            expires_in: u64::try_from(ttl_ms).ok().map(Duration::from_millis),
+        }))
+    }
+
+    /// Why a job failed. For one whose hash is gone the stream of events says so, among the last ones. None: it did not
+    /// fail, or nothing says so any more.
+    pub async fn failure_of(&self, id: &str) -> Result<Option<String>, QueueError> {
+        let mut command = redis::cmd("HGET");
+        command.arg(self.keys.job(id)).arg("failedReason");
+        if let Some(reason) = self.redis.ask(&command).await? {
+            return Ok(Some(reason));
+        }
+        let mut command = redis::cmd("XREVRANGE");
+        command.arg(self.keys.of("events")).arg("+").arg("-");
+        command.arg("COUNT").arg(EVENTS_LOOKED_AT);
+        let events: Vec<(String, BTreeMap<String, String>)> = self.redis.ask(&command).await?;
+        let ended = events.into_iter().map(|(_, event)| event).find(|event| {
+            let is_end = event.get("event").map(String::as_str);
+            event.get("jobId").is_some_and(|job| job == id)
+                && matches!(is_end, Some("completed" | "failed"))
+        });
+        Ok(ended.and_then(|mut event| event.remove("failedReason")))
     }
 
     /// The children that a job waits for: their queues and ids.

@@ -43,7 +43,7 @@ mod writer;
 pub use self::redis::connection::{Redis, ServerInfo, redacted};
 pub use self::redis::script::{Part, Script, script};
 pub use access::QueueAccess;
-pub use cancel::CancelledJob;
+pub use cancel::{AttemptId, CancelledJob, Lock};
 pub use cron::{Cron, CronOptions, Zone};
 pub use dependencies::{Dependencies, DependenciesQuery, DependencyCounts, DependencyKinds, Page};
 pub use error::{ErrorCode, QueueError, RedisFailure};

@@ -12,7 +12,7 @@ use super::body::read_json;
 use super::error::ApiError;
 use super::extract::{Path, Query};
 use crate::host::{Detach, QueueStatus};
-use crate::served_queue::cancel::{Cancellation, Cancelled};
+use crate::served_queue::cancel::{Cancellation, Cancelled, wait_until_stopped};
 use crate::served_queue::spec::QueueRequest;
 use crate::worker::RunningJob;
 use crate::worker::options::WorkerOptions;
@@ -173,33 +173,41 @@ pub(super) struct CancelQuery {
     /// Cancels the children that it waits for, and theirs, too.
     #[serde(default)]
     children: bool,
+    /// Waits until a job that runs has stopped, up to ten seconds, or until its lock expires if nobody renews it.
+    #[serde(default)]
+    wait: bool,
 }
 
 /// Cancels a job, whatever it waits for and whichever host runs it. One that waits has failed with the answer
-/// (`failed`). One that runs was asked to stop (`asked`), within a second where it runs on another host; what its
-/// processor returns within its grace time counts as ever, and after that it fails for good. The job comes first in the
-/// answer.
+/// (`failed`), and so has one whose host has died and whose lock has expired. One that runs was asked to stop (`asked`),
+/// within a second where it runs on another host; what its processor returns within its grace time counts as ever, and after
+/// that it fails for good. With `wait`, the answer says what became of it (`stopped`). The job comes first in the answer.
 #[utoipa::path(delete, path = "/v1/queues/{queue}/jobs/{job}", params(CancelQuery), responses(
     (status = OK, body = Vec<Cancelled>), (status = NOT_FOUND),
-    (status = CONFLICT, description = "the job has ended")))]
+    (status = CONFLICT, description = "the job has ended, or with `wait`, it ended or failed by itself, or still runs")))]
 pub(super) async fn cancel(
     State(admin): State<Admin>,
     Path((queue, job)): Path<(String, String)>,
     Query(query): Query<CancelQuery>,
 ) -> Result<Json<Vec<Cancelled>>, ApiError> {
-    let CancelQuery { reason, children } = query;
-    let cancelled = admin.host.cancel(&queue, &job, &reason, children).await?;
+    let CancelQuery {
+        reason,
+        children,
+        wait,
+    } = query;
+    let mut cancelled = admin.host.cancel(&queue, &job, &reason, children).await?;
+    if wait {
+        wait_until_stopped(&mut cancelled).await?;
+    }
     match cancelled.first() {
         Some(Cancelled {
             outcome: Cancellation::Ended,
-            state,
+            state: JobState::Unknown,
             ..
-        }) => match state {
-            JobState::Unknown => Err(ApiError::unknown_job(&queue, &job)),
-            state => Err(ApiError::conflict(format!(
-                "job `{job}` is {state} already"
-            ))),
-        },
+        }) => Err(ApiError::unknown_job(&queue, &job)),
+        Some(first) if !first.is_cancelled() => {
+            Err(ApiError::conflict(format!("job `{job}` {first}")))
+        }
         _ => Ok(Json(cancelled)),
     }
 }

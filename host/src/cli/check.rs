@@ -63,7 +63,7 @@ impl Check {
     fn describe_policy(&self, processor: &Processor, policy: &Policy) {
         let Some(queue) = &self.queue else {
             if let Err(needed) = needed_grants(None, processor) {
-                super::print_line(format_args!("  needs a grant: {needed}"));
+                super::print_text(format_args!("  needs a grant: {needed}"));
             }
             return;
         };

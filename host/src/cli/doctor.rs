@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 use toril::config::{Config, Overrides, Source};
 
-use super::output::note;
+use super::output::{note, note_text};
 use super::{RedisArgs, print_json, print_line, print_lines};
 
 /// Finds problems that would keep a host from building or serving processors, and says how to repair them.
@@ -142,7 +142,7 @@ impl Doctor {
             for fix in &fixes {
                 match fix.apply().await {
                     Ok(done) => note(format_args!("fixed: {done}")),
-                    Err(error) => note(format_args!("not fixed: {error:#}")),
+                    Err(error) => note_text(format_args!("not fixed: {error:#}")),
                 }
             }
             if !fixes.is_empty() {

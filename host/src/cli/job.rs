@@ -2,21 +2,17 @@
 
 use std::fmt;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use toril::queue::{JobRecord, JobState, Queue, QueueName, STEP_PREFIX, json};
 use toril::sandbox::{Kept, StepRecord};
-use toril::served_queue::cancel::{Cancellation, Cancelled, cancel};
+use toril::served_queue::cancel::{cancel, wait_until_stopped};
 use toril::served_queue::deployment::CancelRequest;
 
 /// How many lines of a job's log are shown.
 const LOG_LINES: usize = 100;
-/// A host is to stop a job within a second, and gives it its grace time.
-const STOPPED_WITHIN: Duration = Duration::from_secs(10);
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Shows a job, or changes its state.
 ///
@@ -84,8 +80,9 @@ struct Retry {
 /// Cancels a job that waits or runs, on any host.
 ///
 /// A job that waits fails. A job that runs is asked to stop: if its processor returns within the grace time, that result
-/// counts, so a failure of its own may be retried. After the grace time the job fails for good. The exit code is 1 if there is
-/// nothing to cancel, or if no host stopped the job.
+/// counts, so a failure of its own may be retried. After the grace time the job fails for good. If the host has died, the job
+/// fails once its lock has expired. The exit code is 1 if there is nothing to cancel, if the job ended or failed by itself, or
+/// if no host stopped it.
 #[derive(Args)]
 struct Cancel {
     #[command(flatten)]
@@ -184,53 +181,16 @@ impl Cancel {
         let queue = self.which.queue().await?;
         let nowhere = |_: &QueueName, _: &CancelRequest| false;
         let (id, reason) = (&self.which.id, &self.reason);
-        let cancelled = cancel(&queue, id, reason, self.children, nowhere).await?;
+        let mut cancelled = cancel(&queue, id, reason, self.children, nowhere).await?;
+        wait_until_stopped(&mut cancelled).await?;
         let mut all = true;
         for (at, job) in cancelled.iter().enumerate() {
-            let queue = queue.sibling(&QueueName::new(&job.queue)?);
-            let line = match outcome(&queue, job).await? {
-                Ok(line) => line,
-                Err(line) => {
-                    // A child that has ended meanwhile is none to cancel.
-                    all &= at > 0 && job.outcome == Cancellation::Ended;
-                    line
-                }
-            };
-            super::print_line(format_args!("{}:{}: {line}", job.queue, job.id));
+            // A child that has ended meanwhile is none to cancel.
+            all &= job.is_cancelled() || at > 0 && job.has_ended();
+            super::print_line(format_args!("{}:{}: {job}", job.queue, job.id));
         }
         Ok(ExitCode::from(u8::from(!all)))
     }
-}
-
-/// What became of a job, once its host has stopped it. The error says why it was not cancelled.
-async fn outcome(queue: &Queue, job: &Cancelled) -> anyhow::Result<Result<String, String>> {
-    let state = match job.outcome {
-        Cancellation::Failed => return Ok(Ok(format!("was {}, has failed", job.state))),
-        Cancellation::Ended if job.state == JobState::Unknown => {
-            return Ok(Err("there is no such job".to_owned()));
-        }
-        Cancellation::Ended => return Ok(Err(format!("is {} already", job.state))),
-        Cancellation::Asked => stopped(queue, job).await?,
-    };
-    Ok(match state {
-        Some(state) => Ok(format!("was running, is {state}")),
-        None => {
-            Err("still runs: its worker is not Toril's, or its grace time is longer".to_owned())
-        }
-    })
-}
-
-/// Waits until a running job is stopped, and returns the state that it is in then.
-async fn stopped(queue: &Queue, job: &Cancelled) -> anyhow::Result<Option<JobState>> {
-    let token = job.token.as_deref().unwrap_or_default();
-    let end = Instant::now() + STOPPED_WITHIN;
-    while queue.is_locked_by(&job.id, token).await? {
-        if Instant::now() >= end {
-            return Ok(None);
-        }
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
-    Ok(Some(queue.state(&job.id).await?))
 }
 
 impl Which {

@@ -185,6 +185,13 @@ pub(super) fn note(line: impl Display) {
     }
 }
 
+/// The same of a text that may have several lines: of an error, the hint is below it.
+pub(super) fn note_text(text: impl Display) {
+    if !is_quiet() {
+        say(text_lines(text).join("\n"));
+    }
+}
+
 /// True where nobody wants more than data and errors.
 pub(super) fn is_quiet() -> bool {
     QUIET.get() == Some(&true)

@@ -87,7 +87,7 @@ pub(super) async fn rehearsed(
 pub(super) fn show(report: &Report) {
     for worse in report.regressions().take(SHOWN_MAX) {
         let (id, attempt) = (&worse.id, worse.attempt);
-        super::print_line(format_args!("job {id}, attempt {attempt}: {}", worse.found));
+        super::print_text(format_args!("job {id}, attempt {attempt}: {}", worse.found));
     }
     super::print_line(report.sum());
     if report.compared() == 0 {

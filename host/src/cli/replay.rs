@@ -210,7 +210,7 @@ fn show(recording: &Recording, rerun: &Rerun, goes_on: bool) {
     let print = |call: &String| super::print_line(format_args!("  {call}"));
     before.iter().for_each(print);
     if let Some(departure) = &rerun.departure {
-        super::print_line(format_args!("differs: {departure}"));
+        super::print_text(format_args!("differs: {departure}"));
         if goes_on {
             after.iter().for_each(print);
             super::print_text(describe(&rerun.outcome));

@@ -226,7 +226,7 @@ fn show_change(change: &Change) {
         Some(reason) => format!(": {reason}"),
         None => String::new(),
     };
-    super::print_line(format_args!(
+    super::print_text(format_args!(
         "  {:>8} ago  {} {}{reason}",
         since(now_ms().saturating_sub(change.at)),
         change.what,

@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use super::{
     DEFAULT_REDIS_PORT, File, Overrides, Source, default_file, parse, queues::processors_in,
+    warn_of_left_out,
 };
 use toril_queue::redacted;
 
@@ -78,7 +79,9 @@ impl Source {
                 origin,
             });
         });
-        for (queue, file) in processors_in(processors_dir.as_deref())? {
+        let listed = processors_in(processors_dir.as_deref())?;
+        warn_of_left_out(&listed.left_out);
+        for (queue, file) in listed.processors {
             let path = ["queues", &queue, "processor"].map(str::to_owned).to_vec();
             if !settings.iter().any(|setting| setting.path == path) {
                 let value = Value::from(file.display().to_string());

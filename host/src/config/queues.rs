@@ -58,8 +58,10 @@ struct Queues {
 
 impl File {
     pub(super) fn into_config(self, overrides: Overrides) -> anyhow::Result<Config> {
-        let processors = processors_in(self.processors_dir().as_deref())?;
-        self.config(&overrides, processors, &mut Reader::Start)
+        let listed = processors_in(self.processors_dir().as_deref())?;
+        let config = self.config(&overrides, listed, &mut Reader::Start)?;
+        warn_of_left_out(&config.left_out);
+        Ok(config)
     }
 
     /// What a host that serves takes up. What concerns no queue, or one of them alone, holds up no other one.
@@ -68,15 +70,21 @@ impl File {
         overrides: &Overrides,
         current: &Config,
     ) -> anyhow::Result<Reread> {
-        let (processors, unlisted) = match processors_in(self.processors_dir().as_deref()) {
-            Ok(processors) => (processors, None),
-            Err(error) => (current.processors_found(), Some(error)),
+        let (listed, unlisted) = match processors_in(self.processors_dir().as_deref()) {
+            Ok(listed) => (listed, None),
+            Err(error) => {
+                let listed = Listed {
+                    processors: current.processors_found(),
+                    left_out: current.left_out.clone(),
+                };
+                (listed, Some(error))
+            }
         };
         let mut reader = Reader::Serving {
             current,
             refused: Vec::new(),
         };
-        let config = self.config(overrides, processors, &mut reader)?;
+        let config = self.config(overrides, listed, &mut reader)?;
         let refused = match reader {
             Reader::Serving { refused, .. } => refused,
             Reader::Start => Vec::new(),
@@ -102,7 +110,10 @@ impl File {
                 tracing::warn!(error = format!("{error:#}"), "processors are left out");
                 Vec::new()
             }
-            (_, Ok(processors)) => processors,
+            (_, Ok(listed)) => {
+                warn_of_left_out(&listed.left_out);
+                listed.processors
+            }
         };
         let Queues { usable, .. } = self.queues(overrides, processors, &Reader::Start)?;
         Ok(QueuesConfig {
@@ -114,10 +125,10 @@ impl File {
     fn config(
         mut self,
         overrides: &Overrides,
-        processors: Vec<(String, PathBuf)>,
+        listed: Listed,
         reader: &mut Reader<'_>,
     ) -> anyhow::Result<Config> {
-        let queues = self.queues(overrides, processors, reader)?;
+        let queues = self.queues(overrides, listed.processors, reader)?;
         let admin = reader.part(self.admin(overrides), |current| current.admin.clone())?;
         let redis = reader.part(self.redis(overrides), |current| current.redis.clone())?;
         let otlp = OtlpConfig::new(self.otlp_endpoint.take(), self.otlp_protocol);
@@ -140,6 +151,7 @@ impl File {
             queues: queues.usable,
             unusable: queues.unusable,
             found: queues.found,
+            left_out: listed.left_out,
         })
     }
 
@@ -214,10 +226,23 @@ impl File {
     }
 }
 
-/// The queues that a directory of processors names.
-pub(super) fn processors_in(dir: Option<&Path>) -> anyhow::Result<Vec<(String, PathBuf)>> {
+/// What is in a directory of processors.
+#[derive(Default)]
+pub(super) struct Listed {
+    /// By queue.
+    pub(super) processors: Vec<(String, PathBuf)>,
+    pub(super) left_out: LeftOut,
+}
+
+/// The files in a directory of processors that no queue can have the name of, and why.
+pub(crate) type LeftOut = BTreeMap<PathBuf, String>;
+
+/// Lists the queues that a directory of processors names. It says nothing about the files that it leaves out: a host that
+/// watches lists the directory often.
+pub(super) fn processors_in(dir: Option<&Path>) -> anyhow::Result<Listed> {
+    let mut listed = Listed::default();
     let Some(dir) = dir else {
-        return Ok(Vec::new());
+        return Ok(listed);
     };
     let read = || -> std::io::Result<Vec<PathBuf>> {
         std::fs::read_dir(dir)?
@@ -225,14 +250,26 @@ pub(super) fn processors_in(dir: Option<&Path>) -> anyhow::Result<Vec<(String, P
             .collect()
     };
     let files = read().with_context(|| format!("failed to list `{}`", dir.display()))?;
-    let named = files.into_iter().filter_map(|file| {
-        let name = file.file_stem()?.to_str()?.to_owned();
-        let is_processor = file.extension()? == "wasm" && !name.starts_with('.');
-        if is_processor && let Err(error) = QueueName::new(&name) {
-            tracing::warn!(file = %file.display(), %error, "file is left out");
-            return None;
+    for file in files {
+        let name = file.file_stem().and_then(|name| name.to_str());
+        let (Some(name), Some(extension)) = (name, file.extension()) else {
+            continue;
+        };
+        if extension != "wasm" || name.starts_with('.') {
+            continue;
         }
-        is_processor.then_some((name, file))
-    });
-    Ok(named.collect())
+        match QueueName::new(name) {
+            Ok(_) => listed.processors.push((name.to_owned(), file)),
+            Err(error) => {
+                listed.left_out.insert(file, error.to_string());
+            }
+        }
+    }
+    Ok(listed)
+}
+
+pub(crate) fn warn_of_left_out<'a>(left_out: impl IntoIterator<Item = (&'a PathBuf, &'a String)>) {
+    for (file, error) in left_out {
+        tracing::warn!(file = %file.display(), error, "file is left out");
+    }
 }

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use super::retry::Retry;
 use super::signals::{Asked, Signals};
-use crate::config::{Config, Reread, Source};
+use crate::config::{Config, Reread, Source, warn_of_left_out};
 use crate::host::{Detach, Host, Reloaded};
 use crate::language::made_of;
 use crate::served_queue::QueueSpec;
@@ -41,6 +41,7 @@ pub(super) async fn follow_files(
     let mut watch = watch_files(config, &files, rest);
     let mut retry = Retry::default();
     let mut built = made_of::changes();
+    let mut refused_before = Vec::new();
     // Not before: who reads this may change a file at once.
     info!(queues = config.queues.len(), "serving");
     loop {
@@ -77,7 +78,11 @@ pub(super) async fn follow_files(
             }
             reread
         });
-        follow_change(host, reread, &mut current, &cause, &files);
+        if let Some(reread) = &reread {
+            warn_of(reread, &current, &mut refused_before, &cause);
+        }
+        let config = reread.map(|reread| reread.config);
+        follow_change(host, config, &mut current, &cause, &files);
     }
 }
 
@@ -97,6 +102,11 @@ impl Cause {
     /// True where the config should be taken up as it is written now.
     fn asks_for_the_config(&self) -> bool {
         !matches!(self, Cause::Files(_))
+    }
+
+    /// True where this config should be taken up. A directory of processors names queues, too.
+    fn takes_up(&self, config: &Config) -> bool {
+        self.asks_for_the_config() || config.processors_dir.is_some()
     }
 
     /// True where a queue should read its processor again.
@@ -161,19 +171,15 @@ async fn load_again(
 /// Tells each queue that it concerns what changed. Each takes it up by itself: nobody waits here.
 fn follow_change(
     host: &Host,
-    reread: Option<Reread>,
+    config: Option<Config>,
     current: &mut Config,
     cause: &Cause,
     files: &Files,
 ) {
     let mut applied = BTreeSet::new();
-    // A directory of processors names queues, too.
-    if let Some(Reread {
-        config, refused, ..
-    }) = reread
-        && (cause.asks_for_the_config() || config.processors_dir.is_some())
+    if let Some(config) = config
+        && cause.takes_up(&config)
     {
-        warn_of_fixed_keys(current, &config, &refused);
         applied = apply(host, current, &config);
         *current = config;
     }
@@ -190,13 +196,30 @@ fn follow_change(
     }
 }
 
-fn warn_of_fixed_keys(old: &Config, new: &Config, refused: &[anyhow::Error]) {
-    for error in refused {
-        warn!(
-            error = format!("{error:#}"),
-            "a part of the config that takes effect only at a start was refused; the host keeps the old one"
-        );
+/// Says what is not taken up of a config. What was said before is said again only to somebody who asks: the log may be in a
+/// directory that is watched, where each line of it is a change.
+fn warn_of(reread: &Reread, old: &Config, refused_before: &mut Vec<String>, cause: &Cause) {
+    let new = &reread.config;
+    if !cause.takes_up(new) {
+        return;
     }
+    let is_asked = matches!(cause, Cause::Signal);
+    warn_of_left_out(
+        new.left_out
+            .iter()
+            .filter(|(file, error)| is_asked || old.left_out.get(*file) != Some(*error)),
+    );
+    let refused = reread.refused.iter().map(|error| format!("{error:#}"));
+    let refused: Vec<String> = refused.collect();
+    for error in &refused {
+        if is_asked || !refused_before.contains(error) {
+            warn!(
+                error,
+                "a part of the config that takes effect only at a start was refused; the host keeps the old one"
+            );
+        }
+    }
+    *refused_before = refused;
     let keys = old.fixed_keys_changed(new);
     if !keys.is_empty() {
         warn!(

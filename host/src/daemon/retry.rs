@@ -44,6 +44,8 @@ impl Retry {
         loaded: anyhow::Result<(Reread, Files)>,
     ) -> Option<(Reread, Files)> {
         let is_retry = matches!(cause, Cause::Retry);
+        // The log may be in a directory that is watched, where each line of it is a change.
+        let is_asked = matches!(cause, Cause::Signal | Cause::Saved(_));
         match loaded {
             Ok((reread, files)) => {
                 let Some(error) = &reread.unlisted else {
@@ -51,7 +53,7 @@ impl Retry {
                     return Some((reread, files));
                 };
                 self.say(
-                    is_retry,
+                    is_asked,
                     error,
                     "the queues of `processors_dir` stay as they are; the host lists the directory again later",
                 );
@@ -62,7 +64,7 @@ impl Retry {
             }
             Err(error) => {
                 self.say(
-                    is_retry,
+                    is_asked,
                     &error,
                     "the config was refused; the old one stays in effect",
                 );
@@ -83,9 +85,9 @@ impl Retry {
         }
     }
 
-    fn say(&mut self, is_retry: bool, error: &anyhow::Error, what: &str) {
+    fn say(&mut self, is_asked: bool, error: &anyhow::Error, what: &str) {
         let error = format!("{error:#}");
-        if !is_retry || error != self.said {
+        if is_asked || error != self.said {
             error!(error, "{what}");
         }
         self.said = error;

@@ -1,6 +1,12 @@
 //! Cancels a job wherever it is: one that waits fails at once, one that runs is stopped by the host that runs it.
 
+pub(crate) mod requests;
+mod stopped;
+
 use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 use tracing::info;
@@ -9,7 +15,8 @@ use utoipa::ToSchema;
 use super::Serving;
 use super::deployment::{CancelRequest, Deployments};
 use super::reason::Reason;
-use toril_queue::{CancelledJob, JobState, Queue, QueueError, QueueName};
+pub use stopped::wait_until_stopped;
+use toril_queue::{AttemptId, CancelledJob, Job, JobState, Queue, QueueError, QueueName};
 use toril_sandbox::cancellation;
 
 /// How many jobs of a flow are cancelled at once.
@@ -19,12 +26,20 @@ const JOBS_MAX: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cancellation {
-    /// It waited, and has failed.
+    /// No worker had it, and it has failed.
     Failed,
     /// It runs, and the host that runs it was asked to stop it.
     Asked,
     /// It had come to an end, or there is no such job.
     Ended,
+    /// It ran, and has failed because of this.
+    Stopped,
+    /// It ran, and came to an end of its own before it was stopped.
+    EndedByItself,
+    /// It ran, and its attempt failed by itself before it was stopped: it is tried again.
+    FailedByItself,
+    /// It was not stopped in time.
+    StillRuns,
 }
 
 /// A job that should not run, and what was done about it.
@@ -39,15 +54,85 @@ pub struct Cancelled {
     /// The state that the job was in.
     #[schema(value_type = String)]
     pub state: JobState,
-    /// Of the lock under which it runs.
+    /// The state that a job is in which ran and was waited for.
+    #[schema(value_type = Option<String>)]
+    #[serde(rename = "stateNow", skip_serializing_if = "Option::is_none")]
+    pub state_now: Option<JobState>,
+    /// What to wait for.
     #[serde(skip)]
-    pub token: Option<String>,
+    running: Option<Running>,
 }
 
-/// Cancels a job and, if asked, the children that it waits for, and theirs. `runs_here` stops a job of this process,
-/// by queue, id and lock token.
+/// A start of a job that was asked to stop.
+#[derive(Clone)]
+struct Running {
+    queue: Queue,
+    /// Of its lock.
+    token: Arc<str>,
+    attempt: AttemptId,
+    /// Why.
+    said: String,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Running { token, attempt, .. } = self;
+        f.debug_tuple("Running")
+            .field(token)
+            .field(attempt)
+            .finish()
+    }
+}
+
+impl Cancelled {
+    /// True where the job does not run again, because it was cancelled; and where it is asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(
+            self.outcome,
+            Cancellation::Failed | Cancellation::Asked | Cancellation::Stopped
+        )
+    }
+
+    /// True where it had ended, or did so by itself: nothing of it runs, or will.
+    pub fn has_ended(&self) -> bool {
+        matches!(
+            self.outcome,
+            Cancellation::Ended | Cancellation::EndedByItself
+        )
+    }
+}
+
+/// In words, without the job's name.
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state;
+        match (self.outcome, self.state_now) {
+            (Cancellation::Failed, _) => write!(f, "was {state}, has failed"),
+            (Cancellation::Asked, _) => f.write_str("is asked to stop"),
+            (Cancellation::Ended, _) if state == JobState::Unknown => {
+                f.write_str("there is no such job")
+            }
+            (Cancellation::Ended, _) => write!(f, "is {state} already"),
+            (Cancellation::Stopped, _) => f.write_str("was running, is failed"),
+            (Cancellation::EndedByItself, None | Some(JobState::Unknown)) => {
+                f.write_str("ended by itself, is removed")
+            }
+            (Cancellation::EndedByItself, Some(now)) => write!(f, "ended by itself, is {now}"),
+            (Cancellation::FailedByItself, _) => {
+                f.write_str("failed by itself, will be tried again")
+            }
+            (Cancellation::StillRuns, _) => {
+                f.write_str("still runs: its worker is not Toril's, or its grace time is longer")
+            }
+        }
+    }
+}
+
+/// Cancels a job and, if asked, the children that it waits for, and theirs. `runs_here` stops a job of this process:
+/// true if it runs there.
 ///
-/// `said` is why, for people; it becomes part of `failedReason`. The job itself comes first in the result.
+/// `said` is why, for people; it becomes part of `failedReason`. The job itself comes first in the result. One that runs is
+/// asked to stop; [`wait_until_stopped`] finds out what comes of it.
 pub async fn cancel(
     queue: &Queue,
     id: &str,
@@ -90,20 +175,30 @@ async fn cancel_one(
     said: &str,
     runs_here: impl Fn(&QueueName, &CancelRequest) -> bool,
 ) -> Result<Cancelled, QueueError> {
-    let found = queue.cancel_waiting(&id, &cancellation(said)).await?;
-    let (outcome, state, token) = match found {
+    let found = queue.cancel_unheld(&id, &cancellation(said), None).await?;
+    let (outcome, state, running) = match found {
         CancelledJob::Failed(state) => (Cancellation::Failed, state, None),
         CancelledJob::Ended(state) => (Cancellation::Ended, state, None),
-        CancelledJob::Runs(token) => {
+        // Any attempt was asked for.
+        CancelledJob::AnotherAttempt(_) => return Err(QueueError::Reply("cancel_job")),
+        CancelledJob::Runs { token, attempt } => {
             let request = CancelRequest {
                 id: id.clone(),
                 token: token.to_string(),
+                attempt: attempt.clone(),
                 said: said.to_owned(),
             };
             if !runs_here(queue.keys().queue_name(), &request) {
                 Deployments::of(queue).ask_to_cancel(&request).await?;
             }
-            (Cancellation::Asked, JobState::Active, Some(request.token))
+            let queue = queue.clone();
+            let running = Running {
+                queue,
+                token,
+                attempt,
+                said: request.said,
+            };
+            (Cancellation::Asked, JobState::Active, Some(running))
         }
     };
     Ok(Cancelled {
@@ -111,18 +206,35 @@ async fn cancel_one(
         id,
         outcome,
         state,
-        token,
+        state_now: None,
+        running,
     })
 }
 
 impl Serving {
     /// Stops the start of a job that a request is for. False: it does not run here.
     pub(crate) fn cancel(&self, queue: &QueueName, request: &CancelRequest) -> bool {
-        let CancelRequest { id, token, said } = request;
-        let runs = self.worker.cancel(id, token, said);
-        if runs {
-            info!(%queue, job_id = id, said, "job is cancelled");
+        let said: Arc<str> = request.said.as_str().into();
+        self.stop_starts(queue, |job| request.is_for(job).then(|| Arc::clone(&said)))
+    }
+
+    /// Stops the starts that requests of other hosts are for. A request may have been here before its start was.
+    pub(crate) fn cancel_as_asked(&self, queue: &QueueName) {
+        let mut requests = self.cancel_requests.lock();
+        if !requests.is_empty_at(Instant::now()) {
+            self.stop_starts(queue, |job| requests.stop(job));
         }
-        runs
+    }
+
+    fn stop_starts(
+        &self,
+        queue: &QueueName,
+        mut said: impl FnMut(&Job) -> Option<Arc<str>>,
+    ) -> bool {
+        self.worker.cancel(|job| {
+            let said = said(job)?;
+            info!(%queue, job_id = &*job.id, said = &*said, "job is cancelled");
+            Some(said)
+        })
     }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use redis::{FromRedisValue, Value};
 
+use super::cancel;
 use super::reason::Reason;
 use super::report::QueueStatus;
 use crate::versions::{Canary, CanaryRule, Tally};
@@ -20,12 +21,10 @@ pub use record::{
     AbortedCanary, CanaryRecord, Change, DeployError, Deployment, Note, StoredVersion, Upload,
 };
 use record::{from_json, read_deployment, to_json};
-use toril_queue::{Queue, QueueError, Redis, now_ms, script};
+use toril_queue::{AttemptId, Queue, QueueError, Redis, now_ms, script};
 
 /// How many components a queue keeps, unless it is told otherwise. One in use is never removed.
 pub const VERSIONS_KEPT: usize = 10;
-/// For how long a request to cancel is kept. Hosts that run jobs look five times a second.
-const CANCELS_KEPT_MS: u64 = 60_000;
 /// The queues that have deployments or hosts. Not under a queue's hash tag: it is of all queues.
 const QUEUES: &str = "toril:queues";
 
@@ -67,8 +66,10 @@ pub(super) struct News {
 pub struct CancelRequest {
     /// The job's id.
     pub id: String,
-    /// Of its lock: the request is for this start alone.
+    /// Of the lock of the start that runs.
     pub token: String,
+    /// The request is for all starts of this attempt.
+    pub attempt: AttemptId,
     /// The reason that was given; may be empty.
     pub said: String,
 }
@@ -399,7 +400,8 @@ impl Deployments {
     /// Asks the host that runs a job, whichever it is, to stop it.
     pub(super) async fn ask_to_cancel(&self, request: &CancelRequest) -> Result<(), QueueError> {
         let key = format!("{}:cancels", self.key);
-        let oldest = now_ms().saturating_sub(CANCELS_KEPT_MS);
+        let kept_ms = u64::try_from(cancel::requests::KEPT.as_millis()).unwrap_or(u64::MAX);
+        let oldest = now_ms().saturating_sub(kept_ms);
         let mut call = redis::pipe();
         call.cmd("XADD")
             .arg(&key)
@@ -409,8 +411,9 @@ impl Deployments {
             .arg("*");
         call.arg("id").arg(&request.id);
         call.arg("token").arg(&request.token);
+        call.arg("attempt").arg(request.attempt.as_str());
         call.arg("said").arg(&request.said).ignore();
-        call.cmd("PEXPIRE").arg(&key).arg(CANCELS_KEPT_MS).ignore();
+        call.cmd("PEXPIRE").arg(&key).arg(kept_ms).ignore();
         Ok(call.query_async(&mut self.redis.shared()).await?)
     }
 
@@ -455,6 +458,7 @@ fn read_sync(reply: Value) -> Result<News, QueueError> {
         let request = CancelRequest {
             id: field("id"),
             token: field("token"),
+            attempt: AttemptId::from_text(field("attempt")),
             said: field("said"),
         };
         (place, request)

@@ -86,6 +86,7 @@ async fn ask_all(context: &Context, regular: bool, idle: bool) -> bool {
         if !serving.source.followed {
             continue;
         }
+        serving.cancel_as_asked(served.name());
         let busy = serving.is_attentive();
         attentive |= busy;
         let urgent = serving.urgent.swap(false, Ordering::Relaxed);
@@ -149,9 +150,10 @@ impl Ask {
             }
         };
         for (place, request) in news.cancels {
-            self.serving.cancel(self.served.name(), &request);
-            *self.serving.last_cancel.lock() = place;
+            let mut requests = self.serving.cancel_requests.lock();
+            requests.note(place, request, Instant::now());
         }
+        self.serving.cancel_as_asked(self.served.name());
         if let Some(deployment) = news.deployment {
             let revision = deployment.revision;
             // Told again at the next call where the task has no room for it now.
@@ -184,7 +186,7 @@ impl Serving {
     /// From where requests to cancel are new; none while no job runs here.
     fn last_cancel(&self) -> Option<String> {
         let runs = self.worker.view().running() > 0;
-        runs.then(|| self.last_cancel.lock().clone())
+        runs.then(|| self.cancel_requests.lock().last().to_owned())
     }
 
     /// True for a while after a job or a change.

@@ -323,7 +323,7 @@ impl Reconciler {
             told: AtomicU64::new(revision),
             urgent: AtomicBool::new(true),
             last_busy: Mutex::default(),
-            last_cancel: Mutex::new("0".to_owned()),
+            cancel_requests: Mutex::default(),
         });
         self.shared.revision.store(revision, Ordering::Relaxed);
         self.shared.is_leaving.store(false, Ordering::Relaxed);

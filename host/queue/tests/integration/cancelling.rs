@@ -1,12 +1,12 @@
 //! Cancelling jobs that wait.
 
 use serde_json::json;
-use toril_queue::{CancelledJob, JobState, Queue, parse_flow};
+use toril_queue::{AttemptId, CancelledJob, JobState, LockedAttempt, Queue, parse_flow};
 
 use crate::harness::{TestRedis, add, new_job, take};
 
 async fn cancel(queue: &Queue, id: &str) -> CancelledJob {
-    queue.cancel_waiting(id, "not wanted").await.unwrap()
+    queue.cancel_unheld(id, "not wanted", None).await.unwrap()
 }
 
 async fn field(redis: &TestRedis, id: &str, field: &str) -> Option<String> {
@@ -67,22 +67,97 @@ async fn job_that_runs_or_ended_is_left_alone() {
     add(&queue, &["a"]).await;
     take(&queue, 1, "worker:1").await;
     let before = redis.dump().await;
-    assert_eq!(
-        cancel(&queue, "a").await,
-        CancelledJob::Runs("worker:1".into())
-    );
+    let CancelledJob::Runs { token, .. } = cancel(&queue, "a").await else {
+        panic!("a worker has it");
+    };
+    assert_eq!(&*token, "worker:1");
     assert_eq!(
         cancel(&queue, "b").await,
         CancelledJob::Ended(JobState::Unknown)
     );
     assert_eq!(redis.dump().await, before);
-    assert!(queue.is_locked_by("a", "worker:1").await.unwrap());
+    let lock = queue.lock_of("a").await.unwrap().unwrap();
+    assert_eq!(lock.token, "worker:1");
+    assert!(lock.expires_in.is_some());
     add(&queue, &["c"]).await;
     cancel(&queue, "c").await;
     assert_eq!(
         cancel(&queue, "c").await,
         CancelledJob::Ended(JobState::Failed)
     );
+}
+
+/// Its worker died: nobody renews the lock, and nobody would be asked to stop the job.
+#[tokio::test]
+async fn active_job_without_a_lock_fails_at_once() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    add(&queue, &["a", "b"]).await;
+    let jobs = take(&queue, 1, "worker:1").await;
+    let () = redis.run("DEL bull:paint:a:lock").await;
+    let () = redis.run("SADD bull:paint:stalled a").await;
+    let () = redis.run("HSET bull:paint:meta concurrency 1").await;
+    let () = redis.run("DEL bull:paint:marker").await;
+    assert_eq!(
+        cancel(&queue, "a").await,
+        CancelledJob::Failed(JobState::Active)
+    );
+    assert_eq!(queue.state("a").await.unwrap(), JobState::Failed);
+    let reason = field(&redis, "a", "failedReason").await;
+    assert_eq!(reason.as_deref(), Some("not wanted"));
+    assert_eq!(field(&redis, "a", "atm").await.as_deref(), Some("1"));
+    let left: usize = redis
+        .run("EXISTS bull:paint:active bull:paint:stalled")
+        .await;
+    assert_eq!(left, 0);
+    // No worker notices by itself that there is room again.
+    let woken: usize = redis.run("EXISTS bull:paint:marker").await;
+    assert_eq!(woken, 1);
+    // A worker that comes back does not take the job again.
+    let held = [LockedAttempt::of(&jobs[0])];
+    assert_eq!(queue.extend_locks(&held, 1_000).await.unwrap(), held);
+}
+
+#[tokio::test]
+async fn only_the_attempt_that_was_named_is_cancelled() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    add(&queue, &["a"]).await;
+    let jobs = take(&queue, 1, "worker:1").await;
+    let CancelledJob::Runs { attempt, .. } = cancel(&queue, "a").await else {
+        panic!("a worker has it");
+    };
+    assert_eq!(attempt, AttemptId::of(&jobs[0]));
+    // It is given back, and then tried again, as a worker of BullMQ does it.
+    let () = redis.run("DEL bull:paint:a:lock bull:paint:active").await;
+    let () = redis.run("RPUSH bull:paint:wait a").await;
+    let () = redis.run("HSET bull:paint:a atm 1").await;
+    let again = async || queue.cancel_unheld("a", "late", Some(&attempt)).await;
+    let before = redis.dump().await;
+    assert_eq!(
+        again().await.unwrap(),
+        CancelledJob::AnotherAttempt(JobState::Waiting)
+    );
+    assert_eq!(redis.dump().await, before);
+    let () = redis.run("HSET bull:paint:a atm 0").await;
+    assert_eq!(
+        again().await.unwrap(),
+        CancelledJob::Failed(JobState::Waiting)
+    );
+    // A retry by hand is another attempt.
+    assert_eq!(field(&redis, "a", "atm").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn failure_of_a_job_that_is_gone_is_read_from_the_events() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    let job = new_job("paint", json!({ "jobId": "a", "removeOnFail": true }));
+    queue.add(&job).await.unwrap();
+    assert_eq!(queue.failure_of("a").await.unwrap(), None);
+    cancel(&queue, "a").await;
+    let failure = queue.failure_of("a").await.unwrap();
+    assert_eq!(failure.as_deref(), Some("not wanted"));
 }
 
 #[tokio::test]
@@ -153,7 +228,7 @@ async fn job_whose_schedule_cannot_be_read_stays_where_it_is() {
     let queue = redis.queue("paint").await;
     let id = scheduled(&redis, json!({ "pattern": "every-day", "count": 1 })).await;
     let before = redis.dump().await;
-    let refused = queue.cancel_waiting(id, "not wanted").await;
+    let refused = queue.cancel_unheld(id, "not wanted", None).await;
     assert!(
         refused
             .unwrap_err()
