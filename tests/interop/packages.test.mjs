@@ -1,7 +1,7 @@
 // Popular packages of npm in real jobs: each is built without a warning, and returns what it returns in Node itself.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Queue, QueueEvents } from 'bullmq';
 import { inNode } from '../packages/in-node.mjs';
@@ -15,6 +15,12 @@ before(async () => {
   [redis, server] = await Promise.all([startRedis(), startServer()]);
 });
 after(() => Promise.all([redis.stop(), server.stop()]));
+
+test('the book has a line for each of them', async () => {
+  const page = await readFile(resolve(import.meta.dirname, '../../docs/src/packages.md'), 'utf8');
+  const rows = [...page.matchAll(/^\| `([^`]+)`/gm)].map(([, name]) => `${name}.ts`);
+  assert.deepEqual(rows, (await readdir(dir)).sort());
+});
 
 for (const file of (await readdir(dir)).sort()) {
   const name = file.replace(/\.ts$/, '');
