@@ -9,7 +9,6 @@ mod retry;
 mod signals;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -211,7 +210,7 @@ async fn check_files(engine: &Engine, config: &Config, attended: bool) -> anyhow
     if attended {
         return Ok(Files::new());
     }
-    let at_once = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let at_once = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let queues = config.queues.iter();
     let checked: Vec<_> = queues
         .map(|(name, queue)| check_file_of(engine, config, name, queue))

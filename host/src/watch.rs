@@ -72,6 +72,10 @@ impl Changed {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.paths.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+
     /// True where nothing changed but files that are small and have to be built.
     fn is_of_sources(&self) -> bool {
         let of_sources =
@@ -148,7 +152,9 @@ impl Watch {
 
     /// Waits until something changed, and then rested. Says where.
     pub async fn changed(&mut self) -> Changed {
-        if self.changes.recv().await.is_none() {
+        // A call that was dropped while it rested took the sign, but not what changed.
+        let is_noted = !self.asked.lock().changed.is_empty();
+        if !is_noted && self.changes.recv().await.is_none() {
             // The sender lives as long as the watcher, which is here.
             std::future::pending::<()>().await;
         }
@@ -257,6 +263,24 @@ mod tests {
         .await;
         let concerned = files.map(|files| files.concern(&changed));
         assert_eq!(concerned, [true, true, false]);
+    }
+
+    /// Who waits may be called away while a change rests.
+    #[tokio::test]
+    async fn change_whose_wait_was_dropped_is_told_to_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.wasm");
+        let files = ProcessorFiles::of(&file);
+        let mut watch = Watch::new(Duration::from_secs(3_600)).unwrap();
+        watch.set(files.dirs().clone());
+        std::fs::write(&file, "a").unwrap();
+        while watch.asked.lock().changed.is_empty() || !watch.changes.is_empty() {
+            let rests = tokio::time::timeout(Duration::from_millis(10), watch.changed()).await;
+            assert!(rests.is_err(), "it rests for an hour");
+        }
+        watch.rest = Duration::ZERO;
+        let changed = notices(&mut watch, || {}).await;
+        assert!(files.concern(&changed));
     }
 
     #[tokio::test]

@@ -19,6 +19,6 @@ try {
   process.stdout.write(`${JSON.stringify(result)}\n`);
 } catch (error) {
   const known = error instanceof BundleError || error.code?.startsWith('ERR_PARSE_ARGS');
-  process.stderr.write(known ? `${error.message.trimEnd()}\n` : `${error.stack}\n`);
-  process.exitCode = 1;
+  // A stdin that is still open would keep the process.
+  process.stderr.write(known ? `${error.message.trimEnd()}\n` : `${error.stack}\n`, () => process.exit(1));
 }

@@ -147,7 +147,7 @@ async fn job_of_a_dead_host_fails_once_its_lock_has_expired() {
     let queue = redis.queue("ring").await;
     let locks = "lock_duration_ms = 4000";
     let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", locks).await;
-    let id = add(&queue, "sleep", json!(1_500)).await;
+    let id = add(&queue, "sleep", json!(3_600_000)).await;
     reaches(&queue, &id, JobState::Active).await;
     host.kill().await;
     let (code, text) = cancels(&redis, &["ring", &id, "--reason", "stop"]).await;
@@ -156,7 +156,7 @@ async fn job_of_a_dead_host_fails_once_its_lock_has_expired() {
     assert_eq!(job["failedReason"], "job was cancelled: stop");
     assert_eq!(job["atm"], "1");
 
-    let id = add(&queue, "sleep", json!(1_500)).await;
+    let id = add(&queue, "sleep", json!(3_600_000)).await;
     let _: String = redis
         .command(&["RPOPLPUSH", "bull:ring:wait", "bull:ring:active"])
         .await;

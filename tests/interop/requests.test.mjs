@@ -157,18 +157,24 @@ test('limits of the host are named, also while a body is read', () => withGuest(
   for (const name of ['get', 'download']) {
     const tooLarge = /\/large: the response has more than 100000 bytes \(`grants\.http\.response_bytes_max`\)$/;
     await assert.rejects(run(name, { url: at('large') }), { message: tooLarge }, name);
-    const late = /\/stalls: the server did not answer in time$/;
-    await assert.rejects(run(name, { url: at('stalls') }), { message: late }, name);
     await assert.rejects(run(name, { url: at('cut') }), { message: /\/cut: the connection broke off$/ }, name);
     await assert.rejects(run(name, { url: at('nothing') }), { message: /\/nothing: the connection broke off$/ }, name);
     await assert.rejects(run(name, { url: at('nonsense') }), { message: /\/nonsense: HTTP protocol error$/i }, name);
   }
-  // A timeout of the grant is in the reason of the job alone.
   const noted = () => [...host.log().matchAll(/request to [^ ]+ (failed|was refused): [^]*? queue="requests" job_id="\d+"/g)];
   await eventually('each failure is in the log', () => noted().length === 8);
-  assert.match(host.log(), /the response has more than 100000 bytes, which is grants\.http\.response_bytes_max of queue requests/);
+  assert.match(host.log(), /the response has more than 100000 bytes, the limit in grants\.http\.response_bytes_max of queue requests/);
   assert.doesNotMatch(host.log(), / WARN .*(hyper|connect|tls) error/);
-}, { response_bytes_max: 100_000, timeout_ms: 300 }));
+}, { response_bytes_max: 100_000 }));
+
+test('requests end with the time of the grant, also while a body is read', () => withGuest(async ({ run, host }) => {
+  for (const name of ['get', 'download']) {
+    const late = /\/stalls: the server did not answer in time$/;
+    await assert.rejects(run(name, { url: at('stalls') }), { message: late }, name);
+  }
+  // A timeout of the grant is in the reason of the job alone.
+  assert.doesNotMatch(host.log(), /request to [^ ]+ (failed|was refused): /);
+}, { timeout_ms: 300 }));
 
 test('a script learns why a response breaks off', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'toril-requests-'));
@@ -178,15 +184,20 @@ test('a script learns why a response breaks off', async () => {
     return response.text().catch((error) => [error.message, error.cause?.message, error.cause?.code]);
   };\n`);
   const hosts = [`127.0.0.1:${server.address().port}`];
-  const section = { processor: file, grants: { http: { hosts, response_bytes_max: 100_000, timeout_ms: 300 } } };
-  await served(redis, section, ['scripts'], async ({ run }) => {
-    const said = { large: await run('large', at('large')), stalls: await run('stalls', at('stalls')), cut: await run('cut', at('cut')) };
-    assert.deepEqual(said, {
-      large: ['fetch failed', 'the response has more than 100000 bytes (`grants.http.response_bytes_max`)', 'http-response-body-size'],
-      stalls: ['fetch failed', 'http response timeout', 'http-response-timeout'],
-      cut: ['fetch failed', 'http response incomplete', 'http-response-incomplete'],
-    });
-  }, 120_000);
+  const said = (paths, grant) => {
+    const section = { processor: file, grants: { http: { hosts, ...grant } } };
+    return served(redis, section, ['scripts'], async ({ run }) => {
+      const all = {};
+      for (const path of paths) all[path] = await run(path, at(path));
+      return all;
+    }, 120_000);
+  };
+  assert.deepEqual(await said(['large', 'cut'], { response_bytes_max: 100_000 }), {
+    large: ['fetch failed', 'the response has more than 100000 bytes (`grants.http.response_bytes_max`)', 'http-response-body-size'],
+    cut: ['fetch failed', 'http response incomplete', 'http-response-incomplete'],
+  });
+  // Its time is that of every request of a queue.
+  assert.deepEqual(await said(['stalls'], { timeout_ms: 300 }), { stalls: ['fetch failed', 'http response timeout', 'http-response-timeout'] });
   await rm(dir, { recursive: true });
 });
 

@@ -12,15 +12,16 @@
 local base, id, now_text, reason, rule, only = QUEUE, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if not is_job(base, id) then return { 'ended', 'unknown', '', '' } end
 local state, key = state_of(base, id), base .. ':' .. id
-local fields = call('HMGET', key, 'parentKey', 'parent', 'deid', 'atm', 'stacktrace', 'timestamp', 'attemptsMade')
-local attempts_made = fields[4] or fields[7] or '0'
+local fields = call('HMGET', key, 'parentKey', 'parent', 'deid', 'atm', 'stacktrace', 'timestamp', 'attemptsMade',
+  'processedOn')
+local attempts_made = fields[7] or fields[4] or '0'
 local attempt = (fields[6] or '0') .. ' ' .. attempts_made
 local lock = state == 'active' and call('GET', key .. ':lock')
 if lock and (only == '' or only == attempt) then return { 'runs', state, attempt, lock } end
 if state == 'completed' or state == 'failed' or state == 'unknown' then return { 'ended', state, attempt, '' } end
 if only ~= '' and only ~= attempt then return { 'another-attempt', state, attempt, '' } end
 -- A job that never started keeps its counts. An attempt that began has ended: a later retry by hand is another one.
-if state == 'active' or only ~= '' then
+if state == 'active' or only ~= '' or fields[8] then
   attempts_made = string.format('%.0f', math.min(tonumber(attempts_made) or 0, SAFE_INTEGER_MAX - 1) + 1)
 end
 

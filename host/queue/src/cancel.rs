@@ -16,6 +16,8 @@ use toril_options::KeepJobs;
 
 /// How many of the last events are searched for the end of a job that is gone.
 const EVENTS_LOOKED_AT: usize = 1_000;
+/// How many of them are read at once: each may hold a large value, and the end of a job is mostly among the last.
+const EVENTS_PER_CALL: usize = 10;
 
 /// What was done about a job that should not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,12 @@ impl AttemptId {
     /// As another process wrote it. Any text is one; most are those of no job.
     pub fn from_text(text: String) -> Self {
         AttemptId(text)
+    }
+
+    /// True if both are attempts of one job: it was added at one time.
+    fn is_of_the_job_of(&self, other: &str) -> bool {
+        let added = |attempt: &str| attempt.split(' ').next().map(str::to_owned);
+        added(&self.0) == added(other)
     }
 
     /// As it is written for another process.
@@ -102,6 +110,10 @@ impl Queue {
                 attempt: AttemptId(attempt),
             },
             "ended" => CancelledJob::Ended(state),
+            // Another job by now has its id.
+            "another-attempt" if only.is_some_and(|only| !only.is_of_the_job_of(&attempt)) => {
+                CancelledJob::Ended(JobState::Unknown)
+            }
             "another-attempt" => CancelledJob::AnotherAttempt(state),
             _ => return Err(unread()),
         })
@@ -137,16 +149,26 @@ impl Queue {
         if let Some(reason) = self.redis.ask(&command).await? {
             return Ok(Some(reason));
         }
-        let mut command = redis::cmd("XREVRANGE");
-        command.arg(self.keys.of("events")).arg("+").arg("-");
-        command.arg("COUNT").arg(EVENTS_LOOKED_AT);
-        let events: Vec<(String, BTreeMap<String, String>)> = self.redis.ask(&command).await?;
-        let ended = events.into_iter().map(|(_, event)| event).find(|event| {
-            let is_end = event.get("event").map(String::as_str);
-            event.get("jobId").is_some_and(|job| job == id)
-                && matches!(is_end, Some("completed" | "failed"))
-        });
-        Ok(ended.and_then(|mut event| event.remove("failedReason")))
+        let mut before = "+".to_owned();
+        for _ in 0..EVENTS_LOOKED_AT / EVENTS_PER_CALL {
+            let mut command = redis::cmd("XREVRANGE");
+            command.arg(self.keys.of("events")).arg(before).arg("-");
+            command.arg("COUNT").arg(EVENTS_PER_CALL);
+            let events: Vec<(String, BTreeMap<String, String>)> = self.redis.ask(&command).await?;
+            let Some((last, _)) = events.last() else {
+                return Ok(None);
+            };
+            before = format!("({last}");
+            let is_end = |event: &BTreeMap<String, String>| {
+                let name = event.get("event").map(String::as_str);
+                event.get("jobId").is_some_and(|job| job == id)
+                    && matches!(name, Some("completed" | "failed"))
+            };
+            if let Some((_, mut event)) = events.into_iter().find(|(_, event)| is_end(event)) {
+                return Ok(event.remove("failedReason"));
+            }
+        }
+        Ok(None)
     }
 
     /// The children that a job waits for: their queues and ids.

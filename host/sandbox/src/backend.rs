@@ -148,7 +148,7 @@ pub struct JobView<'a> {
     pub queue: &'a Arc<str>,
     /// The prefix of its queue.
     pub prefix: &'a str,
-    /// The data as stored: nothing vouches for their being JSON or even text.
+    /// The data as stored: nothing vouches for their being JSON.
     pub data: &'a str,
     /// The options as stored, JSON.
     pub opts: &'a str,

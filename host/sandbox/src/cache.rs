@@ -1,7 +1,7 @@
 //! Compiled code on disk, by a digest and what it was compiled for.
 //!
 //! Compiled code runs with the host's policy: only a directory that nobody else can write is trusted,
-//! and each file carries a digest of itself, so that a truncated one is compiled anew.
+//! and each file carries a digest of itself, so that a truncated one is compiled again.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;

@@ -1,5 +1,7 @@
 //! `/v1/queues`: the queues that this host works.
 
+use std::time::Instant;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -173,7 +175,7 @@ pub(super) struct CancelQuery {
     /// Cancels the children that it waits for, and theirs, too.
     #[serde(default)]
     children: bool,
-    /// Waits until a job that runs has stopped, up to ten seconds, or until its lock expires if nobody renews it.
+    /// Waits until a job that runs has stopped, up to a minute if nobody renews its lock.
     #[serde(default)]
     wait: bool,
 }
@@ -197,7 +199,10 @@ pub(super) async fn cancel(
     } = query;
     let mut cancelled = admin.host.cancel(&queue, &job, &reason, children).await?;
     if wait {
-        wait_until_stopped(&mut cancelled).await?;
+        let asked_at = Instant::now();
+        for job in &mut cancelled {
+            wait_until_stopped(job, asked_at).await?;
+        }
     }
     match cancelled.first() {
         Some(Cancelled {

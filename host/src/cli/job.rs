@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -182,9 +183,9 @@ impl Cancel {
         let nowhere = |_: &QueueName, _: &CancelRequest| false;
         let (id, reason) = (&self.which.id, &self.reason);
         let mut cancelled = cancel(&queue, id, reason, self.children, nowhere).await?;
-        wait_until_stopped(&mut cancelled).await?;
-        let mut all = true;
-        for (at, job) in cancelled.iter().enumerate() {
+        let (mut all, asked_at) = (true, Instant::now());
+        for (at, job) in cancelled.iter_mut().enumerate() {
+            wait_until_stopped(job, asked_at).await?;
             // A child that has ended meanwhile is none to cancel.
             all &= job.is_cancelled() || at > 0 && job.has_ended();
             super::print_line(format_args!("{}:{}: {job}", job.queue, job.id));

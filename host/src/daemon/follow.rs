@@ -29,18 +29,18 @@ pub(super) async fn follow_files(
     attended: bool,
 ) {
     let mut current = config.clone();
-    let config_dirs = match attended {
-        true => ProcessorFiles::of(source.path()).dirs().clone(),
-        false => BTreeSet::new(),
+    let (config_dirs, rest) = match attended {
+        true => (
+            ProcessorFiles::of(source.path()).dirs().clone(),
+            watch::REST_OF_EDITORS,
+        ),
+        false => (BTreeSet::new(), watch::REST),
     };
-    let rest = match attended {
-        true => watch::REST_OF_EDITORS,
-        false => watch::REST,
-    };
+    // Before the files are looked for: what is built after that is noticed.
+    let mut built = made_of::changes();
     let mut files = Files::of(config, &config_dirs);
     let mut watch = watch_files(config, &files, rest);
     let mut retry = Retry::default();
-    let mut built = made_of::changes();
     let mut refused_before = Vec::new();
     // Not before: who reads this may change a file at once.
     info!(queues = config.queues.len(), "serving");
@@ -55,11 +55,13 @@ pub(super) async fn follow_files(
                 false => Cause::Files(changed),
             },
             () = retry.is_due() => Cause::Retry,
-            _ = built.changed() => {
-                files = Files::of(&current, &config_dirs);
-                if let Some(watch) = &mut watch {
-                    watch.set(files.dirs.clone());
-                }
+            _ = built.changed(), if watch.is_some() => {
+                let looking = files_now(&current, &config_dirs);
+                let Some(found) = signals.unless_stopped(looking).await else {
+                    return;
+                };
+                files = found.unwrap_or(files);
+                set_dirs(&mut watch, &files);
                 continue;
             }
         };
@@ -73,9 +75,7 @@ pub(super) async fn follow_files(
         // Before the processors are read: what changes after that is noticed.
         let reread = retry.after(&cause, loaded).map(|(reread, named)| {
             files = named;
-            if let Some(watch) = &mut watch {
-                watch.set(files.dirs.clone());
-            }
+            set_dirs(&mut watch, &files);
             reread
         });
         if let Some(reread) = &reread {
@@ -166,6 +166,20 @@ async fn load_again(
     });
     let loaded = tokio::time::timeout(RELOAD_TIME_MAX, loading).await;
     loaded.context("a file system that it names does not answer")??
+}
+
+/// The files that the config names, unless a file system does not answer.
+async fn files_now(config: &Config, others: &BTreeSet<PathBuf>) -> Option<Files> {
+    let (config, others) = (config.clone(), others.clone());
+    let looking = tokio::task::spawn_blocking(move || Files::of(&config, &others));
+    let found = tokio::time::timeout(RELOAD_TIME_MAX, looking).await;
+    found.ok()?.ok()
+}
+
+fn set_dirs(watch: &mut Option<Watch>, files: &Files) {
+    if let Some(watch) = watch {
+        watch.set(files.dirs.clone());
+    }
 }
 
 /// Tells each queue that it concerns what changed. Each takes it up by itself: nobody waits here.

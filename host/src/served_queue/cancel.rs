@@ -188,8 +188,11 @@ async fn cancel_one(
                 attempt: attempt.clone(),
                 said: said.to_owned(),
             };
-            if !runs_here(queue.keys().queue_name(), &request) {
-                Deployments::of(queue).ask_to_cancel(&request).await?;
+            let is_here = runs_here(queue.keys().queue_name(), &request);
+            // Also if it runs here: this host may die before the job has stopped.
+            let asked = Deployments::of(queue).ask_to_cancel(&request).await;
+            if !is_here {
+                asked?;
             }
             let queue = queue.clone();
             let running = Running {

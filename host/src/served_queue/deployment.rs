@@ -406,7 +406,7 @@ impl Deployments {
         call.cmd("XADD")
             .arg(&key)
             .arg("MINID")
-            .arg("~")
+            .arg("=")
             .arg(oldest)
             .arg("*");
         call.arg("id").arg(&request.id);

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::deployment::{Deployments, News, Report};
+use super::cancel::requests::REQUESTS_MAX;
+use super::deployment::{CancelRequest, Deployments, News, Report};
 use super::reconcile::Message;
 use super::{Context, QueueStatus, ServedQueue, Serving};
 use crate::versions::{Canary, Tally, verdict};
@@ -149,11 +150,7 @@ impl Ask {
                 return None;
             }
         };
-        for (place, request) in news.cancels {
-            let mut requests = self.serving.cancel_requests.lock();
-            requests.note(place, request, Instant::now());
-        }
-        self.serving.cancel_as_asked(self.served.name());
+        self.note_cancels(news.cancels);
         if let Some(deployment) = news.deployment {
             let revision = deployment.revision;
             // Told again at the next call where the task has no room for it now.
@@ -163,6 +160,21 @@ impl Ask {
             }
         }
         news.counts
+    }
+
+    /// Stops what was asked to stop. At most as many requests at a time as are kept, so that each is looked at once.
+    fn note_cancels(&self, cancels: Vec<(String, CancelRequest)>) {
+        let mut cancels = cancels.into_iter();
+        loop {
+            for (place, request) in cancels.by_ref().take(REQUESTS_MAX) {
+                let mut requests = self.serving.cancel_requests.lock();
+                requests.note(place, request, Instant::now());
+            }
+            self.serving.cancel_as_asked(self.served.name());
+            if cancels.len() == 0 {
+                break;
+            }
+        }
     }
 
     /// Aborts the canary where it fails more often than the active version. One host does it for all; each says so when it

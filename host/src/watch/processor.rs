@@ -10,7 +10,8 @@ use rustix::fs::Stat;
 use super::{Changed, dir_of, names_of, steps_to};
 use crate::language::{Language, made_of, project_dirs};
 
-/// Files that programs write while they run; none of them is compiled into anything.
+/// Files that programs write while they run. Where it is not known which files a processor was made of, their changes build
+/// nothing: a host whose log lies in the project would build for ever.
 const WRITTEN: [&str; 15] = [
     "aof", "bak", "db", "err", "jsonl", "log", "ndjson", "out", "pid", "rdb", "sock", "sqlite",
     "swp", "tmp", "wasm",

@@ -11,11 +11,14 @@ async function answer(line, kept) {
     const { entry } = JSON.parse(line);
     return { bundle: await bundle(entry, { kept }) };
   } catch (error) {
-    return { error: error instanceof BundleError ? error.message.trimEnd() : String(error.stack) };
+    // Whatever else is wrong is no mistake of the processor, and may stay: esbuild that has ended does not start again. The
+    // process ends with it, and who asked starts another one.
+    if (!(error instanceof BundleError)) throw error;
+    return { error: error.message.trimEnd() };
   }
 }
 
-/** Answers until stdin ends, or nobody has asked for a long time. */
+/** Answers until stdin ends, or nobody has asked for a long time. Throws what is no mistake of a processor. */
 export async function answerRequests({ stdin, stdout }) {
   const kept = new Kept();
   const lines = createInterface({ input: stdin, crlfDelay: Infinity });

@@ -191,6 +191,30 @@ test('a bundler that is kept sees each change, and is none the worse for a broke
   }
 });
 
+test('a bundler that is kept ends with its esbuild: it could build nothing any more', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'toril-sdk-'));
+  const command = new URL('../bundle.mjs', import.meta.url).pathname;
+  const child = spawn(process.execPath, [command, '--requests'], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const ended = once(child, 'exit');
+  const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const ask = async () => {
+    child.stdin.write(`${JSON.stringify({ entry: join(dir, 'a.ts') })}\n`);
+    return (await answers.next()).value;
+  };
+  try {
+    await writeFile(join(dir, 'package.json'), '{}');
+    await writeFile(join(dir, 'a.ts'), 'export default async () => 1;\n');
+    assert.ok(JSON.parse(await ask()).bundle);
+    const { stdout } = await promisify(execFile)('pgrep', ['-P', child.pid]);
+    process.kill(Number(stdout), 'SIGKILL');
+    assert.equal(await ask(), undefined);
+    assert.deepEqual(await ended, [1, null]);
+  } finally {
+    child.kill();
+    await rm(dir, { recursive: true });
+  }
+});
+
 test('the command prints one line of JSON, or why there is none', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'toril-sdk-'));
   const command = new URL('../bundle.mjs', import.meta.url).pathname;

@@ -71,4 +71,11 @@ test('texts are sorted as in Node', async () => {
   await same(`${words}.sort((one, other) => one.localeCompare(other))`);
   await same(`${words}.sort((one, other) => one.localeCompare(other, 'de', { numeric: true }))`);
   await same(`${words}.map((word) => word.localeCompare('A', undefined, { sensitivity: 'base' }))`);
+  const letters = ['straße', 'strasz', 'strasse', 'STRASSE', 'Straße', 'æble', 'bob', 'ae', 'AE', 'Æ', 'az', 'øl', 'ol', 'Øl', 'ö', 'ø', 'p', 'œuvre', 'oeuvre', 'ẞ', 'ß', 'SS'];
+  const signs = ['a-b', 'a b', 'ab', 'a_b', 'a1', 'a$', 'a', 'A$', 'item-10', 'item 9', 'item 10', 'x.y', 'x/y', 'x1', '$1', '10', '9', '(a)', '\u0001a'];
+  for (const options of [{}, { numeric: true }, { sensitivity: 'base' }, { sensitivity: 'accent' }]) {
+    await same(`((all) => all.flatMap((one) => all.map((other) => one.localeCompare(other, 'en', ${JSON.stringify(options)}))))(${JSON.stringify([...letters, ...signs])})`);
+  }
+  const ascii = 'Array.from({ length: 128 }, (_, code) => String.fromCharCode(code))';
+  await same(`((all) => all.flatMap((one) => all.map((other) => one.localeCompare(other))))(${ascii})`);
 });

@@ -39,11 +39,11 @@ async fn answer_beyond_the_limits_is_refused_without_being_held() {
         ),
         (
             "do $$ begin raise notice '%', repeat('x', 100000000); end $$",
-            "that is no row, and the limit of such a message is 1048576",
+            "that is not a row, more than the limit of 1048576 for such a message",
         ),
         (
             "do $$ begin raise '%', repeat('x', 100000000); end $$",
-            "that is no row, and the limit of such a message is 1048576",
+            "that is not a row, more than the limit of 1048576 for such a message",
         ),
         (
             "select array_fill(1, array[300000])",

@@ -148,6 +148,52 @@ async fn only_the_attempt_that_was_named_is_cancelled() {
     assert_eq!(field(&redis, "a", "atm").await.as_deref(), Some("1"));
 }
 
+/// The first cancel found it running, the second one after it was given back: its retry is not what they were for.
+#[tokio::test]
+async fn start_of_a_job_that_was_given_back_counts_when_it_is_cancelled() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    add(&queue, &["a"]).await;
+    take(&queue, 1, "worker:1").await;
+    let CancelledJob::Runs { attempt, .. } = cancel(&queue, "a").await else {
+        panic!("a worker has it");
+    };
+    let () = redis.run("DEL bull:paint:a:lock bull:paint:active").await;
+    let () = redis.run("RPUSH bull:paint:wait a").await;
+    cancel(&queue, "a").await;
+    queue.retry("a", false).await.unwrap();
+    assert_eq!(
+        queue
+            .cancel_unheld("a", "late", Some(&attempt))
+            .await
+            .unwrap(),
+        CancelledJob::AnotherAttempt(JobState::Waiting)
+    );
+}
+
+#[tokio::test]
+async fn job_that_is_added_again_under_an_id_is_another_one() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    add(&queue, &["a"]).await;
+    take(&queue, 1, "worker:1").await;
+    let CancelledJob::Runs { attempt, .. } = cancel(&queue, "a").await else {
+        panic!("a worker has it");
+    };
+    let () = redis
+        .run("DEL bull:paint:a bull:paint:a:lock bull:paint:active")
+        .await;
+    let again = new_job("paint", json!({ "jobId": "a", "timestamp": 7 }));
+    queue.add(&again).await.unwrap();
+    assert_eq!(
+        queue
+            .cancel_unheld("a", "late", Some(&attempt))
+            .await
+            .unwrap(),
+        CancelledJob::Ended(JobState::Unknown)
+    );
+}
+
 #[tokio::test]
 async fn failure_of_a_job_that_is_gone_is_read_from_the_events() {
     let redis = TestRedis::start().await;

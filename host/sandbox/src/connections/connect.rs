@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 
 use base64::Engine as _;
@@ -147,7 +148,7 @@ pub(super) enum Stream {
 
 impl Stream {
     /// See [`Socket::watch`].
-    pub(super) fn watch(&mut self) {
+    pub(super) fn watch(&mut self) -> Arc<AtomicBool> {
         match self {
             Stream::Plain(socket) => socket.watch(),
             Stream::Tls(stream) => stream.get_mut().0.watch(),

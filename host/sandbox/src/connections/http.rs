@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request, Response, Uri, header};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
@@ -24,7 +23,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use self::body::Exchange;
 pub(crate) use self::body::{Bounded, TOO_LARGE_REQUEST, TOO_LARGE_RESPONSE};
-use self::connection::{Connection, copy, promised};
+use self::connection::{Connection, Http1, copy, promised};
 use self::idle::Idle;
 pub(crate) use self::target::Target;
 use super::connect::{Admits, Proxy, connect, encrypted};
@@ -254,15 +253,11 @@ impl HttpPool {
         }
     }
 
-    fn put(
-        self: &Arc<Self>,
-        target: &Arc<Target>,
-        sender: http1::SendRequest<RequestBody>,
-        until: Instant,
-        runtime: &Handle,
-    ) {
-        if !sender.is_closed() && until > Instant::now() {
-            self.idle.lock().put(target, sender, until);
+    fn put(self: &Arc<Self>, target: &Arc<Target>, http1: Http1, until: Instant, runtime: &Handle) {
+        if !http1.sender.is_closed() && until > Instant::now() {
+            // Before anybody can take it and send the next request.
+            http1.rest();
+            self.idle.lock().put(target, http1, until);
             self.sweep(runtime);
         }
     }
@@ -296,14 +291,14 @@ impl HttpPool {
 impl Drop for Loan {
     fn drop(&mut self) {
         self.exchange.over();
-        let Some(Connection::Http1(mut sender)) = self.connection.take() else {
+        let Some(Connection::Http1(mut http1)) = self.connection.take() else {
             return;
         };
         let (target, until) = (Arc::clone(&self.target), self.until);
-        if sender.is_ready() {
-            return self.pool.put(&target, sender, until, &self.runtime);
+        if http1.sender.is_ready() {
+            return self.pool.put(&target, http1, until, &self.runtime);
         }
-        if sender.is_closed() {
+        if http1.sender.is_closed() {
             return;
         }
         // The connection notices the end of the response a moment later, or the request is still being sent. Until then
@@ -314,8 +309,8 @@ impl Drop for Loan {
             self.runtime.clone(),
         );
         self.runtime.spawn(async move {
-            if sender.ready().await.is_ok() {
-                pool.put(&target, sender, until, &runtime);
+            if http1.sender.ready().await.is_ok() {
+                pool.put(&target, http1, until, &runtime);
             }
             drop(place);
         });

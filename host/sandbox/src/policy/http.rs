@@ -227,11 +227,11 @@ impl HttpRefusal {
                 grant.connections_max
             ),
             HttpRefusal::RequestBytes => format!(
-                "its body has more than {} bytes, which is grants.http.{key} of queue {queue}",
+                "the request has more than {} bytes, the limit in grants.http.{key} of queue {queue}",
                 grant.request_bytes_max
             ),
             HttpRefusal::ResponseBytes => format!(
-                "the response has more than {} bytes, which is grants.http.{key} of queue {queue}",
+                "the response has more than {} bytes, the limit in grants.http.{key} of queue {queue}",
                 grant.response_bytes_max
             ),
         };

@@ -14,7 +14,7 @@ const BYTES_MAX: u64 = 32 << 20;
 /// Why a recording cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// It is no recording.
+    /// It is not a recording.
     #[error("it is not a recording of Toril: {0}")]
     NoRecording(String),
     /// It is larger than any that is written.

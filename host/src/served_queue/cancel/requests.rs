@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::served_queue::deployment::CancelRequest;
-use toril_queue::{AttemptId, Job};
+use toril_queue::{AttemptId, Job, now_ms};
 
 /// For how long a request is kept, in Redis and by each host. A job whose host died starts again within this time, unless its
 /// lock holds for longer.
 pub(crate) const KEPT: Duration = Duration::from_secs(300);
+/// For how long at least, whatever the clocks say.
+const KEPT_MIN: Duration = Duration::from_secs(60);
 /// How many requests a host keeps for one queue; the oldest ones are dropped.
-const REQUESTS_MAX: usize = 1_000;
+pub(crate) const REQUESTS_MAX: usize = 1_000;
 
 /// The requests of one queue that the host has read.
 pub(crate) struct Requests {
@@ -48,13 +50,17 @@ impl Requests {
 
     /// Keeps a request that was read at this place.
     pub(crate) fn note(&mut self, place: String, request: CancelRequest, now: Instant) {
+        // A host that begins reads what was asked for before. Its clock need not be that of Redis.
+        let asked_ms = place.split('-').next().and_then(|ms| ms.parse().ok());
+        let age = Duration::from_millis(now_ms().saturating_sub(asked_ms.unwrap_or(u64::MAX)));
+        let left = KEPT.saturating_sub(age).max(KEPT_MIN);
         self.last = place;
         if self.kept.len() >= REQUESTS_MAX {
             self.kept.remove(0);
         }
         self.kept.push(Kept {
             request,
-            until: now + KEPT,
+            until: now + left,
             stopped: None,
         });
     }
@@ -106,8 +112,9 @@ mod tests {
     fn request_is_kept_until_its_start_shows_up_or_its_time_has_passed() {
         let (now, first) = (Instant::now(), start("worker:1", 0));
         let mut requests = Requests::default();
-        requests.note("1-0".to_owned(), request(&first, "enough"), now);
-        assert_eq!(requests.last(), "1-0");
+        let place = format!("{}-0", now_ms());
+        requests.note(place.clone(), request(&first, "enough"), now);
+        assert_eq!(requests.last(), place);
         let mut other = start("worker:2", 0);
         other.id = "other".into();
         assert_eq!(requests.stop(&other), None);
@@ -116,6 +123,15 @@ mod tests {
         assert_eq!(requests.stop(&first), None, "it is told once");
         assert!(requests.is_empty_at(now + KEPT));
         assert_eq!(requests.stop(&start("worker:3", 0)), None);
+    }
+
+    #[test]
+    fn request_that_is_read_long_after_it_was_made_is_soon_forgotten() {
+        let (now, job) = (Instant::now(), start("worker:1", 0));
+        let mut requests = Requests::default();
+        requests.note("7-0".to_owned(), request(&job, "long ago"), now);
+        assert!(!requests.is_empty_at(now + KEPT_MIN / 2));
+        assert!(requests.is_empty_at(now + KEPT_MIN));
     }
 
     #[test]

@@ -15,13 +15,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Two looks at a lock that nobody renews find the same end, but for the time that a look takes.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Waits for the jobs that were asked to stop, and notes what became of each.
-pub async fn wait_until_stopped(jobs: &mut [Cancelled]) -> Result<(), QueueError> {
-    let asked_at = Instant::now();
-    for job in jobs {
-        if let Some(running) = job.running.take() {
-            (job.outcome, job.state_now) = stopped(&job.id, running, asked_at).await?;
-        }
+/// Waits for a job that was asked to stop at this time, and notes what became of it.
+pub async fn wait_until_stopped(job: &mut Cancelled, asked_at: Instant) -> Result<(), QueueError> {
+    if let Some(running) = job.running.take() {
+        (job.outcome, job.state_now) = stopped(&job.id, running, asked_at).await?;
     }
     Ok(())
 }

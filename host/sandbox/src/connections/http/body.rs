@@ -109,6 +109,10 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for Bounded<B> {
         }
         if self.given_up.is_none() {
             match std::task::ready!(self.poll_within(context)) {
+                // The guest goes on writing: it must hear that it may not. Nobody reads what it writes while this waits.
+                Some(Err(error @ Error::HttpRequestBodySize(_))) => {
+                    return Poll::Ready(Some(Err(error)));
+                }
                 Some(Err(error)) => match self.exchange.give_up(error) {
                     Ok(given_up) => self.given_up = Some(given_up),
                     Err(error) => return Poll::Ready(Some(Err(error))),

@@ -1,6 +1,7 @@
 //! One connection, by whichever protocol.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,9 +31,23 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 type Unsent = TrySendError<Request<RequestBody>>;
 
 pub(super) enum Connection {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Http1),
     /// With what counts its requests.
     Http2(http2::SendRequest<RequestBody>, Arc<()>),
+}
+
+/// A connection of HTTP/1.1.
+pub(super) struct Http1 {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    /// See [`Stream::watch`].
+    is_asked: Arc<AtomicBool>,
+}
+
+impl Http1 {
+    /// No request is under way: whatever arrives from here on is no answer.
+    pub(super) fn rest(&self) {
+        self.is_asked.store(false, Ordering::Release);
+    }
 }
 
 impl Connection {
@@ -53,12 +68,12 @@ impl Connection {
         }
         // HTTP/1.1 has only the order to tell answers apart. hyper reads before it sends a request and gives up a connection
         // on which it finds something; the request then goes to another one.
-        stream.watch();
+        let is_asked = stream.watch();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(BUFFER_BYTES_MAX);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Connection::Http1(sender))
+        Ok(Connection::Http1(Http1 { sender, is_asked }))
     }
 
     /// True for errors of a connection that had come to its end before the request. What goes wrong on a connection of
@@ -81,7 +96,7 @@ impl Connection {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, Unsent> {
         match self {
-            Connection::Http1(sender) => sender.try_send_request(request).await,
+            Connection::Http1(http1) => http1.sender.try_send_request(request).await,
             Connection::Http2(sender, _) => sender.try_send_request(request).await,
         }
     }

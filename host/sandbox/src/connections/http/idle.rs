@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tokio::time::Instant;
 
+use super::connection::Http1;
 use super::{Connection, RequestBody, Target};
 
 /// Servers that are remembered without a connection to them: their protocol is known then.
@@ -21,7 +22,7 @@ pub(super) struct Idle {
 #[derive(Default)]
 struct Server {
     /// The one that was used last is at the end.
-    idle: Vec<(http1::SendRequest<RequestBody>, Instant)>,
+    idle: Vec<(Http1, Instant)>,
     /// One connection of HTTP/2 carries all requests.
     shared: Option<Shared>,
     protocol: Protocol,
@@ -50,10 +51,10 @@ impl Idle {
     pub(super) fn take(&mut self, target: &Target, idle: Duration) -> Option<Connection> {
         let now = Instant::now();
         let server = self.servers.get_mut(target)?;
-        while let Some((sender, until)) = server.idle.pop() {
+        while let Some((http1, until)) = server.idle.pop() {
             self.connections -= 1;
-            if until > now && sender.is_ready() {
-                return Some(Connection::Http1(sender));
+            if until > now && http1.sender.is_ready() {
+                return Some(Connection::Http1(http1));
             }
         }
         let shared = server.shared.as_mut()?;
@@ -70,14 +71,9 @@ impl Idle {
     }
 
     /// Takes a connection back.
-    pub(super) fn put(
-        &mut self,
-        target: &Arc<Target>,
-        sender: http1::SendRequest<RequestBody>,
-        until: Instant,
-    ) {
+    pub(super) fn put(&mut self, target: &Arc<Target>, http1: Http1, until: Instant) {
         let server = self.servers.entry(Arc::clone(target)).or_default();
-        server.idle.push((sender, until));
+        server.idle.push((http1, until));
         self.connections += 1;
     }
 
@@ -137,7 +133,7 @@ impl Idle {
             let before = server.idle.len();
             server
                 .idle
-                .retain(|(sender, until)| *until > now && !sender.is_closed());
+                .retain(|(http1, until)| *until > now && !http1.sender.is_closed());
             closed += before - server.idle.len();
             let over = |shared: &mut Shared| {
                 shared.sender.is_closed() || (shared.until <= now && shared.is_unused())

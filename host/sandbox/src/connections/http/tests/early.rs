@@ -1,5 +1,7 @@
 //! Servers that answer before they have read the whole request.
 
+use std::io::Write as _;
+
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::StatusCode;
 use http_body_util::StreamBody;
@@ -21,11 +23,7 @@ async fn answer_may_come_before_the_request_is_whole() {
     for _ in 0..5 {
         // The first part of a body that never ends.
         let part = futures_frame("part");
-        let body = StreamBody::new(part).boxed_unsync();
-        let end = Instant::now() + PATIENCE;
-        let body = Bounded::new(body, BYTES_MAX, end, TOO_LARGE_REQUEST);
-        let request = Request::post(server.uri("/")).body(body).unwrap();
-        let response = send(&pool, request).await.unwrap();
+        let response = send(&pool, streamed(&server, part)).await.unwrap();
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(
             response.into_body().collect().await.unwrap().to_bytes(),
@@ -72,11 +70,7 @@ async fn request_that_is_given_up_after_its_answer_began_does_not_end_the_answer
         Err(Error::HttpProtocolError)
     };
     let body = futures_frame("part").take(1).chain(rest.into_stream());
-    let body = StreamBody::new(body).boxed_unsync();
-    let end = Instant::now() + PATIENCE;
-    let body = Bounded::new(body, BYTES_MAX, end, TOO_LARGE_REQUEST);
-    let request = Request::post(server.uri("/")).body(body).unwrap();
-    let response = send(&pool, request).await.unwrap();
+    let response = send(&pool, streamed(&server, body)).await.unwrap();
     give_up.send(()).unwrap();
     let body = response.into_body().collect().await.unwrap();
     assert_eq!(body.to_bytes(), "large");
@@ -109,11 +103,7 @@ async fn answer_of_a_server_that_closes_with_the_request_unread_is_whole() {
     };
     let body = futures_frame("part").take(1).chain(more.into_stream());
     let body = body.chain(futures_frame("and more"));
-    let body = StreamBody::new(body).boxed_unsync();
-    let end = Instant::now() + PATIENCE;
-    let body = Bounded::new(body, BYTES_MAX, end, TOO_LARGE_REQUEST);
-    let request = Request::post(server.uri("/")).body(body).unwrap();
-    let response = send(&pool, request).await.unwrap();
+    let response = send(&pool, streamed(&server, body)).await.unwrap();
     seen.notified().await;
     go_on.send(()).unwrap();
     for _ in 0..10 {
@@ -121,4 +111,84 @@ async fn answer_of_a_server_that_closes_with_the_request_unread_is_whole() {
     }
     let body = response.into_body().collect().await.unwrap();
     assert_eq!(body.to_bytes(), large);
+}
+
+/// The last that happens on such a connection is a write, after which an answer would be expected.
+#[tokio::test]
+async fn what_arrives_after_a_request_that_was_answered_early_is_not_taken_for_an_answer() {
+    const POISON: &str = "HTTP/1.1 408 Request Timeout\r\ncontent-length: 4\r\n\r\nlate";
+    let (give, mut given) = mpsc::unbounded_channel();
+    let server = RawServer::start(move |mut peer: Peer| {
+        let give = give.clone();
+        async move {
+            peer.head().await;
+            peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\nlarge")
+                .await;
+            peer.last_chunk().await;
+            let _ = give.send(peer.into_stream().into_std().unwrap());
+        }
+    })
+    .await;
+    let pool = pool(settings());
+    let mut peers = Vec::new();
+    for _ in 0..20 {
+        let (go_on, until) = oneshot::channel::<()>();
+        let rest = async move {
+            let _ = until.await;
+            Ok(http_body::Frame::data(Bytes::from_static(b"rest")))
+        };
+        let body = futures_frame("part").take(1).chain(rest.into_stream());
+        let response = send(&pool, streamed(&server, body)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        let body = response.into_body().collect().await.unwrap();
+        assert_eq!(body.to_bytes(), "large");
+        go_on.send(()).unwrap();
+        let mut peer = given.recv().await.unwrap();
+        until_idle(&pool).await;
+        peer.write_all(POISON.as_bytes()).unwrap();
+        peers.push(peer);
+    }
+    assert_eq!(server.connections(), 20);
+}
+
+fn streamed(
+    server: &RawServer,
+    body: impl futures_util::Stream<Item = Result<http_body::Frame<Bytes>, Error>> + Send + 'static,
+) -> Request<RequestBody> {
+    let body = StreamBody::new(body).boxed_unsync();
+    let end = Instant::now() + PATIENCE;
+    let body = Bounded::new(body, BYTES_MAX, end, TOO_LARGE_REQUEST);
+    Request::post(server.uri("/")).body(body).unwrap()
+}
+
+/// Waits until no request has a place any more: its connection is idle then.
+async fn until_idle(pool: &Arc<HttpPool>) {
+    let all = settings().connections_max;
+    let places = timeout(PATIENCE, pool.places.acquire_many(all)).await;
+    drop(places.unwrap().unwrap());
+}
+
+/// Without the error, a guest would go on writing to nobody until its time is over.
+#[tokio::test]
+async fn request_that_becomes_too_large_after_its_answer_began_fails() {
+    let server = RawServer::start(|mut peer: Peer| async move {
+        peer.head().await;
+        peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\n")
+            .await;
+        peer.closed().await;
+    })
+    .await;
+    let pool = pool(settings());
+    let (go_on, until) = oneshot::channel::<()>();
+    let rest = async move {
+        let _ = until.await;
+        let large = vec![0; BYTES_MAX as usize];
+        Ok(http_body::Frame::data(Bytes::from(large)))
+    };
+    let body = futures_frame("part").take(1).chain(rest.into_stream());
+    let response = send(&pool, streamed(&server, body)).await.unwrap();
+    go_on.send(()).unwrap();
+    let body = timeout(PATIENCE / 2, response.into_body().collect()).await;
+    assert!(body.expect("the request fails at once").is_err());
+    server.closed(1).await;
 }

@@ -161,6 +161,16 @@ impl Peer {
         Some(head)
     }
 
+    /// What is left of a request whose body has chunks.
+    pub(super) async fn last_chunk(&mut self) {
+        while !self.read.ends_with(b"0\r\n\r\n") {
+            match self.stream.read_buf(&mut self.read).await {
+                Ok(read) if read > 0 => {}
+                _ => return,
+            }
+        }
+    }
+
     /// Whatever comes first.
     pub(super) async fn some(&mut self) {
         let _ = self.stream.read_buf(&mut self.read).await;
