@@ -108,7 +108,7 @@ async fn failure_of_its_own_is_kept_and_tried_again() {
 }
 
 #[tokio::test]
-async fn job_that_ends_by_itself_is_not_said_to_be_cancelled() {
+async fn job_that_fails_with_a_reason_of_its_own_is_cancelled_and_one_that_completes_is_not() {
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;
     let limits = "limits = { cancel_grace_ms = 30000 }";
@@ -118,7 +118,17 @@ async fn job_that_ends_by_itself_is_not_said_to_be_cancelled() {
     let (code, text) = cancels(&redis, &["ring", &id]).await;
     assert_eq!(
         (code, text),
-        (Some(1), format!("ring:{id}: ended by itself, is failed\n"))
+        (Some(0), format!("ring:{id}: was running, is failed\n"))
+    );
+    let id = add(&queue, "wait-until-cancelled", json!(null)).await;
+    reaches(&queue, &id, JobState::Active).await;
+    let (code, text) = cancels(&redis, &["ring", &id]).await;
+    assert_eq!(
+        (code, text),
+        (
+            Some(1),
+            format!("ring:{id}: ended by itself, is completed\n")
+        )
     );
     host.stop().await;
 }

@@ -307,7 +307,7 @@ describe('what a processor must not do', { skip, timeout }, () => {
 
   test('each way to misbehave has its own reason', () =>
     misbehaving(async (stage) => {
-      const time = /^processor exceeded its time limit of 1500 ms$/;
+      const time = /^processor exceeded its time limit of 1500 ms for jobs named `[a-z-]+`$/;
       const memory = /^processor exceeded its memory limit of 67108864 bytes$/;
       const deadlock = /^fatal error: all goroutines are asleep - deadlock!$/;
       const reasons = [

@@ -68,12 +68,10 @@ async fn after_its_start(
                 Some((Cancellation::FailedByItself, Some(state)))
             }
             CancelledJob::Ended(state) => {
-                let was_cancelled = state != JobState::Completed
-                    && queue
-                        .failure_of(id)
-                        .await?
-                        .is_some_and(|reason| reason.starts_with(&cancellation("")));
-                match was_cancelled {
+                // For good, with the host's reason or one of its own: it heard of the request.
+                let has_failed =
+                    state != JobState::Completed && queue.failure_of(id).await?.is_some();
+                match has_failed {
                     true => Some((Cancellation::Stopped, Some(JobState::Failed))),
                     false => Some((Cancellation::EndedByItself, Some(state))),
                 }
