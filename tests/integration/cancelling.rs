@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use toril::host::Host;
-use toril::queue::{JobState, Queue};
+use toril::queue::{JobState, Queue, QueueName};
 use toril::sandbox::{Engine, EngineOptions};
 use toril::served_queue::QueueSpec;
 use toril::served_queue::cancel::{Cancellation, cancel};
+use toril::served_queue::deployment::CancelRequest;
 
 use crate::harness::{
     TestHost, TestRedis, add, eventually, new_job, processor, queue_section, reaches, toril,
@@ -177,9 +178,17 @@ async fn job_of_a_dead_host_fails_once_its_lock_has_expired() {
     );
 }
 
-/// Nobody waits for the lock to expire: the host that takes the job next finds the request.
+/// Nobody waits for the lock to expire: the host that takes the job next finds the request. Also where the host that was
+/// asked is the one that dies.
 #[tokio::test]
 async fn request_for_a_job_of_a_dead_host_is_kept_for_its_next_start() {
+    tokio::join!(
+        request_is_kept_for_the_next_start(false),
+        request_is_kept_for_the_next_start(true)
+    );
+}
+
+async fn request_is_kept_for_the_next_start(runs_where_it_was_asked: bool) {
     let redis = TestRedis::start(false).await;
     let queue = redis.queue("ring").await;
     let options = "lock_duration_ms = 3000\nstalled_interval_ms = 500";
@@ -187,7 +196,8 @@ async fn request_for_a_job_of_a_dead_host_is_kept_for_its_next_start() {
     let id = add(&queue, "sleep", json!(3_600_000)).await;
     reaches(&queue, &id, JobState::Active).await;
     dead.kill().await;
-    let cancelled = cancel(&queue, &id, "stop", false, |_, _| false).await;
+    let runs_here = |_: &QueueName, _: &CancelRequest| runs_where_it_was_asked;
+    let cancelled = cancel(&queue, &id, "stop", false, runs_here).await;
     assert_eq!(cancelled.unwrap()[0].outcome, Cancellation::Asked);
     let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", options).await;
     let job = reaches(&queue, &id, JobState::Failed).await;

@@ -210,20 +210,8 @@ async fn job_is_put_off_while_the_time_of_the_next_one_cannot_be_computed() {
     let id = "repeat:moon:1000";
     let hash = format!("bull:ring:{id}");
     let strategy = r#"{"repeat":{"pattern":"every full moon"}}"#;
-    let job = [
-        "name",
-        "fine",
-        "data",
-        "null",
-        "rjk",
-        "moon",
-        "timestamp",
-        "1",
-        "delay",
-        "0",
-        "priority",
-        "0",
-    ];
+    let job = "name fine data null rjk moon timestamp 1 delay 0 priority 0";
+    let job: Vec<&str> = job.split(' ').collect();
     let add: [&[&str]; 5] = [
         &["ZADD", "bull:ring:repeat", "1000", "moon"],
         &["HSET", "bull:ring:repeat:moon", "name", "fine", "ic", "1"],

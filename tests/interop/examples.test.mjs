@@ -82,7 +82,7 @@ test('durable-step-job keeps its steps when Node retries it', () =>
     const job = await queues.steps.add('job', { failIn: 'second' });
     await assert.rejects(finished(job), /this step fails once/);
     await job.retry();
-    // Whoever waits for its events once more may hear that it failed before.
+    // A second wait for its events may find the failure before.
     await eventually('it completes', async () => (await job.getState()) === 'completed');
     assert.equal((await queues.steps.getJob(job.id)).returnvalue, 'finish');
     assert.deepEqual((await queues.steps.getJobLogs(job.id)).logs, ['initial step', 'second step']);

@@ -33,8 +33,8 @@ export async function eventually(what, check, patienceMs = 10_000) {
 }
 
 /**
- * A port that nobody listens on. It is none of those that systems give to whoever asks for any, a client's connections
- * among them: nobody gets it between here and its use.
+ * A port that nobody listens on. It is outside the range from which systems choose a port, also for a client's
+ * connections: no other program gets it before its use.
  */
 export async function freePort() {
   for (;;) {

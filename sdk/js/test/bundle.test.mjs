@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { bundled, load } from './stand-in.mjs';
 
+const COMMAND = new URL('../bundle.mjs', import.meta.url).pathname;
 const PROCESSOR = 'export default async function () { return 1; }';
 
 /** The message with which files are refused. */
@@ -152,73 +153,64 @@ test('names of files are those of the project, whatever machine builds it', asyn
   assert.ok(inputs.every((input) => input.startsWith(dir)), inputs.join(' '));
 });
 
-test('a bundler that is kept sees each change, and is none the worse for a broken file', async () => {
+/** A bundler that is kept, and a folder with a package for it. `ask` gives the line that answers, if there is one. */
+async function keptBundler(body) {
   const dir = await mkdtemp(join(tmpdir(), 'toril-sdk-'));
-  const command = new URL('../bundle.mjs', import.meta.url).pathname;
-  const child = spawn(process.execPath, [command, '--requests'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [COMMAND, '--requests'], { stdio: ['pipe', 'pipe', 'ignore'] });
   const ended = once(child, 'exit');
   const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const ask = async (name) => {
     child.stdin.write(`${JSON.stringify({ entry: join(dir, name) })}\n`);
-    return JSON.parse((await answers.next()).value);
-  };
-  const returned = async ({ bundle }) => JSON.parse((await load(bundle.script).run()).ok);
-  try {
-    await writeFile(join(dir, 'package.json'), '{}');
-    await writeFile(join(dir, 'a.ts'), "import { b } from './b';\nexport default async () => [b, new URL('http://x/').host];\n");
-    for (const color of ['red', 'green']) {
-      await writeFile(join(dir, 'b.ts'), `export const b = '${color}';\n`);
-      assert.deepEqual(await returned(await ask('a.ts')), [color, 'x']);
-      await writeFile(join(dir, 'b.ts'), "import { connect } from 'net';\nexport const b = connect;\n");
-      assert.match((await ask('a.ts')).error, /`net` cannot be had[^]*b\.ts:1/);
-      await writeFile(join(dir, 'b.ts'), 'export const b = ;\n');
-      assert.match((await ask('a.ts')).error, /Unexpected ";"[^]*b\.ts:1/);
-      assert.match((await ask('none.ts')).error, /there is no file/);
-    }
-    // Another folder's settings, and their change.
-    await writeFile(join(dir, 'b.ts'), "import { c } from '@/c';\nexport const b = c;\n");
-    await writeFile(join(dir, 'c.ts'), "export const c = 'blue';\n");
-    assert.match((await ask('a.ts')).error, /Could not resolve "@\/c"/);
-    await writeFile(join(dir, 'tsconfig.json'), '{ "compilerOptions": { "paths": { "@/*": ["./*"] } } }');
-    const answer = await ask('a.ts');
-    assert.deepEqual(await returned(answer), ['blue', 'x']);
-    assert.deepEqual(answer.bundle, JSON.parse((await promisify(execFile)(process.execPath, [command, join(dir, 'a.ts')])).stdout));
-    child.stdin.end();
-    assert.deepEqual(await ended, [0, null]);
-  } finally {
-    child.kill();
-    await rm(dir, { recursive: true });
-  }
-});
-
-test('a bundler that is kept ends with its esbuild: it could build nothing any more', async () => {
-  const dir = await mkdtemp(join(tmpdir(), 'toril-sdk-'));
-  const command = new URL('../bundle.mjs', import.meta.url).pathname;
-  const child = spawn(process.execPath, [command, '--requests'], { stdio: ['pipe', 'pipe', 'ignore'] });
-  const ended = once(child, 'exit');
-  const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const ask = async () => {
-    child.stdin.write(`${JSON.stringify({ entry: join(dir, 'a.ts') })}\n`);
     return (await answers.next()).value;
   };
   try {
     await writeFile(join(dir, 'package.json'), '{}');
-    await writeFile(join(dir, 'a.ts'), 'export default async () => 1;\n');
-    assert.ok(JSON.parse(await ask()).bundle);
-    const { stdout } = await promisify(execFile)('pgrep', ['-P', child.pid]);
-    process.kill(Number(stdout), 'SIGKILL');
-    assert.equal(await ask(), undefined);
-    assert.deepEqual(await ended, [1, null]);
+    await body({ dir, child, ended, ask });
   } finally {
     child.kill();
     await rm(dir, { recursive: true });
   }
-});
+}
+
+test('a bundler that is kept sees each change, and is none the worse for a broken file', () =>
+  keptBundler(async ({ dir, child, ended, ask }) => {
+    const answer = async (name) => JSON.parse(await ask(name));
+    const returned = async ({ bundle }) => JSON.parse((await load(bundle.script).run()).ok);
+    await writeFile(join(dir, 'a.ts'), "import { b } from './b';\nexport default async () => [b, new URL('http://x/').host];\n");
+    for (const color of ['red', 'green']) {
+      await writeFile(join(dir, 'b.ts'), `export const b = '${color}';\n`);
+      assert.deepEqual(await returned(await answer('a.ts')), [color, 'x']);
+      await writeFile(join(dir, 'b.ts'), "import { connect } from 'net';\nexport const b = connect;\n");
+      assert.match((await answer('a.ts')).error, /`net` cannot be had[^]*b\.ts:1/);
+      await writeFile(join(dir, 'b.ts'), 'export const b = ;\n');
+      assert.match((await answer('a.ts')).error, /Unexpected ";"[^]*b\.ts:1/);
+      assert.match((await answer('none.ts')).error, /there is no file/);
+    }
+    // Another folder's settings, and their change.
+    await writeFile(join(dir, 'b.ts'), "import { c } from '@/c';\nexport const b = c;\n");
+    await writeFile(join(dir, 'c.ts'), "export const c = 'blue';\n");
+    assert.match((await answer('a.ts')).error, /Could not resolve "@\/c"/);
+    await writeFile(join(dir, 'tsconfig.json'), '{ "compilerOptions": { "paths": { "@/*": ["./*"] } } }');
+    const last = await answer('a.ts');
+    assert.deepEqual(await returned(last), ['blue', 'x']);
+    assert.deepEqual(last.bundle, JSON.parse((await promisify(execFile)(process.execPath, [COMMAND, join(dir, 'a.ts')])).stdout));
+    child.stdin.end();
+    assert.deepEqual(await ended, [0, null]);
+  }));
+
+test('a bundler that is kept ends with its esbuild: it could build nothing any more', () =>
+  keptBundler(async ({ dir, child, ended, ask }) => {
+    await writeFile(join(dir, 'a.ts'), 'export default async () => 1;\n');
+    assert.ok(JSON.parse(await ask('a.ts')).bundle);
+    const { stdout } = await promisify(execFile)('pgrep', ['-P', child.pid]);
+    process.kill(Number(stdout), 'SIGKILL');
+    assert.equal(await ask('a.ts'), undefined);
+    assert.deepEqual(await ended, [1, null]);
+  }));
 
 test('the command prints one line of JSON, or why there is none', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'toril-sdk-'));
-  const command = new URL('../bundle.mjs', import.meta.url).pathname;
-  const run = (...args) => promisify(execFile)(process.execPath, [command, ...args]);
+  const run = (...args) => promisify(execFile)(process.execPath, [COMMAND, ...args]);
   try {
     await mkdir(join(dir, 'a'));
     await writeFile(join(dir, 'a/good.ts'), PROCESSOR);

@@ -87,18 +87,10 @@ impl Crowded {
 
     /// A job as it is in Redis once its marker was taken.
     async fn add_unmarked(redis: &TestRedis) -> String {
-        let job = ["HSET", "bull:ring:second", "name", "fine", "data", "null"];
-        let rest = [
-            "opts",
-            "{}",
-            "timestamp",
-            "1",
-            "delay",
-            "0",
-            "priority",
-            "0",
-        ];
-        let _: i64 = redis.command(&[&job[..], &rest[..]].concat()).await;
+        let job =
+            "HSET bull:ring:second name fine data null opts {} timestamp 1 delay 0 priority 0";
+        let job: Vec<&str> = job.split(' ').collect();
+        let _: i64 = redis.command(&job).await;
         let _: i64 = redis.command(&["LPUSH", "bull:ring:wait", "second"]).await;
         "second".to_owned()
     }

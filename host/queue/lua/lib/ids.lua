@@ -1,8 +1,8 @@
 -- Which ids name a job of a queue. A queue's other keys (`meta`, `wait`, `repeat:ID`) have names like jobs,
 -- and an id with colons can spell a key of another queue: nothing may be written to those.
 
--- Only a job's hash has a name and one of the others. Whoever writes jobs by hand may leave out when it was added: once it
--- has started, it is a job as any other.
+-- Only a job's hash has a name and one of the others. A job that was written by hand may lack the time when it was
+-- added: once it has started, it is a job as any other.
 local function has_job_fields(key)
   local fields = redis.pcall('HMGET', key, 'name', 'timestamp', 'ats')
   return not fields.err and fields[1] and (fields[2] or fields[3]) and true or false

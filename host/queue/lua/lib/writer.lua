@@ -1,5 +1,5 @@
--- Who may write to a job: the holder of its lock; once that one moved it, and until somebody else takes it, whoever
--- moved it; and callers that are no attempt.
+-- Who may write to a job: the holder of its lock; the attempt that moved it, until another attempt takes it; and
+-- callers that are not attempts.
 
 -- `token` is that of the lock, '' from an attempt that moved its job and has no lock any more, or '*' from outside.
 -- Returns 0, or -1 no such job, -2 no lock, -6 not our lock.

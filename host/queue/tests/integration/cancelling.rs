@@ -9,6 +9,19 @@ async fn cancel(queue: &Queue, id: &str) -> CancelledJob {
     queue.cancel_unheld(id, "not wanted", None).await.unwrap()
 }
 
+async fn cancel_only(queue: &Queue, attempt: &AttemptId) -> CancelledJob {
+    let cancelled = queue.cancel_unheld("a", "late", Some(attempt)).await;
+    cancelled.unwrap()
+}
+
+/// Cancels job `a`, which a worker has. Returns the attempt that runs.
+async fn attempt_that_runs(queue: &Queue) -> AttemptId {
+    match cancel(queue, "a").await {
+        CancelledJob::Runs { attempt, .. } => attempt,
+        other => panic!("a worker has it: {other:?}"),
+    }
+}
+
 async fn field(redis: &TestRedis, id: &str, field: &str) -> Option<String> {
     redis.run(&format!("HGET bull:paint:{id} {field}")).await
 }
@@ -124,24 +137,21 @@ async fn only_the_attempt_that_was_named_is_cancelled() {
     let queue = redis.queue("paint").await;
     add(&queue, &["a"]).await;
     let jobs = take(&queue, 1, "worker:1").await;
-    let CancelledJob::Runs { attempt, .. } = cancel(&queue, "a").await else {
-        panic!("a worker has it");
-    };
+    let attempt = attempt_that_runs(&queue).await;
     assert_eq!(attempt, AttemptId::of(&jobs[0]));
     // It is given back, and then tried again, as a worker of BullMQ does it.
     let () = redis.run("DEL bull:paint:a:lock bull:paint:active").await;
     let () = redis.run("RPUSH bull:paint:wait a").await;
     let () = redis.run("HSET bull:paint:a atm 1").await;
-    let again = async || queue.cancel_unheld("a", "late", Some(&attempt)).await;
     let before = redis.dump().await;
     assert_eq!(
-        again().await.unwrap(),
+        cancel_only(&queue, &attempt).await,
         CancelledJob::AnotherAttempt(JobState::Waiting)
     );
     assert_eq!(redis.dump().await, before);
     let () = redis.run("HSET bull:paint:a atm 0").await;
     assert_eq!(
-        again().await.unwrap(),
+        cancel_only(&queue, &attempt).await,
         CancelledJob::Failed(JobState::Waiting)
     );
     // A retry by hand is another attempt.
@@ -155,18 +165,13 @@ async fn start_of_a_job_that_was_given_back_counts_when_it_is_cancelled() {
     let queue = redis.queue("paint").await;
     add(&queue, &["a"]).await;
     take(&queue, 1, "worker:1").await;
-    let CancelledJob::Runs { attempt, .. } = cancel(&queue, "a").await else {
-        panic!("a worker has it");
-    };
+    let attempt = attempt_that_runs(&queue).await;
     let () = redis.run("DEL bull:paint:a:lock bull:paint:active").await;
     let () = redis.run("RPUSH bull:paint:wait a").await;
     cancel(&queue, "a").await;
     queue.retry("a", false).await.unwrap();
     assert_eq!(
-        queue
-            .cancel_unheld("a", "late", Some(&attempt))
-            .await
-            .unwrap(),
+        cancel_only(&queue, &attempt).await,
         CancelledJob::AnotherAttempt(JobState::Waiting)
     );
 }
@@ -177,19 +182,14 @@ async fn job_that_is_added_again_under_an_id_is_another_one() {
     let queue = redis.queue("paint").await;
     add(&queue, &["a"]).await;
     take(&queue, 1, "worker:1").await;
-    let CancelledJob::Runs { attempt, .. } = cancel(&queue, "a").await else {
-        panic!("a worker has it");
-    };
+    let attempt = attempt_that_runs(&queue).await;
     let () = redis
         .run("DEL bull:paint:a bull:paint:a:lock bull:paint:active")
         .await;
     let again = new_job("paint", json!({ "jobId": "a", "timestamp": 7 }));
     queue.add(&again).await.unwrap();
     assert_eq!(
-        queue
-            .cancel_unheld("a", "late", Some(&attempt))
-            .await
-            .unwrap(),
+        cancel_only(&queue, &attempt).await,
         CancelledJob::Ended(JobState::Unknown)
     );
 }

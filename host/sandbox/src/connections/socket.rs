@@ -38,12 +38,12 @@ impl Socket {
         }
     }
 
-    /// From here on, whoever reads between an answer and the next request sees all that has arrived. tokio alone reports
-    /// only what had arrived when it last asked the system, so that the next request would be sent after an answer that
-    /// belongs to no request.
+    /// From here on, a read between an answer and the next request returns all that has arrived. tokio alone reports only
+    /// what had arrived when it last asked the system, and hyper would send the next request after an answer that belongs
+    /// to no request.
     ///
-    /// Returns whether an answer is awaited. A server may answer before it has the whole request, and what is sent then
-    /// looks like another question: whoever knows that the request is over says so there.
+    /// The flag that this returns says that an answer is expected. A server may answer before it has the whole request. The
+    /// rest of the request then sets the flag again, so the pool clears it when the exchange is over.
     pub(super) fn watch(&mut self) -> Arc<AtomicBool> {
         self.is_watched = true;
         // The handshake of TLS may have ended with a write.

@@ -147,7 +147,7 @@ struct Input {
 impl Input {
     fn take(&mut self, piece: Option<Vec<u8>>) {
         match piece {
-            // Whoever asks for more has read what there was.
+            // The decoder asks for more only after it has read the piece before.
             Some(piece) => (self.bytes, self.at) = (piece, 0),
             None => self.has_ended = true,
         }
