@@ -32,9 +32,9 @@ pub enum Cancellation {
     Asked,
     /// It had come to an end, or there is no such job.
     Ended,
-    /// It ran, and has failed because of this.
+    /// It ran, and has failed for good, with this reason or one of its own.
     Stopped,
-    /// It ran, and came to an end of its own before it was stopped.
+    /// It ran, and completed, or it is removed and no event says that it failed.
     EndedByItself,
     /// It ran, and its attempt failed by itself before it was stopped: it is tried again.
     FailedByItself,
