@@ -27,7 +27,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
     let package = find_package(file)?;
     let bundle = bundler::bundle(&package, file).await?;
     made_of::note(file, bundle.inputs);
-    let engine = package.join("engine.wasm");
+    let engine = package.join(&bundle.engine);
     let engine = regular_file::read(&engine, LARGE_BYTES_MAX)
         .with_context(|| format!("failed to read `{}`", engine.display()))?;
     let (script, source_map, sdk) = (bundle.script, bundle.source_map, bundle.sdk.to_string());
@@ -56,7 +56,15 @@ struct Bundle {
     source_map: String,
     warnings: Vec<String>,
     inputs: BTreeSet<PathBuf>,
+    /// The file in the package that is to run the script: one has all that scripts can use, another one less.
+    #[serde(default = "whole_engine")]
+    engine: PathBuf,
     sdk: serde_json::Value,
+}
+
+/// Packages before this one had no other.
+fn whole_engine() -> PathBuf {
+    "engine.wasm".into()
 }
 
 const INSTALL: &str = "install Node.js 20 or newer: it bundles processors in TypeScript and JavaScript. To serve a processor \

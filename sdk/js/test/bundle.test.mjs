@@ -216,7 +216,7 @@ test('the command prints one line of JSON, or why there is none', async () => {
     await writeFile(join(dir, 'a/good.ts'), PROCESSOR);
     await writeFile(join(dir, 'a/bad.ts'), "import 'fs';\nexport default 1 +;");
     const { stdout, stderr } = await run(join(dir, 'a/good.ts'));
-    assert.deepEqual([Object.keys(JSON.parse(stdout)), stdout.trimEnd().includes('\n'), stderr], [['script', 'sourceMap', 'warnings', 'inputs', 'sdk'], false, '']);
+    assert.deepEqual([Object.keys(JSON.parse(stdout)), stdout.trimEnd().includes('\n'), stderr], [['script', 'sourceMap', 'warnings', 'inputs', 'engine', 'sdk'], false, '']);
     for (const [args, message] of [[[join(dir, 'a/bad.ts')], /\[ERROR\] Unexpected ";"[^]*bad\.ts:2/], [[join(dir, 'none.ts')], /there is no file/], [[], /usage:/]]) {
       const error = await run(...args).then(() => assert.fail('it ended well'), (caught) => caught);
       assert.deepEqual([error.code, error.stdout], [1, '']);
@@ -232,4 +232,14 @@ test('imports of the engine that a bundle does not use are named as such', async
   assert.deepEqual(await unused('export default () => 1;'), ['wasi:http', 'wasi:keyvalue']);
   assert.deepEqual(await unused("import { open } from '@toril/sdk/kv'; export default () => open().get('k');"), ['wasi:http']);
   assert.deepEqual(await unused("export default () => fetch('http://a');"), ['wasi:keyvalue']);
+});
+
+test('a bundle is run by the engine that has what it may use, and no more', async () => {
+  const engine = async (text) => (await bundled(text)).engine;
+  assert.equal(await engine('export default () => 1;'), 'engine-alone.wasm');
+  assert.equal(await engine("import { Queue } from 'bullmq'; export default () => new Queue('q').add('n', {});"), 'engine-alone.wasm');
+  assert.equal(await engine("import { open } from '@toril/sdk/kv'; export default () => open().get('k');"), 'engine.wasm');
+  assert.equal(await engine("export default () => fetch('http://a');"), 'engine.wasm');
+  // What is reached by a computed name is a global all the same, or nothing.
+  assert.equal(await engine("export default () => (globalThis as any)['fet' + 'ch']?.('http://a');"), 'engine-alone.wasm');
 });

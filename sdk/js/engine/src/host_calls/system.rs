@@ -1,6 +1,4 @@
-//! The rest of `__toril`: log, environment, random bytes, clock, requests, stacks, texts.
-
-use std::rc::Rc;
+//! The rest of `__toril`: log, environment, random bytes, clock, stacks, texts.
 
 use rquickjs::{ArrayBuffer, Ctx, Error, FromJs, Object, Result, Value};
 use wasip2::cli::environment;
@@ -8,13 +6,12 @@ use wasip2::random::random;
 
 use super::{Calls, Pairs, Text};
 use crate::bindings::toril::processor::logging::{self, Level};
-use crate::event_loop::EventLoop;
 use crate::{clock, engine, stacks, terms};
 
 /// As many as `crypto.getRandomValues` gives at most.
 const RANDOM_BYTES_MAX: u64 = 65_536;
 
-pub(super) fn add<'js>(ctx: &Ctx<'js>, toril: &Object<'js>, events: &Rc<EventLoop>) -> Result<()> {
+pub(super) fn add<'js>(ctx: &Ctx<'js>, toril: &Object<'js>) -> Result<()> {
     toril.set("logging", log(ctx)?)?;
     let calls = Calls::on(ctx, toril.clone(), "");
     calls.add("environment", || Pairs(variables()))?;
@@ -23,11 +20,7 @@ pub(super) fn add<'js>(ctx: &Ctx<'js>, toril: &Object<'js>, events: &Rc<EventLoo
     calls.add_always("mapStack", |stack: Text| engine::map_stack(&stack.0))?;
     calls.add_always("prepareStackTrace", stacks::prepare)?;
     calls.add_always("encodeUtf8", encode_utf8)?;
-    calls.add_always("decodeUtf8", decode_utf8)?;
-    let events = Rc::clone(events);
-    calls.add("http", move |ctx: Ctx<'js>, request| {
-        events.request(&ctx, request)
-    })
+    calls.add_always("decodeUtf8", decode_utf8)
 }
 
 fn log<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
