@@ -6,6 +6,7 @@
 
 mod body;
 mod connection;
+mod frames;
 mod idle;
 mod target;
 

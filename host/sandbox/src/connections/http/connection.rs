@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use wasmtime_wasi_http::Error;
 
 use super::RequestBody;
+use super::frames::{Frames, OnlyInterim};
 use crate::connections::connect::Stream;
 
 /// How long a connection of HTTP/2 may be silent under requests before it is asked whether it is there.
@@ -31,13 +32,13 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 
 /// Answers of status 1xx that a server may send before the one that counts. Servers send one or two; a row without an end would
 /// hold the attempt until its deadline.
-const INTERIM_MAX: u32 = 100;
+pub(super) const INTERIM_MAX: u32 = 100;
 
 /// Why there is no response.
 pub(super) enum NoResponse {
     /// With the request, if nothing of it was sent.
     Failed(Box<TrySendError<Request<RequestBody>>>),
-    /// The server answers with 1xx again and again.
+    /// The server answers with 1xx again and again. By HTTP/2 all requests of the connection end with it.
     OnlyInterim,
 }
 
@@ -54,8 +55,15 @@ impl From<NoResponse> for Error {
 
 pub(super) enum Connection {
     Http1(Http1),
-    /// With what counts its requests.
-    Http2(http2::SendRequest<RequestBody>, Arc<()>),
+    /// With what its requests share.
+    Http2(http2::SendRequest<RequestBody>, Arc<Shared>),
+}
+
+/// What the requests of a connection of HTTP/2 share. As many references are counted as there are requests under way, and one
+/// more.
+#[derive(Default)]
+pub(super) struct Shared {
+    only_interim: OnlyInterim,
 }
 
 /// A connection of HTTP/1.1.
@@ -105,9 +113,11 @@ impl Connection {
                 .initial_stream_window_size(STREAM_WINDOW)
                 // A response that nobody reads takes no other one's room.
                 .initial_connection_window_size(window);
-            let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+            let shared = Arc::<Shared>::default();
+            let frames = Frames::new(stream, shared.only_interim.clone());
+            let (sender, connection) = builder.handshake(TokioIo::new(frames)).await?;
             tokio::spawn(async move { drop(connection.await) });
-            return Ok(Connection::Http2(sender, Arc::new(())));
+            return Ok(Connection::Http2(sender, shared));
         }
         // HTTP/1.1 has only the order to tell answers apart. hyper reads before it sends a request and gives up a connection
         // on which it finds something; the request then goes to another one.
@@ -140,10 +150,12 @@ impl Connection {
     ) -> Result<Response<Incoming>, NoResponse> {
         match self {
             Connection::Http1(http1) => http1.send(request).await,
-            // hyper passes over interim answers here without telling anybody, and keeps none.
-            Connection::Http2(sender, _) => {
+            Connection::Http2(sender, shared) => {
                 let sent = sender.try_send_request(request).await;
-                sent.map_err(|error| NoResponse::Failed(Box::new(error)))
+                sent.map_err(|error| match shared.only_interim.is_so() {
+                    true => NoResponse::OnlyInterim,
+                    false => NoResponse::Failed(Box::new(error)),
+                })
             }
         }
     }
