@@ -21,6 +21,7 @@ mod fleet;
 mod flows;
 mod forget;
 mod fuzz;
+mod growth;
 mod guests;
 mod harness;
 mod host;
