@@ -242,6 +242,8 @@ if want > 0 then
     -- As in BullMQ, a window that does not limit yet has room for one, whatever `max` is.
     room = math.min(room, math.max(limited == 0 and 1 or 0, math.ceil(limiter_max - used)))
   end
+elseif settings.concurrency then
+  outcomes().signal_room()
 end
 
 -- ## Taking them
