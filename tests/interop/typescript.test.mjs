@@ -160,48 +160,6 @@ test('a saved file is built once by a host that writes into the project, whateve
 /** The file mentions `fetch`. */
 const grants = { http: { hosts: ['paint.example'] } };
 
-test('each way to misbehave has its own reason', async (t) => {
-  const dir = await project(t);
-  await cp(source('hostile.ts'), join(dir, 'hostile.ts'));
-  const late = /time limit of 1000 ms/;
-  // Only those have little time that use up whatever they have: the others must come to their own end.
-  const names = Object.fromEntries(['loop', 'loop after a pause', 'regular expression', 'microtasks for ever', 'sleeps'].map((name) => [name, { deadline_ms: 1000 }]));
-  const limits = { deadline_ms: 15_000, memory_bytes_max: 64 << 20, names };
-  const reasons = {
-    'loop': late,
-    'loop after a pause': late,
-    'regular expression': /time limit of 1000 ms|interrupted/,
-    'microtasks for ever': late,
-    'recursion': /[Ss]tack/,
-    'memory': /memory/,
-    'buffers': /memory/,
-    'never settles': /can never settle/,
-    'rejection that nobody handles': /nobody looked/,
-    'error in a timer': /in a timer/,
-    'half of a character in a rejection': /^nobody looked at \ufffd\n/,
-    'half of a character in a timer': /^in a timer \ufffd\n/,
-    'half of a character in a step': /^in a step \ufffd\n/,
-    'JSON of many levels': /^Maximum call stack size exceeded\n/,
-    'value of many levels': /^Maximum call stack size exceeded\n/,
-    'huge value': /return value has \d+ bytes, more than the limit/,
-    'other queue': /vault/,
-    'request': /fetch failed[^]*Caused by: [^]*was refused: not in grants\.http\.hosts/,
-    'ends the process': /exit/,
-  };
-  await served(join(dir, 'hostile.ts'), { limits, grants }, async (stage) => {
-    for (const [kind, reason] of Object.entries(reasons)) {
-      const { failedReason, stacktrace } = await failure(stage, kind);
-      assert.match(`${failedReason}\n${stacktrace}`, reason, kind);
-    }
-    const fine = async (name) => stage.finished(await stage.queue.add(name, 1));
-    assert.deepEqual(await fine('environment'), {}, 'nothing of the machine is seen');
-    assert.equal(await fine('leaves its mark'), 1);
-    assert.equal(await fine('leaves its mark'), 1, 'no job sees what another left');
-    const { failedReason } = await failure(stage, 'sleeps', 60_000);
-    assert.match(failedReason, late);
-  });
-});
-
 test('no two jobs share random numbers or ids', async (t) => {
   const dir = await project(t);
   await cp(source('hostile.ts'), join(dir, 'hostile.ts'));
