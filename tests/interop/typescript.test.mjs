@@ -217,6 +217,39 @@ test('answers that a server compressed are decoded, piece by piece', async (t) =
   assert.deepEqual(new Set(asked), new Set(['gzip, deflate', 'identity']));
 });
 
+test('a body that is read as a stream needs little memory, however large it is', async (t) => {
+  const large = Buffer.alloc(100 << 20);
+  const bodies = { '/plain': [large, {}], '/gzip': [gzipSync(large), { 'content-encoding': 'gzip' }] };
+  const server = createServer((request, response) => {
+    const [body, headers] = bodies[request.url];
+    response.writeHead(200, headers).end(body);
+  }).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const dir = await project(t, {
+    'paint.ts': `export default async ({ data: [url, how] }: any) => {
+      const { body } = await fetch(url);
+      let count = 0;
+      if (how === 'loop') for await (const piece of body as any) count += piece.length;
+      else {
+        const reader = body!.getReader();
+        for (let read = await reader.read(); !read.done; read = await reader.read()) count += read.value.length;
+      }
+      return count;
+    };\n`,
+  });
+  const host = `127.0.0.1:${server.address().port}`;
+  const grants = { http: { hosts: [host], private: ['127.0.0.0/8'], response_bytes_max: 200 << 20 } };
+  await served(join(dir, 'paint.ts'), { grants, limits: { memory_bytes_max: 24 << 20, deadline_ms: 120_000 } }, async ({ queue, finished }) => {
+    for (const path of Object.keys(bodies)) {
+      for (const how of ['loop', 'reader']) {
+        const job = await queue.add(how, [`http://${host}${path}`, how]);
+        assert.equal(await finished(job, 120_000), large.length, `${path}, ${how}`);
+      }
+    }
+  });
+});
+
 test('a cancelled job hears of it and of the reason', async (t) => {
   const dir = await project(t);
   await cp(source('hostile.ts'), join(dir, 'hostile.ts'));
