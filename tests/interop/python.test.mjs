@@ -327,6 +327,7 @@ describe('what a processor must not do', { skip, timeout: 20 * 60_000 }, () => {
         ['huge-reason', 100_000, /^ä{500}$/],
         ['flood-calls', {}, /^processor exceeded its limit of 5000 host calls$/],
         ['flood-progress', {}, /^processor exceeded its limit of 5 progress updates$/],
+        ['flood-empty-log', {}, /^processor exceeded its limit of 5000 host calls$/],
         ['flood-queue', {}, /^processor exceeded its limit of 7 added jobs$/],
         ['flood-flow', 7, /^processor exceeded its limit of 7 added jobs$/],
         ['read-passwd', {}, /No such file or directory/],
@@ -355,7 +356,7 @@ describe('what a processor must not do', { skip, timeout: 20 * 60_000 }, () => {
 
   test('where a processor moved its job, it stays', () =>
     misbehaving(async ({ queue, run }) => {
-      for (const name of ['move-then-return', 'move-twice']) {
+      for (const name of ['move-then-return', 'move-twice', 'move-then-fail']) {
         const job = await queue.add(name, {});
         await eventually(`${name}: the job is delayed`, async () => (await job.getState()) === 'delayed');
       }
@@ -366,7 +367,7 @@ describe('what a processor must not do', { skip, timeout: 20 * 60_000 }, () => {
       assert.equal(error, 'job was already moved to Delayed');
       assert.equal(await run('wait'), 'waited');
       assert.equal(await run('limit'), 'limited');
-      const { attemptsMade, attemptsStarted } = await queue.getJob('3');
+      const { attemptsMade, attemptsStarted } = await queue.getJob('4');
       assert.deepEqual([attemptsMade, attemptsStarted], [1, 2], 'no attempt was spent');
     }));
 

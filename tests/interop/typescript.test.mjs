@@ -1,21 +1,16 @@
-// Processors in TypeScript: built, swapped while the host runs, their errors beside Node's, and what they must not do.
+// Processors in TypeScript: built, swapped while the host runs, and what they must not do.
 import { after, before, beforeEach, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
-import { cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { homedir, tmpdir } from 'node:os';
+import { cp, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { homedir } from 'node:os';
 import { promisify } from 'node:util';
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
-import { Queue, QueueEvents, Worker } from 'bullmq';
 import { eventually, oneAtATime, run, startRedis, startToril, toril } from './harness.mjs';
-
-const SDK = resolve(import.meta.dirname, '../../sdk/js');
-const source = (name) => join(import.meta.dirname, 'processors', name);
+import { failure, project, SDK, served as servedBy, source } from './scripts.mjs';
 
 let redis;
 before(async () => {
@@ -24,37 +19,7 @@ before(async () => {
 after(() => redis.stop());
 beforeEach(() => redis.client.flushall());
 
-/** A project of a user's, with these files. */
-async function project(t, files = {}) {
-  const dir = await mkdtemp(join(tmpdir(), 'toril-typescript-'));
-  t.after(() => rm(dir, { recursive: true }));
-  await writeFile(join(dir, 'package.json'), '{}');
-  for (const [name, text] of Object.entries(files)) await writeFile(join(dir, name), text);
-  return dir;
-}
-
-/** Serves a file on the queue `ring` while `body` runs. */
-async function served(file, options, body) {
-  const host = await startToril(redis, { ring: { processor: file, concurrency: 1, ...options } });
-  const queue = new Queue('ring', { connection: redis.connection });
-  const events = new QueueEvents('ring', { connection: redis.connection, lastEventId: '0' });
-  try {
-    await events.waitUntilReady();
-    return await body({ queue, host, finished: (job, ms = 20_000) => job.waitUntilFinished(events, ms) });
-  } catch (error) {
-    error.message += `\nlog of the host:\n${host.log()}`;
-    throw error;
-  } finally {
-    await Promise.all([host.stop(), events.close(), queue.close()]);
-  }
-}
-
-/** Adds a job that fails, and returns what is stored of it. */
-async function failure({ queue, finished }, name, data = {}, opts = {}) {
-  const job = await queue.add(name, data, opts);
-  await assert.rejects(finished(job), undefined, name);
-  return queue.getJob(job.id);
-}
+const served = (file, options, body) => servedBy(redis, file, options, body);
 
 test('a file is built, checked, run and deployed', async (t) => {
   const dir = await project(t, { 'paint.ts': 'export default async (job: { data: { walls: number } }) => ({ cost: job.data.walls * 100 });\n' });
@@ -127,7 +92,7 @@ test('a component holds nothing of the machine that built it', async (t) => {
 test('the same file is the same component', async (t) => {
   const dir = await project(t);
   const digest = async (name) => {
-    await cp(source('errors.ts'), join(dir, name));
+    await cp(source('steps.ts'), join(dir, name));
     return (await run('check', join(dir, name))).match(/digest\s+(\S+)/)[1];
   };
   assert.equal(await digest('a.ts'), await digest('a.ts'));
@@ -193,125 +158,8 @@ test('a saved file is built once by a host that writes into the project, whateve
   }
 });
 
-test('errors read as in Node: reason, and line of the source', async (t) => {
-  const dir = await project(t);
-  await cp(source('errors.ts'), join(dir, 'errors.ts'));
-  const kinds = await theKinds();
-  const ours = await served(join(dir, 'errors.ts'), {}, async (stage) => {
-    const failed = {};
-    for (const kind of kinds) failed[kind] = shown(await failure(stage, kind, {}, { attempts: 2 }));
-    return failed;
-  });
-  await redis.client.flushall();
-  const theirs = await inNode(kinds);
-  for (const kind of inWordsOfTheEngine) {
-    assert.ok(ours[kind].failedReason, kind);
-    theirs[kind].failedReason = ours[kind].failedReason;
-  }
-  for (const [kind, reason] of Object.entries(noErrors)) {
-    // Of `undefined` Node counts no attempt.
-    theirs[kind] = { ...theirs[kind], failedReason: reason, attemptsMade: 2 };
-  }
-  assert.deepEqual(ours, theirs);
-});
-
-/** What V8 and QuickJS say in words of their own. */
-const inWordsOfTheEngine = ['property of undefined', 'not a function', 'unknown variable', 'broken JSON', 'cyclic value', 'bigint', 'none of several'];
-/** What is thrown and is no error has no reason in Node. */
-const noErrors = { text: 'just a text', number: '42', undefined: 'undefined', 'rejected text': 'rejected with a text' };
-
-/**
- * Reason, attempts, and all places of the source in the stack. Where it was thrown the column counts, too; of callers the
- * engines name other ends of the same call. Causes are a part of our stacks alone.
- */
-const shown = ({ failedReason, attemptsMade, stacktrace }) => {
-  const [own] = String(stacktrace?.[0] ?? '').split('Caused by:');
-  const [thrown, ...callers] = own.match(/errors\.ts:\d+:\d+/g) ?? [];
-  return { failedReason, attemptsMade, thrown, callers: callers.map((place) => place.replace(/:\d+$/, '')) };
-};
-
-async function theKinds() {
-  const { kinds } = await compiled();
-  return kinds;
-}
-
-/** The file as Node runs it: without types, with a source map. */
-async function compiled() {
-  const { build } = createRequire(join(SDK, 'package.json'))('esbuild');
-  const out = join(import.meta.dirname, 'processors', `.errors-${process.pid}.mjs`);
-  try {
-    await build({ entryPoints: [source('errors.ts')], outfile: out, bundle: true, format: 'esm', platform: 'node', external: ['bullmq'], sourcemap: 'inline', logLevel: 'error',
-      footer: { js: 'export { kinds };' } });
-    process.setSourceMapsEnabled(true);
-    const { default: process_, kinds } = await import(pathToFileURL(out));
-    return { process: process_, kinds: Object.keys(kinds) };
-  } finally {
-    await rm(out, { force: true });
-  }
-}
-
-async function inNode(kinds) {
-  const { process: processor } = await compiled();
-  const queue = new Queue('ring', { connection: redis.connection });
-  const events = new QueueEvents('ring', { connection: redis.connection, lastEventId: '0' });
-  await events.waitUntilReady();
-  const worker = new Worker('ring', processor, { connection: redis.connection });
-  worker.on('error', () => {});
-  try {
-    const failed = {};
-    const stage = { queue, finished: (job) => job.waitUntilFinished(events, 10_000) };
-    for (const kind of kinds) failed[kind] = shown(await failure(stage, kind, {}, { attempts: 2 }));
-    return failed;
-  } finally {
-    await Promise.all([worker.close(), events.close()]);
-    await queue.close();
-  }
-}
-
 /** The file mentions `fetch`. */
 const grants = { http: { hosts: ['paint.example'] } };
-
-test('each way to misbehave has its own reason', async (t) => {
-  const dir = await project(t);
-  await cp(source('hostile.ts'), join(dir, 'hostile.ts'));
-  const late = /time limit of 1000 ms/;
-  // Only those have little time that use up whatever they have: the others must come to their own end.
-  const names = Object.fromEntries(['loop', 'loop after a pause', 'regular expression', 'microtasks for ever', 'sleeps'].map((name) => [name, { deadline_ms: 1000 }]));
-  const limits = { deadline_ms: 15_000, memory_bytes_max: 64 << 20, names };
-  const reasons = {
-    'loop': late,
-    'loop after a pause': late,
-    'regular expression': /time limit of 1000 ms|interrupted/,
-    'microtasks for ever': late,
-    'recursion': /[Ss]tack/,
-    'memory': /memory/,
-    'buffers': /memory/,
-    'never settles': /can never settle/,
-    'rejection that nobody handles': /nobody looked/,
-    'error in a timer': /in a timer/,
-    'half of a character in a rejection': /^nobody looked at \ufffd\n/,
-    'half of a character in a timer': /^in a timer \ufffd\n/,
-    'half of a character in a step': /^in a step \ufffd\n/,
-    'JSON of many levels': /^Maximum call stack size exceeded\n/,
-    'value of many levels': /^Maximum call stack size exceeded\n/,
-    'huge value': /return value has \d+ bytes, more than the limit/,
-    'other queue': /vault/,
-    'request': /fetch failed[^]*Caused by: [^]*was refused: not in grants\.http\.hosts/,
-    'ends the process': /exit/,
-  };
-  await served(join(dir, 'hostile.ts'), { limits, grants }, async (stage) => {
-    for (const [kind, reason] of Object.entries(reasons)) {
-      const { failedReason, stacktrace } = await failure(stage, kind);
-      assert.match(`${failedReason}\n${stacktrace}`, reason, kind);
-    }
-    const fine = async (name) => stage.finished(await stage.queue.add(name, 1));
-    assert.deepEqual(await fine('environment'), {}, 'nothing of the machine is seen');
-    assert.equal(await fine('leaves its mark'), 1);
-    assert.equal(await fine('leaves its mark'), 1, 'no job sees what another left');
-    const { failedReason } = await failure(stage, 'sleeps', 60_000);
-    assert.match(failedReason, late);
-  });
-});
 
 test('no two jobs share random numbers or ids', async (t) => {
   const dir = await project(t);
@@ -368,6 +216,39 @@ test('answers that a server compressed are decoded, piece by piece', async (t) =
     }
   });
   assert.deepEqual(new Set(asked), new Set(['gzip, deflate', 'identity']));
+});
+
+test('a body that is read as a stream needs little memory, however large it is', async (t) => {
+  const large = Buffer.alloc(100 << 20);
+  const bodies = { '/plain': [large, {}], '/gzip': [gzipSync(large), { 'content-encoding': 'gzip' }] };
+  const server = createServer((request, response) => {
+    const [body, headers] = bodies[request.url];
+    response.writeHead(200, headers).end(body);
+  }).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const dir = await project(t, {
+    'paint.ts': `export default async ({ data: [url, how] }: any) => {
+      const { body } = await fetch(url);
+      let count = 0;
+      if (how === 'loop') for await (const piece of body as any) count += piece.length;
+      else {
+        const reader = body!.getReader();
+        for (let read = await reader.read(); !read.done; read = await reader.read()) count += read.value.length;
+      }
+      return count;
+    };\n`,
+  });
+  const host = `127.0.0.1:${server.address().port}`;
+  const grants = { http: { hosts: [host], private: ['127.0.0.0/8'], response_bytes_max: 200 << 20 } };
+  await served(join(dir, 'paint.ts'), { grants, limits: { memory_bytes_max: 24 << 20, deadline_ms: 120_000 } }, async ({ queue, finished }) => {
+    for (const path of Object.keys(bodies)) {
+      for (const how of ['loop', 'reader']) {
+        const job = await queue.add(how, [`http://${host}${path}`, how]);
+        assert.equal(await finished(job, 120_000), large.length, `${path}, ${how}`);
+      }
+    }
+  });
 });
 
 test('a cancelled job hears of it and of the reason', async (t) => {

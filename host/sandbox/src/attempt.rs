@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -14,7 +15,7 @@ use crate::compile::Processor;
 use crate::cpu_time::metered;
 use crate::engine::Engine;
 pub use crate::guest::AttemptInput;
-use crate::guest::{AttemptState, InvalidData};
+use crate::guest::{AttemptState, HANDLES_MAX, InvalidData};
 use crate::limits::Limits;
 pub use crate::memory_budget::Kept;
 use crate::outcome::{MovedTo, Outcome};
@@ -227,19 +228,24 @@ fn left_with(failure: Failure, limits: &Limits) -> Outcome {
 }
 
 fn trapped(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
+    let place = place_of(state);
     if let Some(stop) = error.downcast_ref::<Stop>() {
+        let place = place.map(|place| format!("Error: {stop}\n{place}"));
         return match stop {
             Stop::LockLost => Outcome::Lost,
             Stop::Shutdown => Outcome::GivenBack,
             Stop::MemoryStuck => Outcome::HostFailed(stop.to_string()),
-            Stop::Cancelled(_) => Outcome::unrecoverable(stop.to_string()),
+            Stop::Cancelled(_) => Outcome::failure(stop.to_string(), place, true),
             Stop::Deadline(_)
             | Stop::Memory(_)
             | Stop::MemoryOutside(_)
             | Stop::SharedMemory(_)
             | Stop::Tables(_)
             | Stop::HostCalls(_)
-            | Stop::TcpBytes(_) => Outcome::failure(stop.to_string(), stack_of(stop, error), false),
+            | Stop::TcpBytes(_) => {
+                let stack = place.or_else(|| stack_of(stop, error));
+                Outcome::failure(stop.to_string(), stack, false)
+            }
         };
     }
     if error.is::<PoolConcurrencyLimitError>() {
@@ -251,12 +257,23 @@ fn trapped(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
     aborted(state, error)
 }
 
+/// Where the guest said that it was, if it did: the lines of a stack alone.
+fn place_of(state: &mut AttemptState) -> Option<String> {
+    let is_place = |words: &mut String| words.starts_with("    at ");
+    state.last_words.take_if(is_place)
+}
+
 /// A guest that ended itself, or did what wasm forbids. Only the first has said why.
 fn aborted(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
     let exit = error.downcast_ref::<I32Exit>();
     let how = match exit {
         Some(I32Exit(code)) => format!("processor exited with code {code}"),
-        None => error.root_cause().to_string(),
+        None => match error.root_cause().downcast_ref() {
+            Some(ResourceTableError::Full) => {
+                format!("processor exceeded its limit of {HANDLES_MAX} open handles")
+            }
+            _ => error.root_cause().to_string(),
+        },
     };
     if let Some(words) = state.last_words.take() {
         let stack = stack_of(&words, error);

@@ -20,7 +20,8 @@ function frame(site) {
   if (INNER.includes(file)) return [];
   const name = site.getFunctionName();
   const place = file === null ? 'native' : `${file}:${site.getLineNumber()}:${site.getColumnNumber()}`;
-  return [name ? `    at ${name} (${place})` : `    at ${place}`];
+  const wait = site.isAsync() ? 'async ' : '';
+  return [name ? `    at ${wait}${name} (${place})` : `    at ${wait}${place}`];
 }
 
 /** The names of an error's own classes. Their constructors run, too, but nobody looks for an error in them. */

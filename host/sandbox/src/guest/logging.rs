@@ -22,7 +22,7 @@ impl Host for AttemptState {
     }
 
     fn fatal(&mut self, message: String) -> wasmtime::Result<()> {
-        self.last_words = Some(message);
+        self.last_words = Some(message).filter(|message| !message.is_empty());
         Ok(())
     }
 }

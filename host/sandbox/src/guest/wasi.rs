@@ -12,7 +12,7 @@ use crate::policy::{Grants, Policy};
 use crate::recording::{Tape, TapedMonotonic, TapedRandom, TapedWall};
 
 /// Handles that a guest may hold at once: open files, streams, requests.
-const HANDLES_MAX: usize = 1024;
+pub(crate) const HANDLES_MAX: usize = 1024;
 /// Random bytes that one call may ask for.
 const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 

@@ -15,7 +15,7 @@ use crate::heap::{self, ScriptAllocator};
 use crate::source_map::SourceMap;
 use crate::terms::Terms;
 use crate::texts::Text;
-use crate::{clock, errors, frozen, host_calls, prelude, random, raw};
+use crate::{clock, errors, frozen, host_calls, prelude, random, raw, whereabouts};
 
 /// How deep the script may call, in bytes of the stack in memory, of which there is 1 MiB. An instance cannot look at the stack
 /// that the host gives it, by default 4 MiB: calls of functions take 2.5 times as much of that one. What recurses in QuickJS
@@ -62,7 +62,9 @@ pub(crate) fn load(source: String, source_map: String) -> Result<(), String> {
     let made = clock::pinned(seed, || {
         let runtime = Runtime::new_with_alloc(ScriptAllocator)?;
         runtime.set_max_stack_size(STACK_BYTES);
-        Ok((Context::full(&runtime)?, EventLoop::of(&runtime)))
+        let context = Context::full(&runtime)?;
+        whereabouts::watch(&runtime, &context);
+        Ok((context, EventLoop::of(&runtime)))
     });
     let (context, events) = made.map_err(|error: rquickjs::Error| error.to_string())?;
     let loaded = context.with(|ctx| {

@@ -25,12 +25,18 @@ pub(crate) fn detail_of<'js>(ctx: &Ctx<'js>, thrown: &Value<'js>) -> FailureDeta
         let text = error.get::<_, Coercion>(key);
         text.map_or_else(|_| String::new(), |text| text.0)
     };
-    let (message, stack) = (text("message"), text("stack"));
+    let message = text("message");
+    // It has none where there was no memory left to make one.
+    let stack = match error.get::<_, Value>("stack") {
+        Ok(stack) if stack.is_undefined() || stack.is_null() => String::new(),
+        _ => text("stack"),
+    };
     let head = stacks::head_of(thrown);
     // An exception that a getter left must not be taken for the script's next one.
     ctx.catch();
     let stack = match stack.starts_with(&head) {
         true => stack,
+        false if stack.is_empty() => head,
         false => format!("{head}\n{stack}"),
     };
     FailureDetail {

@@ -23,7 +23,7 @@ use rquickjs::promise::PromiseState;
 use rquickjs::{Ctx, Function, Persistent, Promise, Runtime, Value};
 use wasip2::clocks::monotonic_clock;
 
-use crate::{clock, raw};
+use crate::{clock, raw, whereabouts};
 #[cfg(feature = "outside")]
 use body::Body;
 use rejections::Rejections;
@@ -148,6 +148,7 @@ impl EventLoop {
         if self.tasks.is_empty() && !timers.hold_the_loop() {
             return false;
         }
+        whereabouts::forget();
         let alarm = timers.next_due().map(monotonic_clock::subscribe_instant);
         self.tasks.wait(alarm.as_ref());
         true

@@ -27,6 +27,7 @@ mod source_map;
 mod stacks;
 mod terms;
 mod texts;
+mod whereabouts;
 
 use bindings::{Failure, Guest, exports::boot};
 

@@ -4,7 +4,7 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use rquickjs::{Context, Ctx, Value, qjs};
+use rquickjs::{ArrayBuffer, Context, Ctx, Value, qjs};
 
 /// The name of the script in stacks, before the source map is applied.
 pub(crate) const SCRIPT: &str = "processor.js";
@@ -76,6 +76,12 @@ pub(crate) fn repaired(text: rquickjs::String<'_>) -> rquickjs::Result<String> {
         at += 1;
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Bytes for the script, in memory that QuickJS counts: what is in other memory hastens no collection, and a script that has
+/// dropped it would run out of memory all the same.
+pub(crate) fn buffer<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<ArrayBuffer<'js>> {
+    ArrayBuffer::new_copy(ctx.clone(), bytes)
 }
 
 /// Collects garbage now.

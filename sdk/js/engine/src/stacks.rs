@@ -69,6 +69,8 @@ struct Frame {
     file: Option<String>,
     line: i32,
     column: i32,
+    /// It waits for what is on the stack.
+    is_async: bool,
 }
 
 impl Frame {
@@ -86,6 +88,7 @@ impl Frame {
             file,
             line,
             column,
+            is_async: call(site, "isAsync")?,
         })
     }
 
@@ -99,9 +102,10 @@ impl Frame {
             Some(file) => format!("{file}:{}:{}", self.line, self.column),
             None => "native".into(),
         };
+        let wait = if self.is_async { "async " } else { "" };
         match self.function.as_str() {
-            "" => place,
-            function => format!("{function} ({place})"),
+            "" => format!("{wait}{place}"),
+            function => format!("{wait}{function} ({place})"),
         }
     }
 }

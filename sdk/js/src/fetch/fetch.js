@@ -30,21 +30,27 @@ function send({ request, body }, signal) {
   const { scheme, authority, pathWithQuery } = parse(request.url);
   const { method } = request;
   const asked = host.http({ method, scheme, authority, pathWithQuery, headers: headersFor(request), body });
-  let stop;
-  const stopped = new Promise((_, reject) => {
-    stop = () => {
-      asked.abort();
-      reject(signal.reason);
-    };
-  });
-  stopped.catch(() => {});
+  // One for each wait: a promise that stays would hold all races that it was in, and each piece of a body with them.
+  const waiting = new Set();
+  const stop = () => {
+    asked.abort();
+    for (const reject of waiting) reject(signal.reason);
+  };
   signal.addEventListener('abort', stop);
   const orStopped = async (work) => {
+    let own;
+    const stopped = new Promise((_, reject) => {
+      own = reject;
+      if (signal.aborted) reject(signal.reason);
+    });
+    waiting.add(own);
     try {
       return await Promise.race([work, stopped]);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       throw new TypeError('fetch failed', { cause: error });
+    } finally {
+      waiting.delete(own);
     }
   };
   const end = () => signal.removeEventListener('abort', stop);

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use rquickjs::{ArrayBuffer, Ctx, Function, IntoJs, Object, Result as JsResult, Value};
+use rquickjs::{Ctx, Function, IntoJs, Object, Result as JsResult, Value};
 use wasip2::http::types::{IncomingBody, IncomingResponse, http_error_code};
 use wasip2::io::poll::Pollable;
 use wasip2::io::streams::{InputStream, StreamError};
@@ -11,6 +11,7 @@ use wasip2::io::streams::{InputStream, StreamError};
 use super::EventLoop;
 use super::decoding::{Decoder, Step};
 use super::tasks::{Problem, ready};
+use crate::raw;
 
 /// How much is read at once.
 const PIECE_BYTES: u64 = 64 << 10;
@@ -35,7 +36,7 @@ pub(super) struct Piece(Option<Vec<u8>>);
 impl<'js> IntoJs<'js> for Piece {
     fn into_js(self, ctx: &Ctx<'js>) -> JsResult<Value<'js>> {
         match self.0 {
-            Some(bytes) => Ok(ArrayBuffer::new(ctx.clone(), bytes)?.into_value()),
+            Some(bytes) => Ok(raw::buffer(ctx, &bytes)?.into_value()),
             None => Ok(Value::new_undefined(ctx.clone())),
         }
     }

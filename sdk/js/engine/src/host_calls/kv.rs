@@ -8,6 +8,7 @@ use crate::bindings::toril::processor::current_job;
 use crate::bindings::wasi::keyvalue::atomics::{self, Cas, CasError};
 use crate::bindings::wasi::keyvalue::batch;
 use crate::bindings::wasi::keyvalue::store::{self, Bucket, Error, KeyResponse};
+use crate::raw;
 
 pub(super) fn object<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
     let calls = Calls::new(ctx, "kv.")?;
@@ -113,7 +114,7 @@ struct Bytes(Vec<u8>);
 
 impl<'js> IntoJs<'js> for Bytes {
     fn into_js(self, ctx: &Ctx<'js>) -> Result<Value<'js>> {
-        ArrayBuffer::new(ctx.clone(), self.0)?.into_js(ctx)
+        raw::buffer(ctx, &self.0)?.into_js(ctx)
     }
 }
 

@@ -6,7 +6,7 @@ use wasip2::random::random;
 
 use super::{Calls, Pairs, Text};
 use crate::bindings::toril::processor::logging::{self, Level};
-use crate::{clock, engine, stacks, terms};
+use crate::{clock, engine, raw, stacks, terms};
 
 /// As many as `crypto.getRandomValues` gives at most.
 const RANDOM_BYTES_MAX: u64 = 65_536;
@@ -55,7 +55,7 @@ fn variables() -> Vec<(String, String)> {
 
 fn random_bytes<'js>(ctx: Ctx<'js>, count: f64) -> Result<ArrayBuffer<'js>> {
     let count = (count as u64).min(RANDOM_BYTES_MAX);
-    ArrayBuffer::new(ctx, random::get_random_bytes(count))
+    raw::buffer(&ctx, &random::get_random_bytes(count))
 }
 
 /// While the script is loaded the clock stands still: what it shows then means nothing in a job.
@@ -67,7 +67,7 @@ fn monotonic_ms() -> f64 {
 }
 
 fn encode_utf8<'js>(ctx: Ctx<'js>, text: Text) -> Result<ArrayBuffer<'js>> {
-    ArrayBuffer::new(ctx, text.0.into_bytes())
+    raw::buffer(&ctx, text.0.as_bytes())
 }
 
 /// The text in a part of a buffer. With `fatal`, undefined where it is not UTF-8; else with U+FFFD in place of errors.
