@@ -41,7 +41,8 @@
 --             in turn, or, an odd number, the values of a new job's fields, with those of its parent if it has one,
 --             and ''. An id without a hash is dropped
 --   limited   for how long the queue is rate limited (ms), or 0
---   due       when the next delayed job is due (ms since the epoch) if all other jobs were taken, or 0
+--   due       when the next delayed job is due (ms since the epoch), or 0 where the worker will look again before that: it
+--             got all that it asked for, or the queue is paused or limited
 --   more      1 if no further job was taken because of their size, or 0
 --   jobless   how many ids had no job, a hash with a name: they are dropped; and the first of these ids, cut
 --
@@ -357,8 +358,9 @@ if room > 0 then
   if full and call('EXISTS', prefix .. 'wait', prefix .. 'prioritized') > 0 then
     call('ZADD', prefix .. 'marker', '0', '0')
   end
-  if full then due = nil end
-else
+  -- A worker that has as many as it asked for asks again before it sleeps. One that found less room has to know.
+  if last == 2 * want or more == 1 then due = nil end
+elseif settings.paused or limited > 0 then
   due = nil
 end
 

@@ -121,14 +121,21 @@ pub(crate) fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Comp
     }
 }
 
+/// Writes a file and renames it into place: no reader sees half of it. If that fails, on a full disk say, nothing is left.
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // Renamed into place: no reader sees half a file.
     let draft = path.with_extension(format!("{}.{DRAFT}", std::process::id()));
-    let mut file = std::fs::File::create(&draft)?;
-    file.write_all(&Sha256::digest(bytes))?;
-    file.write_all(bytes)?;
-    drop(file);
-    std::fs::rename(&draft, path)
+    let written = write_parts(&draft, [&Sha256::digest(bytes), bytes])
+        .and_then(|()| std::fs::rename(&draft, path));
+    if written.is_err() {
+        // The reason that is told is the first one.
+        let _ = std::fs::remove_file(&draft);
+    }
+    written
+}
+
+fn write_parts(path: &Path, parts: [&[u8]; 2]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    parts.into_iter().try_for_each(|part| file.write_all(part))
 }
 
 /// The time of a file's last change tells when it was used.
@@ -204,6 +211,16 @@ mod tests {
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(check_cache_dir(&dir).unwrap_err().contains("0700"));
         std::fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
+    fn code_that_cannot_be_stored_leaves_no_draft() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("code.cwasm");
+        // No file can take the place of a directory.
+        std::fs::create_dir(&path).unwrap();
+        write_whole(&path, b"code").unwrap_err();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

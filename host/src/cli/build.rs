@@ -148,7 +148,7 @@ fn default_out(file: &Path) -> PathBuf {
     dir.join(name).with_extension("wasm")
 }
 
-/// Puts the file in its place whole, so that a host that watches it never reads half of it.
+/// Puts the file in its place whole, so that a host that watches it never reads half of it. If that fails, nothing is left.
 fn write(out: &Path, component: &[u8]) -> std::io::Result<()> {
     let dir = match out.parent() {
         Some(dir) if dir != Path::new("") => dir,
@@ -156,6 +156,25 @@ fn write(out: &Path, component: &[u8]) -> std::io::Result<()> {
     };
     std::fs::create_dir_all(dir)?;
     let partial = out.with_extension(format!("{}.partial", std::process::id()));
-    std::fs::write(&partial, component)?;
-    std::fs::rename(&partial, out)
+    let written = std::fs::write(&partial, component).and_then(|()| std::fs::rename(&partial, out));
+    if written.is_err() {
+        // The reason that is told is the first one.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn component_that_cannot_be_put_in_place_leaves_no_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("paint.wasm");
+        // No file can take the place of a directory.
+        std::fs::create_dir(&out).unwrap();
+        write(&out, b"component").unwrap_err();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 }

@@ -18,7 +18,9 @@ export function longOptions(text) {
   const stored = JSON.parse(text || '{}');
   const options = { attempts: 0 };
   if (stored === null || typeof stored !== 'object') return options;
-  for (const [name, value] of Object.entries(stored)) {
+  // The scheduler of a job stands in `job.repeatJobKey`, and not among what `job.opts` shows.
+  const { repeatJobKey, ...shown } = stored;
+  for (const [name, value] of Object.entries(shown)) {
     const telemetry = TELEMETRY[name];
     if (telemetry) options.telemetry = { ...options.telemetry, [telemetry]: value };
     else options[LONG_NAMES[name] ?? name] = name === 'backoff' ? backoffOf(value) : value;

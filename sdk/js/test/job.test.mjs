@@ -36,6 +36,12 @@ test('fields that say nothing are those of BullMQ', async () => {
   assert.deepEqual(calls.filter(([name]) => name === 'job.log').map(([, line]) => line), ['', '', '7']);
 });
 
+test('the options of a job of a scheduler do not name it, as in BullMQ', async () => {
+  const answers = { 'job.opts': '{"repeatJobKey":"nightly","repeat":{"count":1}}', 'job.repeatJobKey': 'nightly' };
+  const { run } = await loaded('export default async (job: any) => [job.opts, job.repeatJobKey]', answers);
+  assert.deepEqual(JSON.parse((await run()).ok), [{ attempts: 0, repeat: { count: 1 } }, 'nightly']);
+});
+
 test('each attempt has a job of its own', async () => {
   let id = 0;
   const { run } = await loaded('export default async (job: any) => job.id', { 'job.id': () => `${(id += 1)}` });

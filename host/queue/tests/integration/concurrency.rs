@@ -18,6 +18,26 @@ async fn full(redis: &TestRedis) -> (Queue, Vec<Job>) {
     (queue, jobs)
 }
 
+/// Nothing else would wake it then: another worker may have taken the marker that tells of that time, and forgotten it.
+#[tokio::test]
+async fn worker_that_finds_no_room_learns_when_the_next_delayed_job_is_due() {
+    let redis = TestRedis::start().await;
+    let (queue, jobs) = full(&redis).await;
+    let delayed = new_job("paint", json!({ "jobId": "later", "delay": 3_600_000 }));
+    queue.add(&delayed).await.unwrap();
+    let none = settle(&queue, &[], 2, "worker:2").await;
+    assert!(none.jobs.is_empty() && none.next_delayed_ms.is_some());
+    // There is room for one, and this worker asks for two.
+    let settlement = Settlement::new(&jobs[0], completed(KeepJobs::ALL));
+    let one = settle(&queue, &[settlement], 2, "worker:1").await;
+    assert_eq!(one.jobs.len(), 1);
+    assert_eq!(one.next_delayed_ms, none.next_delayed_ms);
+
+    let () = redis.run("HSET bull:paint:meta paused 1").await;
+    let paused = settle(&queue, &[], 2, "worker:2").await;
+    assert_eq!(paused.next_delayed_ms, None);
+}
+
 async fn is_woken(redis: &TestRedis) -> bool {
     redis.run("EXISTS bull:paint:marker").await
 }
