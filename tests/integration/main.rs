@@ -29,6 +29,7 @@ mod kv;
 mod lifecycle;
 mod locks;
 mod memory;
+mod mistakes;
 mod new;
 mod old_components;
 mod policy;

@@ -63,6 +63,12 @@ test('types of what cannot be had are no use of it', async () => {
 test('errors of syntax are esbuild\'s', async () => {
   assert.match(await refusal('export default async () => {'), /Unexpected end of file[^]*processor\.ts:1/);
   assert.match(await refusal("import x from './nowhere'; export default () => x;"), /Could not resolve "\.\/nowhere"/);
+  for (const [name, installed] of [['nowhere', 'nowhere'], ['nowhere/at/all', 'nowhere'], ['@no/where/at-all', '@no/where']]) {
+    const said = await refusal(`import x from '${name}'; export default () => x;`);
+    assert.ok(said.includes(`Could not resolve "${name}"`) && said.includes(`\`npm install ${installed}\``), said);
+    assert.doesNotMatch(said, /external/);
+  }
+  assert.doesNotMatch(await refusal("import x from '@/nowhere'; export default () => x;"), /npm install/);
 });
 
 test('the environment at the top level is warned of', async () => {
