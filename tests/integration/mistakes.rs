@@ -248,12 +248,14 @@ async fn address_that_is_none_or_is_in_use_has_a_hint() {
         "{error}"
     );
     for given in ["7717", "localhost:7717"] {
-        let output = toril(dir.path(), &["serve", "--admin", given]);
-        assert_eq!(output.status.code(), Some(2));
-        assert!(
-            stderr(&output).contains("such as `127.0.0.1:7717`"),
-            "{output:?}"
-        );
+        for command in ["serve", "health"] {
+            let output = toril(dir.path(), &[command, "--admin", given]);
+            assert_eq!(output.status.code(), Some(2));
+            assert!(
+                stderr(&output).contains("such as `127.0.0.1:7717`"),
+                "{output:?}"
+            );
+        }
     }
 }
 
