@@ -24,6 +24,7 @@ use crate::telemetry::{OtlpConfig, OtlpProtocol};
 use admin::AdminFile;
 pub use admin::{AdminConfig, DEFAULT_ADMIN};
 pub use effective::{Origin, Setting};
+pub use invalid::ADDRESS_AND_PORT;
 use queues::LeftOut;
 pub(crate) use queues::{Reread, warn_of_left_out};
 pub use redis::{RedisConfig, RedisSource};

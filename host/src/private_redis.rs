@@ -44,10 +44,17 @@ impl PrivateRedis {
             let log = std::fs::read_to_string(dir.join("redis.log")).unwrap_or_default();
             let last: Vec<&str> = log.lines().rev().take(5).collect();
             let last: Vec<&str> = last.into_iter().rev().collect();
-            return Err(error.context(format!(
+            let mut what = format!(
                 "redis-server did not start; its log ends:\n{}",
                 last.join("\n")
-            )));
+            );
+            if what.contains("Address already in use") {
+                what += &format!(
+                    "\nhint: a program that is not Redis, or does not answer, listens at 127.0.0.1:{port}; name a running Redis \
+                     with `--redis`, or another port with `--local-redis-port`"
+                );
+            }
+            return Err(error.context(what));
         }
         Ok(PrivateRedis {
             child,

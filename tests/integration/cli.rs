@@ -392,6 +392,7 @@ async fn added_job_is_shown() {
             .contains("not a JSON object")
     );
     assert!(
-        refused(&["add", "ring", "x", "--data", "{", "--redis", &url]).contains("data is not JSON")
+        refused(&["add", "ring", "x", "--data", "{", "--redis", &url])
+            .contains("`--data` is not JSON: ")
     );
 }

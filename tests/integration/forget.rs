@@ -64,7 +64,7 @@ async fn queue_is_forgotten_once_no_host_works_it_and_bullmqs_keys_stay() {
     assert_eq!(listed(&redis).await, ["bull:ring"]);
     let said = says(&redis, &["forget", "ring"], 0).await;
     assert!(said.contains("was deployed  sha256:"), "{said}");
-    assert!(said.contains("1 components of "), "{said}");
+    assert!(said.contains("1 component of "), "{said}");
     assert!(listed(&redis).await.is_empty());
     assert!(dump(&redis, "toril:*").await.is_empty());
     assert_eq!(dump(&redis, "bull:*").await, kept);

@@ -343,11 +343,11 @@ async fn stores_are_looked_into_and_removed_on_the_command_line() {
     says(&["kv", "set", "paint", "rates", "d", "4", "--shared"], 0).await;
     assert_eq!(
         says(&["kv", "list", "paint"], 0).await,
-        "default  2 keys, 10 bytes\nother  1 keys, 2 bytes\n"
+        "default  2 keys, 10 bytes\nother  1 key, 2 bytes\n"
     );
     assert_eq!(
         says(&["kv", "list", "elsewhere", "--shared"], 0).await,
-        "rates  1 keys, 2 bytes\n"
+        "rates  1 key, 2 bytes\n"
     );
     let json: Value =
         serde_json::from_str(&says(&["kv", "list", "paint", "--json"], 0).await).unwrap();
@@ -396,7 +396,7 @@ async fn stores_are_looked_into_and_removed_on_the_command_line() {
     assert!(wrong.contains("is empty or contains `:`"), "{wrong}");
     assert_eq!(
         says(&["kv", "delete", "paint", "other", "--all"], 0).await,
-        "removed 1 keys\n"
+        "removed 1 key\n"
     );
 
     add(&queue, "waits", json!({})).await;

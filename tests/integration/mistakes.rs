@@ -248,12 +248,14 @@ async fn address_that_is_none_or_is_in_use_has_a_hint() {
         "{error}"
     );
     for given in ["7717", "localhost:7717"] {
-        let output = toril(dir.path(), &["serve", "--admin", given]);
-        assert_eq!(output.status.code(), Some(2));
-        assert!(
-            stderr(&output).contains("such as `127.0.0.1:7717`"),
-            "{output:?}"
-        );
+        for command in ["serve", "health"] {
+            let output = toril(dir.path(), &[command, "--admin", given]);
+            assert_eq!(output.status.code(), Some(2));
+            assert!(
+                stderr(&output).contains("such as `127.0.0.1:7717`"),
+                "{output:?}"
+            );
+        }
     }
 }
 
@@ -274,4 +276,51 @@ fn doctor_judges_nothing_by_defaults_that_a_broken_config_may_not_have() {
         abouts(config),
         ["config", "address space", "cache", "redis"]
     );
+}
+
+/// What answers there is no Redis: a host that has none would start its own at this port.
+#[test]
+fn port_of_the_local_redis_that_another_program_has_is_named() {
+    let dir = project(&noop_section("paint"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let error = refused(dir.path(), &["serve", "--local-redis-port", &port]);
+    let hint = format!(
+        "hint: a program that is not Redis, or does not answer, listens at 127.0.0.1:{port}; name a running Redis with \
+         `--redis`, or another port with `--local-redis-port`\n"
+    );
+    assert!(error.ends_with(&hint), "{error}");
+}
+
+/// A script that reads stdout gets nothing that it could take for a version or a store.
+#[tokio::test]
+async fn list_with_nothing_in_it_says_so_apart_from_the_data() {
+    let redis = TestRedis::start(false).await;
+    let dir = project(&format!("redis = \"{}\"\n", redis.server.url()));
+    for (arguments, said) in [
+        (
+            &["versions", "paint"][..],
+            "no version of `paint` is stored\n    hint: `toril deploy paint FILE.wasm` deploys one\n",
+        ),
+        (
+            &["kv", "list", "paint"],
+            "queue `paint` has no key-value stores\n",
+        ),
+    ] {
+        let output = toril(dir.path(), arguments);
+        assert_eq!(stdout(&output), "");
+        assert!(stderr(&output).ends_with(said), "{output:?}");
+    }
+}
+
+#[test]
+fn text_that_is_no_component_is_refused_with_the_way_to_make_one() {
+    let dir = project("");
+    for command in ["run", "check"] {
+        let error = refused(dir.path(), &[command, "toril.toml"]);
+        assert!(
+            error.ends_with("hint: `toril build` makes a component of a source file\n"),
+            "{error}"
+        );
+    }
 }

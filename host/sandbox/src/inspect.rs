@@ -63,7 +63,10 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, NotAProcessor> {
         )));
     }
     if !Parser::is_component(bytes) {
-        return Err(refuse("file is not a WebAssembly component".into()));
+        let hint = "hint: `toril build` makes a component of a source file";
+        return Err(refuse(format!(
+            "file is not a WebAssembly component\n{hint}"
+        )));
     }
     let damaged = |error| refuse(format!("component is damaged: {error}"));
     let mut names = Names::default();

@@ -9,6 +9,7 @@ use toril::queue::{KvOwner, Queue};
 use toril::served_queue::deployment::{DeployError, Forgotten, forget};
 
 use super::RedisArgs;
+use super::output::counted;
 
 /// Forgets a queue that no host works any more.
 ///
@@ -69,14 +70,14 @@ impl Forget {
         let deployed = forgotten.active.as_deref().unwrap_or("nothing");
         super::print_line(format_args!("  was deployed  {deployed}"));
         super::print_line(format_args!(
-            "  removed       {} components of {} bytes, {} changes",
-            forgotten.versions, forgotten.bytes, forgotten.changes
+            "  removed       {} of {} bytes, {}",
+            counted(forgotten.versions, "component"),
+            forgotten.bytes,
+            counted(forgotten.changes, "change")
         ));
         if forgotten.recordings > 0 {
-            let count = forgotten.recordings;
-            super::print_line(format_args!(
-                "  removed       {count} recordings of attempts"
-            ));
+            let recordings = counted(forgotten.recordings, "recording");
+            super::print_line(format_args!("  removed       {recordings} of attempts"));
         }
         let names = stores.join(", ");
         if self.kv && !stores.is_empty() {

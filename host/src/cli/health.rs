@@ -24,7 +24,7 @@ pub(super) struct Health {
     #[arg(long)]
     ready: bool,
     /// The address of the host's admin API [default: the config's, or 127.0.0.1:7717].
-    #[arg(long, env = "TORIL_ADMIN", value_name = "ADDRESS")]
+    #[arg(long, env = "TORIL_ADMIN", value_name = "ADDRESS", value_parser = super::serve::parse_address)]
     admin: Option<SocketAddr>,
     /// The config file [default: toril.toml, if it is there].
     #[arg(long, env = "TORIL_CONFIG", value_name = "FILE")]

@@ -12,6 +12,8 @@ use toril::sandbox::{Kept, StepRecord};
 use toril::served_queue::cancel::{cancel, wait_until_stopped};
 use toril::served_queue::deployment::CancelRequest;
 
+/// The length of the longest names of fields, such as `attemptsStarted`.
+const FIELD_NAME_COLUMNS: usize = 15;
 /// How many lines of a job's log are shown.
 const LOG_LINES: usize = 100;
 
@@ -233,7 +235,7 @@ impl Show {
             self.which.id, self.which.queue
         ));
         for (name, value) in record {
-            let field = format!("  {:<13}", public_name(name));
+            let field = format!("  {:<FIELD_NAME_COLUMNS$}", public_name(name));
             match name.as_str() {
                 "stacktrace" => super::print_text(field + " \n" + &stacks(value)),
                 "failedReason" => super::print_text(field + " " + value),

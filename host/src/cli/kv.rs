@@ -9,6 +9,7 @@ use serde_json::json;
 use toril::queue::{KvOwner, KvRoom, KvStore, Queue};
 
 use super::RedisArgs;
+use super::output::{counted, note};
 
 /// Reads and changes the key-value stores of a queue's processors.
 ///
@@ -170,9 +171,15 @@ impl List {
             super::print_json(&found);
             return Ok(ExitCode::SUCCESS);
         }
+        if found.is_empty() {
+            note(format_args!(
+                "queue `{}` has no key-value stores",
+                self.queue
+            ));
+        }
         for (name, usage) in found {
-            let (keys, bytes) = (usage.keys, usage.bytes);
-            super::print_line(format_args!("{name}  {keys} keys, {bytes} bytes"));
+            let (keys, bytes) = (counted(usage.keys, "key"), counted(usage.bytes, "byte"));
+            super::print_line(format_args!("{name}  {keys}, {bytes}"));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -196,7 +203,7 @@ impl List {
             super::print_lines(&found);
         }
         if more {
-            super::output::note("there are more keys: see `--limit` and `--starting`");
+            note("there are more keys: see `--limit` and `--starting`");
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -267,7 +274,7 @@ impl Delete {
             None => store.clear().await?,
         };
         if self.all {
-            super::print_line(format_args!("removed {removed} keys"));
+            super::print_line(format_args!("removed {}", counted(removed, "key")));
         }
         Ok(match removed {
             0 => ExitCode::FAILURE,

@@ -139,6 +139,13 @@ pub(super) fn text_lines(text: impl Display) -> Vec<String> {
 /// How much farther in the lines of a text begin below its first one.
 const TEXT_INDENT: usize = 4;
 
+/// A number with what it counts: `1 key`, `2 keys`.
+pub(super) fn counted(count: impl Display, noun: &str) -> String {
+    let count = count.to_string();
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 fn in_line(line: &str) -> Cow<'_, str> {
     replaced(
         line,
@@ -296,6 +303,12 @@ mod tests {
         ] {
             assert_eq!(visible(text), shown);
         }
+    }
+
+    #[test]
+    fn one_thing_is_not_several() {
+        let counts = [0, 1, 2, 11].map(|count| counted(count, "key"));
+        assert_eq!(counts, ["0 keys", "1 key", "2 keys", "11 keys"]);
     }
 
     #[test]

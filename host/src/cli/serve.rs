@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use toril::config::{Overrides, Source};
+use toril::config::{ADDRESS_AND_PORT, Overrides, Source};
 use toril::daemon;
 
 /// Serves queues: fetches their jobs and runs each in its processor.
@@ -69,11 +69,9 @@ impl Serve {
     }
 }
 
-fn parse_address(argument: &str) -> Result<SocketAddr, String> {
+pub(super) fn parse_address(argument: &str) -> Result<SocketAddr, String> {
     let address = argument.parse();
-    address.map_err(|_| {
-        "expected the address and the port of a network interface, such as `127.0.0.1:7717` or `0.0.0.0:7717`".into()
-    })
+    address.map_err(|_| format!("expected {ADDRESS_AND_PORT}"))
 }
 
 fn parse_queue(argument: &str) -> Result<(String, Option<PathBuf>), String> {

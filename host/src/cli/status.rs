@@ -114,9 +114,8 @@ impl Versions {
         }
         if versions.is_empty() {
             let queue = &self.queue;
-            super::print_line(format_args!("no version of `{queue}` is stored"));
-            super::print_line(format_args!(
-                "hint: `toril deploy {queue} FILE.wasm` deploys one"
+            super::output::note_text(format_args!(
+                "no version of `{queue}` is stored\nhint: `toril deploy {queue} FILE.wasm` deploys one"
             ));
         }
         for version in &versions {

@@ -52,8 +52,14 @@ fn without_values(message: &str, span: Option<Range<usize>>, text: &str) -> Stri
     }
 }
 
-/// What is said instead of the name of a number's type: people who write a config need not know any.
+/// What an address to listen at looks like.
+pub const ADDRESS_AND_PORT: &str = "an IP address and a port, such as `127.0.0.1:7717`";
+
+/// What is said instead of a name of a type: people who write a config need not know any.
 fn in_words_of_people(said: &str) -> Option<String> {
+    if said == "invalid socket address syntax" {
+        return Some(format!("expected {ADDRESS_AND_PORT}"));
+    }
     let (before, kind) = said.rsplit_once("expected ")?;
     let expected = match kind.strip_prefix("a nonzero ").unwrap_or(kind) {
         "u8" => "a whole number from 0 to 255",
@@ -158,7 +164,10 @@ mod tests {
                 "in `queues.a.limits`: invalid type: integer, expected a section",
             ),
             ("[admin]\ntoken = \"pass-9\"", "line 2, column 1, in `admin"),
-            ("[admin]\nlisten = \"u:pass-9@h\"", "in `admin.listen`: "),
+            (
+                "[admin]\nlisten = \"u:pass-9@h\"",
+                "in `admin.listen`: expected an IP address and a port, such as `127.0.0.1:7717`",
+            ),
             (
                 "redis_url = \"redis://:pass-9@a\"",
                 "line 1, column 1: unknown field `redis_url`",

@@ -18,6 +18,9 @@ const INJECTED = /^Cannot assign to "([^"]+)" because it's an import from an inj
 const AS_TEXT = ['.css', '.csv', '.graphql', '.hbs', '.html', '.md', '.mustache', '.pem', '.sql', '.svg', '.txt', '.xml'];
 const AS_BYTES = ['.bin', '.gif', '.jpg', '.otf', '.pdf', '.png', '.ttf', '.webp', '.woff', '.woff2'];
 
+/** What esbuild calls an input that is no file: the text of a URL, or a module that `package.json` leaves out. */
+const NO_FILE = /^(<data:|\(disabled\):)/;
+
 const SETTINGS = [
   'package.json', 'package-lock.json', 'npm-shrinkwrap.json', 'pnpm-lock.yaml', 'yarn.lock', 'bun.lock', 'tsconfig.json', 'jsconfig.json',
 ];
@@ -138,7 +141,7 @@ export async function bundle(file, { minify = false, color = false, kept } = {})
     if (!error.errors) throw error;
     return fail(rewriteErrors(error.errors, isSdk));
   });
-  const inputs = Object.keys(result.metafile.inputs).filter((input) => !isSdk(input));
+  const inputs = Object.keys(result.metafile.inputs).filter((input) => !isSdk(input) && !NO_FILE.test(input));
   const own = inputs.filter(isOwn);
   const [judged, checked] = await Promise.all([
     judge({ refused: result.refused, metafile: result.metafile, absolute, root, stubs }),

@@ -4,7 +4,7 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
@@ -58,6 +58,20 @@ test('types of what cannot be had are no use of it', async () => {
     import { QueueEvents, type Job } from 'bullmq'; import fs from 'fs'; import type Redis from 'ioredis';
     export default async function (job: Job) { const a: fs.Stats | QueueEvents | Redis | undefined = undefined; return a ?? 1; }`);
   assert.doesNotMatch(script, /refused/);
+});
+
+test('a bundle is made of files alone: who watches them finds each directory', async () => {
+  for (const source of [
+    'export default () => 1;',
+    "import text from 'data:text/plain,some%20text/with/slashes'; export default () => text;",
+    "import none from './none.js'; export default () => none;",
+  ]) {
+    const { inputs, dir } = await bundled({
+      'processor.ts': source, 'package.json': '{ "browser": { "./none.js": false } }', 'none.js': 'export default 1;',
+    });
+    assert.ok(inputs.includes(join(dir, 'processor.ts')));
+    assert.deepEqual([...new Set(inputs.map((input) => dirname(input)))], [dir], source);
+  }
 });
 
 test('errors of syntax are esbuild\'s', async () => {
