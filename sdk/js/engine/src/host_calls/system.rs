@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use rquickjs::convert::List;
 use rquickjs::{ArrayBuffer, Ctx, Error, FromJs, Object, Result, Value};
 use wasip2::cli::environment;
 use wasip2::random::random;
@@ -9,7 +10,7 @@ use wasip2::random::random;
 use super::{Calls, Pairs, Text};
 use crate::bindings::toril::processor::logging::{self, Level};
 use crate::event_loop::EventLoop;
-use crate::{clock, engine, raw, stacks, terms};
+use crate::{clock, engine, raw, stacks, terms, zones};
 
 /// As many as `crypto.getRandomValues` gives at most.
 const RANDOM_BYTES_MAX: u64 = 65_536;
@@ -24,6 +25,10 @@ pub(super) fn add<'js>(ctx: &Ctx<'js>, toril: &Object<'js>, events: &Rc<EventLoo
     calls.add_always("prepareStackTrace", stacks::prepare)?;
     calls.add_always("encodeUtf8", encode_utf8)?;
     calls.add_always("decodeUtf8", decode_utf8)?;
+    calls.add_always("zoneName", |name: Text| zones::name_of(&name.0))?;
+    calls.add_always("zoneAt", |name: Text, time_ms: f64| {
+        zones::at(&name.0, time_ms).map(List)
+    })?;
     let events = Rc::clone(events);
     calls.add("http", move |ctx: Ctx<'js>, request| {
         events.request(&ctx, request)
