@@ -16,7 +16,7 @@ help:
 	@echo "make test   all tests: host, SDK, and Node's BullMQ as producer, inspector and oracle"
 	@echo "make bench  all figures of the README, beside BullMQ's own workers; writes bench/results.json"
 	@echo "            BEFORE=/path/to/toril make bench: beside an older build, in the same rounds"
-	@echo "make engine the JavaScript engine, sdk/js/engine.wasm"
+	@echo "make engine the JavaScript engine: sdk/js/engine.wasm, and engine-alone.wasm without HTTP and key-value"
 	@echo "make lint   formatting, which crate may know which, spelling, Lua, clippy, documentation, image and workflows"
 	@echo "make npm    the npm packages, from the release build: scripts/pack-npm.mjs"
 	@echo "make book   the book, target/book/index.html"
@@ -29,6 +29,12 @@ demo:
 	$(CARGO) build --profile $(DEMO_PROFILE) --bin toril --bin demo
 	@"$${CARGO_TARGET_DIR:-target}/$(DEMO_PROFILE)/demo"
 
+# $(1): cargo's options, $(2): the file's name.
+define build_engine
+cd sdk/js/engine && $(CARGO) build --release $(1) --target-dir "$${CARGO_TARGET_DIR:-target}"
+cp "$$(cd sdk/js/engine && realpath "$${CARGO_TARGET_DIR:-target}")/wasm32-wasip2/release/engine.wasm" sdk/js/$(2).wasm
+endef
+
 # Cargo looks for its config from the folder in which it runs. It does not look at the changes of QuickJS: when they differ,
 # so does a flag of the compiler.
 engine lint: export CFLAGS_wasm32_wasip2 = --target=wasm32-wasi -DCHANGES=$(firstword $(shell cat sdk/js/engine/quickjs/* | cksum))
@@ -36,8 +42,8 @@ engine lint: export CFLAGS_wasm32_wasip2 = --target=wasm32-wasi -DCHANGES=$(firs
 engine: export RUSTFLAGS := $(RUSTFLAGS) --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=/crates --remap-path-prefix=$(CURDIR)=/toril
 engine:
 	@scripts/setup.sh wasm engine
-	cd sdk/js/engine && $(CARGO) build --release --target-dir "$${CARGO_TARGET_DIR:-target}"
-	cp "$$(cd sdk/js/engine && realpath "$${CARGO_TARGET_DIR:-target}")/wasm32-wasip2/release/engine.wasm" sdk/js/engine.wasm
+	$(call build_engine,--no-default-features,engine-alone)
+	$(call build_engine,,engine)
 
 test: engine
 	@scripts/setup.sh wasm redis postgres node python go c
@@ -76,6 +82,7 @@ lint:
 	luacheck --quiet $$(find host -name '*.lua' -not -path '*/target/*')
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	cd sdk/js/engine && $(CARGO) clippy --release -- -D warnings
+	cd sdk/js/engine && $(CARGO) clippy --release --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --workspace $(NOT_DOCUMENTED)
 
 book:

@@ -70,7 +70,9 @@ function strip(binary) {
 function packSdk({ out, repository }) {
   const sdk = readJson('sdk/js/package.json');
   if (sdk.version !== version) throw new Error(`sdk/js/package.json has version ${sdk.version}, Cargo.toml ${version}`);
-  if (!existsSync(join(root, 'sdk/js/engine.wasm'))) throw new Error('there is no sdk/js/engine.wasm\nhint: run `make engine`');
+  for (const engine of sdk.files.filter((file) => file.endsWith('.wasm'))) {
+    if (!existsSync(join(root, 'sdk/js', engine))) throw new Error(`there is no sdk/js/${engine}\nhint: run \`make engine\``);
+  }
   return packed(out, { ...sdk, ...shared(repository) }, (dir) => {
     copy('sdk/js', [...sdk.files, 'README.md'], dir);
   });

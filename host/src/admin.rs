@@ -83,7 +83,10 @@ impl Listener {
     pub(crate) async fn bind(config: &AdminConfig) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(config.listen)
             .await
-            .with_context(|| format!("the admin API cannot listen at `{}`", config.listen))?;
+            .with_context(|| {
+                let what = format!("the admin API cannot listen at `{}`", config.listen);
+                format!("{what}\nhint: choose another address with `--admin` or as `listen` in `[admin]`; port 0 is a free one")
+            })?;
         let auth = Auth::new(config.token.as_deref());
         Ok(Listener {
             listener,

@@ -12,6 +12,7 @@ mod flow;
 mod forget;
 mod health;
 mod job;
+mod json_argument;
 mod kv;
 mod new;
 mod output;
@@ -215,11 +216,43 @@ fn lost_output(lost: &std::io::Error) -> anyhow::Error {
 
 /// Prints an error with its causes, once, and says so to the caller of the process.
 pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
-    output::say(format_args!("error: {error}"));
-    for cause in error.chain().skip(1) {
-        output::say(format_args!("  caused by: {cause}"));
+    let Explained { causes, hints } = Explained::of(error);
+    for (number, cause) in causes.iter().enumerate() {
+        match number {
+            0 => output::say(format_args!("error: {cause}")),
+            _ => output::say(format_args!("  caused by: {cause}")),
+        }
+    }
+    for hint in hints {
+        output::say(format_args!("hint: {hint}"));
     }
     ExitCode::FAILURE
+}
+
+/// An error, apart from what can be done about it: people look for that at the end.
+struct Explained {
+    causes: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl Explained {
+    fn of(error: &anyhow::Error) -> Self {
+        let mut hints = Vec::new();
+        let causes = error.chain().map(|cause| {
+            let cause = cause.to_string();
+            match cause.split_once("\nhint: ") {
+                Some((what, hint)) => {
+                    hints.push(hint.to_owned());
+                    what.to_owned()
+                }
+                None => cause,
+            }
+        });
+        Explained {
+            causes: causes.collect(),
+            hints,
+        }
+    }
 }
 
 #[cfg(test)]

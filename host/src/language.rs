@@ -108,7 +108,7 @@ impl Language {
             }
         };
         slow::reporting(build, |time| {
-            info!(file = %file.display(), seconds = time.as_secs(), "still building the processor");
+            info!(file = %file.display(), time = %slow::shown(time), "still building the processor");
         })
         .await
     }

@@ -15,11 +15,20 @@ pub(crate) fn nearest<'a>(
     unknown: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
+    let nearest = nearest_word(unknown, known)?;
+    Some(format!("hint: did you mean `{nearest}`?"))
+}
+
+/// The known word that is nearest to an unknown one, if one is like it.
+pub(crate) fn nearest_word<'a>(
+    unknown: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let known = known.into_iter();
     let nearest = known.min_by_key(|known| distance(unknown, known))?;
     // Half of it may be wrong; a key that has nothing in common would only confuse.
     let near = distance(unknown, nearest) <= nearest.chars().count().div_ceil(2);
-    near.then(|| format!("hint: did you mean `{nearest}`?"))
+    near.then_some(nearest)
 }
 
 /// The edits from one word to another: characters added, removed or exchanged.

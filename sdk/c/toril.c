@@ -144,8 +144,8 @@ static size_t put_character(char *out, const unsigned char *at, size_t bytes) {
     return bytes ? bytes : 3;
 }
 
-/* What the host takes: a text in UTF-8. The host ends an attempt that passes anything else. */
-static toril_string utf8(toril_string text) {
+/* The host ends an attempt that passes anything but a text in UTF-8. */
+toril_string toril_utf8(toril_string text) {
     if (!text.data) return TORIL_S("");
     const unsigned char *in = (const unsigned char *)text.data;
     size_t good = 0;
@@ -164,11 +164,11 @@ static toril_string utf8(toril_string text) {
 }
 
 static toril_string or_empty_object(toril_string json) {
-    return json.data ? utf8(json) : TORIL_S("{}");
+    return json.data ? toril_utf8(json) : TORIL_S("{}");
 }
 
 static toril_string or_null(toril_string json) {
-    return json.data ? utf8(json) : TORIL_S("null");
+    return json.data ? toril_utf8(json) : TORIL_S("null");
 }
 
 /* ---- JSON -------------------------------------------------------------------------------------------------------------- */
@@ -344,7 +344,7 @@ static size_t quoted_length(toril_string text) {
 
 toril_string toril_json_quote(toril_string text) {
     if (!text.data) return copy(TORIL_S("null"));
-    text = utf8(text);
+    text = toril_utf8(text);
     char *quoted = toril_alloc(quoted_length(text));
     char *out = quoted;
     *out++ = '"';
@@ -477,7 +477,7 @@ IMPORT("logging", "fatal") void logging_fatal(TEXT(message));
 /* ---- answers ----------------------------------------------------------------------------------------------------------- */
 
 /* Passes a string of the caller's. */
-#define SEND(string) PASS(utf8(string))
+#define SEND(string) PASS(toril_utf8(string))
 
 static toril_error error_of(raw_error error) {
     return (toril_error){(toril_code)(error.code + 1), error.message};
@@ -721,7 +721,7 @@ toril_error toril_add_bulk(toril_string queue, const toril_new_job *jobs, size_t
     raw_answer answer;
     toril_new_job *sent = list(count, sizeof *jobs);
     for (size_t n = 0; n < count; n++)
-        sent[n] = (toril_new_job){utf8(jobs[n].name), or_empty_object(jobs[n].data), or_empty_object(jobs[n].options)};
+        sent[n] = (toril_new_job){toril_utf8(jobs[n].name), or_empty_object(jobs[n].data), or_empty_object(jobs[n].options)};
     producer_add_bulk(SEND(queue), sent, count, &answer);
     toril_free(sent);
     return take_texts(answer, ids);
@@ -796,7 +796,7 @@ toril_error toril_rate_limit(toril_string queue, uint64_t duration_ms) {
 toril_error toril_publish_event(toril_string queue, toril_string name, const toril_pair *fields, size_t count) {
     raw_answer answer;
     toril_pair *sent = list(count, sizeof *fields);
-    for (size_t n = 0; n < count; n++) sent[n] = (toril_pair){utf8(fields[n].key), utf8(fields[n].value)};
+    for (size_t n = 0; n < count; n++) sent[n] = (toril_pair){toril_utf8(fields[n].key), toril_utf8(fields[n].value)};
     queues_publish_event(SEND(queue), SEND(name), sent, count, &answer);
     toril_free(sent);
     return take_nothing(answer);
@@ -872,7 +872,7 @@ toril_error toril_cursor_set(toril_string name, toril_string place) {
 /* ---- how an attempt ends ----------------------------------------------------------------------------------------------- */
 
 static toril_result end_with(toril_end end, toril_string text, toril_string stack) {
-    return (toril_result){end, copy(utf8(text)), stack.data ? copy(utf8(stack)) : NONE, 0};
+    return (toril_result){end, copy(toril_utf8(text)), stack.data ? copy(toril_utf8(stack)) : NONE, 0};
 }
 
 toril_result toril_done(toril_string json) {
@@ -945,8 +945,8 @@ static raw_failure failure_of(toril_result result) {
     if (result.end == TORIL_RATE_LIMITED) {
         failure.as.milliseconds = result.milliseconds;
     } else {
-        failure.as.detail.message = utf8(result.text);
-        failure.as.detail.stack = (raw_option){result.stack.data != NULL, utf8(result.stack)};
+        failure.as.detail.message = toril_utf8(result.text);
+        failure.as.detail.stack = (raw_option){result.stack.data != NULL, toril_utf8(result.stack)};
     }
     return failure;
 }
@@ -958,7 +958,7 @@ __attribute__((export_name("process"))) raw_result *toril_run(void) {
     /* What was printed and not yet written; the host shows it as lines of this attempt. No stream is linked by this. */
     fflush(NULL);
     outcome = (raw_result){.failed = result.end != TORIL_DONE};
-    if (result.end == TORIL_DONE) outcome.as.value = result.text.data ? utf8(result.text) : TORIL_S("null");
+    if (result.end == TORIL_DONE) outcome.as.value = result.text.data ? toril_utf8(result.text) : TORIL_S("null");
     else outcome.as.failure = failure_of(result);
     return &outcome;
 }

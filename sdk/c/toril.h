@@ -80,6 +80,8 @@ toril_string toril_str(const char *text);
 toril_string toril_format(const char *format, ...) TORIL_PRINTF(1, 2);
 #define TORIL_ARG(string) ((int)(string).length), ((string).data ? (string).data : "")
 bool toril_equal(toril_string a, toril_string b);
+/* The text with U+FFFD for what is not UTF-8 in it; the text itself where all of it is. No string becomes an empty one. */
+toril_string toril_utf8(toril_string text);
 
 /* Memory that belongs to the attempt. Where there is none left, the attempt fails. */
 void *toril_alloc(size_t bytes);
@@ -161,6 +163,8 @@ typedef enum {
     TORIL_INVALID,
     /* Redis did not answer. */
     TORIL_UNAVAILABLE,
+    /* A call on a key-value store failed; the message says why (`toril_kv.h`). */
+    TORIL_STORE_FAILED,
 } toril_code;
 
 /* `code` is 0 where the call succeeded. Where it failed, what it would have returned through a pointer is zeroed. Such a

@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"toril/internal/host"
+	"toril/internal/numbers"
 )
 
 func readText(call func(ret unsafe.Pointer)) string {
@@ -76,7 +77,7 @@ func long(into *int) func(*host.Answer) {
 }
 
 func bind(what string, text []byte, into any) error {
-	if err := unmarshal(text, into); err != nil {
+	if err := numbers.Unmarshal(text, into); err != nil {
 		return fmt.Errorf("%s does not fit: %w", what, err)
 	}
 	return nil

@@ -97,7 +97,10 @@ fn run_of_a_queue_has_its_processor_its_grants_and_its_limits() {
         "{outcome}{said}"
     );
     let (_, said) = texts(&toril_in(dir.path(), &["run", "--queue", "rnig"]));
-    assert!(said.contains("hint: add `[queues.rnig]` to it"), "{said}");
+    assert!(
+        said.contains("hint: did you mean `ring`? Otherwise add `[queues.rnig]` to it"),
+        "{said}"
+    );
 }
 
 #[test]

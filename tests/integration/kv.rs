@@ -249,7 +249,10 @@ async fn misuse_ends_with_a_reason_and_leaves_nothing() {
             json!([["set-n", "default", "flood", 51]]),
             "is full: it may have 50 keys",
         ),
-        (json!([["open", "vault"]]), "hint: add `vault` to `stores`"),
+        (
+            json!([["open", "vault"]]),
+            "not in grants.kv of queue `ring`\nhint: add `vault` to `grants.kv.stores`",
+        ),
     ] {
         let id = add(&queue, "must", calls.clone()).await;
         let job = reaches(&queue, &id, JobState::Failed).await;

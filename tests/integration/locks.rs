@@ -128,6 +128,29 @@ async fn outcome_of_a_job_whose_lock_ran_out_is_settled_while_nobody_has_it() {
     host.stop().await;
 }
 
+#[tokio::test]
+async fn job_that_is_removed_while_it_runs_makes_room_for_the_next_one() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let _: u64 = redis
+        .command(&["HSET", "bull:ring:meta", "concurrency", "1"])
+        .await;
+    // The worker has a free slot, and sleeps until a marker comes: for longer than the test takes.
+    let options = "lock_duration_ms = 1000\nconcurrency = 2\ndrain_delay_ms = 3600000";
+    let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", options).await;
+    let removed = add(&queue, "sleep", json!(60_000)).await;
+    reaches(&queue, &removed, JobState::Active).await;
+    let next = add(&queue, "sleep", json!(0)).await;
+    // As `obliterate` does it: no script of BullMQ tells workers of it.
+    let job = format!("bull:ring:{removed}");
+    let lock = format!("{job}:lock");
+    let _: u64 = redis
+        .command(&["DEL", &job, &lock, "bull:ring:active"])
+        .await;
+    reaches(&queue, &next, JobState::Completed).await;
+    host.stop().await;
+}
+
 /// Calls of scripts since the last time.
 async fn calls_of_scripts(redis: &TestRedis) -> u64 {
     let stats: String = redis.command(&["INFO", "commandstats"]).await;

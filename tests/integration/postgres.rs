@@ -1,7 +1,7 @@
 //! `grants.postgres`: guests and a real Postgres. What sessions and pools do is tested in `host/postgres`.
 
 #[path = "../../host/postgres/tests/integration/server.rs"]
-mod server;
+pub(crate) mod server;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

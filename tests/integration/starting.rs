@@ -1,13 +1,16 @@
 //! How a host starts: what is built, compiled and served first.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
 
 use serde_json::json;
 use tempfile::tempdir;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
 use toril::queue::JobState;
 use toril::sandbox::Digest;
 
-use crate::harness::{TestHost, TestRedis, add, handwritten, queue_section, reaches};
+use crate::harness::{TORIL, TestHost, TestRedis, add, handwritten, queue_section, reaches};
 
 /// A processor that is large, and takes the compiler some seconds.
 pub(crate) fn large_processor() -> Vec<u8> {
@@ -98,4 +101,57 @@ async fn queue_is_served_while_the_component_of_another_one_is_compiled() {
     reaches(&small, &id, JobState::Completed).await;
     assert!(!host.log().contains("serving"), "{}", host.log());
     host.stop().await;
+}
+
+/// A tool that builds until it may end, and then a file that is no component.
+const SLOW_TOOL: &str = "#!/bin/sh\n\
+    case \"$*\" in *slow.c*) ;; *) exit 0;; esac\n\
+    until [ -e \"$(dirname \"$0\")/enough\" ]; do sleep 0.05; done\n\
+    echo it was enough >&2; exit 1\n";
+
+/// On a terminal as elsewhere: what a person or a supervisor sees while a source is built and nothing is served yet.
+#[tokio::test]
+async fn host_says_that_it_builds_on_a_terminal_and_elsewhere() {
+    let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("clang"), SLOW_TOOL).unwrap();
+    std::fs::set_permissions(path("clang"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(path("slow.c"), "").unwrap();
+    let config = format!(
+        "redis = \"{}\"\n[queues.slow]\nprocessor = \"slow.c\"\n",
+        redis.server.url()
+    );
+    std::fs::write(path("toril.toml"), config).unwrap();
+    for (program, arguments) in [
+        ("script", ["-qefc", "\"$HOST\" serve 2>&1", "/dev/null"]),
+        ("sh", ["-c", "\"$HOST\" serve 2>&1", "sh"]),
+    ] {
+        let mut host = Command::new(program);
+        host.args(arguments).current_dir(dir.path());
+        host.env("HOST", TORIL).env("TORIL_CLANG", path("clang"));
+        host.env_remove("TORIL_REDIS").env("TERM", "dumb");
+        host.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut host = host.kill_on_drop(true).spawn().unwrap();
+        let mut output = host.stdout.take().unwrap();
+        let mut said = Vec::new();
+        // The line that says so comes while the tool runs: it ends only then.
+        while !String::from_utf8_lossy(&said).contains("still building the processor") {
+            let read = output.read_buf(&mut said).await.unwrap();
+            assert_ne!(read, 0, "{}", String::from_utf8_lossy(&said));
+        }
+        std::fs::write(path("enough"), "").unwrap();
+        output.read_to_end(&mut said).await.unwrap();
+        host.wait().await.unwrap();
+        std::fs::remove_file(path("enough")).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        let is_terminal = program == "script";
+        assert_eq!(said.contains("\x1b["), is_terminal, "{said:?}");
+        let line = said.lines().find(|line| line.contains("still building"));
+        let line = line.unwrap_or_default();
+        assert!(line.contains("slow.c"), "{line:?}");
+        let time = line.rsplit(['=', 'm']).next().unwrap_or_default();
+        let seconds: f64 = time.trim_end().trim_end_matches('s').parse().unwrap();
+        assert!(seconds >= 0.5, "{line:?}");
+        assert!(said.contains("it was enough"), "{said:?}");
+    }
 }

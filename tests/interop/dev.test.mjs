@@ -209,6 +209,15 @@ describe('toril build', () => {
     });
   });
 
+  it('of a CommonJS file in a project of ES modules says how the file should be named', async () => {
+    const files = { 'package.json': '{ "type": "module" }', 'paint.js': 'module.exports = async () => 1;' };
+    await withFiles(files, async (dir) => {
+      const said = await refused('build', join(dir, 'paint.js'));
+      assert.match(said, /caused by: ReferenceError: module is not defined[^]*paint\.js:1:/);
+      assert.match(said, /"type": "module"[^]*"\.cjs" file extension/);
+    });
+  });
+
   it('says what is missing', async () => {
     await withFiles(CRATE, async (dir) => {
       env.TORIL_CARGO = 'no-such-cargo';

@@ -186,6 +186,7 @@ async function web() {
     '/stuck': (request, response) => response.write('some'),
     '/broken': (request, response) => response.socket.destroy(),
     '/large': (request, response) => response.end('x'.repeat(3_000_000)),
+    '/cut': (request, response) => response.writeHead(200, { 'content-length': 100 }).write('some', () => response.socket.destroy()),
     '/lines': (request, response) => {
       response.write('one\ntw');
       setTimeout(() => response.end('o\nthree'), 50);
@@ -242,9 +243,18 @@ describe('requests', { skip, timeout }, () => {
       assert.equal(seen.broken, true);
     }));
 
-  test('a response over the limit says so', () =>
+  test('an error within a response has its code', () =>
+    requests(async ({ run }) => {
+      const [code] = await run('cut', site.url);
+      assert.equal(code, 'HTTP-response-incomplete');
+    }));
+
+  test('a response over the limit says so, with its code', () =>
     requests(
-      async ({ run }) => assert.equal(await run('too-large', site.url), 'HTTP response body size exceeds limit: 100000 bytes'),
+      async ({ run }) => {
+        const seen = await run('too-large', site.url);
+        assert.deepEqual(seen, ['HTTP-response-body-size', 'HTTP response body size exceeds limit: 100000 bytes']);
+      },
       { grants: { http: { ...site.grant, response_bytes_max: 100_000 } } },
     ));
 

@@ -92,7 +92,7 @@ test('processors in TypeScript use stores', async () => {
       exists: [true, false],
       sums: [5, -2, 1],
       refused: [
-        ['denied', 'key-value store `vault` was refused: not in grants.kv of this queue'],
+        ['denied', 'key-value store `vault` was refused: not in grants.kv of queue `ring`'],
         ['invalid', '`a:b` cannot be the name of a store'],
         ['failed', 'key is empty'],
         ['failed', 'value is not an integer of 64 bits'],

@@ -26,6 +26,7 @@ test('a file is built, checked, run and deployed', async (t) => {
   const file = join(dir, 'paint.ts');
   const built = await run('build', file);
   assert.match(built, /dist\/paint\.wasm\n {2}size {5}\d+ bytes\n {2}imports\n/);
+  assert.doesNotMatch(built, /wasi:http|wasi:keyvalue/);
   assert.match(await run('check', join(dir, 'dist/paint.wasm')), /is a processor/);
   assert.match(await run('run', file, '--data', '{"walls":4}'), /completed: {"cost":400}/);
   const host = await startToril(redis, { ring: { concurrency: 1 } });

@@ -5,10 +5,9 @@ use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW_1,
     WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER as ADAPTER,
 };
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::{Resolve, SourceMap};
+use wit_component::ComponentEncoder;
 
-use crate::{Error, PROCESSOR, append_section};
+use crate::{Error, append_section, with_world, worlds};
 
 /// What hosts read of the component without running it. It names no package as unused, as other SDKs do: none that the adapter
 /// imports needs a grant.
@@ -26,18 +25,7 @@ pub fn of_c(core: &[u8]) -> Result<Vec<u8>, Error> {
 }
 
 fn encode(core: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let mut module = core.to_vec();
-    let mut files = SourceMap::new();
-    for (name, text) in PROCESSOR {
-        files.push(name.as_ref(), text);
-    }
-    let files = files
-        .parse()
-        .map_err(|(_, error)| anyhow::Error::from(error))?;
-    let mut resolve = Resolve::default();
-    let package = resolve.push_group(files)?;
-    let world = resolve.select_world(&[package], Some("plain-processor"))?;
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    let module = with_world(core.to_vec(), &worlds()?, "guest")?;
     ComponentEncoder::default()
         .validate(true)
         .module(&module)?

@@ -28,6 +28,7 @@ const PROCESSOR: [(&str, &str); 8] = [
     ("steps.wit", include_str!("../../../wit/steps.wit")),
     ("logging.wit", include_str!("../../../wit/logging.wit")),
 ];
+const KEY_VALUE: &str = include_str!("../../sandbox/wit/keyvalue.wit");
 const WASI: &str = include_str!("../wit/wasi.wit");
 const WORLDS: &str = include_str!("../wit/world.wit");
 const GO_ADAPTER: &str = include_str!("../adapter/go.wat");
@@ -104,13 +105,14 @@ fn exports(core: &[u8]) -> anyhow::Result<Vec<&str>> {
 }
 
 /// Makes a component of a core module, which exports `process` and `cabi_realloc` as the canonical ABI has them. It may
-/// import what the world `plain-processor` has, WASI preview 1, and of WASI 0.2 the environment, `wasi:io` and requests
-/// (`wasi:http`), with the functions that are in this crate's folder `wit`. The component imports only what is used of them.
+/// import what the world `plain-processor` has, stores (`wasi:keyvalue`), WASI preview 1, and of WASI 0.2 the environment,
+/// `wasi:io` and requests (`wasi:http`), with the functions that are in this crate's folder `wit`. The component imports only
+/// what is used of them.
 fn componentize(module: Vec<u8>, adapter: &str) -> Result<Vec<u8>, Error> {
     let resolve = worlds().map_err(Error::Adapter)?;
     let adapter = wat::parse_str(adapter).map_err(|error| Error::Adapter(error.into()))?;
     let adapter = with_world(adapter, &resolve, "adapter").map_err(Error::Adapter)?;
-    let module = with_world(module, &resolve, "guest").map_err(Error::Module)?;
+    let module = with_world(module, &resolve, "go-guest").map_err(Error::Module)?;
     encode(&module, &adapter).map_err(Error::Module)
 }
 
@@ -134,6 +136,7 @@ fn worlds() -> anyhow::Result<Resolve> {
         .parse()
         .map_err(|(_, error)| anyhow::Error::from(error))?;
     resolve.push_group(processor)?;
+    resolve.push_source("keyvalue.wit", KEY_VALUE)?;
     resolve.push_source("wasi.wit", WASI)?;
     resolve.push_source("worlds.wit", WORLDS)?;
     Ok(resolve)

@@ -47,8 +47,7 @@ local problem = outcomes.conclude()
 if problem then error(redis.REDIS_VERSION_NUM and problem or '-' .. (problem.err or problem), 0) end
 if call('EXISTS', base .. ':wait', base .. ':paused', base .. ':active', base .. ':prioritized') == 0 then
   emit(base, 'drained')
-elseif state == 'active' and active_room(base, settings) ~= 0 then
-  -- No worker settles this job and takes the next one in its place: where a queue limits how many are active, all sleep.
-  call('ZADD', base .. ':marker', 0, '0')
+elseif state == 'active' then
+  outcomes.signal_room()
 end
 return { 'failed', state, attempt, '' }

@@ -33,8 +33,11 @@ local stalled = {}
 local candidates = redis.pcall('SMEMBERS', base .. ':stalled')
 for _, id in ipairs(candidates.err and {} or candidates) do
   local key = base .. ':' .. id
-  if call('EXISTS', key .. ':lock') == 0 and call('LREM', base .. ':active', 1, id) == 1
-      and has_job_fields(key) then
+  local left = call('EXISTS', key .. ':lock') == 0 and call('LREM', base .. ':active', 1, id) == 1
+  if left and not has_job_fields(key) then
+    -- It was removed while it ran.
+    signal_room(base, settings)
+  elseif left then
     if count_stall(key) > stalled_max and not has_scheduler(key) then
       call('HSET', key, 'defa', 'job stalled more than allowable limit')
     end

@@ -154,11 +154,21 @@ if entries > 0 then
         refusals[#refusals + 1] = code
       elseif completes and plain and option == '' then
         local value = ARGV[place + 1]
-        call('HSET', key, 'atm', ARGV[place], 'returnvalue', value, 'finishedOn', now_text)
-        call('XADD', events, '*', 'event', 'completed', 'jobId', id, 'returnvalue', value, 'prev', 'active')
-        completed[#completed + 1] = now_text
-        completed[#completed + 1] = id
-        finished.completed = finished.completed + 1
+        -- What Redis refuses is a table without entries. Its user may lack a command: the job left `active`, and must not
+        -- be lost.
+        local told = try('HSET', key, 'atm', ARGV[place], 'returnvalue', value, 'finishedOn', now_text)
+        if told == 3 or type(told) == 'number' then
+          told = try('XADD', events, '*', 'event', 'completed', 'jobId', id, 'returnvalue', value, 'prev', 'active')
+        end
+        if #told > 0 then
+          completed[#completed + 1] = now_text
+          completed[#completed + 1] = id
+          finished.completed = finished.completed + 1
+        else
+          problem = problem or told
+          refusals[#refusals + 1] = entry
+          refusals[#refusals + 1] = REDIS_REFUSED
+        end
       else
         if plain then fields = {} end
         local ok, what = pcall(outcomes().settle, { kind = kind, key = key, id = id, option = option,
@@ -232,6 +242,8 @@ if want > 0 then
     -- As in BullMQ, a window that does not limit yet has room for one, whatever `max` is.
     room = math.min(room, math.max(limited == 0 and 1 or 0, math.ceil(limiter_max - used)))
   end
+elseif settings.concurrency then
+  outcomes().signal_room()
 end
 
 -- ## Taking them

@@ -184,7 +184,7 @@ impl Engine {
         let (of, size) = (digest.clone(), bytes.len());
         let compiled = self.compiler.compiled(bytes, digest);
         let compiled = slow::reporting(compiled, |time| {
-            info!(digest = %of, bytes = size, seconds = time.as_secs(), "compiling a component");
+            info!(digest = %of, bytes = size, time = %slow::shown(time), "compiling a component");
         });
         let (component, compile_time) = compiled.await.map_err(|error| match error {
             NotCompiled::Refused(reason) => LoadError::Compile(with_hint(reason)),

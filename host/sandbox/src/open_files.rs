@@ -93,7 +93,7 @@ impl TooMany {
                 "nothing was opened: the attempt has {max} open files, which is its limit (`limits.open_files_max`)"
             ),
             TooMany::OfAll => {
-                "nothing was opened: the guests of this host have opened half of the files that the system allows the host (`ulimit -n`)"
+                "nothing was opened: the guests of this host have as many files open as all of them may: half of what the system allows the host (`ulimit -n`)"
                     .to_owned()
             }
         }

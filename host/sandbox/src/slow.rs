@@ -14,6 +14,11 @@ pub async fn reporting<T>(work: impl Future<Output = T>, say: impl FnMut(Duratio
     reporting_after(PATIENCE, INTERVAL, work, say).await
 }
 
+/// How long work takes so far, for its report: in tenths of a second, of which the first report has five.
+pub fn shown(time: Duration) -> String {
+    format!("{:.1}s", time.as_secs_f64())
+}
+
 async fn reporting_after<T>(
     patience: Duration,
     interval: Duration,

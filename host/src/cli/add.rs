@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
 use toril::queue::{NewJob, json};
+
+use super::json_argument;
 
 /// Adds a job to a queue, as BullMQ's `Queue.add` does, and prints its id.
 #[derive(Args)]
@@ -17,10 +19,10 @@ pub(super) struct Add {
     queue: String,
     /// The job's name.
     name: String,
-    /// The job's data, JSON.
+    /// The job's data, JSON; `@FILE` reads a file, and `-` standard input.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     data: String,
-    /// BullMQ's `JobsOptions`, such as `{"delay":1000,"attempts":3}`.
+    /// BullMQ's `JobsOptions`, such as `{"delay":1000,"attempts":3}`; `@FILE` reads a file.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     opts: String,
     /// Prints JSON.
@@ -32,10 +34,12 @@ pub(super) struct Add {
 
 impl Add {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let Value::Object(options) = json::read(&self.opts).context("`--opts` is not JSON")? else {
-            bail!("`--opts` is not a JSON object: {}", self.opts);
+        let data = json_argument::read("--data", &self.data)?;
+        let options = json_argument::read("--opts", &self.opts)?;
+        let Value::Object(options) = json::read(&options)? else {
+            bail!("`--opts` is not a JSON object: {options}");
         };
-        let job = NewJob::new(&self.name, &self.data, options)?;
+        let job = NewJob::new(&self.name, &data, options)?;
         let id = self.redis.queue(&self.queue).await?.add(&job).await?;
         if self.json {
             super::print_json(&json!({ "id": id, "queue": self.queue, "name": self.name }));

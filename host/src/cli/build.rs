@@ -9,6 +9,7 @@ use clap::Args;
 use toril::config::DEFAULT_FILE;
 use toril::language::Language;
 use toril::language::project::{self, Found};
+use toril::processor_file;
 use toril::sandbox::{Engine, Policy};
 
 use super::progress::during;
@@ -67,6 +68,8 @@ impl Build {
 /// The sources in a directory, each with the place of its component.
 fn sources_of(dir: &Path) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
     let mut sources: Vec<(PathBuf, PathBuf)> = Vec::new();
+    // Without `./`, paths are shown as people write them.
+    let dir = dir.strip_prefix(".").unwrap_or(dir);
     for Found { name, file } in project::processors(dir)? {
         // Several queues may have one processor, and some have components that are built elsewhere.
         let is_new = sources.iter().all(|(known, _)| *known != file);
@@ -99,9 +102,8 @@ async fn build(file: &Path, out: &Path, is_named: bool) -> anyhow::Result<ExitCo
             hint_for(file)
         )
     })?;
-    let built = language.build(file);
-    let built = during(format_args!("building `{}`", file.display()), built).await;
-    let built = built.with_context(|| format!("failed to build `{}`", file.display()))?;
+    let built = processor_file::build(language, file);
+    let built = during(format_args!("building `{}`", file.display()), built).await?;
     for warning in &built.warnings {
         super::output::say(format_args!("warning: {warning}"));
     }
@@ -134,7 +136,9 @@ async fn imports(component: &[u8]) -> anyhow::Result<Vec<String>> {
 fn hint_for(file: &Path) -> &'static str {
     match file.extension().and_then(|extension| extension.to_str()) {
         Some("wasm") => "it is built already: `serve`, `run`, `check` and `deploy` take it",
-        _ => "the README says how processors in other languages are built",
+        _ => {
+            "a tool of its own language can make a component of it, which `serve`, `run`, `check` and `deploy` take"
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `toril check`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,8 +18,10 @@ use super::queue_config::{self, QueueConfig};
 /// and grants, and shows them. The exit code is 0 if a host would serve the component.
 #[derive(Args)]
 pub(super) struct Check {
-    /// The component, or a file that `toril build` takes.
-    file: PathBuf,
+    /// The component, or a file that `toril build` takes [default: the processor of `--queue`].
+    ///
+    /// If neither is given, the command checks the only queue of the config, or else the only processor in the directory.
+    file: Option<PathBuf>,
     /// Applies the limits and grants that the config has for this queue.
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
@@ -32,26 +34,30 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let (options, policy) = match &self.queue {
+    pub(super) async fn run(mut self) -> anyhow::Result<ExitCode> {
+        if self.file.is_none() && self.queue.is_none() {
+            (self.queue, self.file) = queue_config::only(self.config.as_deref())?;
+        }
+        let (options, policy, of_queue) = match &self.queue {
             Some(queue) => {
                 let QueueConfig { engine, spec } = queue_config::of(self.config.clone(), queue)?;
-                (engine, Arc::new(spec.policy()))
+                (engine, Arc::new(spec.policy()), spec.processor)
             }
-            None => (queue_config::one_component(), Policy::unjudged()),
+            None => (queue_config::one_component(), Policy::unjudged(), None),
         };
+        let file = queue_config::file_or(self.file.clone(), self.queue.as_deref(), of_queue)?;
         let engine = Arc::new(Engine::new(&options)?);
-        let name = self.file.display();
-        let built = read_processor(&self.file, engine.component_bytes_max());
+        let name = file.display();
+        let built = read_processor(&file, engine.component_bytes_max());
         let bytes = during(format_args!("building `{name}`"), built).await?;
         let loaded = engine.load(bytes, &policy);
         let processor = during(format_args!("compiling `{name}`"), loaded)
             .await
-            .map_err(|error| queue_config::refused(&self.file, self.queue.as_deref(), &error))?;
+            .map_err(|error| queue_config::refused(&file, self.queue.as_deref(), &error))?;
         if self.json {
             super::print_json(&self.as_json(&processor, &policy));
         } else {
-            self.describe(&processor);
+            describe(&file, &processor);
             self.describe_policy(&processor, &policy);
         }
         Ok(match needed_grants(self.queue.as_ref(), &processor) {
@@ -85,36 +91,36 @@ impl Check {
             }
         }
     }
+}
 
-    fn describe(&self, processor: &Processor) {
-        let inspection = &processor.inspection;
-        let version = inspection
-            .world_version
-            .as_deref()
-            .unwrap_or("1.x, no import names it");
-        let sdk = inspection.sdk.as_ref().and_then(|sdk| {
-            Some(format!(
-                "{} {}",
-                sdk.get("sdk")?.as_str()?,
-                sdk.get("version")?.as_str()?
-            ))
-        });
-        super::print_line(format_args!("{} is a processor", self.file.display()));
-        super::print_line(format_args!("  world    {} {version}", inspection.world));
-        super::print_line(format_args!(
-            "  sdk      {}",
-            sdk.as_deref().unwrap_or("unknown")
-        ));
-        super::print_line(format_args!("  digest   {}", processor.digest));
-        super::print_line(format_args!("  size     {} bytes", inspection.bytes));
-        super::print_line(format_args!(
-            "  compiled in {} ms",
-            processor.compile_time.as_millis()
-        ));
-        super::print_line("  imports");
-        for import in &inspection.imports {
-            super::print_line(format_args!("    {import}"));
-        }
+fn describe(file: &Path, processor: &Processor) {
+    let inspection = &processor.inspection;
+    let version = inspection
+        .world_version
+        .as_deref()
+        .unwrap_or("1.x, no import names it");
+    let sdk = inspection.sdk.as_ref().and_then(|sdk| {
+        Some(format!(
+            "{} {}",
+            sdk.get("sdk")?.as_str()?,
+            sdk.get("version")?.as_str()?
+        ))
+    });
+    super::print_line(format_args!("{} is a processor", file.display()));
+    super::print_line(format_args!("  world    {} {version}", inspection.world));
+    super::print_line(format_args!(
+        "  sdk      {}",
+        sdk.as_deref().unwrap_or("unknown")
+    ));
+    super::print_line(format_args!("  digest   {}", processor.digest));
+    super::print_line(format_args!("  size     {} bytes", inspection.bytes));
+    super::print_line(format_args!(
+        "  compiled in {} ms",
+        processor.compile_time.as_millis()
+    ));
+    super::print_line("  imports");
+    for import in &inspection.imports {
+        super::print_line(format_args!("    {import}"));
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use toril::config::{Config, Overrides, Source};
 
 use super::output::{note, note_text};
-use super::{RedisArgs, print_json, print_line, print_lines};
+use super::{Explained, RedisArgs, print_json, print_line, print_lines};
 
 /// Finds problems that would keep a host from building or serving processors, and says how to repair them.
 ///
@@ -81,22 +81,12 @@ impl Finding {
         error: &anyhow::Error,
         repair_without_hint: impl Into<String>,
     ) -> Self {
-        let mut hint = None;
-        let causes = error.chain().map(|cause| {
-            let cause = cause.to_string();
-            match cause.split_once("\nhint: ") {
-                Some((what, repair)) => {
-                    hint.get_or_insert(repair.to_owned());
-                    what.to_owned()
-                }
-                None => cause,
-            }
-        });
-        let what: Vec<String> = causes.collect();
+        let Explained { causes, hints } = Explained::of(error);
+        let hint = hints.into_iter().next();
         Finding {
             level: Level::Error,
             repair: Some(hint.unwrap_or_else(|| repair_without_hint.into())),
-            ..Finding::ok(about, what.join(": "))
+            ..Finding::ok(about, causes.join(": "))
         }
     }
 
@@ -167,9 +157,13 @@ impl Doctor {
         };
         let config = source.load();
         let mut findings = vec![about_config(&config)];
-        let engine = config.as_ref().map(|config| config.runtime.clone());
-        findings.extend(machine::look(&engine.unwrap_or_default()));
-        findings.extend(redis::look(&self.redis).await);
+        // What cannot be read is not judged by its defaults: what the file says of it is unknown.
+        if let Ok(queues) = source.load_queues() {
+            findings.extend(machine::look(&queues.runtime));
+        }
+        if self.redis.source().is_ok() {
+            findings.extend(redis::look(&self.redis).await);
+        }
         if let Ok(config) = &config {
             findings.extend(processors::look(config).await);
         }

@@ -1,6 +1,5 @@
 //! `toril flow`.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +7,8 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use toril::queue::{FlowJob, FlowNode, FlowOptions, FlowQuery, json, parse_flow};
 use toril::sandbox::regular_file::{self, LARGE_BYTES_MAX};
+
+use super::json_argument;
 
 /// Adds a flow, or shows one.
 #[derive(Args)]
@@ -76,7 +77,9 @@ impl Add {
             true => parse_flow(&text)?,
             false => vec![parse_flow(&text)?],
         };
-        let options: FlowOptions = json::read(&self.opts).context("`--opts` is not valid")?;
+        let options = json_argument::read("--opts", &self.opts)?;
+        let options: FlowOptions =
+            json::read(&options).context("`--opts` is not BullMQ's `FlowOpts`")?;
         let queue = self.redis.queue("flow").await?;
         let added = queue.flows().add(flows, &options).await?;
         if self.json {
@@ -89,12 +92,7 @@ impl Add {
 
     fn text(&self) -> anyhow::Result<String> {
         if self.file.as_os_str() == "-" {
-            let mut text = String::new();
-            std::io::stdin()
-                .take(LARGE_BYTES_MAX as u64)
-                .read_to_string(&mut text)
-                .context("failed to read standard input")?;
-            return Ok(text);
+            return json_argument::standard_input();
         }
         regular_file::read_text(&self.file, LARGE_BYTES_MAX)
             .with_context(|| format!("failed to read flow `{}`", self.file.display()))

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-use toril::config::{DEFAULT_FILE, Overrides, Source, default_cache_dir};
+use anyhow::{Context as _, bail};
+use toril::config::{DEFAULT_FILE, Overrides, Source, default_cache_dir, processors_of};
+use toril::language::project;
 use toril::processor_file::read_processor;
 use toril::sandbox::{Engine, EngineOptions, LoadError};
 use toril::served_queue::spec::QueueSpec;
@@ -48,6 +49,44 @@ pub(super) fn env_of(config: Option<PathBuf>, queue: &str) -> BTreeMap<String, S
         .unwrap_or_default()
 }
 
+/// What a command looks at whose user names neither a queue nor a file: the only queue of the config, or the only processor
+/// of this directory.
+pub(super) fn only(config: Option<&Path>) -> anyhow::Result<(Option<String>, Option<PathBuf>)> {
+    let file = config.unwrap_or(Path::new(DEFAULT_FILE));
+    let named = match config.is_some() || file.is_file() {
+        true => processors_of(file)?,
+        false => Vec::new(),
+    };
+    match &named[..] {
+        [] => {
+            let found = project::find(Path::new("."))?.file;
+            let found = found.strip_prefix(".").unwrap_or(&found);
+            Ok((None, Some(found.to_owned())))
+        }
+        [(queue, _)] => Ok((Some(queue.clone()), None)),
+        several => {
+            let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
+            bail!(
+                "`{}` names several processors\nhint: name one of their queues with `--queue`: {}",
+                file.display(),
+                names.join(", ")
+            )
+        }
+    }
+}
+
+/// The file that is named, or else the one that the config has for a queue.
+pub(super) fn file_or(
+    named: Option<PathBuf>,
+    queue: Option<&str>,
+    of_queue: Option<PathBuf>,
+) -> anyhow::Result<PathBuf> {
+    let queue = queue.unwrap_or_default();
+    named.or(of_queue).with_context(|| {
+        format!("queue `{queue}` has no processor in the config\nhint: name its file beside `--queue {queue}`")
+    })
+}
+
 /// Reads it. What only a host needs is not read, nor are the sections of other queues, whose secrets may be out of reach
 /// here.
 pub(super) fn of(config: Option<PathBuf>, queue: &str) -> anyhow::Result<QueueConfig> {
@@ -62,8 +101,11 @@ pub(super) fn of(config: Option<PathBuf>, queue: &str) -> anyhow::Result<QueueCo
     };
     let mut config = source.load_queues()?;
     let spec = config.queues.remove(queue).with_context(|| {
+        let near = source.redis().ok();
+        let near = near.as_ref().and_then(|source| source.queue_like(queue));
+        let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? Otherwise "));
         format!(
-            "queue `{queue}` is not in `{}`\nhint: add `[{}]` to it, or name another file with `--config`",
+            "queue `{queue}` is not in `{}`\nhint: {near}add `[{}]` to it, or name another file with `--config`",
             name.display(),
             QueueSpec::section(queue)
         )

@@ -1,13 +1,12 @@
 //! Which Redis a command talks to: flags, the environment, `toril.toml`, or the one of this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 use toril::config::{DEFAULT_FILE, Overrides, RedisSource, Source, read_authority};
 use toril::private_redis;
-use toril::queue::{Queue, QueueName, Redis, redacted};
+use toril::queue::{Queue, QueueError, QueueName, Redis, redacted};
 use toril::served_queue::deployment::Deployments;
 
 use super::output::note;
@@ -71,6 +70,14 @@ impl RedisArgs {
     pub(super) async fn queue(&self, name: &str) -> anyhow::Result<Queue> {
         let name = QueueName::new(name)?;
         let source = self.source()?;
+        if let Some(near) = source.queue_like(&name) {
+            let file = source.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+            note(format_args!(
+                "queue `{}` is not in `{}`; did you mean `{near}`?",
+                &*name,
+                file.display()
+            ));
+        }
         let prefix = source.prefix_of(&name);
         let redis = self.connect(&source, Some(prefix)).await?;
         redis.check_prefix(prefix)?;
@@ -132,12 +139,16 @@ impl RedisArgs {
                 ANSWER_TIME_MAX.as_secs()
             )),
         };
-        connected.with_context(|| {
-            format!(
-                "failed to connect to redis at `{}`\nhint: start it, or name another one with `--redis` or as \
-                 `redis` in {DEFAULT_FILE}",
-                redacted(&url)
-            )
+        connected.map_err(|error| {
+            let mut what = format!("failed to connect to redis at `{}`", redacted(&url));
+            // An address or a password that is wrong comes with a hint of its own.
+            let is_away = error
+                .downcast_ref()
+                .is_none_or(QueueError::is_transient);
+            if is_away {
+                what += &format!("\nhint: start it, or name another one with `--redis` or as `redis` in {DEFAULT_FILE}");
+            }
+            error.context(what)
         })
     }
 

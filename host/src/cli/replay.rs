@@ -8,17 +8,16 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::json;
 use toril::language::keep_tools;
-use toril::queue::json as read_json;
 use toril::sandbox::recording::{Recording, Rerun};
 use toril::sandbox::regular_file::{self, LARGE_BYTES_MAX};
 use toril::sandbox::{Digest, Engine};
 use toril::watch::{ProcessorFiles, REST_OF_EDITORS, Watch};
 
-use super::RedisArgs;
 use super::progress::during;
 use super::queue_config::{self, built};
 use super::recordings::Which;
 use super::run::shown::{as_json, describe};
+use super::{RedisArgs, json_argument};
 
 /// Runs a recorded attempt again, on this machine alone.
 ///
@@ -52,7 +51,7 @@ pub(super) struct Replay {
     /// Runs the attempt again whenever the file changes.
     #[arg(long, requires = "with")]
     watch: bool,
-    /// Data to use instead of the job's, JSON.
+    /// Data to use instead of the job's, JSON; `@FILE` reads a file.
     #[arg(long, value_name = "JSON")]
     data: Option<String>,
     /// Prints one JSON object: the calls, the outcome, and where it differs.
@@ -130,8 +129,7 @@ impl Replay {
         let recording = Recording::decode(&bytes);
         let mut recording = recording.with_context(|| format!("{what} cannot be replayed"))?;
         if let Some(data) = &self.data {
-            read_json::read::<serde_json::Value>(data).context("`--data` is not JSON")?;
-            recording.job.data.clone_from(data);
+            recording.job.data = json_argument::read("--data", data)?;
         }
         Ok(recording)
     }

@@ -20,7 +20,7 @@ use self::job::Start;
 use self::setting::Setting;
 use self::shown::{added_as_json, as_json, describe};
 use super::progress::during;
-use super::{RedisArgs, queue_config};
+use super::{RedisArgs, json_argument, queue_config};
 
 /// The queue of the job, where none is named.
 const QUEUE: &str = "dry-run";
@@ -36,12 +36,13 @@ const QUEUE: &str = "dry-run";
 )]
 pub(super) struct Run {
     /// The component, or a file that `toril build` takes [default: the processor of `--queue`].
-    #[arg(required_unless_present = "queue")]
+    ///
+    /// If neither is given, the command runs the only queue of the config, or else the only processor in the directory.
     file: Option<PathBuf>,
     /// Runs it as a job of this queue, with the queue's settings in the config.
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
-    /// The job's data, JSON.
+    /// The job's data, JSON; `@FILE` reads a file, and `-` standard input.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     data: String,
     /// The job's name.
@@ -68,7 +69,10 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(mut self) -> anyhow::Result<ExitCode> {
+        if self.file.is_none() && self.queue.is_none() {
+            (self.queue, self.file) = queue_config::only(self.redis.config.as_deref())?;
+        }
         let start = self.start().await?;
         let Setting {
             engine,
@@ -115,7 +119,7 @@ impl Run {
     /// The job as it is before its attempt.
     async fn start(&self) -> anyhow::Result<Start> {
         let mut start = match &self.job {
-            None => Start::new(&self.name, &self.data)?,
+            None => Start::new(&self.name, json_argument::read("--data", &self.data)?),
             Some(job) => {
                 let (queue, id) = job.split_once('/').unwrap_or_default();
                 ensure!(

@@ -32,7 +32,7 @@ pub(super) struct Serve {
     ///
     /// Any address but this machine's own needs a token, in TORIL_ADMIN_TOKEN or `admin.token_file`.
     #[arg(long, env = "TORIL_ADMIN", value_name = "ADDRESS", num_args = 0..=1,
-        default_missing_value = "127.0.0.1:7717")]
+        default_missing_value = "127.0.0.1:7717", value_parser = parse_address)]
     admin: Option<SocketAddr>,
     /// Jobs that run at once, per queue [default: 50].
     #[arg(long, value_name = "N")]
@@ -67,6 +67,13 @@ impl Serve {
         daemon::serve(source).await?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn parse_address(argument: &str) -> Result<SocketAddr, String> {
+    let address = argument.parse();
+    address.map_err(|_| {
+        "expected the address and the port of a network interface, such as `127.0.0.1:7717` or `0.0.0.0:7717`".into()
+    })
 }
 
 fn parse_queue(argument: &str) -> Result<(String, Option<PathBuf>), String> {

@@ -48,8 +48,24 @@ fn without_values(message: &str, span: Option<Range<usize>>, text: &str) -> Stri
     match said.split_once("expected struct ") {
         // The name is that of a type of this program.
         Some((before, _)) => format!("{before}expected a section"),
-        None => said,
+        None => in_words_of_people(&said).unwrap_or(said),
     }
+}
+
+/// What is said instead of the name of a number's type: people who write a config need not know any.
+fn in_words_of_people(said: &str) -> Option<String> {
+    let (before, kind) = said.rsplit_once("expected ")?;
+    let expected = match kind.strip_prefix("a nonzero ").unwrap_or(kind) {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" | "u128" if kind.starts_with('u') => "a whole number, 0 or more",
+        "u64" | "usize" | "u128" => "a whole number, 1 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        _ => return None,
+    };
+    Some(format!("{before}expected {expected}"))
 }
 
 /// Keys stay: they are no secrets, and help.
@@ -123,7 +139,11 @@ mod tests {
             ),
             (
                 "grace_ms = \"pass-9, expected pass-9\"",
-                "in `grace_ms`: invalid type: string, expected u64",
+                "in `grace_ms`: invalid type: string, expected a whole number, 0 or more",
+            ),
+            (
+                "local_redis_port = 70000",
+                "in `local_redis_port`: invalid value: integer, expected a whole number from 0 to 65535",
             ),
             (
                 "[queues.a.grants]\nsecrets = { K = \"pass-9\" }",

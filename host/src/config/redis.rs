@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{DEFAULT_REDIS_PORT, File, Overrides};
+use crate::unknown_key;
 use anyhow::ensure;
 
 /// Which Redis, and which prefix.
@@ -28,6 +29,8 @@ pub struct RedisSource {
     pub redis: RedisConfig,
     /// Prefixes that queues have for themselves.
     queue_prefixes: BTreeMap<String, String>,
+    /// The queues of the config file.
+    queues: Vec<String>,
     /// The config file that was read.
     pub file: Option<PathBuf>,
 }
@@ -36,6 +39,15 @@ impl RedisSource {
     /// The prefix of a queue's keys. A prefix in the queue's own section takes precedence, as in `toril serve`.
     pub fn prefix_of(&self, queue: &str) -> &str {
         self.queue_prefixes.get(queue).unwrap_or(&self.redis.prefix)
+    }
+
+    /// A queue of the file that has nearly this name, if the file does not have this one.
+    pub fn queue_like(&self, queue: &str) -> Option<&str> {
+        let names = self.queues.iter().map(String::as_str);
+        match self.queues.iter().any(|name| name == queue) {
+            true => None,
+            false => unknown_key::nearest_word(queue, names),
+        }
     }
 }
 
@@ -64,6 +76,7 @@ impl File {
         Ok(RedisSource {
             redis: self.redis(overrides)?,
             queue_prefixes: own.collect(),
+            queues: self.queues.keys().cloned().collect(),
             file,
         })
     }

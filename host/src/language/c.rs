@@ -18,9 +18,13 @@ const PROGRAMS: [&str; 2] = ["clang-19", "clang"];
 /// A compiler that takes longer hangs.
 const TIME_MAX: Duration = Duration::from_secs(300);
 
-const SDK: [(&str, &str); 2] = [
+/// The linker takes of a source what the processor calls: one that uses no store imports none.
+const SOURCES: [&str; 2] = ["toril.c", "toril_kv.c"];
+const SDK: [(&str, &str); 4] = [
     ("toril.h", include_str!("../../../sdk/c/toril.h")),
-    ("toril.c", include_str!("../../../sdk/c/toril.c")),
+    ("toril_kv.h", include_str!("../../../sdk/c/toril_kv.h")),
+    (SOURCES[0], include_str!("../../../sdk/c/toril.c")),
+    (SOURCES[1], include_str!("../../../sdk/c/toril_kv.c")),
 ];
 const TARGET: [&str; 3] = [
     "--target=wasm32-wasi",
@@ -120,7 +124,8 @@ impl Clang {
         let compiled = explained(run(compile.arg("-o").arg(&object), TIME_MAX, INSTALL).await)?;
 
         let mut link = self.command();
-        link.arg(&object).arg(dir.path().join("toril.c"));
+        link.arg(&object);
+        link.args(SOURCES.map(|source| dir.path().join(source)));
         link.args(LINK).args(&self.flags);
         let linked = explained(run(link.arg("-o").arg(&core), TIME_MAX, INSTALL).await)?;
 

@@ -8,9 +8,12 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::{Built, ask, number_of, run};
+use toril_sandbox::regular_file::{self, SMALL_BYTES_MAX};
 
 /// Names the interpreter that has the package.
 const INTERPRETER: &str = "TORIL_PYTHON";
+/// Used where there is no other.
+const COMMON_INTERPRETER: &str = "python3";
 /// A build takes half a minute on two slow cores; one that takes longer than this hangs.
 const BUILD_TIME_MAX: Duration = Duration::from_secs(600);
 
@@ -31,7 +34,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
     command.args(["-m", "toril", "build", "--json", "--out"]);
     command.arg(&out).arg(file);
     let printed = run(&mut command, BUILD_TIME_MAX, INSTALL).await;
-    let printed = printed.map_err(|error| with_hint(error, &python))?;
+    let printed = printed.map_err(|error| with_hint(error, &python, file))?;
     let printed: Printed = serde_json::from_slice(&printed.output)
         .context("`python -m toril build` printed no JSON")?;
     let warnings = printed.warnings.into_iter();
@@ -55,7 +58,7 @@ pub(super) async fn tools(file: &Path) -> anyhow::Result<String> {
     let mut package = Command::new(&python);
     package.args(["-c", "import toril, componentize_py; print('toril')"]);
     let found = ask(&mut package, INSTALL).await;
-    found.map_err(|_| with_hint(anyhow!("No module named toril"), &python))?;
+    found.map_err(|_| with_hint(anyhow!("No module named toril"), &python, file))?;
     Ok(format!(
         "{version}, package `toril` of `{}`",
         python.display()
@@ -75,18 +78,39 @@ fn interpreter(file: &Path) -> PathBuf {
         .chain(above)
         .map(|dir| dir.join("bin/python"));
     let found = interpreters.find(|python| python.is_file());
-    found.unwrap_or_else(|| "python3".into())
+    found.unwrap_or_else(|| COMMON_INTERPRETER.into())
 }
 
-fn with_hint(error: anyhow::Error, python: &Path) -> anyhow::Error {
+fn with_hint(error: anyhow::Error, python: &Path, file: &Path) -> anyhow::Error {
     if !error.to_string().contains("No module named toril") {
         return error;
     }
-    let python = python.display();
+    let (package, dir) = what_to_install(file);
+    let install = match python == Path::new(COMMON_INTERPRETER) {
+        // Many systems let nobody install packages outside an environment.
+        true => format!("python3 -m venv .venv && .venv/bin/pip install {package}"),
+        false => format!("{} -m pip install {package}", python.display()),
+    };
+    let dir = dir.display();
     anyhow!(
-        "the Python package `toril`, which builds processors, is not installed\nhint: run `{python} -m pip install toril`, or name \
-         the Python that has it in the variable {INTERPRETER}"
+        "the Python package `toril`, which builds processors, is not installed\nhint: run `{install}` in `{dir}`, or name the Python \
+         that has it in the variable {INTERPRETER}"
     )
+}
+
+/// What brings the package to the project of a file, and where: what the project depends on, if `toril` is named there.
+fn what_to_install(file: &Path) -> (&'static str, PathBuf) {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let mut dirs = file.ancestors().skip(1);
+    let Some(project) = dirs.find(|dir| dir.join("pyproject.toml").is_file()) else {
+        return ("toril", file.parent().unwrap_or(&file).to_owned());
+    };
+    let manifest = regular_file::read_text(&project.join("pyproject.toml"), SMALL_BYTES_MAX);
+    let package = match manifest.is_ok_and(|text| text.contains("toril")) {
+        true => ".",
+        false => "toril",
+    };
+    (package, project.to_owned())
 }
 
 #[cfg(test)]
@@ -95,12 +119,28 @@ mod tests {
 
     #[test]
     fn missing_package_is_explained() {
-        let error = with_hint(
-            anyhow!("/usr/bin/python3: No module named toril"),
-            Path::new("py"),
-        );
-        assert!(error.to_string().contains("`py -m pip install toril`"));
-        let other = with_hint(anyhow!("there is no `process`"), Path::new("py"));
+        let project = tempfile::tempdir().unwrap();
+        let file = project.path().join("paint.py");
+        let hint = |python: &str| {
+            let error = anyhow!("/usr/bin/python3: No module named toril");
+            with_hint(error, Path::new(python), &file).to_string()
+        };
+        assert!(hint("py").contains("`py -m pip install toril`"));
+        assert!(hint("python3").contains("`python3 -m venv .venv && .venv/bin/pip install toril`"));
+        let manifest = project.path().join("pyproject.toml");
+        for (text, command) in [
+            (
+                "dependencies = [\"toril @ file:///sdk\"]",
+                "`py -m pip install .`",
+            ),
+            ("dependencies = []", "`py -m pip install toril`"),
+        ] {
+            std::fs::write(&manifest, text).unwrap();
+            let hint = hint("py");
+            let place = format!("{command} in `{}`", project.path().display());
+            assert!(hint.contains(&place), "{hint}");
+        }
+        let other = with_hint(anyhow!("there is no `process`"), Path::new("py"), &file);
         assert_eq!(other.to_string(), "there is no `process`");
     }
 }

@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
 use toril_snapshot::{Script, Snapshots};
 
 use super::{Built, ask, made_of, number_of};
 use crate::config::default_cache_dir;
-use toril_sandbox::regular_file::{self, LARGE_BYTES_MAX};
+use toril_sandbox::regular_file::{self, LARGE_BYTES_MAX, SMALL_BYTES_MAX};
 
 /// The package, below `node_modules`.
 const PACKAGE: &str = "@toril/sdk";
@@ -27,7 +27,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
     let package = find_package(file)?;
     let bundle = bundler::bundle(&package, file).await?;
     made_of::note(file, bundle.inputs);
-    let engine = package.join("engine.wasm");
+    let engine = package.join(&bundle.engine);
     let engine = regular_file::read(&engine, LARGE_BYTES_MAX)
         .with_context(|| format!("failed to read `{}`", engine.display()))?;
     let (script, source_map, sdk) = (bundle.script, bundle.source_map, bundle.sdk.to_string());
@@ -40,12 +40,22 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
             sdk: &sdk,
         })
     });
-    let snapshot = snapshot.await??;
+    let snapshot = snapshot
+        .await?
+        .map_err(|error| beside(error.into(), &bundle.warnings))?;
     Ok(Built {
         component: snapshot.component,
         warnings: [bundle.warnings, snapshot.warnings].concat(),
         file: None,
     })
+}
+
+/// A script that fails while it is loaded, with what the bundler found suspicious in it: often that is the reason.
+fn beside(error: anyhow::Error, warnings: &[String]) -> anyhow::Error {
+    match warnings {
+        [] => error,
+        warnings => anyhow!("{error:#}\n\n{}", warnings.join("\n")),
+    }
 }
 
 /// What the bundler prints.
@@ -56,7 +66,15 @@ struct Bundle {
     source_map: String,
     warnings: Vec<String>,
     inputs: BTreeSet<PathBuf>,
+    /// The file in the package that is to run the script: one has all that scripts can use, another one less.
+    #[serde(default = "whole_engine")]
+    engine: PathBuf,
     sdk: serde_json::Value,
+}
+
+/// Packages before this one had no other.
+fn whole_engine() -> PathBuf {
+    "engine.wasm".into()
 }
 
 const INSTALL: &str = "install Node.js 20 or newer: it bundles processors in TypeScript and JavaScript. To serve a processor \
@@ -85,11 +103,27 @@ fn find_package(file: &Path) -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe().and_then(|program| program.canonicalize());
     let found = installed_for(&file).or_else(|| installed_for(&program.ok()?));
     found.with_context(|| {
-        let dir = file.parent().unwrap_or(&file).display();
-        format!(
-            "the npm package `{PACKAGE}`, which builds scripts, is not installed\nhint: run `npm install --save-dev {PACKAGE}` in `{dir}`"
-        )
+        let (command, dir) = match manifest_that_lists_it(&file) {
+            Some(dir) => ("npm install".to_owned(), dir),
+            None => (format!("npm install --save-dev {PACKAGE}"), file.parent().unwrap_or(&file)),
+        };
+        let dir = dir.display();
+        format!("the npm package `{PACKAGE}`, which builds scripts, is not installed\nhint: run `{command}` in `{dir}`")
     })
+}
+
+/// The directory of the file's `package.json`, if the package is among its dependencies: one from a directory or of another
+/// version, say, that must not be replaced by that of the registry.
+fn manifest_that_lists_it(file: &Path) -> Option<&Path> {
+    let mut dirs = file.ancestors().skip(1);
+    let dir = dirs.find(|dir| dir.join("package.json").is_file())?;
+    let manifest = regular_file::read(&dir.join("package.json"), SMALL_BYTES_MAX).ok()?;
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).ok()?;
+    let kinds = ["dependencies", "devDependencies", "optionalDependencies"];
+    let is_listed = kinds
+        .iter()
+        .any(|kind| manifest[kind].get(PACKAGE).is_some());
+    is_listed.then_some(dir)
 }
 
 /// pnpm keeps the packages that others depend on in `node_modules/.pnpm/node_modules`, which is above each of them, too.
@@ -112,6 +146,24 @@ mod tests {
             missing.contains("npm install --save-dev @toril/sdk"),
             "{missing}"
         );
+        // One that the project names is installed as it names it.
+        for (manifest, command) in [
+            (
+                "{}",
+                format!(
+                    "`npm install --save-dev @toril/sdk` in `{}`",
+                    file.parent().unwrap().display()
+                ),
+            ),
+            (
+                r#"{"devDependencies":{"@toril/sdk":"file:../sdk"}}"#,
+                format!("`npm install` in `{}`", project.path().display()),
+            ),
+        ] {
+            std::fs::write(project.path().join("package.json"), manifest).unwrap();
+            let missing = find_package(&file).unwrap_err().to_string();
+            assert!(missing.ends_with(&command), "{missing}");
+        }
         let package = install(&project.path().join("node_modules"));
         assert_eq!(find_package(&file).unwrap(), package);
     }

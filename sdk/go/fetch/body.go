@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"unsafe"
 
 	"toril/internal/host"
@@ -93,7 +94,7 @@ func did(call func(ret unsafe.Pointer)) error {
 	return nil
 }
 
-// streamError reads a `stream-error`.
+// streamError reads a `stream-error`. One of a body has a code.
 func streamError(answer *host.Answer, offset uintptr) error {
 	if answer.Byte(offset) != 0 {
 		return errClosed
@@ -103,7 +104,14 @@ func streamError(answer *host.Answer, offset uintptr) error {
 	text := host.Ask()
 	defer text.End()
 	host.ErrorText(failed, text.At())
-	return errors.New(text.Text(0))
+	detail := strings.Clone(text.Text(0))
+	code := host.Ask()
+	defer code.End()
+	host.ErrorCode(failed, code.At())
+	if code.Byte(0) == 0 {
+		return errors.New(detail)
+	}
+	return &Error{Code: codeAt(code, 8), Detail: detail}
 }
 
 // responseBody reads a response while it comes.

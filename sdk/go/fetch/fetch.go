@@ -205,16 +205,23 @@ func entries(fields uint32) http.Header {
 
 // errorAt reads an `error-code`.
 func errorAt(answer *host.Answer, offset uintptr) error {
-	if number := int(answer.Byte(offset)); number < len(codes) {
-		found := &Error{Code: codes[number]}
-		if found.Code == "internal-error" {
-			detail, _ := answer.Option(offset + 8)
-			found.Detail = strings.Clone(detail)
-		}
-		return found
+	found := &Error{Code: codeAt(answer, offset)}
+	if found.Code == internalError {
+		detail, _ := answer.Option(offset + 8)
+		found.Detail = strings.Clone(detail)
 	}
-	return &Error{Code: "internal-error"}
+	return found
 }
+
+// codeAt reads the name of an `error-code`.
+func codeAt(answer *host.Answer, offset uintptr) string {
+	if number := int(answer.Byte(offset)); number < len(codes) {
+		return codes[number]
+	}
+	return internalError
+}
+
+const internalError = "internal-error"
 
 var codes = strings.Fields(`
 	DNS-timeout DNS-error destination-not-found destination-unavailable destination-IP-prohibited destination-IP-unroutable

@@ -149,25 +149,32 @@ export async function bundle(file, { minify = false, color = false, kept } = {})
   if (errors.length) await fail(errors);
   const warnings = [judged, checked, sorted].flatMap((part) => part.warnings);
   const names = { root, sdk: SDK, inputs: Object.keys(result.metafile.inputs) };
+  const parts = Object.values(result.metafile.outputs).flatMap((output) => Object.keys(output.inputs));
+  const unused = unusedIn(new Set(parts.map(absolute)));
   return {
     script: cleanNames(result.code, names),
     sourceMap: cleanSources(result.map, names),
     warnings: await shown(warnings, 'warning'),
     inputs: [...new Set([...own.map(absolute), ...settingsFiles(root, own.map(absolute))])],
-    sdk: about(result.metafile, absolute),
+    // The engine that has no more than the bundle may use.
+    engine: unused.length === Object.keys(IMPORTS).length ? 'engine-alone.wasm' : 'engine.wasm',
+    sdk: { ...named(), unused },
   };
 }
 
 /** What the engine imports that needs a grant, and the file without which a bundle does not use it. */
 const IMPORTS = { 'wasi:http': ['fetch', 'fetch.js'], 'wasi:keyvalue': ['kv.js'] };
 
-/** What the component says of itself: also what it imports without any use. */
-function about(metafile, absolute) {
+/** What the component says of the package that made it. */
+function named() {
   const { name, version } = JSON.parse(readFileSync(join(SDK, 'package.json'), 'utf8'));
-  const parts = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs));
-  const has = (file) => parts.some((part) => absolute(part) === join(SRC, ...file));
-  const unused = Object.entries(IMPORTS).filter(([, file]) => !has(file));
-  return { sdk: name, version, unused: unused.map(([name]) => name) };
+  return { sdk: name, version };
+}
+
+/** Of these, what a bundle of such parts does not use. */
+function unusedIn(parts) {
+  const unused = Object.entries(IMPORTS).filter(([, file]) => !parts.has(join(SRC, ...file)));
+  return unused.map(([name]) => name);
 }
 
 /** Files that change the bundle though nothing imports them, whether they are there yet or not: beside the project's own and above. */

@@ -5,6 +5,11 @@ import { BULLMQ_REFUSED } from './bullmq-names.mjs';
 const MISSING_EXPORT = /^No matching export in "([^"]+)" for import "([^"]+)"$/;
 const ALWAYS_UNDEFINED = /^Import "([^"]+)" will always be undefined because there is no matching export in "([^"]+)"$/;
 
+/** The package of an import that leads nowhere: `zod` of `zod/v4`, `@scope/name` of `@scope/name/file`; not one of a path. */
+const UNRESOLVED = /^Could not resolve "((?:@[\w.-]+\/)?[\w-][\w.-]*)(?:\/[^"]*)?"$/;
+/** What esbuild says where a package is not there: what would leave the processor without it. */
+const LEAVE_IT_OUT = 'You can mark the path ';
+
 /** The module that a file of the SDK stands in for. */
 function standsFor(file, isSdk) {
   if (!isSdk(file)) return undefined;
@@ -22,6 +27,10 @@ function rewritten(message, isSdk) {
   const [, file, name] = MISSING_EXPORT.exec(message.text) ?? [];
   const module = file && standsFor(file, isSdk);
   if (module) return { ...message, text: missingName(module, name), notes: [] };
+  const [, wanted] = UNRESOLVED.exec(message.text) ?? [];
+  if (wanted && message.notes.some(({ text }) => text.startsWith(LEAVE_IT_OUT))) {
+    return { ...message, notes: [{ text: `Run \`npm install ${wanted}\` in the processor's project, or correct the name.` }] };
+  }
   if (message.text.startsWith('Top-level await')) {
     const text =
       '`await` at the top level cannot be had in a processor: that runs once, when the processor is built; await inside the processor';

@@ -63,6 +63,12 @@ test('types of what cannot be had are no use of it', async () => {
 test('errors of syntax are esbuild\'s', async () => {
   assert.match(await refusal('export default async () => {'), /Unexpected end of file[^]*processor\.ts:1/);
   assert.match(await refusal("import x from './nowhere'; export default () => x;"), /Could not resolve "\.\/nowhere"/);
+  for (const [name, installed] of [['nowhere', 'nowhere'], ['nowhere/at/all', 'nowhere'], ['@no/where/at-all', '@no/where']]) {
+    const said = await refusal(`import x from '${name}'; export default () => x;`);
+    assert.ok(said.includes(`Could not resolve "${name}"`) && said.includes(`\`npm install ${installed}\``), said);
+    assert.doesNotMatch(said, /external/);
+  }
+  assert.doesNotMatch(await refusal("import x from '@/nowhere'; export default () => x;"), /npm install/);
 });
 
 test('the environment at the top level is warned of', async () => {
@@ -216,7 +222,7 @@ test('the command prints one line of JSON, or why there is none', async () => {
     await writeFile(join(dir, 'a/good.ts'), PROCESSOR);
     await writeFile(join(dir, 'a/bad.ts'), "import 'fs';\nexport default 1 +;");
     const { stdout, stderr } = await run(join(dir, 'a/good.ts'));
-    assert.deepEqual([Object.keys(JSON.parse(stdout)), stdout.trimEnd().includes('\n'), stderr], [['script', 'sourceMap', 'warnings', 'inputs', 'sdk'], false, '']);
+    assert.deepEqual([Object.keys(JSON.parse(stdout)), stdout.trimEnd().includes('\n'), stderr], [['script', 'sourceMap', 'warnings', 'inputs', 'engine', 'sdk'], false, '']);
     for (const [args, message] of [[[join(dir, 'a/bad.ts')], /\[ERROR\] Unexpected ";"[^]*bad\.ts:2/], [[join(dir, 'none.ts')], /there is no file/], [[], /usage:/]]) {
       const error = await run(...args).then(() => assert.fail('it ended well'), (caught) => caught);
       assert.deepEqual([error.code, error.stdout], [1, '']);
@@ -236,4 +242,14 @@ test('imports of the engine that a bundle does not use are named as such', async
   const driver = 'const root: any = globalThis; export default (job: any) => [root.Date, "offset 1 fetch next 5 rows", job.driver && new job.driver.Request()];';
   assert.deepEqual(await unused(driver), ['wasi:http', 'wasi:keyvalue']);
   assert.deepEqual(await unused('const root: any = globalThis; export default () => root.fetch("http://a");'), ['wasi:keyvalue']);
+});
+
+test('a bundle is run by the engine that has what it may use, and no more', async () => {
+  const engine = async (text) => (await bundled(text)).engine;
+  assert.equal(await engine('export default () => 1;'), 'engine-alone.wasm');
+  assert.equal(await engine("import { Queue } from 'bullmq'; export default () => new Queue('q').add('n', {});"), 'engine-alone.wasm');
+  assert.equal(await engine("import { open } from '@toril/sdk/kv'; export default () => open().get('k');"), 'engine.wasm');
+  assert.equal(await engine("export default () => fetch('http://a');"), 'engine.wasm');
+  // What is reached by a computed name is a global all the same, or nothing.
+  assert.equal(await engine("export default () => (globalThis as any)['fet' + 'ch']?.('http://a');"), 'engine-alone.wasm');
 });

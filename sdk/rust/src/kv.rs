@@ -31,6 +31,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toril_options::json;
 
+use self::bindings::toril::processor::current_job;
 use self::bindings::wasi::keyvalue::{atomics, batch, store};
 
 #[allow(
@@ -42,8 +43,18 @@ use self::bindings::wasi::keyvalue::{atomics, batch, store};
 )]
 mod bindings {
     wit_bindgen::generate!({
-        path: "wit-keyvalue",
-        world: "wasi:keyvalue/imports",
+        path: ["wit", "wit-keyvalue"],
+        // The name of the queue, for refusals.
+        inline: "
+            package toril:stores;
+            world guest {
+                include wasi:keyvalue/imports@0.2.0-draft2;
+                import toril:processor/current-job@1.1.0;
+            }
+        ",
+        world: "toril:stores/guest",
+        with: { "toril:processor/jobs@1.1.0": crate::__internal::bindings::toril::processor::jobs },
+        generate_all,
     });
 }
 
@@ -59,7 +70,12 @@ pub enum Error {
     /// No store can have this name.
     NoSuchStore(String),
     /// The operator did not grant this store.
-    Denied(String),
+    Denied {
+        /// Its name.
+        store: String,
+        /// The queue of the job.
+        queue: String,
+    },
     /// The reason, for people: a limit of the operator, or that Redis did not answer.
     Failed(String),
     /// A value is not the JSON that was asked for, or cannot be written as JSON.
@@ -75,10 +91,10 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Error::NoSuchStore(name) => write!(f, "`{name}` cannot be the name of a store"),
-            Error::Denied(name) => write!(
+            Error::Denied { store, queue } => write!(
                 f,
-                "key-value store `{name}` was refused: not in grants.kv of this queue\n\
-                 hint: add `{name}` to `stores`, or to `shared` if other queues use it, of `[queues.NAME.grants.kv]`"
+                "key-value store `{store}` was refused: not in grants.kv of queue `{queue}`\n\
+                 hint: add `{store}` to `grants.kv.stores` of the queue, or to `grants.kv.shared` if other queues use it"
             ),
             Error::Failed(reason) => f.write_str(reason),
             Error::Json { key, source } => write!(f, "value of `{key}` does not fit: {source}"),
@@ -109,7 +125,10 @@ pub fn open(name: &str) -> Result<Store, Error> {
 fn failed(name: &str, error: store::Error) -> Error {
     match error {
         store::Error::NoSuchStore => Error::NoSuchStore(name.to_owned()),
-        store::Error::AccessDenied => Error::Denied(name.to_owned()),
+        store::Error::AccessDenied => Error::Denied {
+            store: name.to_owned(),
+            queue: current_job::queue_name(),
+        },
         store::Error::Other(reason) => Error::Failed(reason),
     }
 }

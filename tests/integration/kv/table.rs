@@ -65,11 +65,11 @@ pub(super) fn table() -> Vec<(Value, Value)> {
         (json!(["get", "rates", "a"]), json!("shared")),
         (
             json!(["open", "vault"]),
-            error("not in grants.kv of this queue"),
+            error("not in grants.kv of queue `ring`"),
         ),
         (
             json!(["open", "kv-shared"]),
-            error("not in grants.kv of this queue"),
+            error("not in grants.kv of queue `ring`"),
         ),
         (json!(["open", ""]), error("cannot be the name of a store")),
         (

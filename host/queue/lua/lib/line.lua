@@ -8,6 +8,12 @@ local function signal(base, settings)
   if active_room(base, settings) ~= 0 then call('ZADD', base .. ':marker', 0, '0') end
 end
 
+-- Wakes a worker where a job left `active` and the caller takes no other one in its place: where a queue limits how many
+-- are active, jobs may wait whose marker is gone, and all workers sleep.
+local function signal_room(base, settings)
+  if settings.concurrency and call('EXISTS', base .. ':wait', base .. ':prioritized') > 0 then signal(base, settings) end
+end
+
 -- Tells waiting workers until when they may sleep.
 local function signal_delayed(base)
   local due = next_delayed(base)

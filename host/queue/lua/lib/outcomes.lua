@@ -245,6 +245,7 @@ return {
   check_children = check_children,
   settle = function(entry) by_kind[entry.kind](entry) end,
   promote_due = function() promote_due(base, settings, now) end,
+  signal_room = function() signal_room(base, settings) end,
   use_rule = use_rule,
   conclude = conclude,
   stay_active = stay_active,

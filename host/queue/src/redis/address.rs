@@ -64,7 +64,16 @@ impl Address {
 }
 
 fn info(url: &str) -> Result<ConnectionInfo, QueueError> {
-    Ok(url.into_connection_info()?.set_tcp_settings(unbuffered()))
+    // What redis-rs says names its types, and the URL may have a password in it.
+    let info = url.into_connection_info().map_err(|_| {
+        QueueError::Invalid(
+            "this is not the URL of a Redis\nhint: it has the form `redis://host:6379`, or \
+             `redis://user:password@host:6379/0`, in which other characters than letters and digits are encoded as \
+             percent signs and hexadecimal digits"
+                .to_owned(),
+        )
+    })?;
+    Ok(info.set_tcp_settings(unbuffered()))
 }
 
 /// Sends each call at once. TCP would hold the second one back until the first is answered.
@@ -115,6 +124,18 @@ mod tests {
             Address::parse("redis://a:1"),
             Ok(Address::Single(_))
         ));
-        assert!(Address::parse("nonsense").is_err());
+        for url in [
+            "nonsense",
+            "localhost:6379",
+            "http://a",
+            "redis://a:port",
+            "redis+cluster://a:port",
+        ] {
+            let error = Address::parse(url).unwrap_err().to_string();
+            assert!(
+                error.contains("\nhint: it has the form `redis://host:6379`"),
+                "{error}"
+            );
+        }
     }
 }

@@ -61,7 +61,11 @@ impl Redis {
 
     /// Before the first call a password that is wrong or missing is a mistake, not one that is being changed.
     async fn log_in(&self) -> Result<(), QueueError> {
-        let refused = |error| QueueError::Invalid(format!("redis: {error}"));
+        let refused = |error| {
+            let hint =
+                "hint: the URL takes the user and the password: `redis://user:password@host:6379`";
+            QueueError::Invalid(format!("redis: {error}\n{hint}"))
+        };
         let mut connection = match self.shared.connection().await {
             Err(error) if error.kind() == ErrorKind::AuthenticationFailed => {
                 return Err(refused(error));

@@ -6,7 +6,7 @@ use toril_queue::{
     QueueError, Request, Settlement, SettlementKind, Writer, parse_flow,
 };
 
-use crate::harness::{TestRedis, add, attempt, completed, failed, fetch, new_job, take};
+use crate::harness::{TestRedis, add, attempt, completed, failed, fetch, ids, new_job, take};
 
 const IDS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
@@ -38,6 +38,33 @@ async fn different_ends(queue: &Queue) -> Vec<Settlement> {
     pairs
         .map(|(job, kind)| Settlement::new(job, kind))
         .collect()
+}
+
+/// The user of the host may lack a command, for a while or because its list of commands is too short.
+#[tokio::test]
+async fn command_that_the_user_may_not_run_loses_no_job_of_the_call() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    for command in ["hset", "xadd", "zadd", "del"] {
+        for ends in [1, 6] {
+            let () = redis.run("FLUSHALL").await;
+            add(&queue, &IDS).await;
+            let jobs = take(&queue, ends, "worker:1").await;
+            let end = |job: &Job| Settlement::new(job, completed(KeepJobs::ALL));
+            let settlements: Vec<Settlement> = jobs.iter().map(end).collect();
+            let () = redis.run(&format!("ACL SETUSER default -{command}")).await;
+            let refused = queue
+                .settle_and_fetch(&settlements, &fetch(0, "worker:1"))
+                .await;
+            let () = redis.run("ACL SETUSER default +@all").await;
+            refused.unwrap_err();
+            for id in ids(&jobs) {
+                let state = queue.state(id).await.unwrap();
+                let there = [JobState::Active, JobState::Completed].contains(&state);
+                assert!(there, "-{command}, {ends} jobs: {id} is {state:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

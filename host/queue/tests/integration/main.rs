@@ -5,6 +5,7 @@
 mod adding;
 mod bytes;
 mod cancelling;
+mod concurrency;
 mod connections;
 mod damage;
 mod harness;

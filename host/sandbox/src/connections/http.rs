@@ -6,6 +6,7 @@
 
 mod body;
 mod connection;
+mod frames;
 mod idle;
 mod target;
 
@@ -23,7 +24,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use self::body::Exchange;
 pub(crate) use self::body::{Bounded, TOO_LARGE_REQUEST, TOO_LARGE_RESPONSE};
-use self::connection::{Connection, Http1, copy, promised};
+use self::connection::{Connection, Http1, NoResponse, copy, promised};
 use self::idle::Idle;
 pub(crate) use self::target::Target;
 use super::connect::{Admits, Proxy, connect, encrypted};
@@ -120,13 +121,16 @@ impl HttpPool {
                     return Ok((response, loan));
                 }
                 // A server may close a connection at the moment at which it is used again.
-                Err(mut unsent) => match unsent.take_message().filter(|_| is_reused) {
-                    Some(request_again) => request = request_again,
-                    None => match again.filter(|_| connection.is_stale(unsent.error())) {
-                        Some(copy) => (request, may_be_stale) = (copy, false),
-                        None => return Err(unsent.into_error().into()),
-                    },
-                },
+                Err(NoResponse::Failed(mut unsent)) => {
+                    match unsent.take_message().filter(|_| is_reused) {
+                        Some(request_again) => request = request_again,
+                        None => match again.filter(|_| connection.is_stale(unsent.error())) {
+                            Some(copy) => (request, may_be_stale) = (copy, false),
+                            None => return Err(NoResponse::Failed(unsent).into()),
+                        },
+                    }
+                }
+                Err(endless) => return Err(endless.into()),
             }
         }
     }

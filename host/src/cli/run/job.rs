@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use toril::queue::{Queue, json as text};
@@ -53,18 +53,16 @@ fn child_name() -> String {
 }
 
 impl Start {
-    pub(super) fn new(name: &str, data: &str) -> anyhow::Result<Self> {
-        let valid = serde_json::from_str::<serde::de::IgnoredAny>(data);
-        ensure!(valid.is_ok(), "`--data` is not JSON: {data}");
-        Ok(Start {
+    pub(super) fn new(name: &str, data: String) -> Self {
+        Start {
             id: ID.to_owned(),
             name: name.to_owned(),
-            data: data.to_owned(),
+            data,
             options: Map::new(),
             attempts_made: 0,
             failed_reason: None,
             progress: None,
-        })
+        }
     }
 
     /// A copy of a job in Redis, which is only read.
@@ -112,7 +110,7 @@ impl Start {
         let id = id.map_err(|error| anyhow!("job cannot be added: {}", reason(error)))?;
         if let Some(file) = children {
             let added = add_children(dry_run, queue, &id, file);
-            added.with_context(|| format!("children of `{}`", file.display()))?;
+            added.with_context(|| format!("failed to add the children in `{}`", file.display()))?;
         }
         dry_run.set_attempts(
             queue,

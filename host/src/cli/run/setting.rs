@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use toril::config::default_cache_dir;
 use toril::sandbox::{EngineOptions, Grants, KvGrant, Policy};
 
@@ -46,9 +45,7 @@ impl Setting {
     ) -> anyhow::Result<Self> {
         let QueueConfig { engine, spec } = queue_config::of(config, queue)?;
         let policy = spec.policy();
-        let file = file.or(spec.processor).with_context(|| {
-            format!("queue `{queue}` has no processor in the config\nhint: name its file: `toril run FILE --queue {queue}`")
-        })?;
+        let file = queue_config::file_or(file, Some(queue), spec.processor)?;
         Ok(Setting {
             engine,
             policy,

@@ -111,6 +111,9 @@ func DropOutput(stream uint32)
 //go:wasmimport wasi:io/error@0.2.0 [method]error.to-debug-string
 func ErrorText(err uint32, ret unsafe.Pointer)
 
+//go:wasmimport wasi:http/types@0.2.0 http-error-code
+func ErrorCode(err uint32, ret unsafe.Pointer)
+
 //go:wasmimport wasi:io/error@0.2.0 [resource-drop]error
 func DropError(err uint32)
 

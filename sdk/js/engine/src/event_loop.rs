@@ -1,22 +1,31 @@
 //! What moves the script: its job queue, timers and requests. One wait serves all of them.
 
+#[cfg(feature = "outside")]
 mod body;
+#[cfg(feature = "outside")]
 mod decoding;
+#[cfg(feature = "outside")]
 mod http;
 mod rejections;
+#[cfg_attr(
+    not(feature = "outside"),
+    expect(dead_code, reason = "requests alone start tasks")
+)]
 mod tasks;
 mod timers;
 
 use std::cell::RefCell;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
+#[cfg(feature = "outside")]
+use std::rc::Weak;
 
 use rquickjs::promise::PromiseState;
-use rquickjs::{Ctx, Function, Object, Persistent, Promise, Runtime, Value};
+use rquickjs::{Ctx, Function, Persistent, Promise, Runtime, Value};
 use wasip2::clocks::monotonic_clock;
 
 use crate::{clock, raw, whereabouts};
+#[cfg(feature = "outside")]
 use body::Body;
-use http::Request;
 use rejections::Rejections;
 use tasks::Tasks;
 use timers::Timers;
@@ -46,6 +55,7 @@ pub(crate) struct EventLoop {
     tasks: Tasks,
     rejections: Rejections,
     /// Answers of which the script may still read.
+    #[cfg(feature = "outside")]
     bodies: RefCell<Vec<Weak<Body>>>,
 }
 
@@ -147,6 +157,7 @@ impl EventLoop {
     /// Drops what is left over: nothing of one job reaches the next.
     pub(crate) fn clear(&self) {
         self.tasks.clear();
+        #[cfg(feature = "outside")]
         for body in self.bodies.take() {
             if let Some(body) = body.upgrade() {
                 body.close();
@@ -184,25 +195,5 @@ impl EventLoop {
 
     pub(crate) fn restart_timer(&self, id: u32) {
         self.timers.borrow_mut().restart(id, clock::monotonic_ns());
-    }
-
-    /// Sends a request: `{ response, abort }`.
-    pub(crate) fn request<'js>(
-        self: &Rc<Self>,
-        ctx: &Ctx<'js>,
-        request: Request,
-    ) -> rquickjs::Result<Object<'js>> {
-        let events = Rc::clone(self);
-        let answer = async move { http::send(request, events).await };
-        let (response, task) = self.tasks.start(ctx, answer)?;
-        let events = Rc::clone(self);
-        let abort = move |ctx: Ctx<'js>| {
-            let aborted = http::Problem::new("aborted", "the request was aborted");
-            events.tasks.cancel(&ctx, task, aborted)
-        };
-        let handle = Object::new(ctx.clone())?;
-        handle.set("response", response)?;
-        handle.set("abort", Function::new(ctx.clone(), abort)?)?;
-        Ok(handle)
     }
 }

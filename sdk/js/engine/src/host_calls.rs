@@ -1,6 +1,9 @@
 //! What the script can call of the host: `__toril`, one object for each interface, and how values pass.
 
+#[cfg(feature = "outside")]
+mod http;
 mod job;
+#[cfg(feature = "outside")]
 mod kv;
 mod queues;
 mod steps;
@@ -17,15 +20,22 @@ use crate::event_loop::EventLoop;
 use crate::texts::Text;
 
 /// The object that the script finds as `__toril`.
+#[cfg_attr(
+    not(feature = "outside"),
+    expect(unused_variables, reason = "requests alone need the event loop")
+)]
 pub(crate) fn object<'js>(ctx: &Ctx<'js>, events: &Rc<EventLoop>) -> Result<Object<'js>> {
     let toril = Object::new(ctx.clone())?;
     toril.set("job", job::object(ctx)?)?;
+    #[cfg(feature = "outside")]
     toril.set("kv", kv::object(ctx)?)?;
     toril.set("producer", queues::producer(ctx)?)?;
     toril.set("queues", queues::queues(ctx)?)?;
     toril.set("schedulers", queues::schedulers(ctx)?)?;
     toril.set("steps", steps::object(ctx)?)?;
-    system::add(ctx, &toril, events)?;
+    system::add(ctx, &toril)?;
+    #[cfg(feature = "outside")]
+    http::add(ctx, &toril, events)?;
     Ok(toril)
 }
 

@@ -30,7 +30,8 @@ def _as_json(built: Built) -> str:
         "path": str(built.path),
         "bytes": built.size,
         "seconds": round(built.seconds, 3),
-        "sendsRequests": built.sends_requests,
+        "sendsRequests": "requests" in built.worlds,
+        "usesStores": "stores" in built.worlds,
         "warnings": built.warnings,
         "inputs": [str(file) for file in built.inputs],
     })  # fmt: skip
@@ -49,8 +50,9 @@ def main() -> int:
         return 0
     for warning in built.warnings:
         print(warning, file=sys.stderr)
-    requests = ", sends requests (grant `http`)" if built.sends_requests else ""
-    print(f"{built.path}: {built.size / 1e6:.1f} MB in {built.seconds:.1f} s{requests}")
+    grants = {"requests": ", sends requests (grant `http`)", "stores": ", uses stores (grant `kv`)"}
+    needs = "".join(grants[world] for world in built.worlds)
+    print(f"{built.path}: {built.size / 1e6:.1f} MB in {built.seconds:.1f} s{needs}")
     return 0
 
 

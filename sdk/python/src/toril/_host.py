@@ -11,6 +11,14 @@ from typing import Any
 
 from ._errors import JobError, UnrecoverableError
 
+
+class Outside:
+    """Stands for an interface of the host where there is none."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("this works inside a processor only, while a host runs it")
+
+
 try:
     from componentize_py_types import Err
     from wit_world.imports import (
@@ -26,13 +34,6 @@ try:
         steps,
     )
 except ImportError:
-
-    class Outside:
-        """Stands for an interface of the host where there is none."""
-
-        def __getattr__(self, name: str) -> Any:
-            raise RuntimeError("this works inside a processor only, while a host runs it")
-
     current_job = environment = jobs = logging = monotonic_clock = poll = producer = queues = Outside()
     schedulers = steps = Outside()
 

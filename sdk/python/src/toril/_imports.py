@@ -18,6 +18,8 @@ _NEEDLESS = set(
     " resource rlcompleter sqlite3 ssl subprocess termios test this threading tkinter trace tracemalloc turtle unittest"
     " venv webbrowser winreg _winapi wsgiref xmlrpc".split()
 )
+#: Modules of this package that are imported only where the file imports them: a component with one of them needs a grant.
+_OPTIONAL = {"toril.http", "toril.kv"}
 
 
 @dataclass
@@ -136,7 +138,7 @@ def imports_of(file: Path, path: list[Path]) -> Imports:
             for name in imported.names:
                 for module in _parents(name):
                     pending.extend(_enter(module, imported.in_function, source, own, found))
-    found.later -= {name for name in found.later if name.partition(".")[0] in ("toril", "bullmq")} - {"toril.http"}
+    found.later -= {name for name in found.later if name.partition(".")[0] in ("toril", "bullmq")} - _OPTIONAL
     return found
 
 

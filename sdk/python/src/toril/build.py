@@ -23,10 +23,11 @@ from ._snapshot import make_immortal, unsigned
 #: What the user sees of a failed build lies between two of these.
 _MARK = "toril-build-error"
 _COMPONENTIZE = "import sys; from componentize_py import script; sys.exit(script())"
-#: The module that componentize-py starts with.
+#: The module that componentize-py starts with, and the world that it makes a component for.
 _APP = "toril_app"
-#: Importing one of these means that requests are sent.
-_CLIENTS = {"toril.http", "urllib.request"}
+_WORLD = "processor"
+#: The worlds of `python.wit` that only some processors need, and the modules whose import tells that one does.
+_WORLDS = {"requests": {"toril.http", "urllib.request"}, "stores": {"toril.kv"}}
 
 
 class BuildError(Exception):
@@ -40,7 +41,8 @@ class Built:
     path: Path
     seconds: float
     size: int
-    sends_requests: bool
+    #: The worlds that it was built for, beside that of any processor.
+    worlds: list[str]
     warnings: list[str] = field(default_factory=list)
     #: The user's files that it is made of.
     inputs: list[Path] = field(default_factory=list)
@@ -73,12 +75,23 @@ def _search_path(folder: Path) -> list[Path]:
     return found
 
 
-def _copy_wit(to: Path) -> None:
-    """Lays the interfaces as componentize-py wants them: each package in a folder of its own."""
+def _worlds(imports: Imports, http: bool | None) -> list[str]:
+    used = {world for world, modules in _WORLDS.items() if imports.all & modules}
+    if http is not None:
+        used = used - {"requests"} | ({"requests"} if http else set())
+    return sorted(used)
+
+
+def _write_wit(to: Path, worlds: list[str]) -> None:
+    """Lays the interfaces as componentize-py wants them, each package in a folder of its own, with the world of this
+    processor."""
     wit = Path(__file__).resolve().parent / "wit"
     to.mkdir()
     shutil.copy(wit / "python.wit", to)
-    shutil.copytree(wit / "processor", to / "deps" / "processor")
+    includes = "".join(f"  include {world};\n" for world in ["guest", *worlds])
+    (to / "world.wit").write_text(f"package toril:python;\n\nworld {_WORLD} {{\n{includes}}}\n", encoding="utf-8")
+    for package in ("processor", "keyvalue"):
+        shutil.copytree(wit / package, to / "deps" / package)
     for file in (wit / "wasi").glob("*.wit"):
         folder = to / "deps" / file.stem
         folder.mkdir()
@@ -106,8 +119,8 @@ def _message(output: str) -> str:
     return parts[1].strip() if len(parts) >= 3 else output.strip()
 
 
-def _componentize(work: Path, world: str, path: list[Path], out: Path) -> str:
-    command = [sys.executable, "-c", _COMPONENTIZE, "-d", str(work / "wit"), "-w", world, "componentize", _APP]
+def _componentize(work: Path, path: list[Path], out: Path) -> str:
+    command = [sys.executable, "-c", _COMPONENTIZE, "-d", str(work / "wit"), "-w", _WORLD, "componentize", _APP]
     for folder in [work / "app", *path]:
         command += ["-p", str(folder)]
     command += ["-o", str(out)]
@@ -136,13 +149,13 @@ def build(file: Path, out: Path, *, http: bool | None = None) -> Built:
     file = file.resolve()
     path = _search_path(file.parent)
     imports = imports_of(file, path)
-    sends = bool(imports.all & _CLIENTS) if http is None else http
+    worlds = _worlds(imports, http)
     with _work() as work:
-        _copy_wit(work / "wit")
+        _write_wit(work / "wit", worlds)
         (work / "app").mkdir()
         (work / "app" / f"{_APP}.py").write_text(_app(file.name, imports), encoding="utf-8")
         made = work / "made.wasm"
-        output = _componentize(work, "guest-with-http" if sends else "guest", path, made)
+        output = _componentize(work, path, made)
         out.parent.mkdir(parents=True, exist_ok=True)
         component = bytearray(made.read_bytes())
         make_immortal(component, (work / "app" / "objects.bin").read_bytes())
@@ -150,4 +163,4 @@ def build(file: Path, out: Path, *, http: bool | None = None) -> Built:
         out.write_bytes(component)
     warnings = [line for line in output.splitlines() if line.startswith("warning: ")]
     inputs = sorted(found for found in imports.files if found.is_relative_to(file.parent))
-    return Built(out, time.monotonic() - begin, out.stat().st_size, sends, warnings, inputs)
+    return Built(out, time.monotonic() - begin, out.stat().st_size, worlds, warnings, inputs)

@@ -1,7 +1,7 @@
 //! One connection, by whichever protocol.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +11,11 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::Notify;
 use wasmtime_wasi_http::Error;
 
 use super::RequestBody;
+use super::frames::{Frames, OnlyInterim};
 use crate::connections::connect::Stream;
 
 /// How long a connection of HTTP/2 may be silent under requests before it is asked whether it is there.
@@ -28,12 +30,40 @@ const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// What a connection of HTTP/1.1 holds of a response at once: all of its headers, or a piece of its body.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
-type Unsent = TrySendError<Request<RequestBody>>;
+/// Answers of status 1xx that a server may send before the one that counts. Servers send one or two; a row without an end would
+/// hold the attempt until its deadline.
+pub(super) const INTERIM_MAX: u32 = 100;
+
+/// Why there is no response.
+pub(super) enum NoResponse {
+    /// With the request, if nothing of it was sent.
+    Failed(Box<TrySendError<Request<RequestBody>>>),
+    /// The server answers with 1xx again and again. By HTTP/2 all requests of the connection end with it.
+    OnlyInterim,
+}
+
+impl From<NoResponse> for Error {
+    fn from(reason: NoResponse) -> Self {
+        match reason {
+            NoResponse::Failed(error) => error.into_error().into(),
+            NoResponse::OnlyInterim => Error::InternalError(Some(format!(
+                "server sent more than {INTERIM_MAX} interim answers (status 1xx) to one request"
+            ))),
+        }
+    }
+}
 
 pub(super) enum Connection {
     Http1(Http1),
-    /// With what counts its requests.
-    Http2(http2::SendRequest<RequestBody>, Arc<()>),
+    /// With what its requests share.
+    Http2(http2::SendRequest<RequestBody>, Arc<Shared>),
+}
+
+/// What the requests of a connection of HTTP/2 share. As many references are counted as there are requests under way, and one
+/// more.
+#[derive(Default)]
+pub(super) struct Shared {
+    only_interim: OnlyInterim,
 }
 
 /// A connection of HTTP/1.1.
@@ -47,6 +77,27 @@ impl Http1 {
     /// No request is under way: whatever arrives from here on is no answer.
     pub(super) fn rest(&self) {
         self.is_asked.store(false, Ordering::Release);
+    }
+
+    /// Where the row of interim answers is too long, the connection must not be used again: it has no end.
+    async fn send(
+        &mut self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, NoResponse> {
+        let row = Arc::new((AtomicU32::new(0), Notify::new()));
+        let counted = Arc::clone(&row);
+        hyper::ext::on_informational(&mut request, move |_| {
+            if counted.0.fetch_add(1, Ordering::Relaxed) == INTERIM_MAX {
+                counted.1.notify_one();
+            }
+        });
+        tokio::select! {
+            biased;
+            sent = self.sender.try_send_request(request) => {
+                sent.map_err(|error| NoResponse::Failed(Box::new(error)))
+            }
+            () = row.1.notified() => Err(NoResponse::OnlyInterim),
+        }
     }
 }
 
@@ -62,9 +113,11 @@ impl Connection {
                 .initial_stream_window_size(STREAM_WINDOW)
                 // A response that nobody reads takes no other one's room.
                 .initial_connection_window_size(window);
-            let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+            let shared = Arc::<Shared>::default();
+            let frames = Frames::new(stream, shared.only_interim.clone());
+            let (sender, connection) = builder.handshake(TokioIo::new(frames)).await?;
             tokio::spawn(async move { drop(connection.await) });
-            return Ok(Connection::Http2(sender, Arc::new(())));
+            return Ok(Connection::Http2(sender, shared));
         }
         // HTTP/1.1 has only the order to tell answers apart. hyper reads before it sends a request and gives up a connection
         // on which it finds something; the request then goes to another one.
@@ -94,10 +147,16 @@ impl Connection {
     pub(super) async fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, Unsent> {
+    ) -> Result<Response<Incoming>, NoResponse> {
         match self {
-            Connection::Http1(http1) => http1.sender.try_send_request(request).await,
-            Connection::Http2(sender, _) => sender.try_send_request(request).await,
+            Connection::Http1(http1) => http1.send(request).await,
+            Connection::Http2(sender, shared) => {
+                let sent = sender.try_send_request(request).await;
+                sent.map_err(|error| match shared.only_interim.is_so() {
+                    true => NoResponse::OnlyInterim,
+                    false => NoResponse::Failed(Box::new(error)),
+                })
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use hyper::client::conn::http2;
 use tokio::time::Instant;
 
 use super::connection::Http1;
-use super::{Connection, RequestBody, Target};
+use super::{Connection, RequestBody, Target, connection};
 
 /// Servers that are remembered without a connection to them: their protocol is known then.
 const REMEMBERED_MAX: usize = 1_000;
@@ -42,7 +42,7 @@ enum Protocol {
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
     /// As many references as there are requests under way, and this one.
-    users: Arc<()>,
+    users: Arc<connection::Shared>,
     until: Instant,
 }
 

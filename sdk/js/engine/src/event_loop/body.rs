@@ -10,8 +10,7 @@ use wasip2::io::streams::{InputStream, StreamError};
 
 use super::EventLoop;
 use super::decoding::{Decoder, Step};
-use super::http::Problem;
-use super::tasks::ready;
+use super::tasks::{Problem, ready};
 use crate::raw;
 
 /// How much is read at once.

@@ -6,7 +6,7 @@ use std::io::{BufRead, Error, ErrorKind, Read, Result};
 
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-use super::http::Problem;
+use super::tasks::Problem;
 
 /// How much of a decoded body is read at once.
 const PIECE_BYTES: usize = 64 << 10;

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use rquickjs::{Array, ArrayBuffer, Ctx, FromJs, IntoJs, Object, Result as JsResult, Value};
+use rquickjs::{
+    Array, ArrayBuffer, Ctx, FromJs, Function, IntoJs, Object, Result as JsResult, Value,
+};
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
     ErrorCode, Fields, FutureIncomingResponse, HeaderError, IncomingResponse, Method, OutgoingBody,
@@ -13,31 +15,28 @@ use wasip2::io::streams::{OutputStream, StreamError};
 use super::EventLoop;
 use super::body::Body;
 use super::decoding::Decoder;
-use super::tasks::ready;
-use crate::host_calls::coded;
+use super::tasks::{Problem, ready};
 use crate::texts::Text;
 
-/// Why a request failed: a kind, and words.
-#[derive(Clone)]
-pub(super) struct Problem {
-    code: String,
-    message: String,
-}
-
-impl Problem {
-    pub(super) fn new(code: &str, message: impl Into<String>) -> Self {
-        Problem {
-            code: code.into(),
-            message: message.into(),
-        }
-    }
-}
-
-impl<'js> IntoJs<'js> for Problem {
-    fn into_js(self, ctx: &Ctx<'js>) -> JsResult<Value<'js>> {
-        Ok(coded(ctx, &self.code, &self.message)?
-            .into_object()
-            .into_value())
+impl EventLoop {
+    /// Sends a request: `{ response, abort }`.
+    pub(crate) fn request<'js>(
+        self: &Rc<Self>,
+        ctx: &Ctx<'js>,
+        request: Request,
+    ) -> JsResult<Object<'js>> {
+        let events = Rc::clone(self);
+        let answer = async move { send(request, events).await };
+        let (response, task) = self.tasks.start(ctx, answer)?;
+        let events = Rc::clone(self);
+        let abort = move |ctx: Ctx<'js>| {
+            let aborted = Problem::new("aborted", "the request was aborted");
+            events.tasks.cancel(&ctx, task, aborted)
+        };
+        let handle = Object::new(ctx.clone())?;
+        handle.set("response", response)?;
+        handle.set("abort", Function::new(ctx.clone(), abort)?)?;
+        Ok(handle)
     }
 }
 
@@ -65,7 +64,7 @@ impl From<ErrorCode> for Problem {
             _ if details.is_empty() => words,
             _ => format!("{words}: {}", details.trim_end_matches(')')),
         };
-        Problem { code, message }
+        Problem::new(&code, message)
     }
 }
 

@@ -6,12 +6,36 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use rquickjs::{Ctx, Function, IntoJs, Persistent, Promise};
+use rquickjs::{Ctx, Function, IntoJs, Persistent, Promise, Result as JsResult, Value};
 use wasip2::io::poll::{Pollable, poll};
 
-use super::http::Problem;
+use crate::host_calls::coded;
 
 type Resolver = Persistent<Function<'static>>;
+/// Why a task failed: a kind, and words.
+#[derive(Clone)]
+pub(super) struct Problem {
+    code: String,
+    message: String,
+}
+
+impl Problem {
+    pub(super) fn new(code: &str, message: impl Into<String>) -> Self {
+        Problem {
+            code: code.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl<'js> IntoJs<'js> for Problem {
+    fn into_js(self, ctx: &Ctx<'js>) -> JsResult<Value<'js>> {
+        Ok(coded(ctx, &self.code, &self.message)?
+            .into_object()
+            .into_value())
+    }
+}
+
 /// Settles the promise.
 type Settle = Box<dyn for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<()>>;
 

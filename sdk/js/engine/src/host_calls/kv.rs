@@ -4,6 +4,7 @@
 use rquickjs::{Array, ArrayBuffer, Ctx, Function, IntoJs, Object, Result, Value};
 
 use super::{Calls, Text, coded};
+use crate::bindings::toril::processor::current_job;
 use crate::bindings::wasi::keyvalue::atomics::{self, Cas, CasError};
 use crate::bindings::wasi::keyvalue::batch;
 use crate::bindings::wasi::keyvalue::store::{self, Bucket, Error, KeyResponse};
@@ -152,8 +153,9 @@ impl<'js, T: IntoJs<'js>> IntoJs<'js> for Answer<T> {
             Error::AccessDenied => (
                 "denied",
                 format!(
-                    "key-value store `{name}` was refused: not in grants.kv of this queue\n\
-                     hint: add `{name}` to `stores`, or to `shared` if other queues use it, of `[queues.NAME.grants.kv]`"
+                    "key-value store `{name}` was refused: not in grants.kv of queue `{}`\n\
+                     hint: add `{name}` to `grants.kv.stores` of the queue, or to `grants.kv.shared` if other queues use it",
+                    current_job::queue_name()
                 ),
             ),
             Error::Other(reason) => ("failed", reason),

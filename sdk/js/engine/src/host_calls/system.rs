@@ -1,6 +1,4 @@
-//! The rest of `__toril`: log, environment, random bytes, clock, requests, stacks, texts.
-
-use std::rc::Rc;
+//! The rest of `__toril`: log, environment, random bytes, clock, stacks, texts.
 
 use rquickjs::convert::List;
 use rquickjs::{ArrayBuffer, Ctx, Error, FromJs, Object, Result, Value};
@@ -9,13 +7,12 @@ use wasip2::random::random;
 
 use super::{Calls, Pairs, Text};
 use crate::bindings::toril::processor::logging::{self, Level};
-use crate::event_loop::EventLoop;
 use crate::{clock, engine, raw, stacks, terms, zones};
 
 /// As many as `crypto.getRandomValues` gives at most.
 const RANDOM_BYTES_MAX: u64 = 65_536;
 
-pub(super) fn add<'js>(ctx: &Ctx<'js>, toril: &Object<'js>, events: &Rc<EventLoop>) -> Result<()> {
+pub(super) fn add<'js>(ctx: &Ctx<'js>, toril: &Object<'js>) -> Result<()> {
     toril.set("logging", log(ctx)?)?;
     let calls = Calls::on(ctx, toril.clone(), "");
     calls.add("environment", || Pairs(variables()))?;
@@ -28,10 +25,6 @@ pub(super) fn add<'js>(ctx: &Ctx<'js>, toril: &Object<'js>, events: &Rc<EventLoo
     calls.add_always("zoneName", |name: Text| zones::name_of(&name.0))?;
     calls.add_always("zoneAt", |name: Text, time_ms: f64| {
         zones::at(&name.0, time_ms).map(List)
-    })?;
-    let events = Rc::clone(events);
-    calls.add("http", move |ctx: Ctx<'js>, request| {
-        events.request(&ctx, request)
     })
 }
 

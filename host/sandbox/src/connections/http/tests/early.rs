@@ -192,3 +192,42 @@ async fn request_that_becomes_too_large_after_its_answer_began_fails() {
     assert!(body.expect("the request fails at once").is_err());
     server.closed(1).await;
 }
+
+/// The server goes on as long as somebody reads.
+#[tokio::test]
+async fn row_of_interim_answers_ends_with_a_reason_of_its_own() {
+    let server = RawServer::start(|mut peer: Peer| async move {
+        while peer.request().await.is_some() {
+            while peer
+                .try_send("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+                .await
+            {}
+        }
+    })
+    .await;
+    let pool = pool(settings());
+    for _ in 0..3 {
+        let error = get(&pool, &server.uri("/")).await.unwrap_err().to_string();
+        assert!(error.contains("more than 100 interim answers"), "{error}");
+    }
+    // None of the connections is used again, and none stays open.
+    assert_eq!(server.connections(), 3);
+    server.closed(3).await;
+}
+
+#[tokio::test]
+async fn some_interim_answers_are_no_fault() {
+    let server = RawServer::start(|mut peer: Peer| async move {
+        while peer.request().await.is_some() {
+            peer.send(&"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100))
+                .await;
+            peer.send(&answer("", "right")).await;
+        }
+    })
+    .await;
+    let pool = pool(settings());
+    for _ in 0..3 {
+        assert_eq!(get(&pool, &server.uri("/")).await.unwrap(), "right");
+    }
+    assert_eq!(server.connections(), 1);
+}

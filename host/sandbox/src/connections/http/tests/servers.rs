@@ -177,7 +177,12 @@ impl Peer {
     }
 
     pub(super) async fn send(&mut self, text: &str) {
-        let _ = self.stream.write_all(text.as_bytes()).await;
+        let _ = self.try_send(text).await;
+    }
+
+    /// False once the connection is gone.
+    pub(super) async fn try_send(&mut self, text: &str) -> bool {
+        self.stream.write_all(text.as_bytes()).await.is_ok()
     }
 
     /// Waits until the client has closed the connection.

@@ -15,6 +15,7 @@ use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -44,12 +45,15 @@ struct Choice {
     /// Requests after which the server says that it takes no more on a connection.
     requests_max: usize,
     asks_for_certificate: bool,
+    /// The server sends one answer of status 103 after the other, by HTTP/2.
+    sends_only_interim: bool,
 }
 
 const HTTP2: Choice = Choice {
     protocols: Vec::new(),
     requests_max: usize::MAX,
     asks_for_certificate: false,
+    sends_only_interim: false,
 };
 
 fn identity() -> CertifiedKey<KeyPair> {
@@ -97,7 +101,10 @@ impl TlsServer {
                         let kind = stream.get_ref().1.handshake_kind();
                         let resumed = usize::from(kind == Some(HandshakeKind::Resumed));
                         seen.resumed.fetch_add(resumed, Ordering::SeqCst);
-                        serve(stream, choice.requests_max).await;
+                        match choice.sends_only_interim {
+                            true => send_interim(stream).await,
+                            false => serve(stream, choice.requests_max).await,
+                        }
                         seen.closings.fetch_add(1, Ordering::SeqCst);
                         seen.changed.notify_one();
                     }
@@ -122,6 +129,25 @@ impl TlsServer {
         let [mut cert, mut key] = own;
         TlsFiles::read(self.dir.path(), [authority, &mut cert, &mut key]).unwrap()
     }
+}
+
+/// Answers the first request of a connection with what is no answer, for as long as it is read.
+async fn send_interim(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // `:status` is 103, and the headers end there.
+    const EARLY_HINTS: &[u8] = b"\0\0\x05\x01\x04\0\0\0\x01\x08\x03103";
+    if stream.write_all(&SETTINGS).await.is_err() {
+        return;
+    }
+    let mut read = Vec::new();
+    // A head of a request.
+    while !read.windows(5).any(|part| part == [1, 5, 0, 0, 0]) {
+        match stream.read_buf(&mut read).await {
+            Ok(more) if more > 0 => {}
+            _ => return,
+        }
+    }
+    while stream.write_all(EARLY_HINTS).await.is_ok() {}
 }
 
 async fn serve(
@@ -234,6 +260,22 @@ async fn connection_of_http2_without_an_answer_is_not_shared_on() {
     assert!(get(&pool, &(server.uri() + "broken")).await.is_err());
     get(&pool, &server.uri()).await.unwrap();
     assert_eq!(server.handshakes(), 4);
+}
+
+#[tokio::test]
+async fn row_of_interim_answers_over_http2_ends_with_a_reason_of_its_own() {
+    let server = TlsServer::start(Choice {
+        protocols: vec![b"h2".to_vec()],
+        sends_only_interim: true,
+        ..HTTP2
+    })
+    .await;
+    let pool = trusting(server.trusted(false));
+    for requests in 1..=3 {
+        let error = get(&pool, &server.uri()).await.unwrap_err().to_string();
+        assert!(error.contains("more than 100 interim answers"), "{error}");
+        assert_eq!(server.handshakes(), requests);
+    }
 }
 
 #[tokio::test]

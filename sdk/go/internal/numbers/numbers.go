@@ -1,6 +1,5 @@
-//go:build wasip1
-
-package toril
+// Package numbers reads JSON that JavaScript wrote.
+package numbers
 
 import (
 	"bytes"
@@ -10,9 +9,9 @@ import (
 	"strconv"
 )
 
-// unmarshal reads JSON as encoding/json does, and a number beyond those of float64 as the largest one of the same sign: what
+// Unmarshal reads JSON as encoding/json does, and a number beyond those of float64 as the largest one of the same sign: what
 // JavaScript reads is an infinity, which is no JSON.
-func unmarshal(text []byte, into any) error {
+func Unmarshal(text []byte, into any) error {
 	err := json.Unmarshal(text, into)
 	var misfit *json.UnmarshalTypeError
 	if !errors.As(err, &misfit) {

@@ -1,0 +1,277 @@
+//! Mistakes that people make on the command line and in the config: each error says what to do about it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::{TempDir, tempdir};
+
+use crate::harness::{TORIL, TestRedis, processor};
+
+/// A directory with a config.
+fn project(config: &str) -> TempDir {
+    let dir = tempdir().unwrap();
+    std::fs::write(dir.path().join("toril.toml"), config).unwrap();
+    dir
+}
+
+fn command(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(TORIL);
+    command.args(arguments).current_dir(dir);
+    command.env_remove("TORIL_REDIS").stdin(Stdio::null());
+    command
+}
+
+fn toril(dir: &Path, arguments: &[&str]) -> Output {
+    command(dir, arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The error of a command that fails, and prints no data.
+fn refused(dir: &Path, arguments: &[&str]) -> String {
+    let output = toril(dir, arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+    assert_eq!(output.stdout, b"", "{arguments:?}");
+    stderr(&output)
+}
+
+fn noop_section(queue: &str) -> String {
+    format!(
+        "[queues.{queue}]\nprocessor = {:?}\n",
+        processor("fixture-noop")
+    )
+}
+
+#[test]
+fn hint_is_below_all_causes() {
+    let dir = project("redis = \"redis://127.0.0.1:1\"\n");
+    let error = refused(dir.path(), &["status", "--quiet"]);
+    let lines: Vec<&str> = error.lines().collect();
+    let begins = |at: usize, text: &str| lines.get(at).is_some_and(|line| line.starts_with(text));
+    assert!(
+        lines.len() == 3
+            && begins(0, "error: failed to connect")
+            && begins(1, "  caused by: ")
+            && begins(2, "hint: start it"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn json_of_an_option_is_an_argument_a_file_or_standard_input() {
+    let redis = TestRedis::start(false).await;
+    let dir = project(&format!("redis = \"{}\"\n", redis.server.url()));
+    std::fs::write(dir.path().join("data.json"), "{\"walls\": 3}\n").unwrap();
+    std::fs::write(dir.path().join("opts.json"), "{\"attempts\": 7}").unwrap();
+    let add = ["add", "paint", "hall", "--quiet"];
+    let files = ["--data", "@data.json", "--opts", "@opts.json"];
+    assert_eq!(
+        stdout(&toril(dir.path(), &[&add[..], &files].concat())),
+        "1\n"
+    );
+    for (id, given) in [("2\n", "-"), ("3\n", "@-")] {
+        let mut adding = command(dir.path(), &[&add[..], &["--data", given]].concat());
+        let adding = adding.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut adding = adding.unwrap();
+        adding.stdin.take().unwrap().write_all(b"[4]").unwrap();
+        assert_eq!(stdout(&adding.wait_with_output().unwrap()), id);
+    }
+    let jobs = ["1", "2", "3"].map(|id| {
+        let shown = toril(dir.path(), &["job", "paint", id, "--json", "--quiet"]);
+        let job: Value = serde_json::from_str(&stdout(&shown)).unwrap();
+        (job["data"].clone(), job["opts"]["attempts"].clone())
+    });
+    let expected = [
+        (json!({ "walls": 3 }), json!(7)),
+        (json!([4]), json!(0)),
+        (json!([4]), json!(0)),
+    ];
+    assert_eq!(jobs, expected);
+}
+
+#[test]
+fn json_that_is_none_is_explained_alike_by_each_command() {
+    let dir = project(&noop_section("paint"));
+    std::fs::write(dir.path().join("bad.json"), "{walls:4}").unwrap();
+    let flow = r#"{ "name": "hall", "queueName": "paint" }"#;
+    std::fs::write(dir.path().join("flow.json"), flow).unwrap();
+    let noop = processor("fixture-noop").display().to_string();
+    for (command, option) in [
+        (&["add", "paint", "hall"][..], "--data"),
+        (&["add", "paint", "hall"], "--opts"),
+        (&["flow", "add", "flow.json"], "--opts"),
+        (&["run", &noop], "--data"),
+    ] {
+        let error = refused(dir.path(), &[command, &[option, "@missing.json"]].concat());
+        let named = format!("error: failed to read `missing.json`, the file of `{option}`\n");
+        assert!(error.starts_with(&named), "{error}");
+        let error = refused(dir.path(), &[command, &[option, "@bad.json"]].concat());
+        assert!(error.contains("needs no quotes for the shell"), "{error}");
+        // What a shell leaves of quotes that were not quoted.
+        for given in ["{walls:4}", "'{}'", ""] {
+            let error = refused(dir.path(), &[command, &[option, given]].concat());
+            let what = format!("error: `{option}` is not JSON: ");
+            let hint = format!("`{option} '{{\"key\":\"text\"}}'`; `{option} @FILE` reads a file");
+            assert!(
+                error.starts_with(&what) && error.contains(&hint),
+                "{command:?}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn url_that_is_none_and_a_wrong_password_have_hints_of_their_own() {
+    let dir = tempdir().unwrap();
+    for url in ["localhost", "127.0.0.1:6379", "http://:pass-9@127.0.0.1"] {
+        for command in [&["status", "--quiet"][..], &["serve", "--queue", "paint"]] {
+            let error = refused(dir.path(), &[command, &["--redis", url]].concat());
+            assert!(
+                error.ends_with("percent signs and hexadecimal digits\n")
+                    && error.contains("caused by: this is not the URL of a Redis\nhint: it has the form `redis://host:6379`"),
+                "{error}"
+            );
+            assert!(
+                !error.contains("start it") && !error.contains("pass-9"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn name_that_is_nearly_a_queue_of_the_config_is_pointed_out() {
+    let redis = TestRedis::start(false).await;
+    let config = format!(
+        "redis = \"{}\"\n{}",
+        redis.server.url(),
+        noop_section("paint")
+    );
+    let dir = project(&config);
+    let note = "queue `pant` is not in `toril.toml`; did you mean `paint`?\n";
+    for arguments in [
+        &["add", "pant", "hall"][..],
+        &["status", "pant"],
+        &["versions", "pant"],
+    ] {
+        let output = toril(dir.path(), arguments);
+        assert!(stderr(&output).starts_with(note), "{output:?}");
+        stdout(&output);
+        let quiet = toril(dir.path(), &[arguments, &["--quiet"]].concat());
+        assert_eq!(stderr(&quiet), "");
+    }
+    for known in ["paint", "something-else"] {
+        let output = toril(dir.path(), &["add", known, "hall"]);
+        assert!(!stderr(&output).contains("did you mean"), "{output:?}");
+    }
+    let error = refused(dir.path(), &["run", "--queue", "pant"]);
+    assert!(
+        error.contains("hint: did you mean `paint`? Otherwise add `[queues.pant]`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn command_without_a_file_takes_the_only_processor() {
+    let dir = project(&noop_section("paint"));
+    assert_eq!(stdout(&toril(dir.path(), &["run"])), "completed: 1\n");
+    let checked = stdout(&toril(dir.path(), &["check"]));
+    assert!(checked.contains("  granted to queue paint\n"), "{checked}");
+    let checked = stdout(&toril(dir.path(), &["check", "--queue", "paint"]));
+    assert!(checked.contains("  granted to queue paint\n"), "{checked}");
+
+    let dir = project(&(noop_section("paint") + &noop_section("fix")));
+    let dir = dir.path();
+    for command in ["run", "check"] {
+        let error = refused(dir, &[command]);
+        let expected = "error: `toril.toml` names several processors\n\
+                        hint: name one of their queues with `--queue`: fix, paint\n";
+        assert_eq!(error, expected);
+        let empty = tempdir().unwrap();
+        let error = refused(empty.path(), &[command]);
+        assert!(
+            error.contains("there is no processor in `.`\nhint: name its file"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn file_that_is_named_wrongly_has_a_hint_in_each_command() {
+    let dir = project("[queues.paint]\nprocessor = \"paintr.ts\"\n");
+    std::fs::write(dir.path().join("painter.ts"), "").unwrap();
+    for arguments in [
+        &["run"][..],
+        &["check", "paintr.ts"],
+        &["build"],
+        &["build", "paintr.ts"],
+        &["deploy", "paint", "paintr.ts"],
+    ] {
+        let error = refused(dir.path(), arguments);
+        assert!(
+            error.starts_with("error: failed to build `paintr.ts`\n")
+                && error.ends_with("\nhint: did you mean `painter.ts`?\n"),
+            "{arguments:?}: {error}"
+        );
+    }
+    for command in ["run", "check"] {
+        let error = refused(dir.path(), &[command, "."]);
+        assert!(
+            error.contains("hint: it is a directory; name the file in it: "),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn address_that_is_none_or_is_in_use_has_a_hint() {
+    let redis = TestRedis::start(false).await;
+    let dir = project(&format!(
+        "redis = \"{}\"\n{}",
+        redis.server.url(),
+        noop_section("paint")
+    ));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let error = refused(dir.path(), &["serve", "--admin", &taken]);
+    assert!(
+        error.ends_with("hint: choose another address with `--admin` or as `listen` in `[admin]`; port 0 is a free one\n"),
+        "{error}"
+    );
+    for given in ["7717", "localhost:7717"] {
+        let output = toril(dir.path(), &["serve", "--admin", given]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            stderr(&output).contains("such as `127.0.0.1:7717`"),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn doctor_judges_nothing_by_defaults_that_a_broken_config_may_not_have() {
+    let abouts = |config: &str| {
+        let dir = project(config);
+        let output = toril(dir.path(), &["doctor", "--json", "--quiet"]);
+        assert_eq!(output.status.code(), Some(1));
+        let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let about = |finding: &Value| finding["about"].as_str().unwrap().to_owned();
+        findings.iter().map(about).collect::<Vec<_>>()
+    };
+    assert_eq!(abouts("[queues.x"), ["config"]);
+    // What can be read is looked at.
+    let config = "redis = \"redis://127.0.0.1:1\"\n[admin]\nlisten = \"0.0.0.0:1\"\n[queues.x]\n";
+    assert_eq!(
+        abouts(config),
+        ["config", "address space", "cache", "redis"]
+    );
+}
