@@ -31,6 +31,9 @@ const MARK = 'toril_probe_';
 /** The global object by another name: what hangs on it is a global, too. */
 const ALIAS = /\b(?:globalThis|self|window|global)\b|Function\(\s*["']return this["']\s*\)/;
 
+/** `fetch` as a name in code: no word of a sentence, or of SQL. */
+const FETCH = /\bfetch\b(?! +\w)/;
+
 /** A module that esbuild injects: each global that is mentioned freely leaves a mark in the output. */
 export const probe = (names) => names.map((name) => `export let ${name} = '${MARK}${name}';`).join('\n');
 
@@ -55,7 +58,9 @@ export function mentioned(code, inputs, isSdk) {
   const foreign = foreignCode(code, inputs, isSdk);
   if (ALIAS.test(foreign)) {
     const property = new RegExp(`\\.(${NAMES.join('|')})\\b`, 'g');
-    for (const [, name] of foreign.matchAll(property)) found.add(name);
+    const asks = FETCH.test(foreign);
+    // Others have classes of these names, too: of no use without `fetch`, and the whole component would need its grant.
+    for (const [, name] of foreign.matchAll(property)) if (asks || MODULE_OF.get(name) !== 'fetch') found.add(name);
   }
   return { names: found, foreign };
 }

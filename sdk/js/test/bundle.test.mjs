@@ -252,6 +252,10 @@ test('imports of the engine that a bundle does not use are named as such', async
   assert.deepEqual(await unused('export default () => 1;'), ['wasi:http', 'wasi:keyvalue']);
   assert.deepEqual(await unused("import { open } from '@toril/sdk/kv'; export default () => open().get('k');"), ['wasi:http']);
   assert.deepEqual(await unused("export default () => fetch('http://a');"), ['wasi:keyvalue']);
+  // A driver's own class, beside a mention of the global object.
+  const driver = 'const root: any = globalThis; export default (job: any) => [root.Date, "offset 1 fetch next 5 rows", job.driver && new job.driver.Request()];';
+  assert.deepEqual(await unused(driver), ['wasi:http', 'wasi:keyvalue']);
+  assert.deepEqual(await unused('const root: any = globalThis; export default () => root.fetch("http://a");'), ['wasi:keyvalue']);
 });
 
 test('a bundle is run by the engine that has what it may use, and no more', async () => {

@@ -41,6 +41,26 @@ export const refusal = (code, message) => () => {
   throw Object.assign(new Error(message), { code });
 };
 
+/** What Node says of a time in a zone. */
+function told(timeZone, time, timeZoneName) {
+  const parts = new Intl.DateTimeFormat('en-US', { timeZone, timeZoneName }).formatToParts(time);
+  return parts.find(({ type }) => type === 'timeZoneName').value;
+}
+
+function zoneName(name) {
+  try {
+    return new Intl.DateTimeFormat('en-US', { timeZone: name }).resolvedOptions().timeZone;
+  } catch {
+    return undefined;
+  }
+}
+
+function zoneAt(name, time) {
+  const [, sign = '+', hours = 0, minutes = 0, seconds = 0] = /GMT([+-])(\d\d):(\d\d)(?::(\d\d))?/.exec(told(name, time, 'longOffset')) ?? [];
+  const distance = Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds);
+  return [sign === '-' ? -distance : distance, told(name, time, 'short')];
+}
+
 /** A host whose functions note their calls; `answers` has values, or functions of the arguments. */
 function fakeHost(answers, calls) {
   const part = (name, own = {}) =>
@@ -66,6 +86,8 @@ function fakeHost(answers, calls) {
     randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)).buffer,
     monotonicMs: () => performance.now(),
     mapStack: (stack) => stack,
+    zoneName,
+    zoneAt,
     encodeUtf8: (text) => new TextEncoder().encode(text).buffer,
     decodeUtf8(buffer, start, end, fatal) {
       try {

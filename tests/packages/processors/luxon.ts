@@ -8,6 +8,9 @@ export default async function () {
     formatted: start.toFormat('yyyy LLL dd HH:mm'),
     hours: Interval.fromDateTimes(start, end).length('hours'),
     duration: Duration.fromObject({ minutes: 90 }).shiftTo('hours').toObject(),
+    noon: DateTime.fromISO('2026-07-01T12:00', { zone: 'Europe/Berlin' }).toUTC().toISO(),
+    late: start.setZone('Australia/Sydney').toISO(),
+    nowhere: start.setZone('Mars/Olympus').isValid,
     invalid: DateTime.fromISO('nonsense').isValid,
   };
 }

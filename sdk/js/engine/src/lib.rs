@@ -28,6 +28,7 @@ mod stacks;
 mod terms;
 mod texts;
 mod whereabouts;
+mod zones;
 
 use bindings::{Failure, Guest, exports::boot};
 

@@ -1,4 +1,4 @@
-// `Intl` for American English and UTC: the engine has no data of languages and time zones.
+// `Intl` for American English: the engine has no data of other languages.
 import { DateTimeFormat } from '../intl/dates.js';
 import { ensureKnown, ensureOrder, listOf, supportedLocalesOf } from '../intl/locale.js';
 import { NumberFormat } from '../intl/numbers.js';

@@ -1,11 +1,9 @@
-// `Intl.DateTimeFormat` for American English, in UTC or at a fixed distance from it. The engine has no data of languages
-// and time zones: others are refused.
-import { host } from '../host.js';
+// `Intl.DateTimeFormat` for American English, in all time zones. The engine has no data of other languages: they are refused.
 import { ensureKnown, supportedLocalesOf } from './locale.js';
+import { zoneOf } from './zones.js';
 
 const MONTHS = 'January February March April May June July August September October November December'.split(' ');
 const DAYS = 'Sunday Monday Tuesday Wednesday Thursday Friday Saturday'.split(' ');
-const UTC = ['UTC', 'GMT', 'ETC/UTC', 'ETC/GMT', 'ETC/UCT', 'UCT', 'ZULU', 'ETC/ZULU'];
 const DATE = ['weekday', 'year', 'month', 'day'];
 const TIME = ['dayPeriod', 'hour', 'minute', 'second', 'fractionalSecondDigits'];
 const OTHER = ['era', 'timeZoneName'];
@@ -22,27 +20,6 @@ const TIME_STYLES = {
   short: { hour: 'numeric', minute: '2-digit' },
 };
 const two = (number) => String(number).padStart(2, '0');
-
-/** Zones whose absence was told. */
-const told = new Set();
-
-/** Libraries catch this error, and go on without a date (luxon has `null` then): the log says why. */
-function unknownZone(name) {
-  const why = `Invalid time zone specified: ${name} (a processor has no data of time zones, UTC and distances such as +02:00 alone; moment-timezone brings its own)`;
-  if (/^[A-Za-z]+\/[A-Za-z_]+/.test(name) && !told.has(name) && told.size < 10) {
-    told.add(name);
-    host.logging.log('warn', why);
-  }
-  return new RangeError(why);
-}
-
-/** A zone's name and its distance from UTC in minutes. */
-function zoneOf(name) {
-  if (name === undefined || UTC.includes(String(name).toUpperCase())) return { name: 'UTC', offset: 0 };
-  const [, sign, hours, minutes = '0'] = /^([+-])(\d\d):?(\d\d)?$/.exec(name) ?? [];
-  if (!sign) throw unknownZone(name);
-  return { name: `${sign}${hours}:${two(minutes)}`, offset: Number(`${sign}1`) * (Number(hours) * 60 + Number(minutes)) };
-}
 
 const DEFAULTS = { date: DATE.slice(1), time: TIME.slice(1, 4), all: [...DATE.slice(1), ...TIME.slice(1, 4)] };
 
@@ -122,14 +99,13 @@ export class DateTimeFormat {
   formatToParts(date = Date.now()) {
     const time = Number(date);
     if (!Number.isFinite(time)) throw new RangeError('Invalid time value');
-    const local = new Date(time + this.#zone.offset * 60_000);
+    const { seconds, nameOf } = this.#zone.at(time);
+    const local = new Date(time + seconds * 1000);
     const [day, clock] = [dateParts(local, this.#fields), timeParts(local, this.#fields, this.#twelve)];
     const between = ['full', 'long'].includes(this.#options.dateStyle) ? ' at ' : ', ';
     const parts = day.length && clock.length ? [...day, literal(between), ...clock] : [...day, ...clock];
     if (!this.#fields.timeZoneName) return parts;
-    const { name } = this.#zone;
-    const long = this.#fields.timeZoneName === 'long' && name === 'UTC' ? 'Coordinated Universal Time' : undefined;
-    return [...parts, literal(' '), { type: 'timeZoneName', value: long ?? (name === 'UTC' ? name : `GMT${name}`) }];
+    return [...parts, literal(clock.length ? ' ' : ', '), { type: 'timeZoneName', value: nameOf(this.#fields.timeZoneName) }];
   }
 
   formatRange(start, end) {

@@ -1,12 +1,13 @@
 //! The rest of `__toril`: log, environment, random bytes, clock, stacks, texts.
 
+use rquickjs::convert::List;
 use rquickjs::{ArrayBuffer, Ctx, Error, FromJs, Object, Result, Value};
 use wasip2::cli::environment;
 use wasip2::random::random;
 
 use super::{Calls, Pairs, Text};
 use crate::bindings::toril::processor::logging::{self, Level};
-use crate::{clock, engine, raw, stacks, terms};
+use crate::{clock, engine, raw, stacks, terms, zones};
 
 /// As many as `crypto.getRandomValues` gives at most.
 const RANDOM_BYTES_MAX: u64 = 65_536;
@@ -20,7 +21,11 @@ pub(super) fn add<'js>(ctx: &Ctx<'js>, toril: &Object<'js>) -> Result<()> {
     calls.add_always("mapStack", |stack: Text| engine::map_stack(&stack.0))?;
     calls.add_always("prepareStackTrace", stacks::prepare)?;
     calls.add_always("encodeUtf8", encode_utf8)?;
-    calls.add_always("decodeUtf8", decode_utf8)
+    calls.add_always("decodeUtf8", decode_utf8)?;
+    calls.add_always("zoneName", |name: Text| zones::name_of(&name.0))?;
+    calls.add_always("zoneAt", |name: Text, time_ms: f64| {
+        zones::at(&name.0, time_ms).map(List)
+    })
 }
 
 fn log<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
