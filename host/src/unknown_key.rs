@@ -31,6 +31,15 @@ pub(crate) fn nearest_word<'a>(
     near.then_some(nearest)
 }
 
+/// The word that was meant, where others than the known ones are right, too: one that differs by a slip of the fingers.
+pub(crate) fn misspelt<'a>(
+    given: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let slips = if given.chars().count() < 5 { 1 } else { 2 };
+    nearest_word(given, known).filter(|known| distance(given, known) <= slips)
+}
+
 /// The edits from one word to another: characters added, removed or exchanged.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();

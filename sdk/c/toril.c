@@ -53,9 +53,9 @@ void *toril_alloc(size_t bytes) {
     return memory;
 }
 
-/* Memory for a list; its size must not wrap. */
-static void *list(size_t count, size_t bytes) {
-    if (count > SIZE_MAX / bytes) toril_fatal("out of memory: a list of %zu was asked for", count);
+/* The size must not wrap. */
+void *toril_alloc_list(size_t count, size_t bytes) {
+    if (bytes && count > SIZE_MAX / bytes) toril_fatal("out of memory: a list of %zu was asked for", count);
     return toril_alloc(count * bytes);
 }
 
@@ -152,7 +152,7 @@ toril_string toril_utf8(toril_string text) {
     for (size_t bytes; good < text.length && (bytes = character(in + good, text.length - good)); good += bytes) {
     }
     if (good == text.length) return text;
-    char *out = list(text.length, 3);
+    char *out = toril_alloc_list(text.length, 3);
     size_t length = good;
     memcpy(out, in, good);
     for (size_t at = good, bytes; at < text.length; at += bytes ? bytes : 1) {
@@ -719,7 +719,7 @@ toril_error toril_add(toril_string queue, toril_new_job job, toril_string *id) {
 
 toril_error toril_add_bulk(toril_string queue, const toril_new_job *jobs, size_t count, toril_strings *ids) {
     raw_answer answer;
-    toril_new_job *sent = list(count, sizeof *jobs);
+    toril_new_job *sent = toril_alloc_list(count, sizeof *jobs);
     for (size_t n = 0; n < count; n++)
         sent[n] = (toril_new_job){toril_utf8(jobs[n].name), or_empty_object(jobs[n].data), or_empty_object(jobs[n].options)};
     producer_add_bulk(SEND(queue), sent, count, &answer);
@@ -795,7 +795,7 @@ toril_error toril_rate_limit(toril_string queue, uint64_t duration_ms) {
 
 toril_error toril_publish_event(toril_string queue, toril_string name, const toril_pair *fields, size_t count) {
     raw_answer answer;
-    toril_pair *sent = list(count, sizeof *fields);
+    toril_pair *sent = toril_alloc_list(count, sizeof *fields);
     for (size_t n = 0; n < count; n++) sent[n] = (toril_pair){toril_utf8(fields[n].key), toril_utf8(fields[n].value)};
     queues_publish_event(SEND(queue), SEND(name), sent, count, &answer);
     toril_free(sent);

@@ -85,6 +85,8 @@ toril_string toril_utf8(toril_string text);
 
 /* Memory that belongs to the attempt. Where there is none left, the attempt fails. */
 void *toril_alloc(size_t bytes);
+/* Such memory for `count` items of so many bytes each. */
+void *toril_alloc_list(size_t count, size_t bytes);
 /* Frees, before the attempt ends, what a function returned (`string.data`, `pairs.items`, not what is in them) or
    `toril_alloc` gave. NULL is fine. */
 void toril_free(const void *memory);

@@ -135,7 +135,9 @@ toril_error toril_kv_get(toril_string store, toril_string key, toril_string *val
     if (value) *value = NONE;
     OPEN(store);
     bucket_get(bucket, SEND(key), &answer);
-    if (value && !answer.failed) *value = bytes_of(answer.as.option);
+    toril_string found = answer.failed ? NONE : bytes_of(answer.as.option);
+    if (value) *value = found;
+    else toril_free(found.data);
     CLOSE(store);
 }
 
@@ -220,38 +222,47 @@ toril_error toril_kv_update(toril_string store, toril_string key, toril_kv_chang
 
 /* The texts as the host takes them. */
 static toril_string *all_utf8(const toril_string *texts, size_t count) {
-    if (count > SIZE_MAX / sizeof *texts) toril_fatal("out of memory: a list of %zu was asked for", count);
-    toril_string *valid = toril_alloc(count * sizeof *texts);
+    toril_string *valid = toril_alloc_list(count, sizeof *texts);
     for (size_t n = 0; n < count; n++) valid[n] = toril_utf8(texts[n]);
     return valid;
 }
 
+/* Moves the values to the caller, if it wants them. The rest of what the host put there is freed: nobody else has its address. */
+static void take_values(const raw_entry *items, size_t length, toril_strings *values) {
+    toril_string *found = values ? toril_alloc_list(length, sizeof *found) : NULL;
+    for (size_t n = 0; n < length; n++) {
+        toril_string value = bytes_of(items[n].value);
+        if (found) found[n] = value;
+        else toril_free(value.data);
+        toril_free(items[n].key.data);
+    }
+    toril_free(items);
+    if (values) *values = (toril_strings){found, length};
+}
+
 toril_error toril_kv_get_many(toril_string store, const toril_string *keys, size_t count, toril_strings *values) {
     if (values) *values = (toril_strings){NULL, 0};
-    toril_string *valid = all_utf8(keys, count);
     OPEN(store);
+    toril_string *valid = all_utf8(keys, count);
     batch_get_many(bucket, valid, count, &answer);
-    if (values && !answer.failed) {
-        size_t length = answer.as.entries.length;
-        toril_string *found = toril_alloc(length * sizeof *found);
-        for (size_t n = 0; n < length; n++) found[n] = bytes_of(answer.as.entries.items[n].value);
-        *values = (toril_strings){found, length};
-    }
+    toril_free(valid);
+    if (!answer.failed) take_values(answer.as.entries.items, answer.as.entries.length, values);
     CLOSE(store);
 }
 
 toril_error toril_kv_set_many(toril_string store, const toril_pair *entries, size_t count) {
-    if (count > SIZE_MAX / sizeof *entries) toril_fatal("out of memory: a list of %zu was asked for", count);
-    toril_pair *valid = toril_alloc(count * sizeof *entries);
-    for (size_t n = 0; n < count; n++) valid[n] = (toril_pair){toril_utf8(entries[n].key), entries[n].value};
     OPEN(store);
+    toril_pair *valid = toril_alloc_list(count, sizeof *entries);
+    for (size_t n = 0; n < count; n++) valid[n] = (toril_pair){toril_utf8(entries[n].key), entries[n].value};
     batch_set_many(bucket, valid, count, &answer);
+    toril_free(valid);
     CLOSE(store);
 }
 
 toril_error toril_kv_delete_many(toril_string store, const toril_string *keys, size_t count) {
-    toril_string *valid = all_utf8(keys, count);
     OPEN(store);
+    toril_string *valid = all_utf8(keys, count);
     batch_delete_many(bucket, valid, count, &answer);
+    toril_free(valid);
     CLOSE(store);
 }

@@ -5,9 +5,7 @@ package toril
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
-	"unicode/utf8"
 	"unsafe"
 
 	"toril/internal/host"
@@ -88,15 +86,7 @@ func toJSON(what string, value any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s is no JSON: %w", what, err)
 	}
-	return valid(string(text)), nil
-}
-
-// valid is the text in UTF-8, which the host insists on.
-func valid(text string) string {
-	if utf8.ValidString(text) {
-		return text
-	}
-	return strings.ToValidUTF8(text, "\uFFFD")
+	return host.Valid(string(text)), nil
 }
 
 func millis(d time.Duration) uint64 { return uint64(max(0, d.Milliseconds())) }

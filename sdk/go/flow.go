@@ -5,7 +5,6 @@ package toril
 import (
 	"encoding/json"
 	"errors"
-	"runtime"
 	"unsafe"
 
 	"toril/internal/host"
@@ -49,14 +48,8 @@ func AddFlows(flows []FlowJob) (nodes []FlowNode, err error) {
 
 // Flow reads a flow from one of its jobs, with each job's state; null stands for no such job.
 func (q Queue) Flow(id string, depth, maxChildren int) (flow json.RawMessage, err error) {
-	id = valid(id)
+	id = host.Valid(id)
 	query := map[string]int{"depth": depth, "maxChildren": maxChildren}
 	err = askJSON("flow", query, &flow, func(query string, ret unsafe.Pointer) { host.GetFlow(q.Name, id, query, ret) })
 	return flow, err
-}
-
-// keep holds what a call was given by its address.
-func keep[T any](err error, kept T) error {
-	runtime.KeepAlive(kept)
-	return err
 }

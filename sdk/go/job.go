@@ -116,7 +116,7 @@ func (*Job) UpdateProgress(progress any) error {
 
 // Log appends a line to the job's log, which dashboards show, and returns how many lines are kept.
 func (*Job) Log(line string) (kept int, err error) {
-	line = valid(line)
+	line = host.Valid(line)
 	err = askAt(8, func(ret unsafe.Pointer) { host.JobLog(line, ret) }, long(&kept))
 	return kept, err
 }
@@ -137,7 +137,7 @@ func (*Job) MoveToDelayed(until time.Time) error {
 func (*Job) MoveToWaitingChildren(child ...string) (waits bool, err error) {
 	var key string
 	if len(child) > 0 {
-		key = valid(child[0])
+		key = host.Valid(child[0])
 	}
 	err = ask(func(ret unsafe.Pointer) { host.JobMoveToWaitingChildren(len(child) > 0, key, ret) }, yes(&waits))
 	return waits, err

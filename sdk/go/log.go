@@ -49,7 +49,7 @@ func (h *logHandler) Handle(ctx context.Context, record slog.Record) error {
 	if h.lines.line != "" {
 		line += " " + h.lines.line
 	}
-	host.Log(level(record.Level), valid(line))
+	host.Log(level(record.Level), host.Valid(line))
 	return nil
 }
 

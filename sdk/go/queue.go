@@ -14,7 +14,7 @@ import (
 type Queue struct{ Name string }
 
 // NewQueue names a queue.
-func NewQueue(name string) Queue { return Queue{valid(name)} }
+func NewQueue(name string) Queue { return Queue{host.Valid(name)} }
 
 // NewJob is a job to add.
 type NewJob struct {
@@ -32,7 +32,7 @@ func (j NewJob) texts() (name, data, options string, err error) {
 		opts = &JobOptions{}
 	}
 	options, err = toJSON("job options", opts)
-	return valid(j.Name), data, options, err
+	return host.Valid(j.Name), data, options, err
 }
 
 // Add adds a job and returns its id. With a [JobOptions.JobID] that exists already nothing is added, and the job becomes the
@@ -67,38 +67,38 @@ func (q Queue) AddBulk(jobs []NewJob) (ids []string, err error) {
 	err = ask(func(ret unsafe.Pointer) {
 		host.AddBulk(q.Name, unsafe.Pointer(unsafe.SliceData(raw)), uint32(len(jobs)), ret)
 	}, func(answer *host.Answer) { ids = answer.Texts(4) })
-	return ids, keep(err, kept)
+	return ids, host.Keep(err, kept)
 }
 
 // State is completed, failed, delayed, prioritized, active, waiting, waiting-children or unknown.
 func (q Queue) State(id string) (state string, err error) {
-	id = valid(id)
+	id = host.Valid(id)
 	err = ask(func(ret unsafe.Pointer) { host.State(q.Name, id, ret) }, words(&state))
 	return state, err
 }
 
 // Remove removes a job and its children. When one of them is being worked on, nothing is removed.
 func (q Queue) Remove(id string) error {
-	id = valid(id)
+	id = host.Valid(id)
 	return ask(func(ret unsafe.Pointer) { host.Remove(q.Name, id, true, ret) }, nothing)
 }
 
 // ChangeDelay changes when a delayed job is due: this long from now.
 func (q Queue) ChangeDelay(id string, delay time.Duration) error {
-	id = valid(id)
+	id = host.Valid(id)
 	return ask(func(ret unsafe.Pointer) { host.ChangeDelay(q.Name, id, millis(delay), ret) }, nothing)
 }
 
 // ChangePriority changes the priority of a job; 0 is none. A job that waits is put in line again, first among its equals with
 // lifo.
 func (q Queue) ChangePriority(id string, priority int, lifo bool) error {
-	id = valid(id)
+	id = host.Valid(id)
 	return ask(func(ret unsafe.Pointer) { host.ChangePriority(q.Name, id, uint32(priority), lifo, ret) }, nothing)
 }
 
 // Promote makes a delayed job wait no longer.
 func (q Queue) Promote(id string) error {
-	id = valid(id)
+	id = host.Valid(id)
 	return ask(func(ret unsafe.Pointer) { host.Promote(q.Name, id, ret) }, nothing)
 }
 
@@ -109,7 +109,7 @@ func (q Queue) Retry(id string) error { return q.retry(id, 1) }
 func (q Queue) RetryCompleted(id string) error { return q.retry(id, 0) }
 
 func (q Queue) retry(id string, ended uint32) error {
-	id = valid(id)
+	id = host.Valid(id)
 	return ask(func(ret unsafe.Pointer) { host.Retry(q.Name, id, ended, ret) }, nothing)
 }
 
@@ -125,7 +125,7 @@ func (q Queue) Counts() (counts map[string]int, err error) {
 
 // RemoveDeduplicationKey lets jobs with this deduplication id be added again. False: no job held it.
 func (q Queue) RemoveDeduplicationKey(id string) (removed bool, err error) {
-	id = valid(id)
+	id = host.Valid(id)
 	err = ask(func(ret unsafe.Pointer) { host.RemoveDeduplicationKey(q.Name, id, ret) }, yes(&removed))
 	return removed, err
 }
@@ -137,10 +137,10 @@ func (q Queue) RateLimit(duration time.Duration) error {
 
 // PublishEvent emits an event of the processor's own, for listeners of `QueueEvents`.
 func (q Queue) PublishEvent(name string, fields map[string]string) error {
-	name = valid(name)
+	name = host.Valid(name)
 	kept := make([]string, 0, 2*len(fields))
 	for field, value := range fields {
-		kept = append(kept, valid(field), valid(value))
+		kept = append(kept, host.Valid(field), host.Valid(value))
 	}
 	raw := make([]host.Text, 0, len(kept))
 	for _, text := range kept {
@@ -149,13 +149,13 @@ func (q Queue) PublishEvent(name string, fields map[string]string) error {
 	err := ask(func(ret unsafe.Pointer) {
 		host.PublishEvent(q.Name, name, unsafe.Pointer(unsafe.SliceData(raw)), uint32(len(fields)), ret)
 	}, nothing)
-	return keep(err, kept)
+	return host.Keep(err, kept)
 }
 
 // UpsertScheduler adds a scheduler, or changes the one of this id. The schedule is BullMQ's `RepeatOptions`
 // (`map[string]any{"pattern": "0 3 * * *"}`). Returns the id of the next job; empty where the schedule has come to its end.
 func (q Queue) UpsertScheduler(id string, schedule map[string]any, job NewJob) (next string, err error) {
-	id = valid(id)
+	id = host.Valid(id)
 	when, err := toJSON("schedule", schedule)
 	if err != nil {
 		return "", err
@@ -171,14 +171,14 @@ func (q Queue) UpsertScheduler(id string, schedule map[string]any, job NewJob) (
 
 // RemoveScheduler removes a scheduler and its next job, if that is delayed. False: there is no such scheduler.
 func (q Queue) RemoveScheduler(id string) (removed bool, err error) {
-	id = valid(id)
+	id = host.Valid(id)
 	err = ask(func(ret unsafe.Pointer) { host.RemoveScheduler(q.Name, id, ret) }, yes(&removed))
 	return removed, err
 }
 
 // Scheduler reads a scheduler: BullMQ's `JobSchedulerJson`, or null where there is none.
 func (q Queue) Scheduler(id string) (scheduler json.RawMessage, err error) {
-	id = valid(id)
+	id = host.Valid(id)
 	var text string
 	err = ask(func(ret unsafe.Pointer) { host.GetScheduler(q.Name, id, ret) }, words(&text))
 	return json.RawMessage(text), err

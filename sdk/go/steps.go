@@ -16,7 +16,7 @@ import (
 // The value is kept in the job, as JSON, before Step returns; what the step does may happen more than once, if the host dies
 // before that. An error leaves as it is, and nothing is kept. An attempt uses each name once.
 func Step[T any](_ *Job, name string, run func() (T, error)) (value T, err error) {
-	name = valid(name)
+	name = host.Valid(name)
 	found, err := kept("kept value of a step", name, host.BeginStep, &value)
 	if found || err != nil {
 		return value, err
@@ -36,7 +36,7 @@ func Step[T any](_ *Job, name string, run func() (T, error)) (value T, err error
 // Sleep lets time pass, from when an attempt first comes here. Meanwhile it returns [DelayedError], to leave the attempt with:
 // the job is delayed, and no attempt is spent.
 func (*Job) Sleep(name string, duration time.Duration) error {
-	name = valid(name)
+	name = host.Valid(name)
 	var sleeps bool
 	err := ask(func(ret unsafe.Pointer) { host.Sleep(name, millis(duration), ret) }, yes(&sleeps))
 	if err == nil && sleeps {
@@ -58,7 +58,7 @@ const (
 // The child's id is made by the host. Where its options do not say what its failure means for this job, this job goes on and
 // learns of it.
 func Call[T any](_ *Job, name string, queue Queue, job NewJob) (value T, err error) {
-	step := valid(name)
+	step := host.Valid(name)
 	name, data, options, err := job.texts()
 	if err != nil {
 		return value, err
@@ -103,7 +103,7 @@ type Cursor[P any] struct {
 //		}
 //	}
 func NewCursor[P any](_ *Job, name string) (*Cursor[P], error) {
-	cursor := &Cursor[P]{name: valid(name)}
+	cursor := &Cursor[P]{name: host.Valid(name)}
 	var err error
 	cursor.found, err = kept("kept place of a cursor", cursor.name, host.BeginCursor, &cursor.place)
 	return cursor, err

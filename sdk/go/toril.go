@@ -149,6 +149,6 @@ func handlerOf(job *Job) (Handler, error) {
 }
 
 func put(at unsafe.Pointer, offset uintptr, slot int, text string) {
-	keeping[slot] = valid(text)
+	keeping[slot] = host.Valid(text)
 	*(*host.Text)(unsafe.Add(at, offset)) = host.TextOf(keeping[slot])
 }

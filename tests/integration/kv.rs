@@ -243,7 +243,7 @@ async fn misuse_ends_with_a_reason_and_leaves_nothing() {
         ),
         (
             json!([["handles", "default", "", 2000]]),
-            "processor has too many open handles",
+            "processor exceeded its limit of 1024 open handles",
         ),
         (
             json!([["set-n", "default", "flood", 51]]),

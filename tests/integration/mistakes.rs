@@ -324,3 +324,23 @@ fn text_that_is_no_component_is_refused_with_the_way_to_make_one() {
         );
     }
 }
+
+#[tokio::test]
+async fn job_that_is_copied_names_its_queue_and_a_flow_names_none() {
+    let redis = TestRedis::start(false).await;
+    let config = format!(
+        "redis = {:?}\n{}",
+        redis.server.url(),
+        noop_section("flows")
+    );
+    let dir = project(&config);
+    // Without a processor of its own, the job of another queue is not run by the only one that there is.
+    let error = refused(dir.path(), &["run", "--job", "mail/5"]);
+    assert!(error.contains("mail"), "{error}");
+    assert!(!error.contains("mail/5` was not found"), "{error}");
+    let flow = r#"{"name":"paint","queueName":"flows","data":{}}"#;
+    std::fs::write(dir.path().join("flow.json"), flow).unwrap();
+    let added = toril(dir.path(), &["flow", "add", "flow.json"]);
+    assert!(added.status.success(), "{added:?}");
+    assert!(!stderr(&added).contains("did you mean"), "{added:?}");
+}

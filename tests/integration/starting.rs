@@ -7,10 +7,13 @@ use serde_json::json;
 use tempfile::tempdir;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
+use tokio::time::timeout;
 use toril::queue::JobState;
 use toril::sandbox::Digest;
 
-use crate::harness::{TORIL, TestHost, TestRedis, add, handwritten, queue_section, reaches};
+use crate::harness::{
+    PATIENCE, TORIL, TestHost, TestRedis, add, handwritten, queue_section, reaches,
+};
 
 /// A processor that is large, and takes the compiler some seconds.
 pub(crate) fn large_processor() -> Vec<u8> {
@@ -103,10 +106,10 @@ async fn queue_is_served_while_the_component_of_another_one_is_compiled() {
     host.stop().await;
 }
 
-/// A tool that builds until it may end, and then a file that is no component.
+/// A tool that builds until it may end, or the test is over and its directory gone, and then a file that is no component.
 const SLOW_TOOL: &str = "#!/bin/sh\n\
     case \"$*\" in *slow.c*) ;; *) exit 0;; esac\n\
-    until [ -e \"$(dirname \"$0\")/enough\" ]; do sleep 0.05; done\n\
+    until [ -e \"$(dirname \"$0\")/enough\" ] || ! [ -e \"$0\" ]; do sleep 0.05; done\n\
     echo it was enough >&2; exit 1\n";
 
 /// On a terminal as elsewhere: what a person or a supervisor sees while a source is built and nothing is served yet.
@@ -135,13 +138,21 @@ async fn host_says_that_it_builds_on_a_terminal_and_elsewhere() {
         let mut output = host.stdout.take().unwrap();
         let mut said = Vec::new();
         // The line that says so comes while the tool runs: it ends only then.
-        while !String::from_utf8_lossy(&said).contains("still building the processor") {
-            let read = output.read_buf(&mut said).await.unwrap();
-            assert_ne!(read, 0, "{}", String::from_utf8_lossy(&said));
-        }
+        let says_so = async {
+            while !String::from_utf8_lossy(&said).contains("still building the processor") {
+                let read = output.read_buf(&mut said).await.unwrap();
+                assert_ne!(read, 0, "{}", String::from_utf8_lossy(&said));
+            }
+        };
+        let in_time = timeout(PATIENCE, says_so).await;
+        in_time.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&said)));
         std::fs::write(path("enough"), "").unwrap();
-        output.read_to_end(&mut said).await.unwrap();
-        host.wait().await.unwrap();
+        let ends = async {
+            output.read_to_end(&mut said).await.unwrap();
+            host.wait().await.unwrap();
+        };
+        let in_time = timeout(PATIENCE, ends).await;
+        in_time.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&said)));
         std::fs::remove_file(path("enough")).unwrap();
         let said = String::from_utf8(said).unwrap();
         let is_terminal = program == "script";

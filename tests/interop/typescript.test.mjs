@@ -255,6 +255,7 @@ test('times have the clocks of all zones, as in Node', async (t) => {
   const formats = [
     { hourCycle: 'h23', year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' },
     { weekday: 'short', timeZoneName: 'shortOffset' },
+    { weekday: 'short', timeZoneName: 'short' },
   ];
   const written = (zone, times) => formats.map((format) => times.map((time) => new Intl.DateTimeFormat('en-US', { ...format, timeZone: zone }).format(time)));
   const dir = await project(t, {

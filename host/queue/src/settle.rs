@@ -198,7 +198,8 @@ pub struct Settled {
     pub jobs: Vec<Job>,
     /// For how long the queue is rate limited; 0 is not at all.
     pub limited_ms: u64,
-    /// When the first delayed job is due, in ms since the epoch, where nothing else was left to take.
+    /// When the first delayed job is due, in ms since the epoch, unless the worker got all that it asked for, or the queue is
+    /// paused or limited.
     pub next_delayed_ms: Option<u64>,
     /// No further job was taken because those taken had `bytes_max`: there may be more.
     pub more: bool,

@@ -15,7 +15,7 @@ use crate::compile::Processor;
 use crate::cpu_time::metered;
 use crate::engine::Engine;
 pub use crate::guest::AttemptInput;
-use crate::guest::{AttemptState, HANDLES_MAX, InvalidData};
+use crate::guest::{AttemptState, InvalidData, too_many_handles};
 use crate::limits::Limits;
 pub use crate::memory_budget::Kept;
 use crate::outcome::{MovedTo, Outcome};
@@ -269,9 +269,7 @@ fn aborted(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
     let how = match exit {
         Some(I32Exit(code)) => format!("processor exited with code {code}"),
         None => match error.root_cause().downcast_ref() {
-            Some(ResourceTableError::Full) => {
-                format!("processor exceeded its limit of {HANDLES_MAX} open handles")
-            }
+            Some(ResourceTableError::Full) => too_many_handles(),
             _ => error.root_cause().to_string(),
         },
     };

@@ -31,7 +31,7 @@ pub(crate) use current_job::InvalidData;
 pub use postgres::{ConnectionHandle, TransactionHandle};
 pub use state::AttemptInput;
 pub(crate) use state::AttemptState;
-pub(crate) use wasi::HANDLES_MAX;
+pub(crate) use wasi::too_many_handles;
 
 /// Offers a guest everything that it may import. What needs a grant gives nothing without; a component that
 /// imports it was refused before.

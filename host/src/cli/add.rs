@@ -34,10 +34,11 @@ pub(super) struct Add {
 
 impl Add {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        json_argument::ensure_one_reads_input([&self.data, &self.opts])?;
         let data = json_argument::read("--data", &self.data)?;
         let options = json_argument::read("--opts", &self.opts)?;
         let Value::Object(options) = json::read(&options)? else {
-            bail!("`--opts` is not a JSON object: {options}");
+            bail!("`--opts` is not a JSON object");
         };
         let job = NewJob::new(&self.name, &data, options)?;
         let id = self.redis.queue(&self.queue).await?.add(&job).await?;

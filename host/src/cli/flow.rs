@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use toril::queue::{FlowJob, FlowNode, FlowOptions, FlowQuery, json, parse_flow};
+use toril::queue::{FlowJob, FlowNode, FlowOptions, FlowQuery, Queue, QueueName, json, parse_flow};
 use toril::sandbox::regular_file::{self, LARGE_BYTES_MAX};
 
 use super::json_argument;
@@ -72,6 +72,7 @@ impl Flow {
 
 impl Add {
     async fn run(self) -> anyhow::Result<ExitCode> {
+        json_argument::ensure_one_reads_input([&self.file.to_string_lossy(), &self.opts])?;
         let text = self.text()?;
         let flows: Vec<FlowNode> = match text.trim_start().starts_with('[') {
             true => parse_flow(&text)?,
@@ -80,7 +81,9 @@ impl Add {
         let options = json_argument::read("--opts", &self.opts)?;
         let options: FlowOptions =
             json::read(&options).context("`--opts` is not BullMQ's `FlowOpts`")?;
-        let queue = self.redis.queue("flow").await?;
+        // The nodes name their queues; any queue of the prefix can add them.
+        let (redis, prefix) = self.redis.connected().await?;
+        let queue = Queue::new(redis, &prefix, &QueueName::new("flow")?);
         let added = queue.flows().add(flows, &options).await?;
         if self.json {
             super::print_json(&added);

@@ -26,6 +26,16 @@ pub(super) fn read(option: &str, given: &str) -> anyhow::Result<String> {
     }
 }
 
+/// Standard input is there once.
+pub(super) fn ensure_one_reads_input<const N: usize>(given: [&str; N]) -> anyhow::Result<()> {
+    let readers = given.iter().filter(|given| matches!(**given, "-" | "@-"));
+    ensure!(
+        readers.count() < 2,
+        "standard input can be read only once\nhint: give one of the options as `@FILE`"
+    );
+    Ok(())
+}
+
 fn hint(option: &str, given: &str) -> String {
     if given.starts_with('@') || given == "-" {
         return "the file is read as it is, so it needs no quotes for the shell".to_owned();

@@ -172,10 +172,13 @@ impl List {
             return Ok(ExitCode::SUCCESS);
         }
         if found.is_empty() {
-            note(format_args!(
-                "queue `{}` has no key-value stores",
-                self.queue
-            ));
+            match owner {
+                KvOwner::Queue => note(format_args!(
+                    "queue `{}` has no key-value stores",
+                    self.queue
+                )),
+                KvOwner::Prefix => note("the queues of this prefix share no key-value stores"),
+            }
         }
         for (name, usage) in found {
             let (keys, bytes) = (counted(usage.keys, "key"), counted(usage.bytes, "byte"));
@@ -201,6 +204,9 @@ impl List {
             super::print_json(&found);
         } else {
             super::print_lines(&found);
+        }
+        if found.is_empty() {
+            note("the store has no such key");
         }
         if more {
             note("there are more keys: see `--limit` and `--starting`");

@@ -71,7 +71,10 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn run(mut self) -> anyhow::Result<ExitCode> {
         if self.file.is_none() && self.queue.is_none() {
-            (self.queue, self.file) = queue_config::only(self.redis.config.as_deref())?;
+            (self.queue, self.file) = match self.copied()? {
+                Some((queue, _)) => (Some(queue.to_owned()), None),
+                None => queue_config::only(self.redis.config.as_deref())?,
+            };
         }
         let start = self.start().await?;
         let Setting {
@@ -116,18 +119,24 @@ impl Run {
         Ok(ExitCode::from(u8::from(failed)))
     }
 
+    /// The queue and the id of the job that is copied, if one is.
+    fn copied(&self) -> anyhow::Result<Option<(&str, &str)>> {
+        let Some(job) = &self.job else {
+            return Ok(None);
+        };
+        let (queue, id) = job.split_once('/').unwrap_or_default();
+        ensure!(
+            !id.is_empty(),
+            "`--job` is QUEUE/ID, such as `paint/17`, and not `{job}`"
+        );
+        Ok(Some((queue, id)))
+    }
+
     /// The job as it is before its attempt.
     async fn start(&self) -> anyhow::Result<Start> {
-        let mut start = match &self.job {
+        let mut start = match self.copied()? {
             None => Start::new(&self.name, json_argument::read("--data", &self.data)?),
-            Some(job) => {
-                let (queue, id) = job.split_once('/').unwrap_or_default();
-                ensure!(
-                    !id.is_empty(),
-                    "`--job` is QUEUE/ID, such as `paint/17`, and not `{job}`"
-                );
-                Start::copied(&self.redis.queue(queue).await?, id).await?
-            }
+            Some((queue, id)) => Start::copied(&self.redis.queue(queue).await?, id).await?,
         };
         if let Some(attempt) = self.attempt {
             start.attempts_made = attempt - 1;

@@ -46,7 +46,7 @@ impl RedisSource {
         let names = self.queues.iter().map(String::as_str);
         match self.queues.iter().any(|name| name == queue) {
             true => None,
-            false => unknown_key::nearest_word(queue, names),
+            false => unknown_key::misspelt(queue, names),
         }
     }
 }

@@ -106,11 +106,25 @@ fn what_to_install(file: &Path) -> (&'static str, PathBuf) {
         return ("toril", file.parent().unwrap_or(&file).to_owned());
     };
     let manifest = regular_file::read_text(&project.join("pyproject.toml"), SMALL_BYTES_MAX);
-    let package = match manifest.is_ok_and(|text| text.contains("toril")) {
+    let package = match manifest.is_ok_and(|text| depends_on_toril(&text)) {
         true => ".",
         false => "toril",
     };
     (package, project.to_owned())
+}
+
+/// True where a `pyproject.toml` names `toril` among what the project needs.
+fn depends_on_toril(manifest: &str) -> bool {
+    let manifest: toml::Table = manifest.parse().unwrap_or_default();
+    let project = manifest.get("project");
+    let needs = project.and_then(|project| project.get("dependencies")?.as_array());
+    let is_toril = |need: &toml::Value| {
+        let after = need.as_str().and_then(|need| need.strip_prefix("toril"));
+        after.is_some_and(|after| {
+            !after.starts_with(|next: char| next.is_alphanumeric() || "-_.".contains(next))
+        })
+    };
+    needs.is_some_and(|needs| needs.iter().any(is_toril))
 }
 
 #[cfg(test)]
@@ -130,10 +144,13 @@ mod tests {
         let manifest = project.path().join("pyproject.toml");
         for (text, command) in [
             (
-                "dependencies = [\"toril @ file:///sdk\"]",
+                "[project]\ndependencies = [\"toril @ file:///sdk\"]",
                 "`py -m pip install .`",
             ),
-            ("dependencies = []", "`py -m pip install toril`"),
+            (
+                "[project]\nname = \"toril-jobs\"\ndependencies = [\"toril-extras\"]",
+                "`py -m pip install toril`",
+            ),
         ] {
             std::fs::write(&manifest, text).unwrap();
             let hint = hint("py");

@@ -5,9 +5,7 @@ package kv
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
-	"unicode/utf8"
 	"unsafe"
 
 	"toril"
@@ -88,7 +86,7 @@ func nothing(*host.Answer) {}
 func textsOf(keys []string) (texts []host.Text, kept []string) {
 	texts, kept = make([]host.Text, len(keys)), make([]string, len(keys))
 	for n, key := range keys {
-		kept[n] = valid(key)
+		kept[n] = host.Valid(key)
 		texts[n] = host.TextOf(kept[n])
 	}
 	return texts, kept
@@ -96,16 +94,3 @@ func textsOf(keys []string) (texts []host.Text, kept []string) {
 
 // raw is a value as the host reads it, where it is.
 func raw(value []byte) string { return unsafe.String(unsafe.SliceData(value), len(value)) }
-
-// valid is the text in UTF-8, which the host insists on.
-func valid(text string) string {
-	if utf8.ValidString(text) {
-		return text
-	}
-	return strings.ToValidUTF8(text, "\uFFFD")
-}
-
-func keep[T any](err error, kept T) error {
-	runtime.KeepAlive(kept)
-	return err
-}

@@ -23,11 +23,11 @@ import (
 type Store struct{ name string }
 
 // Open names a store. Without names in the grant a queue has one: `default`. Nothing is asked of the host yet.
-func Open(name string) Store { return Store{valid(name)} }
+func Open(name string) Store { return Store{host.Valid(name)} }
 
 // Get reads the value of a key. Found tells whether there is one.
 func (s Store) Get(key string) (value []byte, found bool, err error) {
-	key = valid(key)
+	key = host.Valid(key)
 	err = s.ask(func(bucket uint32, ret unsafe.Pointer) { host.BucketGet(bucket, key, ret) },
 		func(answer *host.Answer) { value, found = answer.Bytes(4) })
 	return value, found, err
@@ -35,19 +35,19 @@ func (s Store) Get(key string) (value []byte, found bool, err error) {
 
 // Set writes a value, whatever was there.
 func (s Store) Set(key string, value []byte) error {
-	key = valid(key)
+	key = host.Valid(key)
 	return s.ask(func(bucket uint32, ret unsafe.Pointer) { host.BucketSet(bucket, key, raw(value), ret) }, nothing)
 }
 
 // Delete removes a key. One that is not there is no error.
 func (s Store) Delete(key string) error {
-	key = valid(key)
+	key = host.Valid(key)
 	return s.ask(func(bucket uint32, ret unsafe.Pointer) { host.BucketDelete(bucket, key, ret) }, nothing)
 }
 
 // Exists tells whether the key has a value.
 func (s Store) Exists(key string) (exists bool, err error) {
-	key = valid(key)
+	key = host.Valid(key)
 	err = s.ask(func(bucket uint32, ret unsafe.Pointer) { host.BucketExists(bucket, key, ret) },
 		func(answer *host.Answer) { exists = answer.Byte(4) != 0 })
 	return exists, err
@@ -83,7 +83,7 @@ func (s Store) Keys() iter.Seq2[string, error] {
 // Increment adds to a number, and returns the sum; a key without a value counts as 0. Increments of several jobs add up, and
 // one whose answer is lost is not counted twice. The value is decimal text.
 func (s Store) Increment(key string, delta int64) (sum int64, err error) {
-	key = valid(key)
+	key = host.Valid(key)
 	err = s.askAt(8, func(bucket uint32, ret unsafe.Pointer) { host.Increment(bucket, key, delta, ret) },
 		func(answer *host.Answer) { sum = int64(answer.Long(8)) })
 	return sum, err
@@ -95,7 +95,7 @@ func (s Store) GetMany(keys ...string) (values [][]byte, err error) {
 	err = s.ask(func(bucket uint32, ret unsafe.Pointer) {
 		host.GetMany(bucket, unsafe.Pointer(unsafe.SliceData(texts)), uint32(len(texts)), ret)
 	}, func(answer *host.Answer) { values = answer.Values(4) })
-	return values, keep(err, kept)
+	return values, host.Keep(err, kept)
 }
 
 // Entry is a key with its value.
@@ -108,7 +108,7 @@ type Entry struct {
 func (s Store) SetMany(entries ...Entry) error {
 	kept := make([]string, 0, 2*len(entries))
 	for _, entry := range entries {
-		kept = append(kept, valid(entry.Key), raw(entry.Value))
+		kept = append(kept, host.Valid(entry.Key), raw(entry.Value))
 	}
 	texts := make([]host.Text, len(kept))
 	for n, text := range kept {
@@ -117,7 +117,7 @@ func (s Store) SetMany(entries ...Entry) error {
 	err := s.ask(func(bucket uint32, ret unsafe.Pointer) {
 		host.SetMany(bucket, unsafe.Pointer(unsafe.SliceData(texts)), uint32(len(entries)), ret)
 	}, nothing)
-	return keep(err, kept)
+	return host.Keep(err, kept)
 }
 
 // DeleteMany removes up to 1,000 keys with one call.
@@ -126,5 +126,5 @@ func (s Store) DeleteMany(keys ...string) error {
 	err := s.ask(func(bucket uint32, ret unsafe.Pointer) {
 		host.DeleteMany(bucket, unsafe.Pointer(unsafe.SliceData(texts)), uint32(len(texts)), ret)
 	}, nothing)
-	return keep(err, kept)
+	return host.Keep(err, kept)
 }

@@ -11,7 +11,7 @@ import (
 // Update replaces a value by what change makes of it. If another job writes the key meanwhile, change is called again with the
 // newer value, until nobody comes between. An error of change is returned, and nothing is written.
 func (s Store) Update(key string, change func(current []byte, found bool) ([]byte, error)) error {
-	key = valid(key)
+	key = host.Valid(key)
 	var read uint32
 	err := s.ask(func(bucket uint32, ret unsafe.Pointer) { host.NewCas(bucket, key, ret) },
 		func(answer *host.Answer) { read = answer.Word(4) })

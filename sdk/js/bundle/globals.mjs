@@ -59,7 +59,9 @@ export function mentioned(code, inputs, isSdk) {
   if (ALIAS.test(foreign)) {
     const property = new RegExp(`\\.(${NAMES.join('|')})\\b`, 'g');
     const asks = FETCH.test(foreign);
-    // Others have classes of these names, too: of no use without `fetch`, and the whole component would need its grant.
+    const own = new RegExp(`\\b(?:globalThis|window)\\s*\\??\\.\\s*(${NAMES.join('|')})\\b`, 'g');
+    for (const [, name] of foreign.matchAll(own)) found.add(name);
+    // Others have classes of these names, too, and the whole component would need the grant of `fetch`.
     for (const [, name] of foreign.matchAll(property)) if (asks || MODULE_OF.get(name) !== 'fetch') found.add(name);
   }
   return { names: found, foreign };

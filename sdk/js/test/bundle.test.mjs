@@ -264,6 +264,7 @@ test('a bundle is run by the engine that has what it may use, and no more', asyn
   assert.equal(await engine("import { Queue } from 'bullmq'; export default () => new Queue('q').add('n', {});"), 'engine-alone.wasm');
   assert.equal(await engine("import { open } from '@toril/sdk/kv'; export default () => open().get('k');"), 'engine.wasm');
   assert.equal(await engine("export default () => fetch('http://a');"), 'engine.wasm');
+  assert.equal(await engine("export default () => new globalThis.Headers().get('a');"), 'engine.wasm');
   // What is reached by a computed name is a global all the same, or nothing.
   assert.equal(await engine("export default () => (globalThis as any)['fet' + 'ch']?.('http://a');"), 'engine-alone.wasm');
 });

@@ -87,6 +87,7 @@ function fakeHost(answers, calls) {
     monotonicMs: () => performance.now(),
     mapStack: (stack) => stack,
     zoneName,
+    zoneNames: () => Intl.supportedValuesOf('timeZone'),
     zoneAt,
     encodeUtf8: (text) => new TextEncoder().encode(text).buffer,
     decodeUtf8(buffer, start, end, fatal) {

@@ -114,7 +114,8 @@ local function remove_tree(base, id, with_children, unprocessed_only, seen)
     end
   end
   local state = take_out(base, id)
-  if state == 'active' then signal_room(base, read_settings(base)) end
   free_deduplication(base, id, fields[4])
   if remove_job_keys(key) > 0 then emit(base, 'removed', 'jobId', id, 'prev', state) end
+  -- Last: it fails where the queue's settings are no hash, and nothing of the job may be left then.
+  if state == 'active' then signal_room(base, read_settings(base)) end
 end

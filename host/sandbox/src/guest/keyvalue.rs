@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use wasmtime::component::{Linker, Resource};
 
-use super::AttemptState;
+use super::{AttemptState, too_many_handles};
 use crate::backend::{KvError, KvStore, KvVersioned, reason};
 use crate::bindings::keyvalue::wasi::keyvalue::atomics::{self, CasError};
 use crate::bindings::keyvalue::wasi::keyvalue::batch;
@@ -53,7 +53,7 @@ impl AttemptState {
                 return Err(Error::AccessDenied);
             }
         };
-        let full = |_| Error::Other("processor has too many open handles".into());
+        let full = |_| Error::Other(too_many_handles());
         self.table.push(Bucket(store)).map_err(full)
     }
 
@@ -169,7 +169,7 @@ impl AttemptState {
     }
 
     fn put_cas(&mut self, cas: Cas, bytes: usize) -> Result<Resource<Cas>, Error> {
-        let full = |_| Error::Other("processor has too many open handles".into());
+        let full = |_| Error::Other(too_many_handles());
         let handle = self.table.push(cas).map_err(full)?;
         self.cas_bytes_held += bytes;
         Ok(handle)

@@ -12,7 +12,7 @@ use crate::policy::{Grants, Policy};
 use crate::recording::{Tape, TapedMonotonic, TapedRandom, TapedWall};
 
 /// Handles that a guest may hold at once: open files, streams, requests.
-pub(crate) const HANDLES_MAX: usize = 1024;
+const HANDLES_MAX: usize = 1024;
 /// Random bytes that one call may ask for.
 const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 
@@ -100,6 +100,11 @@ pub(super) fn context_with_dirs(
 /// What `wasi:config` answers.
 pub(super) fn config_variables(grants: &Grants) -> WasiConfigVariables {
     grants.config.clone().into_iter().collect()
+}
+
+/// Why a guest gets no further handle.
+pub(crate) fn too_many_handles() -> String {
+    format!("processor exceeded its limit of {HANDLES_MAX} open handles")
 }
 
 /// A table for the guest's handles.

@@ -5,6 +5,8 @@ package host
 
 import (
 	"runtime"
+	"strings"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -132,4 +134,18 @@ type Text struct{ At, Length uint32 }
 // TextOf leaves the string where it is; who calls keeps it.
 func TextOf(s string) Text {
 	return Text{uint32(uintptr(unsafe.Pointer(unsafe.StringData(s)))), uint32(len(s))}
+}
+
+// Keep holds what a call was given by its address.
+func Keep[T any](err error, kept T) error {
+	runtime.KeepAlive(kept)
+	return err
+}
+
+// Valid is the text in UTF-8, which the host insists on.
+func Valid(text string) string {
+	if utf8.ValidString(text) {
+		return text
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
 }

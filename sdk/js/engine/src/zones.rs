@@ -24,6 +24,14 @@ pub(crate) fn name_of(name: &str) -> Option<String> {
     zone(name).map(|zone| zone.name.clone())
 }
 
+/// All names, in their order.
+pub(crate) fn names() -> Vec<String> {
+    let names = TimeZoneDatabase::bundled();
+    let mut names: Vec<String> = names.available().map(|name| name.to_string()).collect();
+    names.sort_unstable();
+    names
+}
+
 /// How far the clocks of a zone are ahead of UTC, in seconds, at a time in milliseconds, and the abbreviation of that time.
 pub(crate) fn at(name: &str, time_ms: f64) -> Option<(i32, String)> {
     let zone = zone(name)?;

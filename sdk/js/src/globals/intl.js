@@ -1,4 +1,5 @@
 // `Intl` for American English: the engine has no data of other languages.
+import { host } from '../host.js';
 import { DateTimeFormat } from '../intl/dates.js';
 import { ensureKnown, ensureOrder, listOf, supportedLocalesOf } from '../intl/locale.js';
 import { NumberFormat } from '../intl/numbers.js';
@@ -116,7 +117,7 @@ const Intl = {
   RelativeTimeFormat,
   Segmenter,
   getCanonicalLocales: listOf,
-  supportedValuesOf: (key) => (key === 'timeZone' ? ['UTC'] : key === 'calendar' ? ['gregory'] : []),
+  supportedValuesOf: (key) => (key === 'timeZone' ? host.zoneNames() : key === 'calendar' ? ['gregory'] : []),
   [Symbol.toStringTag]: 'Intl',
 };
 Object.defineProperty(globalThis, 'Intl', { value: Intl, writable: true, configurable: true });

@@ -1,12 +1,13 @@
 // Time zones of `Intl`: the engine has the rules of IANA. Names are American: `EST`, and `GMT+1` where America has none.
 import { host } from '../host.js';
 
-const UTC = ['UTC', 'GMT', 'ETC/UTC', 'ETC/GMT', 'ETC/UCT', 'UCT', 'ZULU', 'ETC/ZULU'];
+const UTC = ['UTC', 'GMT', 'GMT0', 'GMT+0', 'GMT-0', 'ETC/UTC', 'ETC/GMT', 'ETC/UCT', 'UCT', 'ZULU', 'ETC/ZULU', 'UNIVERSAL', 'ETC/UNIVERSAL'];
 /** By the first letters of their abbreviations; the others are `S` or `D`, and `T`. */
 const REGIONS = { A: 'Atlantic', E: 'Eastern', C: 'Central', M: 'Mountain', P: 'Pacific', AK: 'Alaska', H: 'Hawaii-Aleutian' };
-const AMERICAN = /^(?:America|US|Canada|Mexico)\/|^Pacific\/(?:Honolulu|Johnston)$|^[A-Z]{3}(?:\d[A-Z]{3})?$/;
-/** Cuba's time has the abbreviation of the Central one. */
-const OTHER = /Havana|Cuba/;
+const AMERICAN = /^(?:America|US|Canada|Mexico)\/|^Pacific\/(?:Honolulu|Johnston)$|^Atlantic\/Bermuda$|^(?:EST|MST|HST|Jamaica|Navajo)$|^[A-Z]{3}\d[A-Z]{3}$/;
+/** Their times have the abbreviations of American ones, and none of their names. */
+const OTHER = /Havana|Cuba|\/(?:BajaSur|Dawson|Hermosillo|Mazatlan|Whitehorse|Yukon)$/;
+const ALEUTIAN = /\/(?:Adak|Aleutian|Atka)$/;
 
 const two = (number) => String(number).padStart(2, '0');
 
@@ -22,7 +23,7 @@ function distance(seconds, isLong) {
 function americanName(zone, abbreviation, form) {
   const [, region, season] = /^(AK|[AECMPH])([SD])T$/.exec(abbreviation) ?? [];
   if (!region || !AMERICAN.test(zone) || OTHER.test(zone)) return undefined;
-  if (form === 'short') return abbreviation;
+  if (form === 'short') return ALEUTIAN.test(zone) ? abbreviation.replace('H', 'HA') : abbreviation;
   return `${REGIONS[region]} ${season === 'D' ? 'Daylight' : 'Standard'} Time`;
 }
 
@@ -43,7 +44,7 @@ export function zoneOf(given) {
   const name = given === undefined ? 'UTC' : String(given);
   if (UTC.includes(name.toUpperCase())) {
     const names = { short: 'UTC', long: 'Coordinated Universal Time' };
-    return { name: 'UTC', at: () => ({ seconds: 0, nameOf: (form) => names[form] ?? 'GMT' }) };
+    return { name: 'UTC', at: () => ({ seconds: 0, nameOf: (form) => names[form] ?? distance(0, form.startsWith('long')) }) };
   }
   const [, sign, hours, minutes = '0'] = /^([+-])(\d\d):?(\d\d)?$/.exec(name) ?? [];
   if (sign) {

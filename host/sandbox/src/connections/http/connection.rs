@@ -38,7 +38,8 @@ pub(super) const INTERIM_MAX: u32 = 100;
 pub(super) enum NoResponse {
     /// With the request, if nothing of it was sent.
     Failed(Box<TrySendError<Request<RequestBody>>>),
-    /// The server answers with 1xx again and again. By HTTP/2 all requests of the connection end with it.
+    /// The server answers with 1xx again and again. By HTTP/2 all requests that were sent on the connection end with
+    /// it.
     OnlyInterim,
 }
 
@@ -152,9 +153,13 @@ impl Connection {
             Connection::Http1(http1) => http1.send(request).await,
             Connection::Http2(sender, shared) => {
                 let sent = sender.try_send_request(request).await;
-                sent.map_err(|error| match shared.only_interim.is_so() {
-                    true => NoResponse::OnlyInterim,
-                    false => NoResponse::Failed(Box::new(error)),
+                sent.map_err(|error| {
+                    // A request of which nothing was sent comes back with the error, and goes to another connection: it is
+                    // not the one that got such answers.
+                    match shared.only_interim.is_so() && error.message().is_none() {
+                        true => NoResponse::OnlyInterim,
+                        false => NoResponse::Failed(Box::new(error)),
+                    }
                 })
             }
         }

@@ -186,6 +186,16 @@ mod tests {
 
     #[test]
     fn answers_that_are_over_are_forgotten() {
+        let ends = [
+            frame(HEADERS, END_STREAM, 1, b""),
+            frame(RST_STREAM, 0, 1, b"code"),
+        ];
+        for end in ends {
+            let mut row = Row::default();
+            assert!(row.goes_on(&[heads(1, 1), end].concat()));
+            assert!(row.heads.is_empty());
+        }
+        // Those that are never told to be over have a bound.
         let mut row = Row::default();
         for stream in 0..5_000 {
             let end = [

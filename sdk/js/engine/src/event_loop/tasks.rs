@@ -12,6 +12,7 @@ use wasip2::io::poll::{Pollable, poll};
 use crate::host_calls::coded;
 
 type Resolver = Persistent<Function<'static>>;
+
 /// Why a task failed: a kind, and words.
 #[derive(Clone)]
 pub(super) struct Problem {

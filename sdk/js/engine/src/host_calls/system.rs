@@ -23,6 +23,7 @@ pub(super) fn add<'js>(ctx: &Ctx<'js>, toril: &Object<'js>) -> Result<()> {
     calls.add_always("encodeUtf8", encode_utf8)?;
     calls.add_always("decodeUtf8", decode_utf8)?;
     calls.add_always("zoneName", |name: Text| zones::name_of(&name.0))?;
+    calls.add_always("zoneNames", zones::names)?;
     calls.add_always("zoneAt", |name: Text, time_ms: f64| {
         zones::at(&name.0, time_ms).map(List)
     })
