@@ -357,7 +357,8 @@ async fn job_may_use_nearly_all_that_its_queue_allows() {
 fn script_that_throws_is_refused_with_its_stack() {
     let error = refusal_of("const main = () => 1;\nfunction start() { null.x; }\nstart();");
     let lines: Vec<&str> = error.lines().collect();
-    assert!(lines[0].starts_with("TypeError: cannot read"), "{error}");
+    let reason = "TypeError: Cannot read properties of null (reading 'x')";
+    assert_eq!(lines[0], reason, "{error}");
     assert!(
         lines[1].starts_with("    at start (processor.js:2:"),
         "{error}"

@@ -5,8 +5,10 @@ const UTC = ['UTC', 'GMT', 'GMT0', 'GMT+0', 'GMT-0', 'ETC/UTC', 'ETC/GMT', 'ETC/
 /** By the first letters of their abbreviations; the others are `S` or `D`, and `T`. */
 const REGIONS = { A: 'Atlantic', E: 'Eastern', C: 'Central', M: 'Mountain', P: 'Pacific', AK: 'Alaska', H: 'Hawaii-Aleutian' };
 const AMERICAN = /^(?:America|US|Canada|Mexico)\/|^Pacific\/(?:Honolulu|Johnston)$|^Atlantic\/Bermuda$|^(?:EST|MST|HST|Jamaica|Navajo)$|^[A-Z]{3}\d[A-Z]{3}$/;
-/** Their times have the abbreviations of American ones, and none of their names. */
-const OTHER = /Havana|Cuba|\/(?:BajaSur|Dawson|Hermosillo|Mazatlan|Whitehorse|Yukon)$/;
+/** Cuba's time has the abbreviation of the Central one. */
+const OTHER = /Havana|Cuba/;
+/** Their time has the abbreviation of the Mountain one, and no name. */
+const NO_MOUNTAIN = /\/(?:BajaSur|Dawson|Hermosillo|Mazatlan|Whitehorse|Yukon)$/;
 const ALEUTIAN = /\/(?:Adak|Aleutian|Atka)$/;
 
 const two = (number) => String(number).padStart(2, '0');
@@ -23,6 +25,7 @@ function distance(seconds, isLong) {
 function americanName(zone, abbreviation, form) {
   const [, region, season] = /^(AK|[AECMPH])([SD])T$/.exec(abbreviation) ?? [];
   if (!region || !AMERICAN.test(zone) || OTHER.test(zone)) return undefined;
+  if (region === 'M' && NO_MOUNTAIN.test(zone)) return undefined;
   if (form === 'short') return ALEUTIAN.test(zone) ? abbreviation.replace('H', 'HA') : abbreviation;
   return `${REGIONS[region]} ${season === 'D' ? 'Daylight' : 'Standard'} Time`;
 }
