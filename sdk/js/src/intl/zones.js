@@ -8,7 +8,7 @@ const AMERICAN = /^(?:America|US|Canada|Mexico)\/|^Pacific\/(?:Honolulu|Johnston
 /** Cuba's time has the abbreviation of the Central one. */
 const OTHER = /Havana|Cuba/;
 /** Their time has the abbreviation of the Mountain one, and no name. */
-const NO_MOUNTAIN = /\/(?:BajaSur|Dawson|Hermosillo|Mazatlan|Whitehorse|Yukon)$/;
+const NO_MOUNTAIN = /\/(?:Baja\w+|Dawson|Hermosillo|Mazatlan|Whitehorse|Yukon)$/;
 const ALEUTIAN = /\/(?:Adak|Aleutian|Atka)$/;
 
 const two = (number) => String(number).padStart(2, '0');
