@@ -36,7 +36,7 @@ pub(crate) fn misspelt<'a>(
     given: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let slips = if given.chars().count() < 5 { 1 } else { 2 };
+    let slips = if given.chars().count() < 4 { 1 } else { 2 };
     nearest_word(given, known).filter(|known| distance(given, known) <= slips)
 }
 
