@@ -294,11 +294,6 @@ impl Quota {
         self.host_calls.take(1).map_err(Stop::HostCalls)
     }
 
-    /// Takes the call that runs back from the count. The JavaScript engine asks by itself whether its script should stop.
-    pub(crate) fn host_call_is_free(&mut self) {
-        self.host_calls.left += 1;
-    }
-
     /// Counts an update of the progress; the error is for the guest.
     pub(crate) fn progress_update(&mut self) -> Result<(), String> {
         let result = self.progress_updates.take(1);

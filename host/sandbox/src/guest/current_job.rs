@@ -254,7 +254,6 @@ impl Host for AttemptState {
     }
 
     fn is_cancelled(&mut self) -> wasmtime::Result<bool> {
-        self.quota.host_call_is_free();
         Ok(self.tape.stops(self.should_stop()))
     }
 
