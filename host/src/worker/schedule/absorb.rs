@@ -98,7 +98,7 @@ impl Schedule {
     /// Drops what an attempt came to after its lock was lost. A guest that moved its job has settled it before.
     fn drop_lost(&mut self, held: Arc<Held>, outcome: &Outcome, actions: &mut Actions) {
         self.jobs.remove(&held);
-        // Whoever removed the job set no marker: where the queue limits how many are active, others may have room now.
+        // A producer that removes a job sets no marker. If the queue limits its active jobs, another job may start now.
         self.work_may_wait = true;
         if !matches!(outcome, Outcome::Moved(_)) {
             let error = QueueError::lock_lost(&held.job.id);
