@@ -14,6 +14,7 @@ use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::guest::AttemptState;
 use crate::inspect::{Inspection, NotAProcessor, inspect};
+use crate::memory_images::{make_memory_images, with_causes};
 use crate::policy::Policy;
 use crate::prepared::{Instance, Prepared};
 use crate::reuse::{IdleOfProcessor, Reusable};
@@ -192,6 +193,8 @@ impl Engine {
         })?;
         let engine = Arc::clone(self);
         let prepared = beside_jobs(move || {
+            make_memory_images(&component)
+                .map_err(|error| LoadError::Instantiate(with_causes(&error)))?;
             let pre = engine.linker.instantiate_pre(&component);
             let prepared = pre.and_then(|pre| Prepared::new(world, pre));
             prepared.map_err(|error| LoadError::Mismatch {

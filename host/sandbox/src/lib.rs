@@ -34,6 +34,7 @@ mod limits;
 mod lone_job;
 mod machine_memory;
 mod memory_budget;
+mod memory_images;
 pub mod names;
 mod new_jobs;
 mod open_files;
@@ -64,6 +65,7 @@ pub use guest_threads::{AttemptFuture, GuestThreads};
 pub use inspect::{Inspection, NotAProcessor, inspect};
 pub use limits::{GUEST_MEMORY_BYTES_MAX, Limits, NameLimits, TABLE_ELEMENTS_MAX, check_at_most};
 pub use lone_job::LoneJob;
+pub use memory_images::make_memory_images;
 pub use open_files::raise_limit as raise_open_files_limit;
 pub use outcome::{MovedTo, Outcome};
 pub use policy::{

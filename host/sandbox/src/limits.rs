@@ -9,6 +9,7 @@ use wasmtime::ResourceLimiterAsync;
 use crate::cancel::Stop;
 use crate::deadline::{Deadline, DeadlineSource};
 use crate::memory_budget::{Claim, Share};
+use crate::memory_images::with_causes;
 
 /// The largest memory of a guest, in bytes: what 32 bits address.
 pub const GUEST_MEMORY_BYTES_MAX: u64 = 1 << 32;
@@ -256,7 +257,7 @@ impl Quota {
                     "{error:#}\nhint: set `memory_bytes_max = {bytes}` or more in `[runtime]` and restart the host"
                 );
             }
-            _ => return format!("{error:#}"),
+            _ => return with_causes(error),
         };
         format!("{error:#}\nhint: set `{key} = {least}` or more in `[queues.NAME.limits]`")
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use toril_sandbox::{Cache, Digest};
+use toril_sandbox::{Cache, Digest, make_memory_images};
 use wasm_encoder::{ComponentSection as _, CustomSection};
 use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap};
@@ -102,6 +102,7 @@ impl<'a> Snapshots<'a> {
         let (context, instrumented) = wizer.instrument_component(engine_wasm)?;
         let engine = Engine::new(&config())?;
         let component = compile(&engine, &instrumented, cache_dir)?;
+        make_memory_images(&component)?;
         let linker = stubs::linker(&engine, &component)?;
         Ok(Snapshots {
             wizer,
