@@ -18,7 +18,7 @@ help:
 	@echo "            BEFORE=/path/to/toril make bench: beside an older build, in the same rounds"
 	@echo "make engine the JavaScript engine: sdk/js/engine.wasm, and engine-alone.wasm without HTTP and key-value"
 	@echo "make lint   formatting, which crate may know which, spelling, Lua, clippy, documentation, image and workflows"
-	@echo "make npm    the npm packages, from the release build: scripts/pack-npm.mjs"
+	@echo "make npm    the npm packages, with the binary that is shipped: scripts/pack-npm.mjs"
 	@echo "make book   the book, target/book/index.html"
 
 # What is built for a look takes least time to compile; `release` takes what `make test` built.
@@ -60,7 +60,7 @@ bench: export CARGO_INCREMENTAL = 0
 bench: engine
 	@scripts/setup.sh wasm redis node postgres python go c
 	$(BUILD_GUESTS) -p fixture-noop -p fixture-version -p fixture-work
-	$(CARGO) build --release --bin toril
+	$(CARGO) build --profile dist --bin toril
 	$(CARGO) build --release --manifest-path bench/official/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
 	$(CARGO) build --release --manifest-path bench/server/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
 	for dir in sdk/js bench/typescript bench/work tests/interop; do (cd $$dir && npm ci --no-audit --no-fund) || exit 1; done
@@ -68,7 +68,7 @@ bench: engine
 
 npm: engine
 	@scripts/setup.sh node
-	$(CARGO) build --release --bin toril
+	$(CARGO) build --profile dist --bin toril
 	node scripts/pack-npm.mjs
 
 lint:

@@ -13,7 +13,7 @@ export const target = process.env.CARGO_TARGET_DIR ?? join(here, '../target');
 const start = (program, args) => launch(program, args, { stdio: ['ignore', 'inherit', 'inherit'] });
 
 /** The hosts that can be measured: this one, and with `BEFORE=/path/to/toril` an older build beside it. */
-export const hosts = { toril: join(target, 'release/toril'), ...(process.env.BEFORE && { before: process.env.BEFORE }) };
+export const hosts = { toril: join(target, 'dist/toril'), ...(process.env.BEFORE && { before: process.env.BEFORE }) };
 
 let configs = 0;
 

@@ -46,7 +46,7 @@ const PACKERS = { platform: packPlatform, sdk: packSdk, launcher: packLauncher }
 function packPlatform({ out, binary, platform, repository }) {
   const keys = platforms[platform];
   if (!keys) throw new Error(`no such platform: ${platform}\nhint: packaging/npm/platforms.json names those that there are`);
-  if (!existsSync(binary)) throw new Error(`there is no \`${binary}\`\nhint: run \`cargo build --release --bin toril\``);
+  if (!existsSync(binary)) throw new Error(`there is no \`${binary}\`\nhint: run \`cargo build --profile dist --bin toril\``);
   const description = `The binary of toril for ${platform}; install the package toril`;
   const names = Object.fromEntries(Object.entries(keys).map(([key, value]) => [key, [value]]));
   const manifest = { name: `@toril/${platform}`, description, ...shared(repository), ...names, preferUnplugged: true, files: ['bin'] };
@@ -123,7 +123,7 @@ function main() {
     allowPositionals: true,
     options: {
       out: { type: 'string', default: join(target, 'npm') },
-      binary: { type: 'string', default: join(target, 'release/toril') },
+      binary: { type: 'string', default: join(target, 'dist/toril') },
       platform: { type: 'string', default: thisPlatform() },
       repository: { type: 'string' },
       'print-version': { type: 'boolean' },

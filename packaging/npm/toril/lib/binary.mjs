@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 const require = createRequire(import.meta.url);
 const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 const PACKAGES = Object.keys(manifest.optionalDependencies);
-const FROM_SOURCE = 'build it from its source with `cargo install --locked --path host`';
+const FROM_SOURCE = 'build it from its source with `cargo install --locked --profile dist --path host`';
 const ON_WINDOWS = 'install it in the Windows Subsystem for Linux';
 
 /** There is no binary for this platform, or its package is not installed. The message says what to do. */
