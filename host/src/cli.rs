@@ -3,6 +3,7 @@
 mod add;
 mod build;
 mod check;
+mod completions;
 mod config;
 mod deploy;
 mod dev;
@@ -113,6 +114,7 @@ enum Verb {
     Status(status::Status),
     Forget(forget::Forget),
     Health(health::Health),
+    Completions(completions::Completions),
 }
 
 /// What wasmtime's WASI says at the level `trace` are the arguments of calls: secrets among them, whatever filter is set.
@@ -212,6 +214,7 @@ impl Cli {
             Verb::Status(status) => status.run().await,
             Verb::Forget(forget) => forget.run().await,
             Verb::Health(health) => health.run().await,
+            Verb::Completions(completions) => Ok(completions.run()),
         }
     }
 }

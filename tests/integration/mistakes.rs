@@ -399,3 +399,19 @@ fn config_of_a_queue_that_it_does_not_have_is_refused() {
         );
     }
 }
+
+#[test]
+fn completions_name_every_command_and_flag_for_each_shell() {
+    let dir = tempdir().unwrap();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = stdout(&toril(dir.path(), &["completions", shell]));
+        for word in ["rehearse", "max-children", "local-redis-port"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    // What the shell itself makes of it.
+    let script = r#"source <("$0" completions bash); COMP_WORDS=(toril job ret); COMP_CWORD=2
+        _toril toril ret job; echo "${COMPREPLY[@]}""#;
+    let shell = Command::new("bash").args(["-c", script, TORIL]).output();
+    assert_eq!(stdout(&shell.unwrap()), "retry\n");
+}
