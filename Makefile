@@ -17,7 +17,7 @@ help:
 	@echo "make bench  all figures of the README, beside BullMQ's own workers; writes bench/results.json"
 	@echo "            BEFORE=/path/to/toril make bench: beside an older build, in the same rounds"
 	@echo "make engine the JavaScript engine: sdk/js/engine.wasm, and engine-alone.wasm without HTTP and key-value"
-	@echo "make lint   formatting, which crate may know which, spelling, Lua, clippy, documentation, image and workflows"
+	@echo "make lint   formatting, which crate may know which, spelling, citations, Lua, clippy, documentation, image and workflows"
 	@echo "make npm    the npm packages, with the binary that is shipped: scripts/pack-npm.mjs"
 	@echo "make book   the book, target/book/index.html"
 
@@ -79,6 +79,7 @@ lint:
 	cd sdk/js/engine && $(CARGO) fmt --check
 	scripts/walls.sh
 	scripts/prose.sh
+	node scripts/cited.mjs
 	luacheck --quiet $$(find host -name '*.lua' -not -path '*/target/*')
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	cd sdk/js/engine && $(CARGO) clippy --release -- -D warnings

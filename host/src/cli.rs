@@ -3,6 +3,7 @@
 mod add;
 mod build;
 mod check;
+mod completions;
 mod config;
 mod deploy;
 mod dev;
@@ -25,14 +26,17 @@ mod replay;
 mod run;
 mod serve;
 mod status;
+mod terminal;
 mod test;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use output::{print_json, print_line, print_lines, print_text};
+use progress::Progress;
 use redis_args::RedisArgs;
+use toril_sandbox::slow::TARGET;
+use tracing::Metadata;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -52,7 +56,7 @@ const DEFAULT_LOG: &str = "info";
 const GLOBAL: &str = "Options of every command";
 const QUIET_LOG: &str = "warn";
 /// Of a command that ends by itself: its progress says what is built and compiled.
-const COMMAND_LOG: &str = "info,toril::language=warn,toril_sandbox::compile=warn";
+const COMMAND_LOG: &str = "info,toril::language=warn,toril_sandbox::slow=warn";
 
 /// Runs BullMQ jobs in WebAssembly processors.
 ///
@@ -110,10 +114,11 @@ enum Verb {
     Status(status::Status),
     Forget(forget::Forget),
     Health(health::Health),
+    Completions(completions::Completions),
 }
 
 /// What wasmtime's WASI says at the level `trace` are the arguments of calls: secrets among them, whatever filter is set.
-fn may_be_shown(metadata: &tracing::Metadata<'_>) -> bool {
+fn may_be_shown(metadata: &Metadata<'_>) -> bool {
     *metadata.level() != tracing::Level::TRACE || !metadata.target().starts_with("wasmtime_wasi")
 }
 
@@ -126,8 +131,9 @@ impl Cli {
         })
     }
 
-    /// Logs go to stderr; stdout carries data. What is returned writes the rest of the log when it is dropped.
-    pub(crate) fn init_log(&self) -> Option<WorkerGuard> {
+    /// Logs go to stderr; stdout carries data. What is returned takes progress away and writes the rest of the log when it is
+    /// dropped.
+    pub(crate) fn init_log(&self) -> (Option<Progress>, Option<WorkerGuard>) {
         output::set_quiet(self.quiet);
         use tracing_subscriber::filter::filter_fn;
         use tracing_subscriber::{EnvFilter, prelude::*};
@@ -135,27 +141,37 @@ impl Cli {
             output::say(format_args!("warning: log filter is ignored: {error}"));
             EnvFilter::new("info")
         });
-        let (writer, guard) = match self.verb {
-            Verb::Serve(_) => {
+        let is_host = matches!(self.verb, Verb::Serve(_));
+        let (writer, guard) = match is_host {
+            true => {
                 let (writer, guard) = beside_the_work();
                 (BoxMakeWriter::new(writer), Some(guard))
             }
-            _ => (BoxMakeWriter::new(|| output::Log), None),
+            false => (BoxMakeWriter::new(|| output::Log), None),
         };
+        let is_shown = is_host && !self.quiet && !self.log_json && terminal::redraws();
+        // Without a thread there are lines.
+        let progress = is_shown.then(Progress::begin).and_then(Result::ok);
+        let (progress, layer) = progress.unzip();
+        let is_line = |metadata: &Metadata<'_>| metadata.is_event() && metadata.target() == TARGET;
+        let has_spinner = layer.is_some();
+        let may_be_shown = filter_fn(move |metadata| {
+            may_be_shown(metadata) && !(has_spinner && is_line(metadata))
+        });
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(writer);
-        let may_be_shown = filter_fn(may_be_shown);
         if self.log_json {
             log.json().finish().with(may_be_shown).init();
         } else {
-            log.with_ansi(std::io::stderr().is_terminal())
+            log.with_ansi(terminal::shows_colours())
                 .fmt_fields(output::log_fields())
                 .finish()
+                .with(layer)
                 .with(may_be_shown)
                 .init();
         }
-        guard
+        (progress, guard)
     }
 
     /// What is logged, where a verb has a default of its own.
@@ -198,6 +214,7 @@ impl Cli {
             Verb::Status(status) => status.run().await,
             Verb::Forget(forget) => forget.run().await,
             Verb::Health(health) => health.run().await,
+            Verb::Completions(completions) => Ok(completions.run()),
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::versions::Version;
 use follow::follow_files;
 use signals::Signals;
 use toril_queue::{QueueError, Redis, redacted};
-use toril_sandbox::Engine;
+use toril_sandbox::{Engine, slow};
 
 /// Where our own Redis keeps its data, below the working directory.
 const PRIVATE_REDIS_DIR: &str = ".toril/redis";
@@ -323,12 +323,14 @@ async fn connect_until_answered(url: &str, authority: Option<&[u8]>) -> anyhow::
         .with_max_delay(Duration::from_secs(5))
         .with_jitter()
         .without_max_times();
-    let redis = (|| Redis::connect_trusting(url, authority))
+    let connecting = (|| Redis::connect_trusting(url, authority))
         .retry(backoff)
         .when(QueueError::is_transient)
         .notify(|error, pause| {
             warn!(url = redacted(url), %error, retry_in = ?pause, "redis does not answer, trying again");
-        })
+        });
+    let what = format!("waiting for Redis at `{}`", redacted(url));
+    let redis = slow::in_view(what, connecting)
         .await
         .with_context(|| format!("failed to connect to `{}`", redacted(url)))?;
     redis.check_server().await?;

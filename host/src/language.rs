@@ -107,8 +107,9 @@ impl Language {
                 Language::Rust => rust::build(file).await,
             }
         };
-        slow::reporting(build, |time| {
-            info!(file = %file.display(), time = %slow::shown(time), "still building the processor");
+        let what = format!("building `{}`", file.display());
+        slow::reporting(what, build, |time| {
+            info!(target: slow::TARGET, file = %file.display(), time = %slow::shown(time), "still building the processor");
         })
         .await
     }

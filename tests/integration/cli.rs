@@ -36,7 +36,8 @@ const COMMANDS: &str = "new, build, dev, serve, check, config, doctor, run, test
     job, job show, job state, job retry, job promote, job remove, job cancel, flow, flow add, flow show, \
     kv, kv list, kv get, kv set, kv delete, \
     recordings, recordings list, recordings export, recordings delete, replay, rehearse, events, \
-    deploy, rollback, promote, abort, undeploy, versions, status, forget, health";
+    deploy, rollback, promote, abort, undeploy, versions, status, forget, health, \
+    completions";
 
 #[test]
 fn help_reads_well() {

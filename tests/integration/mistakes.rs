@@ -306,6 +306,11 @@ async fn list_with_nothing_in_it_says_so_apart_from_the_data() {
             &["kv", "list", "paint"],
             "queue `paint` has no key-value stores\n",
         ),
+        (
+            &["status"],
+            "no host works for this Redis, and nothing is deployed in it\n    hint: `toril serve` starts a host; `--redis` names \
+             another Redis\n",
+        ),
     ] {
         let output = toril(dir.path(), arguments);
         assert_eq!(stdout(&output), "");
@@ -344,4 +349,69 @@ async fn job_that_is_copied_names_its_queue_and_a_flow_names_none() {
     let added = toril(dir.path(), &["flow", "add", "flow.json"]);
     assert!(added.status.success(), "{added:?}");
     assert!(!stderr(&added).contains("did you mean"), "{added:?}");
+}
+
+#[tokio::test]
+async fn job_in_another_state_is_called_what_it_is() {
+    let redis = TestRedis::start(false).await;
+    let dir = project(&format!("redis = \"{}\"\n", redis.server.url()));
+    let added = toril(dir.path(), &["add", "paint", "hall"]);
+    assert_eq!(stdout(&added), "1\n");
+    for (verb, reason) in [
+        (&["retry"][..], "job `1` of `paint` is waiting, not failed"),
+        (
+            &["retry", "--completed"],
+            "job `1` of `paint` is waiting, not completed",
+        ),
+        (&["promote"], "job `1` of `paint` is waiting, not delayed"),
+    ] {
+        let error = refused(
+            dir.path(),
+            &[&["job"], verb, &["paint", "1", "--quiet"]].concat(),
+        );
+        assert_eq!(error, format!("error: {reason}\n"));
+    }
+    for verb in [
+        &["show"][..],
+        &["retry"],
+        &["retry", "--from-step", "paint"],
+        &["promote"],
+        &["remove"],
+    ] {
+        let error = refused(
+            dir.path(),
+            &[&["job"], verb, &["paint", "2", "--quiet"]].concat(),
+        );
+        assert_eq!(error, "error: queue `bull:paint` has no job `2`\n");
+    }
+}
+
+#[test]
+fn config_of_a_queue_that_it_does_not_have_is_refused() {
+    let dir = project("[queues.paint]\n");
+    for flag in ["--quiet", "--json", "--changed"] {
+        let error = refused(dir.path(), &["config", "--queue", "pain", flag]);
+        let hint = "hint: did you mean `paint`? Otherwise add `[queues.pain]` to it";
+        assert!(
+            error.starts_with("error: queue `pain` is not in `toril.toml`\n")
+                && error.contains(hint),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn completions_name_every_command_and_flag_for_each_shell() {
+    let dir = tempdir().unwrap();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = stdout(&toril(dir.path(), &["completions", shell]));
+        for word in ["rehearse", "max-children", "local-redis-port"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    // What the shell itself makes of it.
+    let script = r#"source <("$0" completions bash); COMP_WORDS=(toril job ret); COMP_CWORD=2
+        _toril toril ret job; echo "${COMPREPLY[@]}""#;
+    let shell = Command::new("bash").args(["-c", script, TORIL]).output();
+    assert_eq!(stdout(&shell.unwrap()), "retry\n");
 }

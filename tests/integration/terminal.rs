@@ -10,7 +10,8 @@ use tokio::process::Command;
 use toril::queue::JobState;
 
 use crate::harness::{
-    TORIL, TestHost, TestRedis, eventually, new_job, queue_section, reaches, toril, version,
+    PATIENCE, TORIL, TestHost, TestRedis, eventually, new_job, queue_section, reaches, toril,
+    version,
 };
 
 /// Sets a title, clears the screen, and does so once more by the eight-bit forms.
@@ -105,15 +106,25 @@ async fn long_step_is_a_spinner_on_a_terminal_a_line_elsewhere_and_silent_if_qui
         let mut command = Command::new(program);
         // `script` keeps a copy of what it shows in this directory.
         command.args([option, line]).stdin(Stdio::null());
-        command.current_dir(dir.path());
+        command.current_dir(dir.path()).env("TERM", "xterm");
         let output = command.output().await.unwrap();
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
     let quiet = format!("{status} --quiet");
-    let (terminal, lines, silent) = tokio::join!(
+    // Data may go elsewhere: progress is no data.
+    let piped = format!("{status} | cat");
+    let dumb = format!("TERM=dumb {status}");
+    let (terminal, piped, dumb, lines, silent) = tokio::join!(
         run("script", "-qec", &status),
+        run("script", "-qec", &piped),
+        run("script", "-qec", &dumb),
         run("sh", "-c", &status),
         run("sh", "-c", &quiet),
+    );
+    assert!(piped.contains("| connecting to Redis (0 s)"), "{piped:?}");
+    assert!(
+        dumb.contains("\nconnecting to Redis …\r\nerror: ") && !dumb.contains('\x1b'),
+        "{dumb:?}"
     );
     assert!(
         terminal.contains("| connecting to Redis (0 s)"),
@@ -130,6 +141,84 @@ async fn long_step_is_a_spinner_on_a_terminal_a_line_elsewhere_and_silent_if_qui
     );
     assert!(!lines.contains('\x1b'), "{lines:?}");
     assert!(silent.starts_with("error: failed to connect"), "{silent:?}");
+}
+
+/// A `toril serve` on a terminal whose Redis cuts each connection, until `is_seen` of what the terminal got. Then Ctrl-C.
+async fn serve_without_redis(
+    variables: &[(&str, &str)],
+    flags: &str,
+    is_seen: impl Fn(&str) -> bool,
+) -> String {
+    let (dir, server) = (
+        tempdir().unwrap(),
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    );
+    let address = server.local_addr().unwrap();
+    tokio::spawn(async move { while server.accept().await.is_ok() {} });
+    let mut command = Command::new("script");
+    let line = format!("{TORIL} serve --queue ring --redis redis://{address} {flags}");
+    command
+        .args(["-qec", &line, "/dev/null"])
+        .env_remove("NO_COLOR");
+    command.env("TERM", "xterm").envs(variables.iter().copied());
+    command.current_dir(dir.path()).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut keys, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut bytes, mut is_told) = (Vec::new(), false);
+    let until_the_end = async {
+        while output.read_buf(&mut bytes).await.unwrap() > 0 {
+            if !is_told && is_seen(&String::from_utf8_lossy(&bytes)) {
+                keys.write_all(b"\x03").await.unwrap();
+                is_told = true;
+            }
+        }
+    };
+    let ended = tokio::time::timeout(PATIENCE, until_the_end).await;
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(ended.is_ok(), "not seen: {text:?}");
+    assert!(child.wait().await.unwrap().success());
+    text
+}
+
+/// What a terminal shows in the end: lines that were taken away are gone.
+fn screen(text: &str) -> String {
+    let lines = text.lines();
+    let left = lines.map(|line| line.rsplit("\r\x1b[2K").next().unwrap_or_default());
+    left.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn host_on_a_terminal_shows_what_it_waits_for_below_its_log() {
+    let spinner = "waiting for Redis at";
+    let warned_below_it = |text: &str| {
+        let after = text.split_once(spinner).map(|(_, after)| after);
+        after.is_some_and(|after| after.contains("trying again") && after.ends_with("\x1b[0m"))
+    };
+    let text = serve_without_redis(&[], "", warned_below_it).await;
+    let left = screen(&text);
+    assert!(!left.contains(spinner), "{text:?}");
+    // Each line has its own beginning and end.
+    for line in left.lines().filter(|line| line.contains("WARN")) {
+        assert!(line.starts_with("\x1b[2m20"), "{line:?}");
+        assert_eq!(line.matches("trying again").count(), 1, "{line:?}");
+    }
+
+    // Programs read JSON, and such terminals take nothing away: there are lines alone.
+    let warned_thrice = |text: &str| text.matches("trying again").count() >= 3;
+    for (variables, flags) in [
+        (&[][..], "--log-json"),
+        (&[("TERM", "dumb")], ""),
+        (&[("TERM", "")], ""),
+    ] {
+        let text = serve_without_redis(variables, flags, warned_thrice).await;
+        assert!(
+            !text.contains(spinner) && !text.contains('\x1b'),
+            "{text:?}"
+        );
+    }
+    let plain = serve_without_redis(&[("NO_COLOR", "1")], "", |text| text.contains(spinner)).await;
+    assert!(!screen(&plain).contains('\x1b'), "{plain:?}");
 }
 
 #[tokio::test]

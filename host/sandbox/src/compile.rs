@@ -184,8 +184,9 @@ impl Engine {
     ) -> Result<(Prepared, Duration), LoadError> {
         let (of, size) = (digest.clone(), bytes.len());
         let compiled = self.compiler.compiled(bytes, digest);
-        let compiled = slow::reporting(compiled, |time| {
-            info!(digest = %of, bytes = size, time = %slow::shown(time), "compiling a component");
+        let what = format!("compiling {}, {} KiB", of.short(), size / 1024);
+        let compiled = slow::reporting(what, compiled, |time| {
+            info!(target: slow::TARGET, digest = %of, bytes = size, time = %slow::shown(time), "compiling a component");
         });
         let (component, compile_time) = compiled.await.map_err(|error| match error {
             NotCompiled::Refused(reason) => LoadError::Compile(with_hint(reason)),

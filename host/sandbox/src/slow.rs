@@ -1,17 +1,35 @@
 //! Work that may take long says so, and says again that it goes on.
 
+use std::fmt::Display;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use tracing::info_span;
+
+/// The target of the spans of work that goes on, and of the lines which say again that it does. A span has one field,
+/// `what`. A host on a terminal shows the spans in place of the lines.
+pub const TARGET: &str = "toril_sandbox::slow";
+
 /// Work that takes less than this needs no word.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub const PATIENCE: Duration = Duration::from_millis(500);
 /// How often work is reported that still goes on.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Does some work. Calls `say` with the time that has passed if the work takes longer than half a second, and every ten
-/// seconds from then on.
-pub async fn reporting<T>(work: impl Future<Output = T>, say: impl FnMut(Duration)) -> T {
-    reporting_after(PATIENCE, INTERVAL, work, say).await
+/// Does some work, in view: a subscriber finds `what` in a span for as long as the work goes on.
+pub async fn in_view<T>(what: impl Display, work: impl Future<Output = T>) -> T {
+    // Never entered: lines that are logged meanwhile do not repeat what it says.
+    let _shown = info_span!(target: TARGET, parent: None, "work", %what);
+    work.await
+}
+
+/// Does some work, in view. Calls `say` with the time that has passed if the work takes longer than half a second, and every
+/// ten seconds from then on.
+pub async fn reporting<T>(
+    what: impl Display,
+    work: impl Future<Output = T>,
+    say: impl FnMut(Duration),
+) -> T {
+    in_view(what, reporting_after(PATIENCE, INTERVAL, work, say)).await
 }
 
 /// How long work takes so far, for its report: in tenths of a second, of which the first report has five.
@@ -60,6 +78,7 @@ mod tests {
             said.notify_one();
         });
         assert_eq!(done.await, "done");
-        reporting(async {}, |_| panic!("nothing is said of short work")).await;
+        let said = |_| panic!("nothing is said of short work");
+        reporting("short work", async {}, said).await;
     }
 }

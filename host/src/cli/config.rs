@@ -1,12 +1,14 @@
 //! `toril config`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 use toml_writer::ToTomlKey as _;
-use toril::config::{Origin, Setting, Source, schema};
+use toril::config::{DEFAULT_FILE, Origin, Setting, Source, schema};
 
+use super::queue_config::not_configured;
 use super::{RedisArgs, print_json, print_lines};
 
 /// Shows the effective config: every setting, its value, and where the value comes from.
@@ -44,6 +46,12 @@ impl Config {
             overrides: self.redis.overrides(),
         };
         let mut settings = source.settings()?;
+        if let Some(queue) = &self.queue
+            && !settings.iter().any(|setting| is_of(queue, setting))
+        {
+            let file = source.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+            return Err(not_configured(queue, file, source.redis().ok()));
+        }
         settings.retain(|setting| self.shows(setting));
         match self.json {
             true => print_json(&json!(settings)),
@@ -53,10 +61,14 @@ impl Config {
     }
 
     fn shows(&self, setting: &Setting) -> bool {
-        let of_queue = |name| matches!(&setting.path[..], [all, queue, ..] if all == "queues" && queue == name);
-        let is_wanted = self.queue.as_ref().is_none_or(of_queue);
+        let mut queue = self.queue.iter();
+        let is_wanted = queue.all(|queue| is_of(queue, setting));
         is_wanted && !(self.changed && setting.origin == Origin::Default)
     }
+}
+
+fn is_of(queue: &str, setting: &Setting) -> bool {
+    matches!(&setting.path[..], [all, name, ..] if all == "queues" && name == queue)
 }
 
 /// A line for each, under the heads of their sections.

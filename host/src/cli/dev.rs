@@ -37,6 +37,8 @@ pub(super) const LOG: &str = "warn,guest=off,toril::worker=error,toril::served_q
 /// and add it (`e`), retry the last job that failed (`r`), and quit (`q`).
 #[derive(Args)]
 #[command(
+    mut_arg("redis", |redis| super::redis_args::with_default(redis, "one of the command's own")),
+    mut_arg("config", |config| config.help("The config file [default: toril.toml in the directory, if it is there]")),
     after_help = "Examples:\n  toril dev\n  toril dev painter --redis redis://127.0.0.1:6379"
 )]
 pub(super) struct Dev {

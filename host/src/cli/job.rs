@@ -4,10 +4,12 @@ use std::fmt;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use toril::queue::{JobRecord, JobState, Queue, QueueName, STEP_PREFIX, json};
+use toril::queue::{
+    ErrorCode, JobRecord, JobState, Queue, QueueError, QueueName, STEP_PREFIX, json,
+};
 use toril::sandbox::{Kept, StepRecord};
 use toril::served_queue::cancel::{cancel, wait_until_stopped};
 use toril::served_queue::deployment::CancelRequest;
@@ -152,16 +154,18 @@ impl Verb {
             Verb::Cancel(cancel) => return cancel.run().await,
             Verb::State(which) => super::print_line(which.queue().await?.state(&which.id).await?),
             Verb::Retry(retry) => retry.run().await?,
-            Verb::Promote(which) => which.queue().await?.promote(&which.id).await?,
+            Verb::Promote(which) => {
+                let queue = which.queue().await?;
+                let promoted = queue.promote(&which.id).await;
+                which.explain(&queue, promoted).await?;
+            }
             Verb::Remove(Remove {
                 which,
                 keep_children,
             }) => {
-                which
-                    .queue()
-                    .await?
-                    .remove(&which.id, !keep_children)
-                    .await?;
+                let queue = which.queue().await?;
+                let removed = queue.remove(&which.id, !keep_children).await;
+                which.explain(&queue, removed).await?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -172,10 +176,12 @@ impl Retry {
     async fn run(self) -> anyhow::Result<()> {
         let (queue, id) = (self.which.queue().await?, &self.which.id);
         if let Some(step) = &self.from_step {
-            let dropped = queue.drop_steps(id, self.completed, step).await?;
+            let dropped = queue.drop_steps(id, self.completed, step).await;
+            let dropped = self.which.explain(&queue, dropped).await?;
             super::output::note(format_args!("steps dropped: {dropped}"));
         }
-        Ok(queue.retry(id, self.completed).await?)
+        let retried = queue.retry(id, self.completed).await;
+        self.which.explain(&queue, retried).await
     }
 }
 
@@ -200,17 +206,36 @@ impl Which {
     async fn queue(&self) -> anyhow::Result<Queue> {
         self.redis.queue(&self.queue).await
     }
+
+    /// Refusals in BullMQ's words, which programs compare, name its functions. A person is told what the job is.
+    async fn explain<T>(&self, queue: &Queue, done: Result<T, QueueError>) -> anyhow::Result<T> {
+        match done {
+            Err(QueueError::NotInState { state, .. }) => match queue.state(&self.id).await? {
+                JobState::Unknown => Err(self.is_missing(queue)),
+                other => bail!(
+                    "job `{}` of `{}` is {other}, not {state}",
+                    self.id,
+                    self.queue
+                ),
+            },
+            Err(QueueError::Job {
+                code: ErrorCode::JobNotExist,
+                ..
+            }) => Err(self.is_missing(queue)),
+            done => Ok(done?),
+        }
+    }
+
+    fn is_missing(&self, queue: &Queue) -> anyhow::Error {
+        anyhow!("queue `{}` has no job `{}`", queue.keys().base(), self.id)
+    }
 }
 
 impl Show {
     async fn run(self) -> anyhow::Result<()> {
         let queue = self.which.queue().await?;
         let Some(mut record) = queue.job(&self.which.id).await? else {
-            bail!(
-                "queue `{}` has no job `{}`",
-                queue.keys().base(),
-                self.which.id
-            );
+            return Err(self.which.is_missing(&queue));
         };
         let steps = Step::take_from(&mut record);
         match (self.steps, self.json) {

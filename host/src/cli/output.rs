@@ -14,10 +14,12 @@ use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{self, Writer};
 
-/// What stays below all lines on a terminal. Empty: nothing does.
+use super::terminal;
+
+/// What stays below all lines on a terminal that can take a line away again. Empty: nothing does.
 static STATUS: Mutex<String> = Mutex::new(String::new());
 
-/// Shows a line below all others, on a terminal, until it is replaced. Empty: none any more.
+/// Shows a line below all others until it is replaced. Empty: none any more. Only where `terminal::redraws`.
 pub(super) fn set_status(status: &str) {
     let mut shown = STATUS.lock();
     hide(&shown);
@@ -36,8 +38,7 @@ fn above_status(write: impl FnOnce() -> std::io::Result<()>) {
 
 fn hide(status: &str) {
     if !status.is_empty() {
-        let _ = write!(std::io::stdout(), "\r\x1b[2K");
-        let _ = std::io::stdout().flush();
+        let _ = std::io::stderr().write_all(b"\r\x1b[2K");
     }
 }
 
@@ -45,14 +46,15 @@ fn show(status: &str) {
     if status.is_empty() {
         return;
     }
-    // A line that is broken in two could not be taken away.
-    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_col);
-    let columns = if columns == 0 { 80 } else { columns };
-    let end = status.char_indices().nth(usize::from(columns) - 1);
-    let status = &status[..end.map_or(status.len(), |(end, _)| end)];
     let status = in_line(status);
-    let _ = write!(std::io::stdout(), "\x1b[2m{}\x1b[0m", visible(&status));
-    let _ = std::io::stdout().flush();
+    let status = visible(&status);
+    let fitting = terminal::fitting(&status);
+    // In one write: another process may write to the terminal, too.
+    let shown = match terminal::shows_colours() {
+        true => format!("\x1b[2m{fitting}\x1b[0m"),
+        false => fitting.to_owned(),
+    };
+    let _ = std::io::stderr().write_all(shown.as_bytes());
 }
 
 /// Where the log goes: to stderr, and above the status line.

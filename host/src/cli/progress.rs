@@ -1,14 +1,18 @@
 //! Long steps show that they go on: a spinner on a terminal, a line elsewhere, nothing with `--quiet`.
 
+mod of_host;
+
+pub(crate) use of_host::Progress;
+
 use std::fmt::Display;
-use std::io::IsTerminal as _;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use super::output::{is_quiet, say, set_status};
+use toril_sandbox::slow::PATIENCE;
 
-/// What takes less than this needs no word.
-const PATIENCE: Duration = Duration::from_millis(500);
+use super::output::{is_quiet, say, set_status};
+use super::terminal;
+
 const TICK: Duration = Duration::from_millis(120);
 const FRAMES: [char; 4] = ['|', '/', '-', '\\'];
 
@@ -18,7 +22,7 @@ pub(super) async fn during<T>(what: impl Display, work: impl Future<Output = T>)
     if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
         return done;
     }
-    if is_quiet() || !std::io::stdout().is_terminal() {
+    if is_quiet() || !terminal::redraws() {
         if !is_quiet() {
             say(format_args!("{what} …"));
         }
@@ -27,13 +31,17 @@ pub(super) async fn during<T>(what: impl Display, work: impl Future<Output = T>)
     let begin = Instant::now();
     let _cleared = Cleared;
     for frame in FRAMES.iter().cycle() {
-        let seconds = begin.elapsed().as_secs();
-        set_status(&format!("{frame} {what} ({seconds} s)"));
+        show(*frame, &what, begin);
         if let Ok(done) = tokio::time::timeout(TICK, &mut work).await {
             return done;
         }
     }
     work.await
+}
+
+fn show(frame: char, what: impl Display, begin: Instant) {
+    let seconds = begin.elapsed().as_secs();
+    set_status(&format!("{frame} {what} ({seconds} s)"));
 }
 
 /// Takes the status line away, also where the work is given up.

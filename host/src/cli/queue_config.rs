@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
-use toril::config::{DEFAULT_FILE, Overrides, Source, default_cache_dir, processors_of};
+use anyhow::{Context as _, anyhow, bail};
+use toril::config::{
+    DEFAULT_FILE, Overrides, RedisSource, Source, default_cache_dir, processors_of,
+};
 use toril::language::project;
 use toril::processor_file::read_processor;
 use toril::sandbox::{Engine, EngineOptions, LoadError};
@@ -100,20 +102,31 @@ pub(super) fn of(config: Option<PathBuf>, queue: &str) -> anyhow::Result<QueueCo
         overrides,
     };
     let mut config = source.load_queues()?;
-    let spec = config.queues.remove(queue).with_context(|| {
-        let near = source.redis().ok();
-        let near = near.as_ref().and_then(|source| source.queue_like(queue));
-        let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? Otherwise "));
-        format!(
-            "queue `{queue}` is not in `{}`\nhint: {near}add `[{}]` to it, or name another file with `--config`",
-            name.display(),
-            QueueSpec::section(queue)
-        )
-    })?;
+    let spec = config.queues.remove(queue);
+    let spec = spec.ok_or_else(|| not_configured(queue, &name, source.redis().ok()))?;
     let engine = EngineOptions {
         executions_max: 1,
         idle_max: 0,
         ..config.runtime
     };
     Ok(QueueConfig { engine, spec })
+}
+
+/// A queue is asked for that the config does not have.
+pub(super) fn not_configured(
+    queue: &str,
+    file: &Path,
+    source: Option<RedisSource>,
+) -> anyhow::Error {
+    let near = source
+        .as_ref()
+        .and_then(|source| source.queue_like(queue))
+        .map_or_else(String::new, |near| {
+            format!("did you mean `{near}`? Otherwise ")
+        });
+    anyhow!(
+        "queue `{queue}` is not in `{}`\nhint: {near}add `[{}]` to it, or name another file with `--config`",
+        file.display(),
+        QueueSpec::section(queue)
+    )
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::builder::StyledStr;
+use clap::{Arg, Args};
 use toril::config::{DEFAULT_FILE, Overrides, RedisSource, Source, read_authority};
 use toril::private_redis;
 use toril::queue::{Queue, QueueError, QueueName, Redis, redacted};
@@ -36,6 +37,19 @@ pub(super) struct RedisArgs {
     /// The config file [default: toril.toml, if it is there].
     #[arg(long, env = "TORIL_CONFIG", value_name = "FILE", help_heading = REDIS)]
     pub(super) config: Option<PathBuf>,
+}
+
+/// The default Redis of the commands that start none, as their help says it.
+const DEFAULT_REDIS: &str = "127.0.0.1:6379";
+
+/// The help of `--redis` for a command that uses another Redis where none is configured.
+pub(super) fn with_default(redis: Arg, default: &str) -> Arg {
+    let of = |text: Option<&StyledStr>| {
+        let text = text.map(ToString::to_string).unwrap_or_default();
+        text.replace(DEFAULT_REDIS, default)
+    };
+    let (short, long) = (of(redis.get_help()), of(redis.get_long_help()));
+    redis.help(short).long_help(long)
 }
 
 impl RedisArgs {

@@ -19,11 +19,12 @@ use toril::daemon;
 /// and waits for running jobs; on a second signal it cancels them and returns them to the queue.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  toril serve --queue paint=paint.wasm\n  toril serve --config toril.toml"
+    after_help = "Examples:\n  toril serve --queue paint=paint.ts\n  toril serve --config toril.toml"
 )]
 pub(super) struct Serve {
-    /// Serves a queue with this processor; without a file, with the deployed one. May be given several times.
-    #[arg(long = "queue", value_name = "NAME[=FILE.wasm]", value_parser = parse_queue)]
+    /// Serves a queue with this processor, a component or a file that `toril build` takes; without a file, with the deployed one.
+    /// May be given several times.
+    #[arg(long = "queue", value_name = "NAME[=FILE]", value_parser = parse_queue)]
     queues: Vec<(String, Option<PathBuf>)>,
     /// Swaps processors as soon as their files change.
     #[arg(long)]
@@ -34,10 +35,11 @@ pub(super) struct Serve {
     #[arg(long, env = "TORIL_ADMIN", value_name = "ADDRESS", num_args = 0..=1,
         default_missing_value = "127.0.0.1:7717", value_parser = parse_address)]
     admin: Option<SocketAddr>,
-    /// Jobs that run at once, per queue [default: 50].
+    /// Jobs that run at once, per queue [default: the config's, or 50].
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
-    /// The port on 127.0.0.1 at which the host looks for a Redis, or starts one, if none is configured [default: 6379].
+    /// The port on 127.0.0.1 at which the host looks for a Redis, or starts one, if none is configured [default: the
+    /// config's, or 6379].
     #[arg(long, value_name = "PORT")]
     local_redis_port: Option<u16>,
     #[command(flatten)]
@@ -80,6 +82,6 @@ fn parse_queue(argument: &str) -> Result<(String, Option<PathBuf>), String> {
             Ok((name.into(), Some(file.into())))
         }
         None if !argument.is_empty() => Ok((argument.into(), None)),
-        _ => Err("expected NAME=FILE.wasm or NAME, such as `paint=paint.wasm`".into()),
+        _ => Err("expected NAME=FILE or NAME, such as `paint=paint.wasm`".into()),
     }
 }

@@ -13,6 +13,10 @@ use toril::served_queue::deployment::{
 };
 
 use super::RedisArgs;
+use super::output::note_text;
+
+const NOTHING: &str = "no host works for this Redis, and nothing is deployed in it\n\
+                       hint: `toril serve` starts a host; `--redis` names another Redis";
 
 /// Shows hosts, queues, versions, and the jobs that run on each.
 #[derive(Args)]
@@ -69,6 +73,9 @@ impl Status {
                     show_queue(queue, deployment, hosts);
                 }
                 idle.iter().for_each(|host| show_idle_host(host));
+                if all.is_empty() && idle.is_empty() {
+                    note_text(NOTHING);
+                }
             }
         }
         Ok(ExitCode::SUCCESS)

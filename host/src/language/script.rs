@@ -2,6 +2,7 @@
 //! that comes with the package is stopped right after it has loaded that script.
 
 pub(super) mod bundler;
+mod installing;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use toril_snapshot::{Script, Snapshots};
 
 use super::{Built, ask, made_of, number_of};
 use crate::config::default_cache_dir;
-use toril_sandbox::regular_file::{self, LARGE_BYTES_MAX, SMALL_BYTES_MAX};
+use toril_sandbox::regular_file::{self, LARGE_BYTES_MAX};
 
 /// The package, below `node_modules`.
 const PACKAGE: &str = "@toril/sdk";
@@ -103,27 +104,11 @@ fn find_package(file: &Path) -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe().and_then(|program| program.canonicalize());
     let found = installed_for(&file).or_else(|| installed_for(&program.ok()?));
     found.with_context(|| {
-        let (command, dir) = match manifest_that_lists_it(&file) {
-            Some(dir) => ("npm install".to_owned(), dir),
-            None => (format!("npm install --save-dev {PACKAGE}"), file.parent().unwrap_or(&file)),
-        };
-        let dir = dir.display();
-        format!("the npm package `{PACKAGE}`, which builds scripts, is not installed\nhint: run `{command}` in `{dir}`")
+        format!(
+            "the npm package `{PACKAGE}`, which builds scripts, is not installed\nhint: {}",
+            installing::hint(&file)
+        )
     })
-}
-
-/// The directory of the file's `package.json`, if the package is among its dependencies: one from a directory or of another
-/// version, say, that must not be replaced by that of the registry.
-fn manifest_that_lists_it(file: &Path) -> Option<&Path> {
-    let mut dirs = file.ancestors().skip(1);
-    let dir = dirs.find(|dir| dir.join("package.json").is_file())?;
-    let manifest = regular_file::read(&dir.join("package.json"), SMALL_BYTES_MAX).ok()?;
-    let manifest: serde_json::Value = serde_json::from_slice(&manifest).ok()?;
-    let kinds = ["dependencies", "devDependencies", "optionalDependencies"];
-    let is_listed = kinds
-        .iter()
-        .any(|kind| manifest[kind].get(PACKAGE).is_some());
-    is_listed.then_some(dir)
 }
 
 /// pnpm keeps the packages that others depend on in `node_modules/.pnpm/node_modules`, which is above each of them, too.

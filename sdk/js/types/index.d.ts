@@ -81,11 +81,11 @@ export interface DependenciesOpts {
   failed?: DependencyPage;
 }
 
-/** What a job is: the one that the processor was called for, or one of a queue. */
+/** The job that the processor was called for, or another job of a granted queue. */
 export class Job<DataType = any, ReturnType = any, NameType extends string = string, ProgressType = JobProgress> {
   private constructor();
   name: NameType;
-  /** Of jobs that were found by their id it cannot be read. */
+  /** Reading it throws for a job that `Queue.getJob` returned. */
   data: DataType;
   opts: JobsOptions;
   id: string | undefined;
@@ -110,41 +110,42 @@ export class Job<DataType = any, ReturnType = any, NameType extends string = str
   parent?: { id: string; queueKey: string; fpof?: boolean; cpof?: boolean; idof?: boolean; rdof?: boolean };
   deduplicationId?: string;
   repeatJobKey?: string;
-  /** Stands for the lock's token, which the host keeps. */
+  /** A stand-in for the lock's token, which stays with the host. */
   token?: string;
   processedBy?: string;
 
-  /** Replaces the data, at once: a retry or a resumed step sees it. */
+  /** Stores the data at once: a retry or a resumed step sees the new data. */
   updateData(data: DataType): Promise<void>;
   /** Emits `progress`. The host does not wait for Redis: if Redis refuses it, the next `updateProgress` or `log` rejects. */
   updateProgress(progress: ProgressType): Promise<void>;
-  /** Appends a line to the job's log, and says how many are kept. */
+  /** Appends a line to the job's log, and returns how many lines the log has. */
   log(row: string): Promise<number>;
-  /** Delays the job until a time; leave with `DelayedError`. */
+  /** Delays the job until a time in milliseconds since the epoch. Throw `DelayedError` afterwards. */
   moveToDelayed(timestamp: number, token?: string): Promise<void>;
-  /** Lets the job wait for its children, or for one. True: leave with `WaitingChildrenError`. */
+  /** Makes the job wait for its children, or for one of them. If it returns true, throw `WaitingChildrenError`. */
   moveToWaitingChildren(token?: string, options?: { child?: ParentOptions }): Promise<boolean>;
-  /** Gives the job back, first in line; leave with `WaitingError`. */
+  /** Returns the job to the front of its queue. Throw `WaitingError` afterwards. */
   moveToWait(token?: string): Promise<number>;
 
   /**
-   * Runs a step, or returns its value where an earlier attempt has run it. The value is what JSON keeps of it: `undefined`
-   * is null. It is kept before this returns; what the step does may happen more than once, if the host dies before that. An
-   * error leaves as it is, and nothing is kept. An attempt uses each name once, and names have 1 to 200 bytes.
+   * Runs a step and stores its value. If an earlier attempt has stored the value, returns that value without running the step.
+   * The value is stored as JSON (`undefined` becomes null) before this returns. If the host dies before that, the step runs
+   * again. If the step throws, nothing is stored and the error passes through. An attempt uses each name once; a name has 1
+   * to 200 bytes.
    */
   step<Value>(name: string, run: () => Value | PromiseLike<Value>): Promise<Value>;
   /**
-   * Lets time pass, from when an attempt first comes here. Meanwhile the job is delayed, and no attempt is spent: this throws
-   * `DelayedError`, which is to leave the processor.
+   * Delays the job for a time, counted from when an attempt first comes here. No attempt is spent. This throws
+   * `DelayedError`, which the processor must not catch.
    */
   sleep(name: string, milliseconds: number): Promise<void>;
   /**
-   * Adds a job as a child of this one, once, and returns its value. While it runs this job waits for its children, and no
-   * attempt is spent: this throws `WaitingChildrenError`, which is to leave the processor. Where the child fails for good,
-   * this throws an error with its reason. The operator grants the queue; the host makes the child's id.
+   * Adds a job as a child of this one, once, and returns its value. Until the child has ended, this throws
+   * `WaitingChildrenError`, which the processor must not catch; the job waits, and no attempt is spent. If the child fails for
+   * good, this throws an error with its reason. The operator grants the queue; the host makes the child's id.
    */
   call<Value = any>(name: string, job: CalledJob): Promise<Value>;
-  /** A place in a long loop, which a later attempt finds again. */
+  /** Returns a place in a long loop. A later attempt continues from the place that was stored last. */
   cursor<Place = any>(name: string): Promise<Cursor<Place>>;
 
   getChildrenValues<Child = any>(): Promise<Record<string, Child>>;
@@ -166,7 +167,7 @@ export class Job<DataType = any, ReturnType = any, NameType extends string = str
     ignored?: boolean;
     failed?: boolean;
   }): Promise<{ processed?: number; unprocessed?: number; ignored?: number; failed?: number }>;
-  /** Removes the children that wait, and says how many. Those that are active stay. */
+  /** Removes the children that wait, and returns how many. Those that are active or have ended stay. */
   removeUnprocessedChildren(): Promise<number>;
   removeChildDependency(): Promise<boolean>;
   /** The host renews the lock by itself. */
@@ -191,21 +192,21 @@ export class Job<DataType = any, ReturnType = any, NameType extends string = str
   asJSONSandbox(): Record<string, any>;
 }
 
-/** A job that another one calls. */
+/** A job that `Job.call` adds. */
 export interface CalledJob {
   /** The name of its queue. */
   queue: string;
   name: string;
   data?: any;
-  /** Where none says what a failure means for the job that calls, that one goes on and learns of it. */
+  /** If no option says what a failure means for the calling job, `Job.call` throws it. */
   opts?: Omit<JobsOptions, 'jobId' | 'parent' | 'deduplication' | 'removeDependencyOnFailure'>;
 }
 
-/** A place in a long loop, from `Job.cursor`. */
+/** A place in a long loop, which `Job.cursor` returns. */
 export interface Cursor<Place = any> {
-  /** The place that was kept last; undefined before the first one. */
+  /** The place that was stored last; undefined before the first one. */
   readonly value: Place | undefined;
-  /** Keeps a place, at once: one write to Redis. */
+  /** Stores a place at once, with one write to Redis. */
   set(place: Place): Promise<void>;
 }
 
@@ -219,7 +220,7 @@ export type Processor<DataType = any, ReturnType = any, NameType extends string 
   signal?: AbortSignal,
 ) => ReturnType | PromiseLike<ReturnType>;
 
-/** Options that concern the connection are the host's; they may be there. */
+/** Options of the connection are accepted and have no effect: the host has the connection. */
 export interface QueueBaseOptions {
   connection?: unknown;
   prefix?: string;
@@ -281,7 +282,7 @@ export class Queue<DataType = any, ReturnType = any, NameType extends string = s
   addBulk(
     jobs: { name: NameType; data: DataType; opts?: JobsOptions }[],
   ): Promise<Job<DataType, ReturnType, NameType>[]>;
-  /** Of another job its id, name, state, value and reason can be read. */
+  /** Its id, name, state, `returnvalue` and `failedReason` can be read; reading anything else throws. */
   getJob(id: string): Promise<Job<DataType, ReturnType, NameType> | undefined>;
   getJobState(id: string): Promise<JobState | 'unknown'>;
   getJobCounts(...states: (JobState | 'wait')[]): Promise<Record<string, number>>;
@@ -293,14 +294,14 @@ export class Queue<DataType = any, ReturnType = any, NameType extends string = s
   getPrioritizedCount(): Promise<number>;
   getWaitingCount(): Promise<number>;
   getWaitingChildrenCount(): Promise<number>;
-  /** The jobs that wait, in whatever state. */
+  /** The number of jobs that wait, in any state. */
   count(): Promise<number>;
-  /** 0 where the job, or one of its children, is worked on. */
+  /** Returns 0 if the job or one of its children is active. */
   remove(id: string, options?: { removeChildren?: boolean }): Promise<number>;
   /** Workers take no job of the queue for this many milliseconds. */
   rateLimit(durationMs: number): Promise<void>;
 
-  /** Undefined where the schedule has come to its end. */
+  /** Returns undefined if the schedule has ended. */
   upsertJobScheduler(
     id: string,
     repeat: RepeatOptions,
@@ -314,7 +315,7 @@ export class Queue<DataType = any, ReturnType = any, NameType extends string = s
   removeDebounceKey(id: string): Promise<number>;
 }
 
-/** Emits events of a processor's own, for listeners of `QueueEvents`. */
+/** Emits custom events for listeners of `QueueEvents`. */
 export class QueueEventsProducer extends Connected {
   constructor(name: string, options?: QueueBaseOptions);
   readonly name: string;

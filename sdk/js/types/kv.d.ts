@@ -13,9 +13,9 @@ export interface Store {
   set(key: string, value: Value): Promise<void>;
   /** Writes a value as JSON, whatever was there. */
   setJson(key: string, value: unknown): Promise<void>;
-  /** Removes a key. One that is not there is no error. */
+  /** Removes a key. A key without a value is not an error. */
   delete(key: string): Promise<void>;
-  /** True where the key has a value. */
+  /** Returns true if the key has a value. */
   exists(key: string): Promise<boolean>;
   /**
    * Adds to a number, and returns the sum; a key without a value counts as 0. Increments of several jobs add up, and one whose
@@ -24,7 +24,7 @@ export interface Store {
   increment(key: string, by?: number | bigint): Promise<number>;
   /**
    * Replaces a value by what `change` makes of it. If another job writes the key meanwhile, `change` is called again with the
-   * newer value, until nobody comes between. It cannot wait for anything.
+   * newer value. `change` must not be asynchronous.
    */
   update(key: string, change: (current: Uint8Array | undefined) => Value): Promise<void>;
   /** `update` of a value that is JSON; returns what was written. */
@@ -33,11 +33,11 @@ export interface Store {
   keys(): AsyncIterable<string>;
   /** The values of up to 1,000 keys, in their order. */
   getMany(keys: Iterable<string>): Promise<(Uint8Array | undefined)[]>;
-  /** Writes up to 1,000 values: all of them, or none where they do not fit. */
+  /** Writes up to 1,000 values: all of them, or none if they do not fit. */
   setMany(entries: Iterable<[string, Value]>): Promise<void>;
   /** Removes up to 1,000 keys. */
   deleteMany(keys: Iterable<string>): Promise<void>;
 }
 
-/** A store that `grants.kv` names; without names in the grant a queue has one, `default`. What was not granted fails when it is used. */
+/** Opens a store that `grants.kv` names (by default `default`). Calls on a store that is not granted fail. */
 export function open(name?: string): Store;

@@ -22,8 +22,8 @@
 //! The processor's crate is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`; it also depends
 //! on `serde`. `?` on any error, and on a text, fails the attempt (the job for good, if the error is
 //! [`Error::ChildFailed`]); the other ways to end an attempt are values of [`Failure`], also where other errors wrap them. A
-//! panic fails only the attempt, with its message. Requests to other servers are in [`http`], connections in [`net`], and
-//! values that outlive a job in [`kv`].
+//! panic fails only the attempt, with its message. Requests to other servers are in [`http`], connections in [`net`],
+//! databases in [`postgres`], and values that outlive a job in [`kv`].
 
 mod children;
 mod error;

@@ -18,6 +18,7 @@ use super::jobs::{AddedJob, Jobs};
 use super::keys::Keys;
 use super::{editor, lines, source_line};
 use crate::cli::output::{print_line, print_lines, print_text, set_status};
+use crate::cli::terminal;
 
 const HELP: &str =
     "a add the last job again · e edit and add it · r retry the last failed · q quit";
@@ -187,9 +188,9 @@ impl Session {
 
 /// Keeps the keys in view, where the terminal can take a line away again.
 fn show_help() {
-    match std::env::var_os("TERM") {
-        Some(term) if term != "dumb" => set_status(HELP),
-        _ => print_line(HELP),
+    match terminal::redraws() {
+        true => set_status(HELP),
+        false => print_line(HELP),
     }
 }
 
