@@ -49,7 +49,9 @@ local function sync(key, at)
 end
 
 local replies = {}
-for i, key in ipairs(KEYS) do
+-- A call to a cluster names one key more, which is no queue's.
+for i = 1, (#ARGV - 1) / FIELDS do
+  local key = KEYS[i]
   -- A queue whose keys are damaged must not keep the others from their deployments.
   local ok, reply = pcall(sync, key, 2 + (i - 1) * FIELDS)
   if ok then
