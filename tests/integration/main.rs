@@ -8,6 +8,7 @@ mod cancelling;
 mod cases;
 mod cli;
 mod cli_config;
+mod clocks;
 mod closing_servers;
 mod crashes;
 mod deadlines;

@@ -294,6 +294,79 @@ async fn cluster_works_jobs_and_flows_through_a_failover() {
     host.stop().await;
 }
 
+/// Keys of jobs were on one node and the lists that name them on the other: calls failed half-way, and jobs were lost.
+#[tokio::test]
+async fn cluster_moves_the_slot_of_a_queue_to_another_node_and_no_job_is_lost() {
+    let (nodes, holder) = start_cluster("{bull}").await;
+    let (from, to) = (&nodes[holder], &nodes[(holder + 1) % 3]);
+    let url = format!("redis+cluster://{}", from.address());
+    let connection = Redis::connect(&url).await.unwrap();
+    let queue = Queue::new(connection, "{bull}", &QueueName::new("ring").unwrap());
+    let ids: Vec<String> = (0..40).map(|n| format!("job-{n}")).collect();
+    for (n, id) in ids.iter().enumerate() {
+        let options = json!({ "jobId": id, "delay": n % 2, "attempts": 2 });
+        queue.add(&new_job("any", json!(n), options)).await.unwrap();
+    }
+    // As a producer of BullMQ does. The key that routes all calls is the last one to move.
+    let meta = ["HSET", "{bull}:ring:meta", "opts.maxLenEvents", "10000"];
+    from.command::<u64>(&meta).await.unwrap();
+    let slot: u16 = from
+        .command(&["CLUSTER", "KEYSLOT", "{bull}"])
+        .await
+        .unwrap();
+    let slot = slot.to_string();
+    let from_id: String = from.command(&["CLUSTER", "MYID"]).await.unwrap();
+    let to_id: String = to.command(&["CLUSTER", "MYID"]).await.unwrap();
+    for (node, state, other) in [(to, "IMPORTING", &from_id), (from, "MIGRATING", &to_id)] {
+        let set = ["CLUSTER", "SETSLOT", &slot, state, other];
+        node.command::<String>(&set).await.unwrap();
+    }
+    let keys: Vec<String> = ids.iter().map(|id| format!("{{bull}}:ring:{id}")).collect();
+    move_keys(from, to, &keys).await;
+
+    let mut host = TestHost::spawn(
+        &format!(
+            "redis = \"{url}\"\nprefix = \"{{bull}}\"\n{}",
+            queue_section("ring", "fixture-noop", "")
+        ),
+        &[],
+    );
+    host.logs("serving").await;
+    eventually("the host asks for jobs, and is refused", async || {
+        let errors: String = from.command(&["INFO", "errorstats"]).await?;
+        // A set that is gone is asked for at the other node.
+        let delayed: Option<u64> = from.command(&["ZCARD", "{bull}:ring:delayed"]).await;
+        (errors.contains("TRYAGAIN") || delayed != Some(20)).then_some(())
+    })
+    .await;
+
+    loop {
+        let left = ["CLUSTER", "GETKEYSINSLOT", &slot, "100"];
+        let left: Vec<String> = from.command(&left).await.unwrap();
+        if left.is_empty() {
+            break;
+        }
+        move_keys(from, to, &left).await;
+    }
+    for node in [to, from, &nodes[(holder + 2) % 3]] {
+        let set = ["CLUSTER", "SETSLOT", &slot, "NODE", &to_id];
+        node.command::<String>(&set).await.unwrap();
+    }
+    for id in &ids {
+        let job = reaches(&queue, id, JobState::Completed).await;
+        assert_eq!(job["ats"], "1", "{id}");
+    }
+    host.stop().await;
+}
+
+async fn move_keys(from: &Node, to: &Node, keys: &[String]) {
+    let port = to.port.to_string();
+    let move_to = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+    let keys = keys.iter().map(String::as_str);
+    let migrate: Vec<&str> = move_to.into_iter().chain(keys).collect();
+    from.command::<String>(&migrate).await.unwrap();
+}
+
 #[tokio::test]
 async fn sentinels_lead_the_host_to_the_new_master() {
     let mut master = Node::start(&[]);

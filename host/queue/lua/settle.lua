@@ -43,7 +43,7 @@
 --   limited   for how long the queue is rate limited (ms), or 0
 --   due       when the next delayed job is due (ms since the epoch), or 0 where the worker will look again before that: it
 --             got all that it asked for, or the queue is paused or limited
---   more      1 if no further job was taken because of their size, or 0
+--   more      1 if no further job was taken because of their size, or because Redis refused to read the next one, or 0
 --   jobless   how many ids had no job, a hash with a name: they are dropped; and the first of these ids, cut
 --
 -- What most calls do stands here, and is written for speed: from top to bottom, since each function, and each
@@ -301,6 +301,11 @@ if room > 0 then
       end
       if not named then
         hash = try('HGETALL', key)
+        if hash.err and not string.find(hash.err, 'WRONGTYPE', 1, true) then
+          outcomes().leave_in_line(ids, waiting, prioritized, i, last == 0 and hash)
+          more = 1
+          break
+        end
         for k = 1, #hash, 2 do
           local name = hash[k]
           bytes = bytes + #hash[k + 1]

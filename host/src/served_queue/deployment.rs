@@ -7,10 +7,11 @@ mod hosts;
 mod record;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use redis::{FromRedisValue, Value};
 
-use super::cancel;
+use super::cancel::requests::KEPT;
 use super::reason::Reason;
 use super::report::QueueStatus;
 use crate::versions::{Canary, CanaryRule, Tally};
@@ -21,7 +22,7 @@ pub use record::{
     AbortedCanary, CanaryRecord, Change, DeployError, Deployment, Note, StoredVersion, Upload,
 };
 use record::{from_json, read_deployment, to_json};
-use toril_queue::{AttemptId, Queue, QueueError, Redis, now_ms, script};
+use toril_queue::{AttemptId, Queue, QueueError, Redis, script};
 
 /// How many components a queue keeps, unless it is told otherwise. One in use is never removed.
 pub const VERSIONS_KEPT: usize = 10;
@@ -55,10 +56,20 @@ pub(super) struct Report<'a> {
 pub(super) struct News {
     /// Where it is another one than the host knows.
     pub(super) deployment: Option<Deployment>,
-    /// Oldest first, with their places in the stream.
-    pub(super) cancels: Vec<(String, CancelRequest)>,
+    /// Oldest first.
+    pub(super) cancels: Vec<Asked>,
     /// What ended on all hosts of the canary that the host runs, if it is still there.
     pub(super) counts: Option<Tally>,
+}
+
+/// A request as it was read.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// Its place in the stream.
+    pub(crate) place: String,
+    /// How long before the answer it was made, by the clock of Redis: that of a host may be another one.
+    pub(crate) age: Duration,
+    pub(crate) request: CancelRequest,
 }
 
 /// Asks the host that runs a job to stop it.
@@ -399,22 +410,14 @@ impl Deployments {
 
     /// Asks the host that runs a job, whichever it is, to stop it.
     pub(super) async fn ask_to_cancel(&self, request: &CancelRequest) -> Result<(), QueueError> {
-        let key = format!("{}:cancels", self.key);
-        let kept_ms = u64::try_from(cancel::requests::KEPT.as_millis()).unwrap_or(u64::MAX);
-        let oldest = now_ms().saturating_sub(kept_ms);
-        let mut call = redis::pipe();
-        call.cmd("XADD")
-            .arg(&key)
-            .arg("MINID")
-            .arg("=")
-            .arg(oldest)
-            .arg("*");
+        let script = script!(in "src/served_queue/lua": "lib", "ask_to_cancel");
+        let mut call = script.call(&self.key);
+        call.arg(u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX));
         call.arg("id").arg(&request.id);
         call.arg("token").arg(&request.token);
         call.arg("attempt").arg(request.attempt.as_str());
-        call.arg("said").arg(&request.said).ignore();
-        call.cmd("PEXPIRE").arg(&key).arg(kept_ms).ignore();
-        Ok(call.query_async(&mut self.redis.shared()).await?)
+        call.arg("said").arg(&request.said);
+        self.redis.run(script, &call).await
     }
 
     /// Takes a host off the list.
@@ -442,10 +445,11 @@ type SyncReply = (
     Value,
     Vec<(String, BTreeMap<String, String>)>,
     Option<(u64, u64, u64, u64)>,
+    u64,
 );
 
 fn read_sync(reply: Value) -> Result<News, QueueError> {
-    let (record, cancels, counts) = match reply {
+    let (record, cancels, counts, now_ms) = match reply {
         Value::Nil => return Ok(News::default()),
         Value::BulkString(error) => {
             let error = String::from_utf8_lossy(&error).into_owned();
@@ -461,7 +465,13 @@ fn read_sync(reply: Value) -> Result<News, QueueError> {
             attempt: AttemptId::from_text(field("attempt")),
             said: field("said"),
         };
-        (place, request)
+        let asked_ms = place.split('-').next().and_then(|ms| ms.parse().ok());
+        let age = Duration::from_millis(now_ms.saturating_sub(asked_ms.unwrap_or(u64::MAX)));
+        Asked {
+            place,
+            age,
+            request,
+        }
     };
     Ok(News {
         deployment: match record {

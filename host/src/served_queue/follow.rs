@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use super::cancel::requests::REQUESTS_MAX;
-use super::deployment::{CancelRequest, Deployments, News, Report};
+use super::deployment::{Asked, Deployments, News, Report};
 use super::reconcile::Message;
 use super::{Context, QueueStatus, ServedQueue, Serving};
 use crate::versions::{Canary, Tally, verdict};
@@ -163,12 +163,12 @@ impl Ask {
     }
 
     /// Stops what was asked to stop. At most as many requests at a time as are kept, so that each is looked at once.
-    fn note_cancels(&self, cancels: Vec<(String, CancelRequest)>) {
+    fn note_cancels(&self, cancels: Vec<Asked>) {
         let mut cancels = cancels.into_iter();
         loop {
-            for (place, request) in cancels.by_ref().take(REQUESTS_MAX) {
+            for asked in cancels.by_ref().take(REQUESTS_MAX) {
                 let mut requests = self.serving.cancel_requests.lock();
-                requests.note(place, request, Instant::now());
+                requests.note(asked, Instant::now());
             }
             self.serving.cancel_as_asked(self.served.name());
             if cancels.len() == 0 {

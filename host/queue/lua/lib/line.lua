@@ -60,9 +60,12 @@ local function promote_due(base, settings, now)
   local problem
   for _, id in ipairs(due) do
     local priority = redis.pcall('HGET', base .. ':' .. id, 'priority')
-    -- An id whose key is no hash is no job: it is not put in line, and stops nobody else's.
-    if type(priority) ~= 'table' then
-      local ok, what = pcall(promote, id, tonumber(priority) or 0)
+    local refused = type(priority) == 'table' and priority.err
+    -- An id whose key is no hash is no job: it is not put in line, and stops nobody else's. Another refusal says nothing of
+    -- the job.
+    if not (refused and string.find(refused, 'WRONGTYPE', 1, true)) then
+      local ok, what = false, priority
+      if not refused then ok, what = pcall(promote, id, tonumber(priority) or 0) end
       if not ok then
         call('ZADD', base .. ':delayed', now * DELAY_SLOTS, id)
         problem = problem or what

@@ -210,6 +210,13 @@ local function put_back(ids, waiting, prioritized, from)
   put_in_line(ids, waiting, prioritized, from)
 end
 
+-- Redis refuses to read a job, which says nothing of it: it stays in line, and so do those behind it. `refusal` is raised
+-- where there are no jobs before it.
+local function leave_in_line(ids, waiting, prioritized, from, refusal)
+  put_back(ids, waiting, prioritized, from)
+  if refusal then error(redis.REDIS_VERSION_NUM and refusal or '-' .. refusal.err, 0) end
+end
+
 -- Jobs were taken off the line and cannot become active: a key is not of its type. They must not be lost.
 local function fail_taking(ids, waiting, prioritized, reason)
   put_in_line(ids, waiting, prioritized, 1)
@@ -251,6 +258,7 @@ return {
   stay_active = stay_active,
   without_those_that_stay = without_those_that_stay,
   put_back = put_back,
+  leave_in_line = leave_in_line,
   fail_taking = fail_taking,
   collect_metrics = collect_metrics,
 }

@@ -1,5 +1,6 @@
 //! Redis, as the rest of the crate and its users see it: shared connections, one for each worker, and scripts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +100,7 @@ impl Redis {
         script: &Script,
         call: &Cmd,
     ) -> Result<T, QueueError> {
+        let call = &*self.guarded(call);
         let mut connection = self.shared();
         let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
         let reply = match call.query_async(&mut connection).await {
@@ -118,8 +120,18 @@ impl Redis {
         call: &Cmd,
     ) -> Result<T, QueueError> {
         let own = self.own_connection();
-        let reply = script.with_text(call).query_async(&mut own.shared()).await;
+        let whole = script.with_text(&self.guarded(call));
+        let reply = whole.query_async(&mut own.shared()).await;
         reply.map_err(|error| failure(script, error))
+    }
+
+    /// A call as it is sent: the slot of its keys may be moving to another node of a cluster.
+    fn guarded<'a>(&self, call: &'a Cmd) -> Cow<'a, Cmd> {
+        if self.server.is_cluster() {
+            Cow::Owned(Script::for_cluster(call))
+        } else {
+            Cow::Borrowed(call)
+        }
     }
 
     /// Runs a script that replies with one string.

@@ -57,6 +57,32 @@ impl Script {
         whole
     }
 
+    /// The same call for a cluster, with one more key, which exists nowhere.
+    ///
+    /// A script uses more keys than it names. While the slot of a queue moves to another node, Redis would run it where the
+    /// named ones are, and it would fail half-way, at the first key that is on the other node. A call that names a key
+    /// that is missing beside others is refused as a whole until all keys have moved, and tried again (`TRYAGAIN`).
+    pub(crate) fn for_cluster(call: &Cmd) -> Cmd {
+        let mut args = call.args_iter().filter_map(|arg| match arg {
+            Arg::Simple(bytes) => Some(bytes),
+            _ => None,
+        });
+        let mut guarded = Cmd::new();
+        for arg in args.by_ref().take(2) {
+            guarded.arg(arg);
+        }
+        let count = args.next().and_then(|count| str::from_utf8(count).ok());
+        let count: usize = count.and_then(|count| count.parse().ok()).unwrap_or(0);
+        let keys: Vec<&[u8]> = args.by_ref().take(count).collect();
+        let nowhere = keys.last().and_then(|key| key_that_is_nowhere(key));
+        guarded.arg(keys.len() + usize::from(nowhere.is_some()));
+        guarded.arg(keys).arg(nowhere);
+        for arg in args {
+            guarded.arg(arg);
+        }
+        guarded
+    }
+
     /// Names files and lines in an error of Redis, which knows the script as a whole; `None` where it names
     /// no line of it.
     pub(crate) fn locate(&self, error: &str) -> Option<String> {
@@ -90,6 +116,14 @@ impl Script {
         }
         None
     }
+}
+
+/// A key in the slot of `key`, by its hash tag. A key without a tag shares its slot with no other key of ours.
+fn key_that_is_nowhere(key: &[u8]) -> Option<Vec<u8>> {
+    let open = key.iter().position(|byte| *byte == b'{')?;
+    let close = key[open..].iter().position(|byte| *byte == b'}')?;
+    // No id of a job has so many colons.
+    (close > 1).then(|| [key, b":toril:is:nowhere:"].concat())
 }
 
 /// Joins Lua files into one static [`Script`].
@@ -179,6 +213,37 @@ mod tests {
         assert_eq!(located("WRONGTYPE of a key"), None);
         assert_eq!(located("ERR user_script:9: gone"), None);
         assert_eq!(located("ERR user_script:"), None);
+    }
+
+    #[test]
+    fn calls_to_a_cluster_name_a_key_that_exists_nowhere() {
+        let script = Script::join(&[Part {
+            file: "a.lua",
+            text: "return 1\n",
+        }]);
+        let words = |call: &Cmd| -> Vec<String> {
+            let args = call.args_iter().skip(2).map(|arg| match arg {
+                Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                _ => "?".to_owned(),
+            });
+            args.collect()
+        };
+        let mut call = script.call("{bull}:ring:meta");
+        call.arg("now").arg("");
+        let nowhere = "{bull}:ring:meta:toril:is:nowhere:";
+        let expected = ["2", "{bull}:ring:meta", nowhere, "now", ""];
+        assert_eq!(words(&Script::for_cluster(&call)), expected);
+        let whole = script.with_text(&Script::for_cluster(&call));
+        assert_eq!(words(&whole), expected);
+        let two = Script::for_cluster(&script.call_on(&["{a}:1", "{a}:2"]));
+        assert_eq!(
+            words(&two),
+            ["3", "{a}:1", "{a}:2", "{a}:2:toril:is:nowhere:"]
+        );
+        for untagged in ["toril:hosts", "a{}:b", "a}b{", "{a"] {
+            let call = Script::for_cluster(&script.call(untagged));
+            assert_eq!(words(&call), ["1", untagged]);
+        }
     }
 
     /// Each `script!` of this crate names the libraries that its files call, in an order in which Lua finds them.

@@ -1,5 +1,6 @@
 //! Opens connections to a server, to the master of the moment, or to a cluster.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use redis::aio::ConnectionLike as _;
@@ -19,6 +20,10 @@ use crate::error::QueueError;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of calls to a cluster, whose connections redis-rs opens itself: there the time of the whole reply counts.
 const CLUSTER_RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long redis-rs waits before it repeats a call that a cluster refuses for the moment: while a slot moves, say. By itself
+/// it would wait for up to eleven minutes.
+const CLUSTER_RETRY_MS: Range<u64> = 20..500;
 
 /// Where connections lead.
 pub(super) struct Server {
@@ -109,6 +114,8 @@ fn cluster(
     let mut builder = ClusterClientBuilder::new(nodes)
         .connection_timeout(CONNECT_TIMEOUT)
         .response_timeout(CLUSTER_RESPONSE_TIMEOUT)
+        .min_retry_wait(CLUSTER_RETRY_MS.start)
+        .max_retry_wait(CLUSTER_RETRY_MS.end)
         .tcp_settings(unbuffered());
     if with_tls {
         builder = builder.certs(TlsCertificates {

@@ -67,6 +67,37 @@ async fn command_that_the_user_may_not_run_loses_no_job_of_the_call() {
     }
 }
 
+/// Reading a job was refused, and that was taken for a job that is not there.
+#[tokio::test]
+async fn command_that_the_user_may_not_run_loses_no_job_that_is_taken() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    for command in ["hget", "hgetall", "hlen", "psetex", "hset", "xadd"] {
+        let () = redis.run("FLUSHALL").await;
+        add(&queue, &IDS).await;
+        // As jobs that ran before.
+        for id in ["b", "d"] {
+            let () = redis.run(&format!("HSET bull:paint:{id} atm 1")).await;
+        }
+        for id in ["c", "d"] {
+            let () = redis.run(&format!("LREM bull:paint:wait 1 {id}")).await;
+            let () = redis.run(&format!("ZADD bull:paint:delayed 1 {id}")).await;
+        }
+        let () = redis.run("LREM bull:paint:wait 1 f").await;
+        let () = redis.run("ZADD bull:paint:prioritized 1 f").await;
+        let () = redis.run("HSET bull:paint:f atm 1").await;
+        let () = redis.run(&format!("ACL SETUSER default -{command}")).await;
+        for want in [1, 3, 6] {
+            let _ = queue.settle_and_fetch(&[], &fetch(want, "worker:1")).await;
+        }
+        let () = redis.run("ACL SETUSER default +@all").await;
+        for id in IDS {
+            let state = queue.state(id).await.unwrap();
+            assert_ne!(state, JobState::Unknown, "-{command}: {id}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn set_of_the_wrong_type_loses_no_job_of_the_call() {
     let redis = TestRedis::start().await;

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::served_queue::deployment::CancelRequest;
-use toril_queue::{AttemptId, Job, now_ms};
+use crate::served_queue::deployment::{Asked, CancelRequest};
+use toril_queue::{AttemptId, Job};
 
 /// For how long a request is kept, in Redis and by each host. A job whose host died starts again within this time, unless its
 /// lock holds for longer.
 pub(crate) const KEPT: Duration = Duration::from_secs(300);
-/// For how long at least, whatever the clocks say.
+/// For how long at least, also where the clock of Redis jumps.
 const KEPT_MIN: Duration = Duration::from_secs(60);
 /// How many requests a host keeps for one queue; the oldest ones are dropped.
 pub(crate) const REQUESTS_MAX: usize = 1_000;
@@ -48,18 +48,15 @@ impl Requests {
         &self.last
     }
 
-    /// Keeps a request that was read at this place.
-    pub(crate) fn note(&mut self, place: String, request: CancelRequest, now: Instant) {
-        // A host that begins reads what was asked for before. Its clock need not be that of Redis.
-        let asked_ms = place.split('-').next().and_then(|ms| ms.parse().ok());
-        let age = Duration::from_millis(now_ms().saturating_sub(asked_ms.unwrap_or(u64::MAX)));
-        let left = KEPT.saturating_sub(age).max(KEPT_MIN);
-        self.last = place;
+    /// Keeps a request that was read. A host that begins reads what was asked for before.
+    pub(crate) fn note(&mut self, asked: Asked, now: Instant) {
+        let left = KEPT.saturating_sub(asked.age).max(KEPT_MIN);
+        self.last = asked.place;
         if self.kept.len() >= REQUESTS_MAX {
             self.kept.remove(0);
         }
         self.kept.push(Kept {
-            request,
+            request: asked.request,
             until: now + left,
             stopped: None,
         });
@@ -99,12 +96,16 @@ mod tests {
         job
     }
 
-    fn request(of: &Job, said: &str) -> CancelRequest {
-        CancelRequest {
-            id: of.id.to_string(),
-            token: of.token.to_string(),
-            attempt: AttemptId::of(of),
-            said: said.to_owned(),
+    fn asked(of: &Job, said: &str) -> Asked {
+        Asked {
+            place: "7-0".to_owned(),
+            age: Duration::ZERO,
+            request: CancelRequest {
+                id: of.id.to_string(),
+                token: of.token.to_string(),
+                attempt: AttemptId::of(of),
+                said: said.to_owned(),
+            },
         }
     }
 
@@ -112,9 +113,8 @@ mod tests {
     fn request_is_kept_until_its_start_shows_up_or_its_time_has_passed() {
         let (now, first) = (Instant::now(), start("worker:1", 0));
         let mut requests = Requests::default();
-        let place = format!("{}-0", now_ms());
-        requests.note(place.clone(), request(&first, "enough"), now);
-        assert_eq!(requests.last(), place);
+        requests.note(asked(&first, "enough"), now);
+        assert_eq!(requests.last(), "7-0");
         let mut other = start("worker:2", 0);
         other.id = "other".into();
         assert_eq!(requests.stop(&other), None);
@@ -129,7 +129,11 @@ mod tests {
     fn request_that_is_read_long_after_it_was_made_is_soon_forgotten() {
         let (now, job) = (Instant::now(), start("worker:1", 0));
         let mut requests = Requests::default();
-        requests.note("7-0".to_owned(), request(&job, "long ago"), now);
+        let long_ago = Asked {
+            age: KEPT * 2,
+            ..asked(&job, "long ago")
+        };
+        requests.note(long_ago, now);
         assert!(!requests.is_empty_at(now + KEPT_MIN / 2));
         assert!(requests.is_empty_at(now + KEPT_MIN));
     }
@@ -138,7 +142,7 @@ mod tests {
     fn request_is_for_all_starts_of_its_attempt_and_for_no_other_attempt() {
         let mut requests = Requests::default();
         let first = start("worker:1", 0);
-        requests.note("1-0".to_owned(), request(&first, ""), Instant::now());
+        requests.note(asked(&first, ""), Instant::now());
         // Tried again after a failure of its own.
         assert_eq!(requests.stop(&start("worker:2", 1)), None);
         // Added again under the same id.
@@ -157,7 +161,7 @@ mod tests {
             .map(|n| start(&format!("worker:{n}"), u32::try_from(n).unwrap()))
             .collect();
         for start in &starts {
-            requests.note("1-0".to_owned(), request(start, ""), Instant::now());
+            requests.note(asked(start, ""), Instant::now());
         }
         assert_eq!(requests.kept.len(), REQUESTS_MAX);
         assert!(requests.stop(&starts[0]).is_none());

@@ -6,7 +6,7 @@
 --          failed, candidate completed, candidate failed, and the last request to cancel a job that it knows, or ''
 --          where it runs none
 -- Returns  for each queue nil where nothing is new, or a text, the error, or { record or nil where its revision is the
---          one known, newer requests to cancel, all counts of the canary or nil where it is not there any more }
+--          one known, newer requests to cancel, all counts of the canary or nil where it is not there any more, now (ms) }
 local FIELDS = 9
 local TALLIED = { 'a0', 'a1', 'c0', 'c1' }
 
@@ -45,11 +45,13 @@ local function sync(key, at)
   local cancels = ARGV[at + 8] ~= '' and call('XRANGE', CANCELS, '(' .. ARGV[at + 8], '+') or {}
   local known = (call('HGET', DEPLOYMENT, 'revision') or '0') == ARGV[at + 1]
   if known and #cancels == 0 and not counts then return false end
-  return { not known and record(), cancels, counts }
+  return { not known and record(), cancels, counts, NOW }
 end
 
 local replies = {}
-for i, key in ipairs(KEYS) do
+-- A call to a cluster names one key more, which is no queue's.
+for i = 1, (#ARGV - 1) / FIELDS do
+  local key = KEYS[i]
   -- A queue whose keys are damaged must not keep the others from their deployments.
   local ok, reply = pcall(sync, key, 2 + (i - 1) * FIELDS)
   if ok then
