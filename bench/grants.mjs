@@ -1,5 +1,5 @@
-// The section `grants`: memory and descriptors of a host over thousands of attempts that use a grant, fail with it or leave
-// open what it gave them.
+// The section `grants`: memory and descriptors of a host, and keys in Redis, over thousands of attempts that use a grant,
+// fail with it or leave open what it gave them.
 
 import { createServer } from 'node:net';
 import { once } from 'node:events';
@@ -76,16 +76,25 @@ async function grown(name) {
   // No job stays behind: Redis is not what is measured.
   const child = toril(here, 50, { fixture, options: `remove_on_complete = 0\nremove_on_fail = 0\n${options}` });
   await run(here, jobs, FIRST);
-  const [first, opened] = [resident(child.pid), descriptors(child)];
+  const [first, opened, keysFirst] = [resident(child.pid), descriptors(child), await keys(here)];
   await run(here, jobs, ALL - FIRST);
-  const [last, open] = [resident(child.pid), descriptors(child)];
+  const [last, open, keysLast] = [resident(child.pid), descriptors(child), await keys(here)];
   await stop(child);
   await end?.();
   await here.close();
-  return { mibAfterThousand: rounded(first / 1024), mibAfterAll: rounded(last / 1024), memoryGrownBy: rounded(last / first), moreDescriptors: open - opened };
+  return {
+    mibAfterThousand: rounded(first / 1024),
+    mibAfterAll: rounded(last / 1024),
+    memoryGrownBy: rounded(last / first),
+    moreDescriptors: open - opened,
+    moreKeys: keysLast - keysFirst,
+  };
 }
 
 const descriptors = ({ pid }) => readdirSync(`/proc/${pid}/fd`).length;
+
+/** Keys in Redis, without notes of requests, which go away by themselves. */
+const keys = async ({ redis }) => (await redis.keys('*')).filter((key) => !key.includes(':toril-request:')).length;
 
 /** Runs so many jobs, of each kind in turn, and waits until all have ended. */
 async function run({ queue }, jobs, count) {
