@@ -59,7 +59,7 @@ test: engine
 bench: export CARGO_INCREMENTAL = 0
 bench: engine
 	@scripts/setup.sh wasm redis node postgres python go c
-	$(BUILD_GUESTS) -p fixture-noop -p fixture-version -p fixture-work
+	$(BUILD_GUESTS) -p fixture-noop -p fixture-version -p fixture-work -p fixture-requests -p fixture-kv -p fixture-postgres -p fixture-socket
 	$(CARGO) build --profile dist --bin toril
 	$(CARGO) build --release --manifest-path bench/official/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"
 	$(CARGO) build --release --manifest-path bench/server/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}"

@@ -4,9 +4,10 @@
 // BEFORE=/path/to/toril compares with an older build instead: it runs beside this one, in the same rounds; the ratios are
 // printed and nothing is written. In either case what falls short of `expected.mjs` fails the run.
 //
-// Environment: SECTIONS [throughput,typescript,languages,latency,execution,memory,startup,growth,flows,scaling,work], ROUNDS [5],
-// CONCURRENCIES [1,10,50,200], PEERS [all], JOBS [20000], WAITING [10000,100000,1000000],
-// CHILDREN [1000,10000,100000], KINDS [http,https,postgres,json,compute,chatty] of work, IDLE_SECONDS [30].
+// Environment: SECTIONS [throughput,typescript,languages,latency,execution,memory,startup,growth,flows,scaling,work,grants],
+// ROUNDS [5], CONCURRENCIES [1,10,50,200], PEERS [all], JOBS [20000], WAITING [10000,100000,1000000],
+// CHILDREN [1000,10000,100000], KINDS [http,https,postgres,json,compute,chatty] of work, GRANTS [http,kv,postgres,tcp],
+// IDLE_SECONDS [30].
 // SECTIONS=work ROUNDS=1 JOBS=2000 CONCURRENCIES=50 takes some two minutes. With BEFORE, SECTIONS are [throughput,memory,startup]; throughput
 // alone takes some six minutes with ROUNDS=3 JOBS=10000. Sections that are left out keep their figures in results.json.
 
@@ -17,6 +18,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ratiosToBefore, shownRatios } from './before.mjs';
 import { misses } from './expected.mjs';
+import { grants } from './grants.mjs';
 import { languages } from './languages.mjs';
 import { cores } from './measure.mjs';
 import { hosts, peers } from './peers.mjs';
@@ -24,11 +26,11 @@ import { plot } from './plot.mjs';
 import * as others from './sections.mjs';
 import { kinds, work } from './work.mjs';
 
-const sections = { ...others, languages, work };
+const sections = { ...others, languages, work, grants };
 const here = dirname(fileURLToPath(import.meta.url));
 const list = (name, otherwise) => process.env[name]?.split(',') ?? otherwise;
 const beside = hosts.before !== undefined;
-const order = beside ? ['throughput', 'memory', 'startup'] : ['throughput', 'typescript', 'languages', 'latency', 'execution', 'memory', 'startup', 'growth', 'flows', 'scaling', 'work'];
+const order = beside ? ['throughput', 'memory', 'startup'] : ['throughput', 'typescript', 'languages', 'latency', 'execution', 'memory', 'startup', 'growth', 'flows', 'scaling', 'work', 'grants'];
 const settings = {
   rounds: Number(process.env.ROUNDS ?? 5),
   jobs: Number(process.env.JOBS ?? 20000),
@@ -39,6 +41,7 @@ const settings = {
   waiting: list('WAITING', [10_000, 100_000, 1_000_000]).map(Number),
   children: list('CHILDREN', [1_000, 10_000, 100_000]).map(Number),
   kinds: list('KINDS', kinds),
+  grants: list('GRANTS'),
 };
 
 function limit({ redisBusy, workerCpuMicros, jobsPerSecond }) {
@@ -84,7 +87,9 @@ function ratios({ throughput = {}, latency = {}, flows, work = {} }) {
   for (const [kind, by] of Object.entries(work)) {
     for (const ours of ['toril', 'toril-reuse']) {
       for (const c of Object.keys(by[ours] ?? {})) {
-        note(`${ours}/node-inline ${kind} c${c}`, by[ours][c].jobsPerSecond, by['node-inline']?.[c]?.jobsPerSecond);
+        const [own, theirs] = [by[ours][c], by['node-inline']?.[c]];
+        note(`${ours}/node-inline ${kind} c${c}`, own.jobsPerSecond, theirs?.jobsPerSecond);
+        note(`${ours}/node-inline ${kind} c${c} processor time of all processes`, theirs?.allCpuMicros, own.allCpuMicros);
       }
     }
   }
@@ -95,7 +100,7 @@ const byConcurrency = (figures) => Object.fromEntries(Object.entries(figures).fl
   Object.entries(by).map(([c, figure]) => [`${name} c${c}`, figure]))));
 
 function show(results) {
-  const { throughput, typescript, languages, latency, execution, memory, startup, growth, flows, scaling, work } = results;
+  const { throughput, typescript, languages, latency, execution, memory, startup, growth, flows, scaling, work, grants } = results;
   if (throughput) table('throughput', byConcurrency(throughput));
   if (typescript) table('TypeScript and JavaScript', byConcurrency(typescript));
   if (languages) {
@@ -115,13 +120,15 @@ function show(results) {
   for (const [kind, figures] of Object.entries(work ?? {})) table(`work: ${kind}`, byConcurrency(figures));
   const asked = servers(work ?? {});
   if (Object.keys(asked).length > 0) lines('what the server of the jobs saw', asked);
+  if (grants) lines('memory of a host after 1,000 attempts with a grant and after 10,000', grants);
 }
 
-/** For jobs that ask a server: connections, handshakes, and how busy it was. */
+/** For jobs that ask a server: its processor time and how busy it was; for requests, connections and handshakes, too. */
 function servers(work) {
   const asked = Object.entries(work).flatMap(([kind, by]) => Object.entries(byConcurrency(by)).map(([name, figure]) => [`${kind} ${name}`, figure]));
-  return Object.fromEntries(asked.filter(([, { connections }]) => connections !== undefined)
-    .map(([name, { connections, handshakes, serverBusy }]) => [name, { connections, handshakes, 'server busy': serverBusy }]));
+  return Object.fromEntries(asked.filter(([, { serverCpuMicros }]) => serverCpuMicros !== undefined)
+    .map(([name, { connections, handshakes, serverBusy, serverCpuMicros }]) => (
+      [name, { 'us/job': serverCpuMicros, 'server busy': serverBusy, ...(connections !== undefined && { connections, handshakes }) }])));
 }
 
 function save(file, measured) {

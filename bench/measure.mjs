@@ -68,11 +68,11 @@ export async function place() {
   return { dir, port, connection, redis, queue, close };
 }
 
-/** Processor time of a process and its children, in microseconds. */
+/** Processor time of a process and its children, in microseconds: of those that have ended, too. */
 export function cpu(pid) {
   const own = (of) => {
     const fields = readFileSync(`/proc/${of}/stat`, 'utf8').split(') ')[1].split(' ');
-    return Number(fields[11]) + Number(fields[12]);
+    return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0);
   };
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
   return [pid, ...children].reduce((sum, of) => sum + own(of), 0) / TICKS * 1e6;

@@ -32,6 +32,8 @@ export async function startPostgres() {
   const url = `postgres://bench@127.0.0.1:${port}/postgres`;
   const { Pool } = require('pg');
   const pool = new Pool({ connectionString: url, max: 1 });
+  // The server may end before the connection does.
+  pool.on('error', () => {});
   await until('Postgres answers', () => pool.query('select 1').then(() => true, () => false), 50);
   await pool.query('create table orders (id bigserial primary key, customer text not null, total numeric not null, at timestamptz not null default now())');
   const stop = async () => {
@@ -43,5 +45,5 @@ export async function startPostgres() {
   };
   const urlFile = join(dir, 'url');
   writeFileSync(urlFile, url);
-  return { url, urlFile, stop };
+  return { child, url, urlFile, stop };
 }

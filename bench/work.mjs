@@ -74,7 +74,8 @@ export async function work({ rounds, jobs, concurrencies, wanted, kinds }) {
       const [peer, c] = of.split(' c');
       await here.queue.obliterate({ force: true });
       await load(here.queue, name, count, data({ server }));
-      return served(server, name, count, () => run(here, () => [peers[peer](here, Number(c))], count));
+      const measure = () => run(here, () => [peers[peer](here, Number(c))], count);
+      return withAll(await served(name.startsWith('http') ? server : name === 'postgres' && database, count, measure));
     });
     results[name] = byPeer(figures);
   }
@@ -84,18 +85,21 @@ export async function work({ rounds, jobs, concurrencies, wanted, kinds }) {
   return results;
 }
 
-/** Adds what the server saw, for jobs that ask it. */
-async function served(server, kind, count, measure) {
-  if (!kind.startsWith('http')) return measure();
-  const [before, cpuBefore] = [await server.stats(), cpu(server.child.pid)];
+/** Adds what the server of the jobs did, where they ask one. */
+async function served(server, count, measure) {
+  if (!server) return measure();
+  const [before, cpuBefore] = [await server.stats?.(), cpu(server.child.pid)];
   const figures = await measure();
-  const after = await server.stats();
+  const after = await server.stats?.();
   const serverCpuMicros = (cpu(server.child.pid) - cpuBefore) / count;
   return {
     ...figures,
     serverCpuMicros,
     serverBusy: serverCpuMicros * figures.jobsPerSecond / 1e6,
-    connections: after.connections - before.connections,
-    handshakes: after.handshakes - before.handshakes,
+    ...(after && { connections: after.connections - before.connections, handshakes: after.handshakes - before.handshakes }),
   };
 }
+
+/** Adds the processor time that a job takes of the machine: unlike jobs per second, others that use the machine hardly change it. */
+const withAll = (figures) => (
+  { ...figures, allCpuMicros: figures.workerCpuMicros + figures.redisCpuMicros + (figures.serverCpuMicros ?? 0) });

@@ -4,11 +4,12 @@
 //!
 //! `bench-server DIR` writes the authority to `DIR/authority.pem` and prints both ports.
 
+mod waits;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -16,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-const WORK: Duration = Duration::from_millis(2);
+use crate::waits::Waits;
+
 const ANSWER: &str = r#"{"currency":"EUR","rate":1.0842}"#;
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
@@ -36,15 +38,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let secure = TcpListener::bind("127.0.0.1:0").await?;
     let (http, https) = (plain.local_addr()?.port(), secure.local_addr()?.port());
     println!("{http} {https}");
-    let stats = Arc::new(Stats::default());
+    let (stats, waits) = (Arc::new(Stats::default()), Arc::new(Waits::default()));
+    let ended = waits.clone();
+    tokio::spawn(async move { ended.end_all().await.expect("timers can be set") });
     loop {
         let (stream, acceptor) = tokio::select! {
             accepted = plain.accept() => (accepted?.0, None),
             accepted = secure.accept() => (accepted?.0, Some(acceptor.clone())),
         };
         // Connections that break off are no matter of the others.
-        let stats = stats.clone();
-        tokio::spawn(async move { connection(stream, acceptor, &stats).await });
+        let (stats, waits) = (stats.clone(), waits.clone());
+        tokio::spawn(async move { connection(stream, acceptor, &stats, &waits).await });
     }
 }
 
@@ -52,21 +56,26 @@ async fn connection(
     stream: TcpStream,
     acceptor: Option<TlsAcceptor>,
     stats: &Stats,
+    waits: &Waits,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stats.connections.fetch_add(1, Relaxed);
     match acceptor {
-        None => serve(stream, stats).await,
+        None => serve(stream, stats, waits).await,
         Some(acceptor) => {
             let stream = acceptor.accept(stream).await?;
             stats.handshakes.fetch_add(1, Relaxed);
-            serve(stream, stats).await
+            serve(stream, stats, waits).await
         }
     }
 }
 
 /// Answers requests without a body, one after the other.
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, stats: &Stats) -> io::Result<()> {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stats: &Stats,
+    waits: &Waits,
+) -> io::Result<()> {
     let mut head = Vec::with_capacity(1024);
     loop {
         let end = loop {
@@ -81,7 +90,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, stats: &Stats) -
             true => stats.json(),
             false => {
                 stats.requests.fetch_add(1, Relaxed);
-                tokio::time::sleep(WORK).await;
+                waits.wait().await;
                 ANSWER.to_owned()
             }
         };

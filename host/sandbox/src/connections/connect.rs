@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll};
 
 use base64::Engine as _;
@@ -148,7 +148,7 @@ pub(super) enum Stream {
 
 impl Stream {
     /// See [`Socket::watch`].
-    pub(super) fn watch(&mut self) -> Arc<AtomicBool> {
+    pub(super) fn watch(&mut self) -> Arc<AtomicU32> {
         match self {
             Stream::Plain(socket) => socket.watch(),
             Stream::Tls(stream) => stream.get_mut().0.watch(),

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,12 +18,21 @@ const UNEXPECTED_BYTES: usize = 256;
 /// How long what a server said last may take to be read once it has closed the connection.
 const LAST_ANSWER: Duration = Duration::from_secs(30);
 
+/// The rests of a watched connection, which are numbered: times in which no request is under way. The request that ends one
+/// must be sent only after a look at what has arrived.
+struct Watched {
+    /// The newest rest, which the pool counts.
+    rest: Arc<AtomicU32>,
+    /// The newest rest in which somebody has looked.
+    looked: u32,
+    /// The newest rest that has ended, with a write.
+    ended: u32,
+}
+
 /// A connection to an address that was judged.
 pub(super) struct Socket {
     stream: TcpStream,
-    is_watched: bool,
-    /// Something was sent since something was read: what arrives next is expected.
-    is_asked: Arc<AtomicBool>,
+    watched: Option<Watched>,
     /// Runs since a write has found the connection closed.
     cut: Option<Pin<Box<Sleep>>>,
 }
@@ -32,23 +41,26 @@ impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
         Socket {
             stream,
-            is_watched: false,
-            is_asked: Arc::default(),
+            watched: None,
             cut: None,
         }
     }
 
-    /// From here on, a read between an answer and the next request returns all that has arrived. tokio alone reports only
-    /// what had arrived when it last asked the system, and hyper would send the next request after an answer that belongs
-    /// to no request.
+    /// From here on, a read while no request is under way returns all that has arrived. tokio alone reports only what had
+    /// arrived when it last asked the system, and hyper would send the next request after an answer that belongs to no
+    /// request.
     ///
-    /// The flag that this returns says that an answer is expected. A server may answer before it has the whole request. The
-    /// rest of the request then sets the flag again, so the pool clears it when the exchange is over.
-    pub(super) fn watch(&mut self) -> Arc<AtomicBool> {
-        self.is_watched = true;
-        // The handshake of TLS may have ended with a write.
-        self.is_asked.store(false, Ordering::Release);
-        Arc::clone(&self.is_asked)
+    /// The pool adds one to the number that this returns when an exchange is over. A server may answer before it has the
+    /// whole request, so neither an answer nor a write tells.
+    pub(super) fn watch(&mut self) -> Arc<AtomicU32> {
+        // The first request is preceded by a rest, too.
+        let rest = Arc::new(AtomicU32::new(1));
+        self.watched = Some(Watched {
+            rest: Arc::clone(&rest),
+            looked: 0,
+            ended: 0,
+        });
+        rest
     }
 
     /// Asks the system itself.
@@ -66,6 +78,17 @@ impl Socket {
         }
     }
 
+    /// hyper reads before it sends a request, but the pool may lend the connection between that read and the write. What has
+    /// arrived by then can no longer be told from the answer.
+    fn begin_to_write(&mut self) -> io::Result<()> {
+        let is_unseen = self.watched.as_mut().is_some_and(Watched::ends);
+        let look = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        match is_unseen && matches!(recv(&self.stream, &mut [0], look), Ok((1.., _))) {
+            true => Err(io::ErrorKind::ConnectionReset.into()),
+            false => Ok(()),
+        }
+    }
+
     /// A server may answer and close the connection before it has read the request. The reader finds first what it said and
     /// then the end, so nothing is lost if a failed write waits; as an error it would end the connection with the answer
     /// unread. It waits only so long, because there may be no reader: one that gives up the answer of a connection with TLS
@@ -76,12 +99,31 @@ impl Socket {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match written {
-            Poll::Ready(Err(error)) if self.is_watched && is_cut(&error) => {
+            Poll::Ready(Err(error)) if self.watched.is_some() && is_cut(&error) => {
                 let end = self.cut.get_or_insert_with(|| Box::pin(sleep(LAST_ANSWER)));
                 end.as_mut().poll(context).map(|()| Err(error))
             }
             written => written,
         }
+    }
+}
+
+impl Watched {
+    /// Whether no request is under way. Then what is looked for next counts as looked for in this rest.
+    fn looks(&mut self) -> bool {
+        let rest = self.rest.load(Ordering::Acquire);
+        let is_over = rest == self.ended;
+        if !is_over {
+            self.looked = rest;
+        }
+        !is_over
+    }
+
+    /// Notes that a request is being sent. Whether nobody has looked in the rest that it ends.
+    fn ends(&mut self) -> bool {
+        let rest = self.rest.load(Ordering::Acquire);
+        let is_first_write = std::mem::replace(&mut self.ended, rest) != rest;
+        is_first_write && self.looked != rest
     }
 }
 
@@ -101,11 +143,13 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let mut read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if read.is_pending() && this.is_watched && !this.is_asked.load(Ordering::Acquire) {
+        if let Some(watched) = &mut this.watched
+            && watched.looks()
+            && read.is_pending()
+        {
             read = this.arrived(buffer);
         }
         if read.is_ready() {
-            this.is_asked.store(false, Ordering::Release);
             // The last answer is still being read.
             this.cut = None;
         }
@@ -120,7 +164,7 @@ impl AsyncWrite for Socket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.is_asked.store(true, Ordering::Release);
+        this.begin_to_write()?;
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.written(context, written)
     }
@@ -131,7 +175,7 @@ impl AsyncWrite for Socket {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.is_asked.store(true, Ordering::Release);
+        this.begin_to_write()?;
         let written = Pin::new(&mut this.stream).poll_write_vectored(context, bytes);
         this.written(context, written)
     }
@@ -194,6 +238,73 @@ mod tests {
         let mut read = [0; 4];
         socket.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"last");
+    }
+
+    /// Two ends of a connection, and what counts the rests of the first one.
+    async fn watched() -> (Socket, Arc<AtomicU32>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut socket = Socket::new(TcpStream::connect(address).await.unwrap());
+        let rests = socket.watch();
+        let (peer, _) = listener.accept().await.unwrap();
+        (socket, rests, peer)
+    }
+
+    /// Reads as hyper does before a request: without waiting.
+    async fn look(socket: &mut Socket) -> Option<usize> {
+        let mut bytes = [0; 16];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let read = std::future::poll_fn(|context| {
+            Poll::Ready(Pin::new(&mut *socket).poll_read(context, &mut buffer))
+        });
+        match read.await {
+            Poll::Ready(read) => read.map(|()| buffer.filled().len()).ok(),
+            Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_after_what_arrived_unseen() {
+        for rest in 0..20 {
+            let (mut socket, rests, mut peer) = watched().await;
+            for _ in 0..rest {
+                assert_eq!(look(&mut socket).await, None);
+                socket.write_all(b"request").await.unwrap();
+                rests.fetch_add(1, Ordering::Release);
+            }
+            peer.write_all(b"unasked").await.unwrap();
+            let written = socket.write_all(b"request").await;
+            let kind = written.map_err(|error| error.kind());
+            assert_eq!(kind, Err(io::ErrorKind::ConnectionReset));
+        }
+    }
+
+    /// The system is asked, not tokio, which has not looked since the connection was made.
+    #[tokio::test]
+    async fn whoever_looks_in_a_rest_sees_all_that_has_arrived() {
+        let (mut socket, rests, mut peer) = watched().await;
+        for _ in 0..20 {
+            assert_eq!(look(&mut socket).await, None);
+            socket.write_all(b"request").await.unwrap();
+            rests.fetch_add(1, Ordering::Release);
+            peer.write_all(b"unasked").await.unwrap();
+            assert_eq!(look(&mut socket).await, Some(7));
+        }
+    }
+
+    /// Each look is a system call.
+    #[tokio::test]
+    async fn while_a_request_is_under_way_nobody_looks() {
+        let (mut socket, rests, _peer) = watched().await;
+        let looks = |socket: &mut Socket| socket.watched.as_mut().unwrap().looks();
+        for _ in 0..3 {
+            assert!(looks(&mut socket) && looks(&mut socket));
+            socket.write_all(b"request").await.unwrap();
+            assert!(!looks(&mut socket));
+            socket.write_all(b"the rest of it").await.unwrap();
+            assert!(!looks(&mut socket));
+            rests.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// Nobody reads: without an end of its own, the write would keep the connection for good.

@@ -22,7 +22,9 @@ pub(crate) struct Bounded<B> {
     body: Pin<Box<B>>,
     bytes_left: u64,
     bytes_max: u64,
-    end: Pin<Box<Sleep>>,
+    end: Instant,
+    /// Made when it first waits: most bodies are there at once.
+    timer: Option<Pin<Box<Sleep>>>,
     too_large: TooLarge,
     /// Given back when the body has come to its end, or is dropped.
     loan: Option<Loan>,
@@ -71,7 +73,8 @@ impl<B> Bounded<B> {
             body: Box::pin(body),
             bytes_left: bytes_max,
             bytes_max,
-            end: Box::pin(sleep_until(end)),
+            end,
+            timer: None,
             too_large,
             loan: None,
             exchange: Arc::default(),
@@ -82,7 +85,7 @@ impl<B> Bounded<B> {
     /// Another body that ends when this one would have, for the same request.
     pub(crate) fn like(&self, body: B) -> Self {
         let exchange = Arc::clone(&self.exchange);
-        let like = Self::new(body, self.bytes_max, self.end.deadline(), self.too_large);
+        let like = Self::new(body, self.bytes_max, self.end, self.too_large);
         Bounded { exchange, ..like }
     }
 
@@ -104,9 +107,33 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for Bounded<B> {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
-        if self.end.as_mut().poll(context).is_ready() {
+        if Instant::now() >= self.end {
             return Poll::Ready(Some(Err(Error::HttpResponseTimeout)));
         }
+        let polled = self.poll_to_the_end(context);
+        if polled.is_pending() {
+            let end = self.end;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+            std::task::ready!(timer.as_mut().poll(context));
+            return Poll::Ready(Some(Err(Error::HttpResponseTimeout)));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
+
+impl<B: Body<Data = Bytes, Error = Error>> Bounded<B> {
+    /// The next frame, or once the guest has given up and nobody reads the response any more, why it has.
+    fn poll_to_the_end(&mut self, context: &mut Context<'_>) -> Polled {
         if self.given_up.is_none() {
             match std::task::ready!(self.poll_within(context)) {
                 // The guest goes on writing: it must hear that it may not. Nobody reads what it writes while this waits.
@@ -127,18 +154,6 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for Bounded<B> {
         Poll::Ready(given_up.map(|(error, _)| Err(error)))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
-
-impl<B: Body<Data = Bytes, Error = Error>> Bounded<B> {
     fn poll_within(&mut self, context: &mut Context<'_>) -> Polled {
         let frame = std::task::ready!(self.body.as_mut().poll_frame(context));
         if let Some(Ok(frame)) = &frame

@@ -1,7 +1,7 @@
 //! One connection, by whichever protocol.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -71,13 +71,13 @@ pub(super) struct Shared {
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     /// See [`Stream::watch`].
-    is_asked: Arc<AtomicBool>,
+    rests: Arc<AtomicU32>,
 }
 
 impl Http1 {
     /// No request is under way: whatever arrives from here on is no answer.
     pub(super) fn rest(&self) {
-        self.is_asked.store(false, Ordering::Release);
+        self.rests.fetch_add(1, Ordering::Release);
     }
 
     /// Where the row of interim answers is too long, the connection must not be used again: it has no end.
@@ -122,12 +122,12 @@ impl Connection {
         }
         // HTTP/1.1 has only the order to tell answers apart. hyper reads before it sends a request and gives up a connection
         // on which it finds something; the request then goes to another one.
-        let is_asked = stream.watch();
+        let rests = stream.watch();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(BUFFER_BYTES_MAX);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Connection::Http1(Http1 { sender, is_asked }))
+        Ok(Connection::Http1(Http1 { sender, rests }))
     }
 
     /// True for errors of a connection that had come to its end before the request. What goes wrong on a connection of
