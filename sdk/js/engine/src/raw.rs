@@ -105,11 +105,24 @@ pub(crate) fn used_bytes(ctx: &Ctx<'_>) -> usize {
 }
 
 unsafe extern "C" {
+    /// See `quickjs/whereabouts.patch`.
+    #[link_name = "JS_Whereabouts"]
+    fn whereabouts(ctx: *mut qjs::JSContext) -> qjs::JSValue;
     /// See `quickjs/sealed.patch`.
     #[link_name = "JS_SealHeap"]
     fn seal_heap(runtime: *mut qjs::JSRuntime, end: *const c_void);
     #[link_name = "JS_UnsealHeap"]
     fn unseal_heap(runtime: *mut qjs::JSRuntime);
+}
+
+/// Where the script is: the lines of a stack. None where there is no memory for them. No function of the script runs for it.
+pub(crate) fn place<'js>(ctx: &Ctx<'js>) -> Option<Value<'js>> {
+    let text = unsafe { whereabouts(ctx.as_raw().as_ptr()) };
+    if unsafe { qjs::JS_IsException(text) } {
+        ctx.catch();
+        return None;
+    }
+    Some(unsafe { Value::from_raw(ctx.clone(), text) })
 }
 
 /// Seals the objects below this address: no reference to them is counted any more, and none of them is freed.
