@@ -1,6 +1,7 @@
 //! Makes a component of a script: instantiates the JavaScript engine, lets it evaluate the script, and writes its memory back
 //! into it. What comes out is a processor like any other, which no host needs this crate for.
 
+mod shim;
 mod stubs;
 mod watchdog;
 
@@ -67,6 +68,19 @@ pub enum Error {
     Failed(wasmtime::Error),
 }
 
+/// The JavaScript engine, in the shape that is instantiated in the least time.
+pub struct ScriptEngine {
+    wasm: Vec<u8>,
+}
+
+impl ScriptEngine {
+    /// Takes the engine as it was built.
+    pub fn new(wasm: Vec<u8>) -> Self {
+        let wasm = shim::removed(&wasm).unwrap_or(wasm);
+        ScriptEngine { wasm }
+    }
+}
+
 /// Makes snapshots of one engine.
 pub struct Snapshots<'a> {
     wizer: Wizer,
@@ -92,8 +106,8 @@ fn append_section(component: &mut Vec<u8>, name: &str, data: &[u8]) {
 
 impl<'a> Snapshots<'a> {
     /// Prepares the engine. Its compiled code is kept in the directory, if there is one: compiling takes a second.
-    pub fn new(engine_wasm: &'a [u8], cache_dir: Option<&Path>) -> Result<Self, Error> {
-        Self::prepare(engine_wasm, cache_dir).map_err(Error::Engine)
+    pub fn new(engine: &'a ScriptEngine, cache_dir: Option<&Path>) -> Result<Self, Error> {
+        Self::prepare(&engine.wasm, cache_dir).map_err(Error::Engine)
     }
 
     fn prepare(engine_wasm: &'a [u8], cache_dir: Option<&Path>) -> wasmtime::Result<Self> {

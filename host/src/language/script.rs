@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
-use toril_snapshot::{Script, Snapshots};
+use toril_snapshot::{Script, ScriptEngine, Snapshots};
 
 use super::{Built, ask, made_of, number_of};
 use crate::config::default_cache_dir;
@@ -34,6 +34,7 @@ pub(super) async fn build(file: &Path) -> anyhow::Result<Built> {
     let (script, source_map, sdk) = (bundle.script, bundle.source_map, bundle.sdk.to_string());
     let snapshot = tokio::task::spawn_blocking(move || {
         let cache = default_cache_dir();
+        let engine = ScriptEngine::new(engine);
         let snapshots = Snapshots::new(&engine, cache.as_deref())?;
         snapshots.snapshot(&Script {
             source: &script,

@@ -2,7 +2,9 @@
 
 use toril_sandbox::{Limits, Outcome, Policy};
 
-use crate::processor::{Jobs, failure_of, policy, refusal_of, snapshot, value_of, with_runtime};
+use crate::processor::{
+    Jobs, failure_of, policy, refusal_of, snapshot, snapshot_with_warnings, value_of, with_runtime,
+};
 
 /// Jobs of several kinds, each by a name: one snapshot for all of them.
 struct Cases {
@@ -285,6 +287,50 @@ const main = () => {
     );
     let own = "RangeError: own\n    at main (processor.js:6:15)";
     assert!(value[3].starts_with(own), "{value:?}");
+}
+
+/// Whatever an error is made of, as far as a script can replace it, here tells that it ran.
+const REPLACED: &str = "\
+let ran = [];
+Error.prepareStackTrace = () => { ran.push('prepareStackTrace'); globalThis.tell?.(ran); return ''; };
+for (const name of ['name', 'message']) {
+  Object.defineProperty(Error.prototype, name, { get() { ran.push(name); globalThis.tell?.(ran); return ''; } });
+}
+Error.stackTraceLimit = 0;
+";
+
+#[tokio::test]
+async fn place_of_a_loop_is_found_without_functions_of_the_script() {
+    let script = format!(
+        "{REPLACED}const main = () => {{ globalThis.tell = (ran) => toril.job.log(`ran ${{ran}}`);\nfor (;;); }};"
+    );
+    let mut policy = policy();
+    policy.limits.deadline_ms = 3000;
+    let jobs = Jobs::under(policy, &script).await;
+    let (message, stack) = jobs.failure().await;
+    assert!(message.contains("time limit of 3000 ms"), "{message}");
+    // The one of the loop, which is the line after `main`'s.
+    assert!(stack.contains("at main (processor.js:8:"), "{stack}");
+    let shown = jobs.shown.lock().join("\n");
+    assert!(!shown.contains("ran "), "{shown}");
+}
+
+#[tokio::test]
+async fn value_that_is_taken_once_is_told_without_functions_of_the_script() {
+    let script = format!("{REPLACED}const once = Math.random();\nconst main = () => ran;");
+    let map = r#"{"version":3,"sources":["paint.ts"],"names":[],"mappings":"AAAA;AACA;AACA;AACA;AACA;AACA;AACA;AACA;AACA"}"#;
+    let snapshot = snapshot_with_warnings(&with_runtime(&script), map).unwrap();
+    let warning = "paint.ts:7:";
+    assert!(
+        snapshot
+            .warnings
+            .iter()
+            .any(|told| told.starts_with(warning)),
+        "{:?}",
+        snapshot.warnings
+    );
+    let jobs = Jobs::of_component(policy(), snapshot.component).await;
+    assert_eq!(jobs.value().await, "[]");
 }
 
 #[tokio::test]

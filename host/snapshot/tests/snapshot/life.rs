@@ -71,6 +71,31 @@ fn what_was_freed_is_no_part_of_the_component() {
 }
 
 #[tokio::test]
+async fn functions_show_their_own_text_and_share_it() {
+    let script = "const outer = (a) => {
+  const inner = function (b) { const last = () => { /* text of the last one */ return 'é' + b; }; return last; };
+  class Wall { paint(c) { return c; } }
+  return [inner(1), Wall, Wall.prototype.paint, new Function('d', 'return d')];
+};
+const main = () => outer(1).map(String);";
+    let component = snapshot(&with_runtime(script), "").unwrap();
+    let text = b"text of the last one";
+    let copies = component.windows(text.len()).filter(|part| part == text);
+    assert_eq!(copies.count(), 1);
+    let jobs = Jobs::of_component(reused(), component).await;
+    let expected = [
+        "() => { /* text of the last one */ return 'é' + b; }",
+        "class Wall { paint(c) { return c; } }",
+        "paint(c) { return c; }",
+        "function anonymous(d\n) {\nreturn d\n}",
+    ];
+    for _ in 0..3 {
+        let shown: Vec<String> = serde_json::from_str(&jobs.value().await).unwrap();
+        assert_eq!(shown, expected);
+    }
+}
+
+#[tokio::test]
 async fn warmup_runs_once_and_when_the_processor_is_built() {
     let script = "
         let warm = 0;

@@ -10,7 +10,7 @@ use toril_sandbox::backend::Shown;
 use toril_sandbox::{
     Engine, EngineOptions, Grants, LoadError, LoneJob, Outcome, Policy, Processor, Reuse, Stub,
 };
-use toril_snapshot::{Error, Script, Snapshot, Snapshots};
+use toril_snapshot::{Error, Script, ScriptEngine, Snapshot, Snapshots};
 
 /// The script's part that the SDK makes elsewhere: `main` is the processor.
 const RUNTIME: &str = r#"
@@ -26,14 +26,16 @@ toril.process = async () => {
 "#;
 
 static CACHE: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
-static ENGINE_WASM: LazyLock<Vec<u8>> = LazyLock::new(|| {
+static ENGINE: LazyLock<ScriptEngine> = LazyLock::new(|| {
     // Cargo runs a test in its package. It may have been built in another clone with the same target directory.
     let path = Path::new("../../sdk/js/engine.wasm");
     let bytes = std::fs::read(path);
-    bytes.unwrap_or_else(|error| panic!("{}: {error}\nhint: make engine", path.display()))
+    ScriptEngine::new(
+        bytes.unwrap_or_else(|error| panic!("{}: {error}\nhint: make engine", path.display())),
+    )
 });
 static SNAPSHOTS: LazyLock<Snapshots<'static>> =
-    LazyLock::new(|| Snapshots::new(&ENGINE_WASM, Some(CACHE.path())).unwrap());
+    LazyLock::new(|| Snapshots::new(&ENGINE, Some(CACHE.path())).unwrap());
 static HOST: LazyLock<Arc<Engine>> = LazyLock::new(|| {
     let options = EngineOptions {
         executions_max: 20,
@@ -45,8 +47,8 @@ static HOST: LazyLock<Arc<Engine>> = LazyLock::new(|| {
     Arc::new(Engine::new(&options).unwrap())
 });
 
-pub(crate) fn engine_wasm() -> &'static [u8] {
-    &ENGINE_WASM
+pub(crate) fn engine_wasm() -> &'static ScriptEngine {
+    &ENGINE
 }
 
 pub(crate) fn cache_dir() -> PathBuf {

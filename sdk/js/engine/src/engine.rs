@@ -134,7 +134,7 @@ fn evaluate<'js>(
         .set("__toril", toril.clone())
         .map_err(thrown)?;
     let evaluated = frozen::watched(ctx, || {
-        raw::evaluate(ctx, source, c"processor.js")?;
+        raw::evaluate_kept(ctx, source, c"processor.js")?;
         events.run_jobs(ctx, None)
     });
     evaluated.map_err(LoadError::Threw)?;

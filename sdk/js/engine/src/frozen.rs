@@ -3,11 +3,10 @@
 
 use std::cell::{Cell, RefCell};
 
-use rquickjs::{Ctx, Exception};
+use rquickjs::Ctx;
 
 use crate::bindings::toril::processor::logging::{self, Level};
-use crate::texts::Text;
-use crate::{engine, raw};
+use crate::{raw, stacks};
 
 /// As many as are told.
 const TOLD_MAX: usize = 10;
@@ -31,14 +30,12 @@ pub(crate) fn watched<'js, T>(ctx: &Ctx<'js>, load: impl FnOnce() -> T) -> T {
 
 /// The script takes such a value.
 pub(crate) fn note(what: &str) {
-    // Making a stack may run the script's code, which must not be noted in turn.
-    let Some(running) = LOADS.take() else {
-        return;
-    };
-    if let Some(place) = running.with(place_in_own_file) {
+    let place = LOADS
+        .get()
+        .and_then(|running| running.with(place_in_own_file));
+    if let Some(place) = place {
         tell(what, &place);
     }
-    LOADS.set(Some(running));
 }
 
 fn tell(what: &str, place: &str) {
@@ -61,10 +58,7 @@ fn tell(what: &str, place: &str) {
 /// The place of the stack that asks, where it is in a file of the processor's own. None where a package asks, when it is loaded
 /// or set up (`dayjs.extend`): its user could not change that.
 fn place_in_own_file(ctx: &Ctx<'_>) -> Option<String> {
-    let error = Exception::from_message(ctx.clone(), "").ok()?;
-    let stack = error.as_object().get::<_, Text>("stack").ok()?.0;
-    let stack = engine::map_stack(&stack);
-    for line in stack.lines() {
+    for line in stacks::here(ctx)?.lines() {
         let Some(frame) = line.trim_start().strip_prefix("at ") else {
             continue;
         };

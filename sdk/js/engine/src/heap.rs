@@ -238,6 +238,8 @@ pub(crate) mod gaps {
     const ROOM: usize = 512 << 10;
     /// The size of what larger gaps are filled with.
     const LARGE: usize = 16 << 10;
+    /// The size of the first arenas of a job. A job that does little needs fewer blocks of each size, and fewer pages.
+    const ARENA: usize = 1 << 10;
     /// The sizes of QuickJS's small blocks, without their header.
     const BLOCKS: &[usize] = &[
         8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 136, 152, 168, 184, 200, 216,
@@ -248,9 +250,11 @@ pub(crate) mod gaps {
     /// allocated from now on lies beyond.
     pub(crate) fn fill(ctx: &Ctx<'_>) -> usize {
         let end = fill_heap();
-        for bytes in BLOCKS {
-            fill_blocks(ctx, *bytes);
-        }
+        raw::with_arenas_of(ARENA, || {
+            for bytes in BLOCKS {
+                fill_blocks(ctx, *bytes);
+            }
+        });
         end
     }
 

@@ -1,7 +1,7 @@
 //! What rquickjs has no safe function for.
 #![allow(unsafe_code, reason = "calls of QuickJS's functions in C")]
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 
 use rquickjs::{ArrayBuffer, Context, Ctx, Value, qjs};
@@ -13,24 +13,48 @@ pub(crate) const SCRIPT: &str = "processor.js";
 pub(crate) fn evaluate<'js>(
     ctx: &Ctx<'js>,
     source: String,
-    name: &std::ffi::CStr,
+    name: &CStr,
 ) -> Result<Value<'js>, Value<'js>> {
-    let length = source.len();
+    let mut source = terminated(source);
+    let result = evaluate_text(ctx, &source, name);
+    // The text would be a part of the snapshot.
+    source.fill(0);
+    std::hint::black_box(&source);
+    result
+}
+
+/// As `evaluate`, for the script of the processor: its functions, whose `toString` shows their text, share this one.
+pub(crate) fn evaluate_kept<'js>(
+    ctx: &Ctx<'js>,
+    source: String,
+    name: &CStr,
+) -> Result<Value<'js>, Value<'js>> {
+    let source: &'static [u8] = terminated(source).leak();
+    unsafe { keep_source(source.as_ptr().cast(), source.len()) };
+    evaluate_text(ctx, source, name)
+}
+
+/// QuickJS reads up to a NUL.
+fn terminated(source: String) -> Vec<u8> {
     let mut source = source.into_bytes();
-    // QuickJS reads up to a NUL.
     source.push(0);
+    source
+}
+
+fn evaluate_text<'js>(
+    ctx: &Ctx<'js>,
+    source: &[u8],
+    name: &CStr,
+) -> Result<Value<'js>, Value<'js>> {
     let value = unsafe {
         qjs::JS_Eval(
             ctx.as_raw().as_ptr(),
             source.as_ptr().cast(),
-            length as qjs::size_t,
+            (source.len() - 1) as qjs::size_t,
             name.as_ptr(),
             qjs::JS_EVAL_TYPE_GLOBAL as i32,
         )
     };
-    // The text would be a part of the snapshot.
-    source.fill(0);
-    std::hint::black_box(&source);
     match unsafe { qjs::JS_IsException(value) } {
         true => Err(ctx.catch()),
         false => Ok(unsafe { Value::from_raw(ctx.clone(), value) }),
@@ -105,11 +129,40 @@ pub(crate) fn used_bytes(ctx: &Ctx<'_>) -> usize {
 }
 
 unsafe extern "C" {
+    /// See `quickjs/whereabouts.patch`.
+    #[link_name = "JS_Whereabouts"]
+    fn whereabouts(ctx: *mut qjs::JSContext) -> qjs::JSValue;
+    /// See `quickjs/one-source.patch`.
+    #[link_name = "JS_KeepSource"]
+    fn keep_source(source: *const c_char, length: usize);
+    /// See `quickjs/small-arenas.patch`.
+    #[link_name = "JS_SetArenaBytes"]
+    fn set_arena_bytes(bytes: usize);
     /// See `quickjs/sealed.patch`.
     #[link_name = "JS_SealHeap"]
     fn seal_heap(runtime: *mut qjs::JSRuntime, end: *const c_void);
     #[link_name = "JS_UnsealHeap"]
     fn unseal_heap(runtime: *mut qjs::JSRuntime);
+}
+
+/// Where the script is: the lines of a stack. None where there is no memory for them. No function of the script runs for it.
+pub(crate) fn place<'js>(ctx: &Ctx<'js>) -> Option<Value<'js>> {
+    let text = unsafe { whereabouts(ctx.as_raw().as_ptr()) };
+    if unsafe { qjs::JS_IsException(text) } {
+        ctx.catch();
+        return None;
+    }
+    Some(unsafe { Value::from_raw(ctx.clone(), text) })
+}
+
+/// How large QuickJS's arenas are.
+const ARENA_BYTES: usize = 4 << 10;
+
+/// Does something while new arenas of QuickJS have another size.
+pub(crate) fn with_arenas_of(bytes: usize, work: impl FnOnce()) {
+    unsafe { set_arena_bytes(bytes) };
+    work();
+    unsafe { set_arena_bytes(ARENA_BYTES) };
 }
 
 /// Seals the objects below this address: no reference to them is counted any more, and none of them is freed.

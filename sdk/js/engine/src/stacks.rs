@@ -3,13 +3,15 @@
 //! A function of the script could not be called where the stack is used up; this one can, and has some more of it.
 
 use rquickjs::function::This;
-use rquickjs::{Array, Ctx, Function, Object, Result, Value};
+use rquickjs::{Array, Ctx, FromJs, Function, Object, Result, Value};
 
 use crate::texts::{Coercion, Text};
 use crate::{engine, prelude, raw};
 
 /// What the reading of places may use of the stack beyond the script's part.
 const STACK_BYTES: usize = 64 << 10;
+/// Places of the engine, or in a text that was evaluated: nobody can look at them.
+const INNER: [&str; 2] = [prelude::NAME, "<input>"];
 
 /// The stack of an error, from the places at which it was made.
 pub(crate) fn prepare<'js>(ctx: Ctx<'js>, error: Value<'js>, sites: Array<'js>) -> String {
@@ -32,6 +34,15 @@ pub(crate) fn prepare<'js>(ctx: Ctx<'js>, error: Value<'js>, sites: Array<'js>) 
         ctx.catch();
         stack
     })
+}
+
+/// The lines of a stack for the place at which the script is, with the places of its sources. Nothing of the script runs for
+/// it: it can be asked for where the script called nothing. An error would be made by functions that a script may replace.
+pub(crate) fn here(ctx: &Ctx<'_>) -> Option<String> {
+    let stack = Text::from_js(ctx, raw::place(ctx)?).ok()?.0;
+    let is_seen = |line: &&str| !INNER.iter().any(|name| line.contains(name));
+    let lines: Vec<&str> = stack.lines().filter(is_seen).collect();
+    Some(engine::map_stack(&lines.join("\n")))
 }
 
 /// `Name: message`.
@@ -92,9 +103,10 @@ impl Frame {
         })
     }
 
-    /// True for a place of the engine, or in a text that was evaluated: nobody can look at it.
     fn is_inner(&self) -> bool {
-        matches!(self.file.as_deref(), Some(prelude::NAME | "<input>"))
+        self.file
+            .as_deref()
+            .is_some_and(|file| INNER.contains(&file))
     }
 
     fn text(&self) -> String {
@@ -110,7 +122,7 @@ impl Frame {
     }
 }
 
-fn call<'js, T: rquickjs::FromJs<'js>>(site: &Object<'js>, method: &str) -> Result<T> {
+fn call<'js, T: FromJs<'js>>(site: &Object<'js>, method: &str) -> Result<T> {
     let method: Function = site.get(method)?;
     method.call((This(site.clone()),))
 }

@@ -3,11 +3,11 @@
 
 use std::cell::Cell;
 
-use rquickjs::{Context, Ctx, Exception, Runtime};
+use rquickjs::{Context, Ctx, Runtime};
 
 use crate::bindings::toril::processor::{current_job, logging};
 use crate::raw::Running;
-use crate::{engine, errors};
+use crate::{engine, stacks};
 
 /// QuickJS asks after 10,000 jumps or calls, which take a tenth of a millisecond and more. The host, which answers within a
 /// microsecond, is asked each time that it was asked so often: most jobs never ask it.
@@ -42,18 +42,8 @@ fn look(ctx: &Ctx<'_>) {
     if round != 0 || engine::is_loading() || !current_job::is_cancelled() {
         return;
     }
-    if let Some(place) = place(ctx) {
+    if let Some(place) = stacks::here(ctx).filter(|place| !place.is_empty()) {
         logging::fatal(&place);
         IS_TOLD.set(true);
     }
-}
-
-/// The lines of a stack.
-fn place(ctx: &Ctx<'_>) -> Option<String> {
-    let error = Exception::from_message(ctx.clone(), "");
-    // None may stay behind: nothing of this is the script's.
-    ctx.catch();
-    let stack = errors::detail_of(ctx, &error.ok()?.into_value()).stack?;
-    let (_, place) = stack.split_once("\n    at ")?;
-    Some(format!("    at {place}"))
 }
