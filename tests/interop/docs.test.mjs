@@ -21,7 +21,7 @@ const runs = promisify(execFile);
 /** Of one command: the first build of a component in Python takes this long. */
 const COMMAND_MS = 240_000;
 /** Of what is shown a moment later: a job that runs, a deployment that hosts notice. */
-const SHOWN_MS = 30_000;
+const SHOWN_MS = 60_000;
 
 const markdown = async (dir) => {
   const files = await readdir(dir, { recursive: true });
