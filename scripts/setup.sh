@@ -28,7 +28,8 @@ as_root() {
 install() {
   echo "setup: installing $1"
   if has apt-get; then
-    as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $2 >/dev/null
+    as_root apt-get -o Acquire::Retries=5 update -qq &&
+      as_root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=5 install -y -qq $2 >/dev/null
   elif has dnf; then
     as_root dnf install -y -q $3
   elif has brew; then

@@ -17,8 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use backon::Retryable as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
+use toril_sandbox::short_machine::{is_short, pauses};
 use toril_sandbox::slow;
 use tracing::info;
 
@@ -197,6 +199,13 @@ fn command_of_group(tool: &mut Command) -> &mut Command {
     }
 }
 
+/// Starts a tool; again, while the machine is short. An update may be writing the tool itself, say.
+async fn start(tool: &mut Command) -> std::io::Result<Child> {
+    let tool = command_of_group(tool);
+    let start = || std::future::ready(tool.spawn());
+    start.retry(pauses()).when(|error| is_short(error)).await
+}
+
 /// Runs a tool, and returns how it ended and what it printed.
 async fn output(
     tool: &mut Command,
@@ -212,7 +221,7 @@ async fn output(
         }
         _ => anyhow::Error::from(error).context(format!("failed to run `{name}`")),
     };
-    let child = command_of_group(tool).spawn().map_err(failed)?;
+    let child = start(tool).await.map_err(failed)?;
     let mut group = Group::of(&child);
     let output = tokio::time::timeout(time_max, child.wait_with_output())
         .await
@@ -288,6 +297,21 @@ mod tests {
             );
             std::fs::remove_file(dir(top)).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn tool_that_is_being_written_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tool");
+        std::fs::write(&file, "#!/bin/sh\necho done\n").unwrap();
+        let rights = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&file, rights).unwrap();
+        let writer = std::fs::File::options().append(true).open(&file).unwrap();
+        let mut tool = Command::new(&file);
+        let running = run(&mut tool, Duration::from_secs(60), "install it");
+        // In this order: the tool is started for the first time while the file is open.
+        let (done, ()) = tokio::join!(biased; running, async { drop(writer) });
+        assert_eq!(done.unwrap().output, b"done\n");
     }
 
     #[tokio::test]

@@ -1,18 +1,21 @@
 //! A Redis server of our own: where none is configured and none is found, in the demo, and in tests.
 
 use std::fs::{File, TryLockError};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
 
 use toril_queue::Redis;
 
 /// The servers that will do, in order of preference.
 const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// One that reads much of what it kept, or runs on a busy machine, takes its time.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -30,6 +33,8 @@ pub struct PrivateRedis {
     port: u16,
     dir: PathBuf,
     append_only: bool,
+    /// Keeps the port from others, also between two servers; none where the caller chose it.
+    _reserved: Option<TcpSocket>,
 }
 
 impl PrivateRedis {
@@ -61,19 +66,23 @@ impl PrivateRedis {
             port,
             dir: dir.to_owned(),
             append_only,
+            _reserved: None,
         })
     }
 
-    /// Starts a server on a port that is free now.
+    /// Starts a server on a port that is free, and is kept for it.
     pub async fn start_anywhere(dir: &Path, append_only: bool) -> anyhow::Result<Self> {
         let mut last_error = None;
-        // Another process may take the port between finding and using it.
+        // One that asks for no port in particular is not given this one, but a server that names it may take it.
         for _ in 0..5 {
-            let port = std::net::TcpListener::bind(("127.0.0.1", 0))?
-                .local_addr()?
-                .port();
+            let (reserved, port) = reserve_port()?;
             match Self::start(dir, port, append_only).await {
-                Ok(server) => return Ok(server),
+                Ok(server) => {
+                    return Ok(PrivateRedis {
+                        _reserved: Some(reserved),
+                        ..server
+                    });
+                }
                 Err(error) => last_error = Some(error),
             }
         }
@@ -114,6 +123,15 @@ impl PrivateRedis {
         }
         Ok(())
     }
+}
+
+/// The socket does not listen: a server that may use its address again can.
+fn reserve_port() -> std::io::Result<(TcpSocket, u16)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let port = socket.local_addr()?.port();
+    Ok((socket, port))
 }
 
 /// The address of a Redis on this machine.

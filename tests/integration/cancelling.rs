@@ -16,7 +16,7 @@ use crate::harness::{
 };
 
 /// What a cancelled job may need beside its grace time, with room for a busy machine.
-const BOUND: Duration = Duration::from_secs(10);
+const BOUND: Duration = Duration::from_secs(30);
 
 async fn cancels(redis: &TestRedis, arguments: &[&str]) -> (Option<i32>, String) {
     let output = toril(redis, &[&["job", "cancel"], arguments].concat()).await;

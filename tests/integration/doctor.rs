@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use toril::queue::JobState;
 
-use crate::harness::{TORIL, TestHost, TestRedis, add, processor, reaches};
+use crate::harness::{self, TORIL, TestHost, TestRedis, add, processor, reaches};
 
 /// A project with one queue, and a home of its own.
 struct Project {
@@ -81,8 +81,7 @@ fn findings_of(command: &mut Command) -> Findings {
 
 /// Writes a program that stands for a tool.
 fn write_tool(file: &Path, script: &str) {
-    std::fs::write(file, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    harness::write_tool(file, &format!("#!/bin/sh\n{script}\n"));
 }
 
 /// A Redis behind a peer that takes its time for each answer, and changes what it answers.

@@ -22,7 +22,7 @@ use self::scripts::Scripts;
 use crate::harness::TestRedis;
 
 /// A fault that never strikes is a mistake of the test.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Little room in the kernel, so that a slow link is slow for the writer, too.
 const BUFFER: u32 = 64 * 1024;
 

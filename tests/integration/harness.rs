@@ -50,6 +50,15 @@ pub(crate) fn http_client() -> reqwest::Client {
     reqwest::Client::new()
 }
 
+/// Writes a program that stands for a tool. Another process writes it: a process that is started meanwhile for another test has
+/// a copy of each open file for a moment, and nobody can run a program that is open for writing.
+pub(crate) fn write_tool(file: &Path, script: &str) {
+    const WRITE: &str = r#"printf %s "$1" > "$0" && chmod 755 "$0""#;
+    let mut shell = std::process::Command::new("sh");
+    let status = shell.args(["-c", WRITE]).arg(file).arg(script).status();
+    assert!(status.unwrap().success());
+}
+
 /// The component of a guest crate. Builds all guests on first use.
 pub(crate) fn processor(crate_name: &str) -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();

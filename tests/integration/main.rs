@@ -41,6 +41,7 @@ mod recordings;
 mod reloads;
 mod rights;
 mod sandbox;
+mod short_machine;
 mod starting;
 mod steps;
 mod swaps;

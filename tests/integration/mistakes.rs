@@ -164,7 +164,8 @@ async fn name_that_is_nearly_a_queue_of_the_config_is_pointed_out() {
         &["versions", "pant"],
     ] {
         let output = toril(dir.path(), arguments);
-        assert!(stderr(&output).starts_with(note), "{output:?}");
+        // A busy machine may say before that it is still connecting.
+        assert!(stderr(&output).contains(note), "{output:?}");
         stdout(&output);
         let quiet = toril(dir.path(), &[arguments, &["--quiet"]].concat());
         assert_eq!(stderr(&quiet), "");

@@ -1,6 +1,5 @@
 //! What a changed config does to the queues of a host that goes on: what is refused, and by whom.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use toril::queue::{JobState, Queue};
 
 use crate::harness::{
     TestHost, TestRedis, add, completes, eventually, processor, queue_section, reaches, toril,
-    version,
+    version, write_tool,
 };
 
 /// A host whose config is written again and again.
@@ -314,9 +313,7 @@ impl Hanging {
         std::fs::write(file("Cargo.toml"), "").unwrap();
         std::fs::write(file("paint.rs"), "").unwrap();
         let script = "#!/bin/sh\nsleep 3600 &\necho $! >> \"$(dirname \"$0\")/started\"\nwait\n";
-        std::fs::write(file("cargo"), script).unwrap();
-        let executable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(file("cargo"), executable).unwrap();
+        write_tool(&file("cargo"), script);
         Hanging { dir }
     }
 

@@ -306,7 +306,7 @@ async fn requests_go_where_they_may_and_nowhere_else() {
     // The first is named by its address; the second has a name that leads to a private one.
     let grants = format!(
         "[queues.ring.grants.http]\nhosts = [\"127.0.0.1:{port}\", \"localhost:{other}\"]\n\
-         response_bytes_max = 100000\nrequest_bytes_max = 50000\ntimeout_ms = 500\nrequests_max = 3\n"
+         response_bytes_max = 100000\nrequest_bytes_max = 50000\ntimeout_ms = 3000\nrequests_max = 3\n"
     );
     let section = queue_section("ring", "fixture-http", "") + &grants;
     let host = TestHost::serve(&redis, &section).await;

@@ -1,6 +1,5 @@
 //! How a host starts: what is built, compiled and served first.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use serde_json::json;
@@ -12,7 +11,7 @@ use toril::queue::JobState;
 use toril::sandbox::Digest;
 
 use crate::harness::{
-    PATIENCE, TORIL, TestHost, TestRedis, add, handwritten, queue_section, reaches,
+    PATIENCE, TORIL, TestHost, TestRedis, add, handwritten, queue_section, reaches, write_tool,
 };
 
 /// A processor that is large, and takes the compiler some seconds.
@@ -45,8 +44,7 @@ async fn sources_of_queues_are_built_side_by_side() {
          echo alone >&2; exit 1\n",
         dir.path()
     );
-    std::fs::write(&tool, script).unwrap();
-    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_tool(&tool, &script);
     let mut config = format!("redis = \"{}\"\n", redis.server.url());
     for name in ["one", "two"] {
         let file = path(&format!("{name}.c"));
@@ -117,8 +115,7 @@ const SLOW_TOOL: &str = "#!/bin/sh\n\
 async fn host_says_that_it_builds_on_a_terminal_and_elsewhere() {
     let (redis, dir) = (TestRedis::start(false).await, tempdir().unwrap());
     let path = |name: &str| dir.path().join(name);
-    std::fs::write(path("clang"), SLOW_TOOL).unwrap();
-    std::fs::set_permissions(path("clang"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_tool(&path("clang"), SLOW_TOOL);
     std::fs::write(path("slow.c"), "").unwrap();
     let config = format!(
         "redis = \"{}\"\n[queues.slow]\nprocessor = \"slow.c\"\n",

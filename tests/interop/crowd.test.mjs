@@ -49,7 +49,7 @@ async function play(scenario, startWorker, copies = COPIES) {
   const settled = scenario.settled ?? idle;
   const share = (counts) => Object.fromEntries(Object.entries(counts).map(([state, count]) => [state, count / copies]));
   try {
-    await eventually(`${scenario.name} settles`, async () => settled(share(await queue.getJobCounts())), 30_000);
+    await eventually(`${scenario.name} settles`, async () => settled(share(await queue.getJobCounts())));
   } finally {
     await worker.stop();
   }

@@ -62,7 +62,7 @@ async function addAll({ entries }, queue, flow) {
 async function settles(queue) {
   let counts;
   const done = async () => ended((counts = await queue.getJobCounts()));
-  await eventually(`${queue.name} settles`, done, 30_000).catch(async (error) => {
+  await eventually(`${queue.name} settles`, done).catch(async (error) => {
     const jobs = await queue.getJobs(['waiting', 'active', 'delayed', 'prioritized'], 0, 3);
     const left = jobs.map((job) => `${brief(job.asJSON())} ${job.failedReason}`).join('\n');
     throw new Error(`${error.message} (SEED=${seed}): ${brief(counts)}\n${left}`);

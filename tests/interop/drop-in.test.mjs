@@ -3,7 +3,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Queue, Worker } from 'bullmq';
-import { eventually, processor, startRedis, startToril } from './harness.mjs';
+import { eventually, processor, startRedis, startToril, WAIT_MS } from './harness.mjs';
 
 const QUEUE = 'shared';
 let redis;
@@ -43,7 +43,7 @@ test('Node and toril share a queue: each of 10,000 jobs completes once', async (
   const host = await serve('fixture-noop', { name: 'toril', concurrency: 10 });
   await eventually('the host has run jobs', async () => (await queue.getCompletedCount()) > 0);
   goOn();
-  await eventually('all jobs complete', async () => (await queue.getCompletedCount()) === jobs, 60_000);
+  await eventually('all jobs complete', async () => (await queue.getCompletedCount()) === jobs, 3 * WAIT_MS);
   await Promise.all([node.close(), host.stop()]);
   for (const [, flat] of await redis.client.xrange(queue.toKey('events'), '-', '+')) {
     if (flat[1] === 'completed') finished.set(flat[3], (finished.get(flat[3]) ?? 0) + 1);

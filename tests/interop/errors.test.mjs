@@ -6,7 +6,7 @@ import { cp, mkdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Queue, QueueEvents, Worker } from 'bullmq';
-import { startRedis } from './harness.mjs';
+import { startRedis, WAIT_MS } from './harness.mjs';
 import { failure, project, SDK, served, source } from './scripts.mjs';
 
 const { build } = createRequire(join(SDK, 'package.json'))('esbuild');
@@ -101,7 +101,7 @@ async function inNode(processor, names) {
   const worker = new Worker('ring', processor, { connection: redis.connection });
   worker.on('error', () => {});
   try {
-    return await failures({ queue, finished: (job) => job.waitUntilFinished(events, 10_000) }, names);
+    return await failures({ queue, finished: (job) => job.waitUntilFinished(events, WAIT_MS) }, names);
   } finally {
     await Promise.all([worker.close(), events.close()]);
     await queue.close();

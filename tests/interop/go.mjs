@@ -11,7 +11,7 @@ const [installed] = ['bin/go', 'Scripts/go.exe'].map((name) => join(target, 'go-
 /** TORIL_GO names a `go`; otherwise it is the one that scripts/setup.sh installs, or the system's. */
 const go = process.env.TORIL_GO ?? installed ?? 'go';
 /** Compiling a component of this size takes its time. */
-export const PATIENCE_MS = 180_000;
+export const PATIENCE_MS = 320_000;
 
 const runs = promisify(execFile);
 /** With these variables `toril` finds the `go`. */

@@ -21,8 +21,11 @@ const scriptSdk = { TORIL_JS_SDK: resolve(import.meta.dirname, '../../sdk/js') }
 export const processor = (crate) =>
   join(target, 'wasm32-wasip2/processor', `${crate.replaceAll('-', '_')}.wasm`);
 
-/** Calls `check` until it returns something true; fails with `what` after ten seconds, or as long as is given. */
-export async function eventually(what, check, patienceMs = 10_000) {
+/** Longer than anything takes on a slow machine that others use, too: what never happens fails all the same. */
+export const WAIT_MS = 60_000;
+
+/** Calls `check` until it returns something true; fails with `what` after a minute, or as long as is given. */
+export async function eventually(what, check, patienceMs = WAIT_MS) {
   const end = Date.now() + patienceMs;
   for (;;) {
     const result = await check();
@@ -125,7 +128,7 @@ export async function served(redis, section, names, body, patienceMs = undefined
   // From the first event on: a listener that starts now may miss what happens before it listens.
   const events = new QueueEvents(names[0], { connection, lastEventId: '0' });
   const flow = new FlowProducer({ connection });
-  const finished = (job, ms = 20_000) => job.waitUntilFinished(events, ms);
+  const finished = (job, ms = WAIT_MS) => job.waitUntilFinished(events, ms);
   const run = async (name, data = {}, opts = {}) => finished(await queue.add(name, data, opts));
   try {
     await events.waitUntilReady();

@@ -8,7 +8,7 @@ import { processor, run as command, served, startRedis } from './harness.mjs';
 
 const grants = { kv: { stores: ['default'], shared: ['rates'] } };
 /** The first compilation of the engine takes a while. */
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 180_000;
 let redis;
 let dir;
 before(async () => {

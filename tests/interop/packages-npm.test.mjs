@@ -8,13 +8,13 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { Queue, QueueEvents } from 'bullmq';
-import { eventually, startRedis, toril } from './harness.mjs';
+import { eventually, startRedis, toril, WAIT_MS } from './harness.mjs';
 import { startRegistry } from './npm-registry.mjs';
 
 const runs = promisify(execFile);
 const root = resolve(import.meta.dirname, '../..');
 /** The engine and the first component are compiled. */
-const FIRST_JOB_MS = 60_000;
+const FIRST_JOB_MS = 180_000;
 
 const PAINT = `import { Job } from 'bullmq';
 
@@ -129,7 +129,7 @@ async function serving(queueName, command, args, end) {
     const job = await queue.add('walls', { walls: 3, waitMs: 1_000 });
     await eventually('the job runs', async () => (await job.getState()) === 'active');
     await end(child, told);
-    assert.deepEqual(await job.waitUntilFinished(events, 20_000), { cost: 300 });
+    assert.deepEqual(await job.waitUntilFinished(events, WAIT_MS), { cost: 300 });
     const [code] = await ended;
     return { code, log };
   } catch (error) {

@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { Queue, QueueEvents } from 'bullmq';
 import { inNode } from '../packages/in-node.mjs';
 import { startServer } from '../packages/server.mjs';
-import { startRedis, startToril } from './harness.mjs';
+import { startRedis, startToril, WAIT_MS } from './harness.mjs';
 
 const dir = resolve(import.meta.dirname, '../packages/processors');
 let redis;
@@ -34,7 +34,7 @@ for (const file of (await readdir(dir)).sort()) {
       await events.waitUntilReady();
       const data = { url: server.url };
       const job = await queue.add('job', data);
-      assert.deepEqual(await job.waitUntilFinished(events, 20_000), await inNode(join(dir, file), data));
+      assert.deepEqual(await job.waitUntilFinished(events, WAIT_MS), await inNode(join(dir, file), data));
       assert.doesNotMatch(host.log(), /WARN/);
     } finally {
       await Promise.all([host.stop(), queue.close(), events.close()]);

@@ -10,7 +10,7 @@ const sdk = join(root, 'sdk/python/src');
 /** TORIL_PYTHON names an interpreter that has componentize-py. */
 const python = process.env.TORIL_PYTHON ?? join(target, 'python-venv/bin/python');
 /** Compiling a component of this size takes its time. */
-export const PATIENCE_MS = 280_000;
+export const PATIENCE_MS = 320_000;
 
 const runs = promisify(execFile);
 

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { tmpdir } from 'node:os';
 import { Queue, QueueEvents } from 'bullmq';
-import { startToril } from './harness.mjs';
+import { startToril, WAIT_MS } from './harness.mjs';
 
 export const SDK = resolve(import.meta.dirname, '../../sdk/js');
 export const source = (name) => join(import.meta.dirname, 'processors', name);
@@ -27,7 +27,7 @@ export async function served(redis, file, options, body) {
   const events = new QueueEvents('ring', { connection: redis.connection, lastEventId: '0' });
   try {
     await events.waitUntilReady();
-    return await body({ queue, host, finished: (job, ms = 20_000) => job.waitUntilFinished(events, ms) });
+    return await body({ queue, host, finished: (job, ms = WAIT_MS) => job.waitUntilFinished(events, ms) });
   } catch (error) {
     error.message += `\nlog of the host:\n${host.log()}`;
     throw error;

@@ -69,7 +69,7 @@ test('no lock is lost and each job is settled once over several lock durations',
       if (waiting < WAITING) await add(WAITING);
       else await new Promise((tick) => setTimeout(tick, 5));
     }
-    await eventually('all jobs end', async () => ended(await queue.getJobCounts()), 40_000);
+    await eventually('all jobs end', async () => ended(await queue.getJobCounts()));
     const log = toril.log();
     const port = log.match(/127\.0\.0\.1:(\d+)/g)?.map((address) => address.split(':')[1]);
     await assertNoLockLost(port ?? [], log);

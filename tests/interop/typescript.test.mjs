@@ -131,7 +131,7 @@ test('a saved file is built once by a host that writes into the project, whateve
   const read = () => readFile(log, 'utf8').catch(() => '');
   const swapped = async (count) => {
     const done = async () => (await read()).match(/processor was swapped/g)?.length === count;
-    await eventually(`${count} swaps`, done, 60_000).catch(async (error) => {
+    await eventually(`${count} swaps`, done).catch(async (error) => {
       throw new Error(`${error.message}\n${await read()}`);
     });
   };
@@ -141,7 +141,7 @@ test('a saved file is built once by a host that writes into the project, whateve
     await rename(join(dir, 'color.ts.new'), join(dir, 'color.ts'));
   };
   try {
-    await eventually('it serves', async () => /serving/.test(await read()), 60_000);
+    await eventually('it serves', async () => /serving/.test(await read()));
     await save('green');
     await swapped(1);
     // It may end at any time; the next build starts another one.
@@ -151,7 +151,8 @@ test('a saved file is built once by a host that writes into the project, whateve
     await writeFile(join(dir, 'notes.json'), '{}');
     await save('blue');
     await swapped(2);
-    assert.equal((await read()).match(/building the processor/g).length, 3, await read());
+    // What takes longer is reported as `still building`.
+    assert.equal((await read()).match(/(?<!still )building the processor/g).length, 3, await read());
   } finally {
     child.kill('SIGTERM');
     await ended;
@@ -167,7 +168,7 @@ test('no two jobs share random numbers or ids', async (t) => {
   const count = Number(process.env.RANDOM_JOBS ?? 10_000);
   await served(join(dir, 'hostile.ts'), { concurrency: 50, grants }, async ({ queue }) => {
     for (let n = 0; n < count; n += 1000) await queue.addBulk(Array.from({ length: 1000 }, () => ({ name: 'identity', data: {} })));
-    await eventually('all jobs complete', async () => (await queue.getCompletedCount()) === count, 60_000);
+    await eventually('all jobs complete', async () => (await queue.getCompletedCount()) === count);
     const seen = [new Set(), new Set(), new Set()];
     for (const job of await queue.getCompleted(0, -1)) job.returnvalue.forEach((value, n) => seen[n].add(value));
     assert.deepEqual(seen.map((values) => values.size), [count, count, count]);

@@ -2,7 +2,7 @@
 import { after, before, beforeEach, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { Queue, QueueEvents } from 'bullmq';
-import { eventually, processor, run, snapshot, startRedis, startToril } from './harness.mjs';
+import { eventually, processor, run, snapshot, startRedis, startToril, WAIT_MS } from './harness.mjs';
 import { idle } from './scenarios.mjs';
 
 const QUEUE = 'visible';
@@ -41,9 +41,9 @@ test('QueueEvents hears the whole life of a job', async () => {
   }
   await serving({}, async () => {
     const job = await queue.add('progress', {});
-    assert.equal(await job.waitUntilFinished(events, 20_000), 'done');
+    assert.equal(await job.waitUntilFinished(events, WAIT_MS), 'done');
     const failing = await queue.add('fail', {}, { attempts: 2 });
-    await assert.rejects(failing.waitUntilFinished(events, 20_000), /on purpose/);
+    await assert.rejects(failing.waitUntilFinished(events, WAIT_MS), /on purpose/);
     const drains = () => heard.filter(([name]) => name === 'drained').length === 2;
     await eventually('the queue drains twice', drains);
   });

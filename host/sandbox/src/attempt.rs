@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::warn;
 use wasmtime::component::ResourceTableError;
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::bindings::toril::processor::jobs::{Failure, FailureDetail};
@@ -18,9 +18,12 @@ pub use crate::guest::AttemptInput;
 use crate::guest::{AttemptState, InvalidData, too_many_handles};
 use crate::limits::Limits;
 pub use crate::memory_budget::Kept;
+use crate::memory_images::with_causes;
 use crate::outcome::{MovedTo, Outcome};
 use crate::policy::Policy;
+use crate::prepared::Instance;
 use crate::reuse::Reusable;
+use crate::short_machine::is_short_of;
 
 /// What came of an attempt, and what it cost.
 #[derive(Debug)]
@@ -134,9 +137,25 @@ async fn call(
         Some(instance) => instance,
         None => run
             .instance
-            .insert(processor.instantiate(&mut run.store).await?),
+            .insert(instantiate(processor, &mut run.store).await?),
     };
     instance.process(&mut run.store).await
+}
+
+/// The machine was short of something when the instance was made: nothing that the guest could do about.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to make an instance")]
+struct NotInstantiated(#[source] wasmtime::Error);
+
+async fn instantiate(
+    processor: &Processor,
+    store: &mut Store<AttemptState>,
+) -> wasmtime::Result<Instance> {
+    let instance = processor.instantiate(store).await;
+    instance.map_err(|error| match is_short_of(&error) {
+        true => wasmtime::Error::new(NotInstantiated(error)),
+        false => error,
+    })
 }
 
 /// A guest that was asked to stop may come to an end by itself, which counts as ever: a failure of its own is tried
@@ -248,8 +267,8 @@ fn trapped(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
             }
         };
     }
-    if error.is::<PoolConcurrencyLimitError>() {
-        return Outcome::HostFailed(error.to_string());
+    if error.is::<PoolConcurrencyLimitError>() || error.is::<NotInstantiated>() {
+        return Outcome::HostFailed(with_causes(error));
     }
     if let Some(invalid) = error.downcast_ref::<InvalidData>() {
         return Outcome::unrecoverable(invalid.to_string());

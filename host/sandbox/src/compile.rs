@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use backon::Retryable as _;
 use tracing::info;
 use wasmtime::Store;
 
@@ -18,6 +19,7 @@ use crate::memory_images::{make_memory_images, with_causes};
 use crate::policy::Policy;
 use crate::prepared::{Instance, Prepared};
 use crate::reuse::{IdleOfProcessor, Reusable};
+use crate::short_machine::{is_short_of, pauses};
 use crate::slow;
 use crate::world::World;
 
@@ -83,6 +85,9 @@ pub enum LoadError {
     /// It trapped, or ran out of a limit, while it was instantiated.
     #[error("failed to instantiate component: {0}")]
     Instantiate(String),
+    /// The machine was short of something that an instance needs, for longer than a moment.
+    #[error("the machine has no room for an instance: {0}")]
+    MachineIsShort(String),
 }
 
 /// A component that may be compiled: all that can be known of it before is as it should be.
@@ -160,8 +165,21 @@ impl Engine {
         Ok(processor)
     }
 
-    /// Instantiates once, within the limits of an attempt. Returns the memory that it took, in bytes.
+    /// Instantiates once, within the limits of an attempt; again, while the machine is short. Returns the memory that it took,
+    /// in bytes.
     async fn probe(&self, processor: &Processor, policy: &Arc<Policy>) -> Result<usize, LoadError> {
+        let once = || self.probe_once(processor, policy);
+        let again = once.retry(pauses());
+        again
+            .when(|error| matches!(error, LoadError::MachineIsShort(_)))
+            .await
+    }
+
+    async fn probe_once(
+        &self,
+        processor: &Processor,
+        policy: &Arc<Policy>,
+    ) -> Result<usize, LoadError> {
         let refuse = |error: String| LoadError::Instantiate(error);
         let state = AttemptState::probe(policy).map_err(|error| refuse(format!("{error:#}")))?;
         let _ticking = self.ticking();
@@ -170,6 +188,7 @@ impl Engine {
         let instance = processor.instantiate(&mut run.store);
         match tokio::time::timeout(deadline.duration(), instance).await {
             Ok(Ok(_)) => Ok(run.store.data().quota.memory_bytes()),
+            Ok(Err(error)) if is_short_of(&error) => Err(short(&error)),
             Ok(Err(error)) => Err(refuse(run.store.data().quota.explain(&error))),
             Err(_) => Err(refuse(Stop::Deadline(deadline).to_string())),
         }
@@ -194,8 +213,10 @@ impl Engine {
         })?;
         let engine = Arc::clone(self);
         let prepared = beside_jobs(move || {
-            make_memory_images(&component)
-                .map_err(|error| LoadError::Instantiate(with_causes(&error)))?;
+            make_memory_images(&component).map_err(|error| match is_short_of(&error) {
+                true => short(&error),
+                false => LoadError::Instantiate(with_causes(&error)),
+            })?;
             let pre = engine.linker.instantiate_pre(&component);
             let prepared = pre.and_then(|pre| Prepared::new(world, pre));
             prepared.map_err(|error| LoadError::Mismatch {
@@ -267,6 +288,10 @@ impl Processor {
     pub fn keep_no_instances(&self) {
         self.idle.close();
     }
+}
+
+fn short(error: &wasmtime::Error) -> LoadError {
+    LoadError::MachineIsShort(with_causes(error))
 }
 
 fn with_hint(error: String) -> String {

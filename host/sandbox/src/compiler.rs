@@ -12,6 +12,7 @@ use wasmtime::{Config, Engine};
 use crate::cache::{Cache, Kept, deserialize};
 use crate::digest::Digest;
 use crate::function_cache::Functions;
+use crate::short_machine::again_while_short;
 
 /// Larger components take seconds to compile: small ones do not wait for them.
 const SMALL_BYTES_MAX: usize = 4 << 20;
@@ -116,9 +117,9 @@ impl Compiler {
         }
         let compiler = Engine::new(&config)?;
         // Threads of its own: those that all share would first end what they began.
-        let threads = rayon::ThreadPoolBuilder::new().build()?;
+        let threads = again_while_short(|| Ok(rayon::ThreadPoolBuilder::new().build()?))?;
         let code = threads.install(|| compiler.precompile_component(bytes))?;
-        let component = deserialize(&self.engine, &code)?;
+        let component = again_while_short(|| deserialize(&self.engine, &code))?;
         if let Some(cache) = cache {
             cache.write(Kept::Component, digest, &code);
             if let Some(functions) = functions {

@@ -56,7 +56,8 @@ impl Default for EngineOptions {
             table_elements_max: limits.table_elements_max,
             instance_bytes_max: MIB,
             component_bytes_max: 64 * MIB,
-            compile_ms_max: 60_000,
+            // A large component of Python takes a minute where others use the machine, too.
+            compile_ms_max: 300_000,
             // JavaScript's calls take some 600 bytes each: as deep as 3,500.
             stack_bytes_max: 4 * MIB,
             idle_max: 0,

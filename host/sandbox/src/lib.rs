@@ -45,6 +45,7 @@ mod prepared;
 pub mod recording;
 pub mod regular_file;
 mod reuse;
+pub mod short_machine;
 pub mod slow;
 mod steps;
 mod ticker;

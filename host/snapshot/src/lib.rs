@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use toril_sandbox::short_machine::again_while_short;
 use toril_sandbox::{Cache, Digest, make_memory_images};
 use wasm_encoder::{ComponentSection as _, CustomSection};
 use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
@@ -135,8 +136,10 @@ impl<'a> Snapshots<'a> {
     /// Loads a script, and returns what it became.
     pub fn snapshot(&self, script: &Script<'_>) -> Result<Snapshot, Error> {
         std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().stack_size(STACK_BYTES + HOST_STACK_BYTES);
-            let snapshot = thread.spawn_scoped(scope, || self.make(script));
+            let snapshot = again_while_short(|| {
+                let thread = std::thread::Builder::new().stack_size(STACK_BYTES + HOST_STACK_BYTES);
+                Ok(thread.spawn_scoped(scope, || self.make(script))?)
+            });
             let failed = |reason: &str| Error::Failed(wasmtime::Error::msg(reason.to_owned()));
             let snapshot =
                 snapshot.map_err(|error| failed(&format!("failed to start a thread: {error}")))?;
@@ -167,7 +170,8 @@ impl<'a> Snapshots<'a> {
         let mut store = Store::new(engine, State::default());
         store.limiter(|state| &mut state.limits);
         store.set_epoch_deadline(1);
-        let _watchdog = Watchdog::start(engine, self.load_time_max);
+        let watchdog = Watchdog::start(engine, self.load_time_max);
+        let _watchdog = watchdog.map_err(Error::Failed)?;
         let instance = self.linker.instantiate(&mut store, &self.component);
         let instance = instance.map_err(Error::Failed)?;
         let result = call_load(&mut store, &instance, script);

@@ -144,6 +144,6 @@ fn http_client(with_tls: bool) -> anyhow::Result<reqwest::blocking::Client> {
             .build()
     };
     // The client brings a runtime of its own, which must not be made within ours.
-    let built = std::thread::spawn(build).join();
+    let built = std::thread::Builder::new().spawn(build)?.join();
     Ok(built.map_err(|_| anyhow!("the HTTP client cannot be built"))??)
 }

@@ -52,7 +52,7 @@ fn pool_of(address: Address, options: PoolOptions) -> Pool {
 }
 
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(20)
+    Instant::now() + Duration::from_secs(60)
 }
 
 fn bounds() -> Bounds {

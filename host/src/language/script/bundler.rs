@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 use super::{BUNDLE_TIME_MAX, Bundle, INSTALL};
-use crate::language::{Group, command_of_group, run};
+use crate::language::{Group, run, start};
 
 /// True where one is kept.
 static IS_KEPT: AtomicBool = AtomicBool::new(false);
@@ -57,7 +57,7 @@ async fn ask_kept(kept: &mut Option<Kept>, package: &Path, file: &Path) -> anyho
         *kept = Some(bundler);
         return Ok(answer);
     }
-    let mut bundler = Kept::start(package, made_of)?;
+    let mut bundler = Kept::start(package, made_of).await?;
     let answer = bundler.ask(file).await?;
     *kept = Some(bundler);
     Ok(answer)
@@ -106,12 +106,12 @@ enum Answer {
 }
 
 impl Kept {
-    fn start(package: &Path, made_of: MadeOf) -> anyhow::Result<Self> {
+    async fn start(package: &Path, made_of: MadeOf) -> anyhow::Result<Self> {
         let mut node = Command::new("node");
         node.arg(package.join("bundle.mjs")).arg("--requests");
         node.stdin(Stdio::piped()).stdout(Stdio::piped());
         node.stderr(Stdio::null()).kill_on_drop(true);
-        let mut child = command_of_group(&mut node).spawn()?;
+        let mut child = start(&mut node).await?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (stdin, stdout) = pipes.context("it has no pipes")?;
         Ok(Kept {
