@@ -15,7 +15,7 @@ help:
 	@echo "make demo   real jobs through a real host, with a private Redis"
 	@echo "make test   all tests: host, SDK, and Node's BullMQ as producer, inspector and oracle"
 	@echo "make bench  all figures of the README, beside BullMQ's own workers; writes bench/results.json"
-	@echo "            BEFORE=/path/to/toril make bench: beside an older build, in the same rounds"
+	@echo "            BEFORE=/path/to/toril make bench: beside an older build (dist), in the same rounds"
 	@echo "make engine the JavaScript engine: sdk/js/engine.wasm, and engine-alone.wasm without HTTP and key-value"
 	@echo "make lint   formatting, which crate may know which, spelling, citations, Lua, clippy, documentation, image and workflows"
 	@echo "make npm    the npm packages, with the binary that is shipped: scripts/pack-npm.mjs"

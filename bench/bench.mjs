@@ -2,7 +2,8 @@
 // Prints medians and ratios, and writes results.json and throughput.svg beside itself.
 //
 // BEFORE=/path/to/toril compares with an older build instead: it runs beside this one, in the same rounds; the ratios are
-// printed and nothing is written. In either case what falls short of `expected.mjs` fails the run.
+// printed and nothing is written. It must be built with the profile `dist`, too; where it has none, with the variables
+// CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1. In either case what falls short of `expected.mjs` fails the run.
 //
 // Environment: SECTIONS [throughput,typescript,languages,latency,execution,memory,startup,growth,flows,scaling,work,grants],
 // ROUNDS [5], CONCURRENCIES [1,10,50,200], PEERS [all], JOBS [20000], WAITING [10000,100000,1000000],

@@ -26,12 +26,14 @@ function expectations({ throughput = {}, typescript = {}, languages = {}, latenc
     ['jobs of flows per second, to BullMQ\'s own worker', 'above', 1.1, ratio(family, nodeFamily, 'jobsPerSecond')],
     ['commands per job of a flow', 'below', 14, family?.redisCommands],
     ['time of a job on an idle queue, to BullMQ\'s own worker', 'below', 1.3, ratio(latency.toril, latency['node-inline'], 'p50Ms')],
-    // Less than what is aimed at, by a sixth. For HTTP less is possible: fifty jobs that wait two milliseconds are 25,000 a
-    // second at most, which is three and a half times what a core of Node does.
-    ...Object.entries({ http: 3.3, https: 2.5, postgres: 1.25, json: 2.5, compute: 1.6, chatty: 2.5 }).map(([kind, least]) => (
+    // Less than what is aimed at, by a sixth. For HTTP and HTTPS less is possible on two cores, of which Node's worker uses one
+    // and a half of the other is Redis: twice as many jobs (ARCHITECTURE.md, "Where the time goes").
+    ...Object.entries({ http: 1.7, https: 1.7, postgres: 1.25, json: 2.5, compute: 1.6, chatty: 2.5 }).map(([kind, least]) => (
       [`work: ${kind}: jobs per second, fresh, to BullMQ's own worker`, 'above', least, ratio(work[kind]?.toril?.[50], work[kind]?.['node-inline']?.[50], 'jobsPerSecond')])),
-    ...Object.entries(grants).flatMap(([grant, { memoryGrownBy, moreKeys }]) => [
+    ...Object.entries(grants).flatMap(([grant, { memoryGrownBy, moreDescriptors, moreKeys }]) => [
       [`memory after 10,000 attempts with the grant ${grant}, to that after 1,000`, 'below', 1.15, memoryGrownBy],
+      // A pool may have opened a few more connections.
+      [`more descriptors after 10,000 attempts with the grant ${grant} than after 1,000`, 'below', 20, moreDescriptors],
       [`more keys after 10,000 attempts with the grant ${grant} than after 1,000`, 'below', 0, moreKeys],
     ]),
     ...Object.entries(before).flatMap(([name, ratios]) => [

@@ -70,12 +70,19 @@ export async function place() {
 
 /** Processor time of a process and its children, in microseconds: of those that have ended, too. */
 export function cpu(pid) {
-  const own = (of) => {
-    const fields = readFileSync(`/proc/${of}/stat`, 'utf8').split(') ')[1].split(' ');
-    return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0);
+  const own = (stat) => stat.split(') ')[1].split(' ').slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0);
+  const ofChild = (child) => {
+    try {
+      return own(readFileSync(`/proc/${child}/stat`, 'utf8'));
+    } catch (error) {
+      // It has ended meanwhile: its parent has its time.
+      if (!['ENOENT', 'ESRCH'].includes(error.code)) throw error;
+      return 0;
+    }
   };
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
-  return [pid, ...children].reduce((sum, of) => sum + own(of), 0) / TICKS * 1e6;
+  const ticks = children.reduce((sum, child) => sum + ofChild(child), 0) + own(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  return ticks / TICKS * 1e6;
 }
 
 /** Processor time of Redis, in microseconds: by its own account, which is finer than the clock ticks of /proc. */

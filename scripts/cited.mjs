@@ -36,7 +36,13 @@ function expanded(span) {
   return all ? list.split(',').flatMap((part) => expanded(span.replace(all, part))) : [span];
 }
 
-const isThere = (path) => path.includes('*') || ends.has(path.replace(/^\.\.\/|\/$/g, ''));
+function isThere(path) {
+  const name = path.replace(/^\.\.\/|\/$/g, '');
+  if (!name.includes('*')) return ends.has(name);
+  const parts = name.split('*').map((part) => part.replace(/[.{}]/g, '\\$&'));
+  const pattern = new RegExp(`^${parts.join('[^/]*')}$`);
+  return [...ends].some((end) => pattern.test(end));
+}
 
 function isCited(span) {
   if (OF_USERS.has(span) || OF_OTHERS.has(span)) return true;

@@ -20,7 +20,7 @@ use anyhow::{Context as _, bail, ensure};
 use backon::Retryable as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
-use toril_sandbox::short_machine::{is_short, pauses};
+use toril_sandbox::short_machine::{is_short, short_pauses};
 use toril_sandbox::slow;
 use tracing::info;
 
@@ -203,7 +203,10 @@ fn command_of_group(tool: &mut Command) -> &mut Command {
 async fn start(tool: &mut Command) -> std::io::Result<Child> {
     let tool = command_of_group(tool);
     let start = || std::future::ready(tool.spawn());
-    start.retry(pauses()).when(|error| is_short(error)).await
+    start
+        .retry(short_pauses())
+        .when(|error| is_short(error))
+        .await
 }
 
 /// Runs a tool, and returns how it ended and what it printed.

@@ -67,14 +67,24 @@ pub struct Versions {
     swaps_of_pinned: watch::Sender<()>,
 }
 
+/// What became of the search for a version.
+pub enum Found {
+    /// It is ready to run.
+    Version(Arc<Version>),
+    /// It is gone, or must not run here.
+    Nothing,
+    /// Redis did not answer, or the machine is short of something.
+    NotNow,
+}
+
 /// Loads versions that jobs were started on and that the queue has not loaded.
 pub trait FindVersion: Send + Sync {
-    /// The version, ready to run, or `None` where it must not run or is not to be found now.
+    /// The version, if it may run here.
     fn find_version<'a>(
         &'a self,
         versions: &'a Versions,
         digest: &'a str,
-    ) -> Pin<Box<dyn Future<Output = Option<Arc<Version>>> + Send + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>>;
 }
 
 #[derive(Clone, Default)]
@@ -299,22 +309,11 @@ impl Versions {
     }
 
     /// The version that an attempt runs on: the active one, the candidate of a canary, or the one that the job is
-    /// pinned to. None: there is no processor.
+    /// pinned to. None: there is no processor, or none now.
     pub async fn lease(&self, job: &Job) -> Option<Lease> {
         let lease = match self.started_on(job) {
             None => self.lease_serving(job)?,
-            Some(digest) => match self.lease_pinned(digest, job).await {
-                Some(lease) => lease,
-                None => {
-                    info!(
-                        queue = self.name(),
-                        job_id = &*job.id,
-                        digest,
-                        "job started on a version that is no longer known; it continues on the newest"
-                    );
-                    Lease::new(self.active()?, None)
-                }
-            },
+            Some(digest) => self.lease_pinned(digest, job).await?,
         };
         self.correct_pin(job, &lease).await;
         Some(lease)
@@ -343,9 +342,23 @@ impl Versions {
         if let Some(version) = self.find(digest) {
             return Some(self.snapshot.load().lease(&version, job));
         }
-        let found = self.elsewhere.find_version(self, digest).await?;
-        self.change(|snapshot| snapshot.retire(&found, true));
-        Some(Lease::new(found, None))
+        match self.elsewhere.find_version(self, digest).await {
+            Found::Version(found) => {
+                self.change(|snapshot| snapshot.retire(&found, true));
+                Some(Lease::new(found, None))
+            }
+            Found::Nothing => {
+                info!(
+                    queue = self.name(),
+                    job_id = &*job.id,
+                    digest,
+                    "job started on a version that is no longer known; it continues on the newest"
+                );
+                Some(Lease::new(self.active()?, None))
+            }
+            // The job must not lose its version for what passes.
+            Found::NotNow => None,
+        }
     }
 
     /// Notes the version in a pinned job where another one was noted when it was taken: before it was known to go to

@@ -309,7 +309,7 @@ async fn list_with_nothing_in_it_says_so_apart_from_the_data() {
         ),
         (
             &["status"],
-            "no host works for this Redis, and nothing is deployed in it\n    hint: `toril serve` starts a host; `--redis` names \
+            "no host runs, and no queue of this prefix was worked or changed in the last day\n    hint: `toril serve` starts a host; `--redis` names \
              another Redis\n",
         ),
     ] {
@@ -363,6 +363,10 @@ async fn job_in_another_state_is_called_what_it_is() {
         (
             &["retry", "--completed"],
             "job `1` of `paint` is waiting, not completed",
+        ),
+        (
+            &["retry", "--from-step", "paint"],
+            "job `1` of `paint` is waiting, not failed",
         ),
         (&["promote"], "job `1` of `paint` is waiting, not delayed"),
     ] {

@@ -41,10 +41,14 @@ end
 local outcomes = rarely({
   base = base, settings = settings, now = tonumber(now_text), now_text = now_text, completed = {}, finished = finished })
 outcomes.use_rule('failed', rule)
-outcomes.settle({ kind = 'failed', key = key, id = id, option = rule, attempts_made = attempts_made, value = reason,
-  stack = fields[5] or '[]', parent_key = fields[1], parent = fields[2], deduplication = fields[3] })
+local settled, refused = pcall(outcomes.settle, { kind = 'failed', key = key, id = id, option = rule,
+  attempts_made = attempts_made, value = reason, stack = fields[5] or '[]', parent_key = fields[1], parent = fields[2],
+  deduplication = fields[3] })
+-- A user of Redis may lack a command. The job comes back as one whose worker died.
+if not settled then call('RPUSH', base .. ':active', id) end
 local problem = outcomes.conclude()
-if problem then error(redis.REDIS_VERSION_NUM and problem or '-' .. (problem.err or problem), 0) end
+if not settled then outcomes.raise(refused) end
+if problem then outcomes.raise(problem) end
 if call('EXISTS', base .. ':wait', base .. ':paused', base .. ':active', base .. ':prioritized') == 0 then
   emit(base, 'drained')
 elseif state == 'active' then

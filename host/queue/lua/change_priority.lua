@@ -6,9 +6,10 @@
 local base, id, priority, lifo = QUEUE, ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
 if not is_job(base, id) then return -1 end
 local settings = read_settings(base)
+-- Before the job leaves its list: a user of Redis may lack the command.
+call('HSET', base .. ':' .. id, 'priority', ARGV[2])
 local waited = call('ZREM', base .. ':prioritized', id) + call('LREM', base .. ':wait', -1, id)
   + call('LREM', base .. ':paused', -1, id) > 0
-call('HSET', base .. ':' .. id, 'priority', ARGV[2])
 if waited and lifo and priority > 0 then
   call('ZADD', base .. ':prioritized', priority * PRIORITY_STEP, id)
 elseif waited then

@@ -28,8 +28,14 @@ local function count_stall(key)
   return count
 end
 
+local function note_stall(key)
+  if count_stall(key) > stalled_max and not has_scheduler(key) then
+    call('HSET', key, 'defa', 'job stalled more than allowable limit')
+  end
+end
+
 -- Nothing may fail between a job's leaving `active` and its coming back in line: it would be lost.
-local stalled = {}
+local stalled, problem = {}, nil
 local candidates = redis.pcall('SMEMBERS', base .. ':stalled')
 for _, id in ipairs(candidates.err and {} or candidates) do
   local key = base .. ':' .. id
@@ -38,9 +44,9 @@ for _, id in ipairs(candidates.err and {} or candidates) do
     -- It was removed while it ran.
     signal_room(base, settings)
   elseif left then
-    if count_stall(key) > stalled_max and not has_scheduler(key) then
-      call('HSET', key, 'defa', 'job stalled more than allowable limit')
-    end
+    -- A user of Redis may lack a command.
+    local ok, what = pcall(note_stall, key)
+    if not ok then problem = problem or what end
     call('RPUSH', base .. settings.line, id)
     signal(base, settings)
     emit(base, 'waiting', 'jobId', id, 'prev', 'active')
@@ -51,4 +57,5 @@ end
 
 call('DEL', base .. ':stalled')
 in_chunks(call('LRANGE', base .. ':active', 0, -1), function(...) call('SADD', base .. ':stalled', ...) end)
+if problem then raise(problem) end
 return stalled

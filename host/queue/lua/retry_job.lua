@@ -11,9 +11,11 @@ local access = read_access(4)
 local beyond = access and parent_beyond_access(access, key)
 if beyond then return beyond end
 local fields = call('HMGET', key, 'priority', 'parentKey')
-if call('ZREM', base .. ':' .. state, id) == 0 then return -3 end
+if not call('ZSCORE', base .. ':' .. state, id) then return -3 end
 local settings = read_settings(base)
+-- Before the job leaves its set: a user of Redis may lack the command.
 call('HDEL', key, 'finishedOn', 'processedOn', state == 'failed' and 'failedReason' or 'returnvalue')
+call('ZREM', base .. ':' .. state, id)
 add_ready(base, settings, id, tonumber(fields[1]) or 0, ARGV[3] == '1' and 'RPUSH' or 'LPUSH')
 signal(base, settings)
 

@@ -213,7 +213,7 @@ if entries > 0 then
   if metrics_points then outcomes().collect_metrics(metrics_points) end
   -- Once more, for what Redis says of it.
   if completed_refused then call('ZADD', prefix .. 'completed', unpack(completed)) end
-  if problem then error(redis.REDIS_VERSION_NUM and problem or '-' .. (problem.err or problem), 0) end
+  if problem then outcomes().raise(problem) end
 end
 
 -- ## How many to take, or when next

@@ -3,6 +3,7 @@
 use redis::Value as Reply;
 
 use crate::error::QueueError;
+use crate::job_state::JobState;
 use crate::queue::Queue;
 use crate::redis::script::script;
 use crate::redis::text;
@@ -33,17 +34,22 @@ impl Queue {
         completed: bool,
         from: &str,
     ) -> Result<u64, QueueError> {
+        const COMMAND: &str = "dropSteps";
         let script = script!("drop_steps", "ids");
         let mut call = script.call(self.keys.meta());
-        let state = if completed { "completed" } else { "failed" };
-        call.arg(id).arg(state).arg(STEP_PREFIX).arg(from);
-        let reply: i64 = self.redis.run(script, &call).await?;
-        match u64::try_from(reply) {
-            Err(_) => Err(QueueError::job(reply, id, "dropSteps")),
-            Ok(0) => Err(QueueError::Invalid(format!(
+        let state = match completed {
+            true => JobState::Completed,
+            false => JobState::Failed,
+        };
+        call.arg(id).arg(state.to_string());
+        call.arg(STEP_PREFIX).arg(from);
+        match self.redis.run::<i64>(script, &call).await? {
+            -3 => Err(QueueError::not_in_state(id, state, COMMAND)),
+            reply @ ..0 => Err(QueueError::job(reply, id, COMMAND)),
+            0 => Err(QueueError::Invalid(format!(
                 "job {id} has no step `{from}`"
             ))),
-            Ok(dropped) => Ok(dropped),
+            dropped => u64::try_from(dropped).map_err(|_| QueueError::Reply(COMMAND)),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::memory_images::{make_memory_images, with_causes};
 use crate::policy::Policy;
 use crate::prepared::{Instance, Prepared};
 use crate::reuse::{IdleOfProcessor, Reusable};
-use crate::short_machine::{is_short_of, pauses};
+use crate::short_machine::{is_short_of, short_pauses};
 use crate::slow;
 use crate::world::World;
 
@@ -85,8 +85,8 @@ pub enum LoadError {
     /// It trapped, or ran out of a limit, while it was instantiated.
     #[error("failed to instantiate component: {0}")]
     Instantiate(String),
-    /// The machine was short of something that an instance needs, for longer than a moment.
-    #[error("the machine has no room for an instance: {0}")]
+    /// The machine was short of something that is needed to load it, for longer than a moment.
+    #[error("the machine is short of something: {0}")]
     MachineIsShort(String),
 }
 
@@ -169,7 +169,7 @@ impl Engine {
     /// in bytes.
     async fn probe(&self, processor: &Processor, policy: &Arc<Policy>) -> Result<usize, LoadError> {
         let once = || self.probe_once(processor, policy);
-        let again = once.retry(pauses());
+        let again = once.retry(short_pauses());
         again
             .when(|error| matches!(error, LoadError::MachineIsShort(_)))
             .await
@@ -209,6 +209,7 @@ impl Engine {
         });
         let (component, compile_time) = compiled.await.map_err(|error| match error {
             NotCompiled::Refused(reason) => LoadError::Compile(with_hint(reason)),
+            NotCompiled::MachineIsShort(reason) => LoadError::MachineIsShort(reason),
             NotCompiled::TookTooLong(max) => LoadError::CompileTime(max.as_millis()),
         })?;
         let engine = Arc::clone(self);

@@ -12,7 +12,8 @@ use wasmtime::{Config, Engine};
 use crate::cache::{Cache, Kept, deserialize};
 use crate::digest::Digest;
 use crate::function_cache::Functions;
-use crate::short_machine::again_while_short;
+use crate::memory_images::with_causes;
+use crate::short_machine::{again_while_short, is_short_of};
 
 /// Larger components take seconds to compile: small ones do not wait for them.
 const SMALL_BYTES_MAX: usize = 4 << 20;
@@ -36,8 +37,20 @@ pub(crate) struct Compiler {
 pub(crate) enum NotCompiled {
     /// The compiler, or the engine's pool, refused it.
     Refused(String),
+    /// The machine was short of something, for longer than a moment.
+    MachineIsShort(String),
     /// It took longer than this.
     TookTooLong(Duration),
+}
+
+impl NotCompiled {
+    fn of(error: &wasmtime::Error) -> Self {
+        let reason = with_causes(error);
+        match is_short_of(error) {
+            true => NotCompiled::MachineIsShort(reason),
+            false => NotCompiled::Refused(reason),
+        }
+    }
 }
 
 impl Compiler {
@@ -77,12 +90,12 @@ impl Compiler {
             let _until_the_end = (alone, turn);
             let start = Instant::now();
             let component = this.compile(&bytes, &digest);
-            let component = component.map_err(|error| format!("{error:#}"))?;
+            let component = component.map_err(|error| NotCompiled::of(&error))?;
             Ok((component, start.elapsed()))
         });
         let compiled = tokio::time::timeout(self.time_max, compile).await;
         let compiled = compiled.map_err(|_| NotCompiled::TookTooLong(self.time_max))?;
-        compiled.flatten().map_err(NotCompiled::Refused)
+        compiled.unwrap_or_else(|panic| Err(NotCompiled::Refused(panic)))
     }
 
     fn one_at_a_time(&self, digest: &Digest) -> Arc<tokio::sync::Mutex<()>> {

@@ -41,7 +41,7 @@ pub(crate) fn is_short_of(error: &wasmtime::Error) -> bool {
 }
 
 /// The pauses between two tries while the machine is short of something: two seconds in all.
-pub fn pauses() -> ExponentialBuilder {
+pub fn short_pauses() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(5))
         .with_max_delay(Duration::from_millis(200))
@@ -50,7 +50,7 @@ pub fn pauses() -> ExponentialBuilder {
 
 /// Does something again while the machine is short. The call blocks.
 pub fn again_while_short<T>(make: impl FnMut() -> wasmtime::Result<T>) -> wasmtime::Result<T> {
-    make.retry(pauses()).when(is_short_of).call()
+    make.retry(short_pauses()).when(is_short_of).call()
 }
 
 #[cfg(test)]

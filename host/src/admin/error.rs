@@ -180,11 +180,11 @@ impl From<QueueError> for ApiError {
 
 impl From<LoadError> for ApiError {
     fn from(error: LoadError) -> Self {
-        ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "component_refused",
-            error.to_string(),
-        )
+        let (status, code) = match error {
+            LoadError::MachineIsShort(_) => (StatusCode::SERVICE_UNAVAILABLE, "machine_is_short"),
+            _ => (StatusCode::UNPROCESSABLE_ENTITY, "component_refused"),
+        };
+        ApiError::new(status, code, error.to_string())
     }
 }
 

@@ -218,6 +218,11 @@ impl Which {
                     self.queue
                 ),
             },
+            Err(QueueError::Locked(_)) => bail!(
+                "job `{}` of `{}`, or a child of it, is active",
+                self.id,
+                self.queue
+            ),
             Err(QueueError::Job {
                 code: ErrorCode::JobNotExist,
                 ..

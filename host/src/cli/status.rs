@@ -15,8 +15,8 @@ use toril::served_queue::deployment::{
 use super::RedisArgs;
 use super::output::note_text;
 
-const NOTHING: &str = "no host works for this Redis, and nothing is deployed in it\n\
-                       hint: `toril serve` starts a host; `--redis` names another Redis";
+const NOTHING: &str = "no host runs, and no queue of this prefix was worked or changed in the last day\n\
+                       hint: `toril serve` starts a host; `--redis` names another Redis, `--prefix` another prefix";
 
 /// Shows hosts, queues, versions, and the jobs that run on each.
 #[derive(Args)]

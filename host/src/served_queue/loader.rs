@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tracing::{debug, warn};
 
 use super::deployment::Deployments;
-use crate::versions::{FindVersion, Version, Versions};
+use crate::versions::{FindVersion, Found, Version, Versions};
 use toril_queue::QueueError;
 use toril_sandbox::{Engine, LoadError};
 
@@ -24,6 +24,8 @@ pub(super) struct Loader {
 pub(super) enum NotLoaded {
     /// Redis did not answer: ask again.
     Unreachable(QueueError),
+    /// The machine is short of something: ask again.
+    MachineIsShort(String),
     /// It must not run here.
     Refused(String),
 }
@@ -36,7 +38,10 @@ impl From<QueueError> for NotLoaded {
 
 impl From<LoadError> for NotLoaded {
     fn from(error: LoadError) -> Self {
-        NotLoaded::Refused(error.to_string())
+        match error {
+            LoadError::MachineIsShort(_) => NotLoaded::MachineIsShort(error.to_string()),
+            error => NotLoaded::Refused(error.to_string()),
+        }
     }
 }
 
@@ -80,26 +85,38 @@ impl Loader {
         Ok(Version::new(processor))
     }
 
-    async fn look_for(&self, versions: &Versions, digest: &str) -> Option<Arc<Version>> {
-        match self.deployments.was_active(digest).await {
-            Ok(true) => {}
-            // Nobody goes on with a candidate that was aborted.
-            Ok(false) => return None,
-            Err(error) => {
-                debug!(%error, "version of a job could not be looked for");
-                return None;
-            }
-        }
-        match self.load(versions, digest).await {
-            Ok(version) => Some(version),
-            Err(NotLoaded::Unreachable(error)) => {
+    async fn look_for(&self, versions: &Versions, digest: &str) -> Found {
+        match self.load_former(versions, digest).await {
+            Ok(Some(version)) => Found::Version(version),
+            Ok(None) => Found::Nothing,
+            Err(NotLoaded::Unreachable(error)) if error.is_transient() => {
                 debug!(%error, "version of a job could not be read");
-                None
+                Found::NotNow
+            }
+            Err(NotLoaded::MachineIsShort(reason)) => {
+                warn!(digest, reason, "version of a job could not be loaded");
+                Found::NotNow
+            }
+            Err(NotLoaded::Unreachable(error)) => {
+                warn!(digest, %error, "version of a job could not be read");
+                Found::Nothing
             }
             Err(NotLoaded::Refused(reason)) => {
                 warn!(digest, reason, "version of a job was refused");
-                None
+                Found::Nothing
             }
+        }
+    }
+
+    /// A version that served; nobody goes on with a candidate that was aborted.
+    async fn load_former(
+        &self,
+        versions: &Versions,
+        digest: &str,
+    ) -> Result<Option<Arc<Version>>, NotLoaded> {
+        match self.deployments.was_active(digest).await? {
+            true => self.load(versions, digest).await.map(Some),
+            false => Ok(None),
         }
     }
 }
@@ -109,7 +126,7 @@ impl FindVersion for Loader {
         &'a self,
         versions: &'a Versions,
         digest: &'a str,
-    ) -> Pin<Box<dyn Future<Output = Option<Arc<Version>>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Found> + Send + 'a>> {
         Box::pin(self.look_for(versions, digest))
     }
 }

@@ -473,7 +473,7 @@ impl Reconciler {
                 self.unread = true;
                 None
             }
-            Err(NotLoaded::Refused(reason)) => {
+            Err(NotLoaded::MachineIsShort(reason) | NotLoaded::Refused(reason)) => {
                 self.refusals.refuse(part, Some(digest), reason);
                 None
             }

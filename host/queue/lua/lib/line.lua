@@ -48,9 +48,11 @@ local PROMOTED_PER_CALL_MAX = 1000
 -- Moves delayed jobs whose time has come to where workers take them from.
 local function promote_due(base, settings, now)
   local due = call('ZRANGEBYSCORE', base .. ':delayed', 0, (now + 1) * DELAY_SLOTS - 1,
-    'LIMIT', 0, PROMOTED_PER_CALL_MAX)
+    'WITHSCORES', 'LIMIT', 0, PROMOTED_PER_CALL_MAX)
   if #due == 0 then return end
-  call('ZREM', base .. ':delayed', unpack(due))
+  local ids = {}
+  for i = 1, #due, 2 do ids[#ids + 1] = due[i] end
+  call('ZREM', base .. ':delayed', unpack(ids))
   -- Puts a job in line, last of all that can fail.
   local function promote(id, priority)
     call('HSET', base .. ':' .. id, 'delay', 0)
@@ -58,7 +60,7 @@ local function promote_due(base, settings, now)
     add_ready(base, settings, id, priority, 'LPUSH')
   end
   local problem
-  for _, id in ipairs(due) do
+  for i, id in ipairs(ids) do
     local priority = redis.pcall('HGET', base .. ':' .. id, 'priority')
     local refused = type(priority) == 'table' and priority.err
     -- An id whose key is no hash is no job: it is not put in line, and stops nobody else's. Another refusal says nothing of
@@ -67,11 +69,11 @@ local function promote_due(base, settings, now)
       local ok, what = false, priority
       if not refused then ok, what = pcall(promote, id, tonumber(priority) or 0) end
       if not ok then
-        call('ZADD', base .. ':delayed', now * DELAY_SLOTS, id)
+        call('ZADD', base .. ':delayed', due[2 * i], id)
         problem = problem or what
       end
     end
   end
-  if problem then error(redis.REDIS_VERSION_NUM and problem or '-' .. (problem.err or problem), 0) end
+  if problem then raise(problem) end
   signal(base, settings)
 end

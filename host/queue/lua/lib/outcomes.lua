@@ -253,6 +253,7 @@ return {
   settle = function(entry) by_kind[entry.kind](entry) end,
   promote_due = function() promote_due(base, settings, now) end,
   signal_room = function() signal_room(base, settings) end,
+  raise = raise,
   use_rule = use_rule,
   conclude = conclude,
   stay_active = stay_active,

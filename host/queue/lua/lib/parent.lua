@@ -22,25 +22,28 @@ local function parent_of(parent_key, parent_json)
   end
 end
 
--- Puts a parent that left `waiting-children` or `delayed` where workers take it from.
-local function release_parent(base, id, now)
-  local key = base .. ':' .. id
-  local fields = call('HMGET', key, 'priority', 'delay')
-  local delay, settings = tonumber(fields[2]) or 0, read_settings(base)
+-- Puts a parent that waits in the set of this state where workers take it from, with these fields in its hash. True: it
+-- waited there. What a user of Redis may not do must fail before it leaves the set.
+local function release_parent(base, id, state, now, ...)
+  local key, set = base .. ':' .. id, base .. ':' .. state
+  if not call('ZSCORE', set, id) then return false end
+  if ... then call('HSET', key, ...) end
+  local fields, settings = call('HMGET', key, 'priority', 'delay'), read_settings(base)
+  call('ZREM', set, id)
+  local delay = tonumber(fields[2]) or 0
   if delay > 0 then
     add_delayed(base, settings, id, now + delay)
     signal_delayed(base)
-    return
+    return true
   end
   add_ready(base, settings, id, tonumber(fields[1]) or 0, 'RPUSH')
   signal(base, settings)
   emit(base, 'waiting', 'jobId', id, 'prev', 'waiting-children')
+  return true
 end
 
 local function release_parent_if_waiting(base, id, now)
-  if call('EXISTS', base .. ':' .. id) == 1 and call('ZREM', base .. ':waiting-children', id) == 1 then
-    release_parent(base, id, now)
-  end
+  if call('EXISTS', base .. ':' .. id) == 1 then release_parent(base, id, 'waiting-children', now) end
 end
 
 local function release_parent_if_free(base, id, now)
@@ -63,15 +66,9 @@ local function fail_parent(base, id, child_key, now)
   local key = base .. ':' .. id
   if call('EXISTS', key) == 0 then return end
   local reason = 'child ' .. child_key .. ' failed'
-  if call('ZREM', base .. ':waiting-children', id) == 1 then
-    call('HSET', key, 'defa', reason)
-    release_parent(base, id, now)
-  elseif call('ZREM', base .. ':delayed', id) == 1 then
-    call('HSET', key, 'delay', 0, 'defa', reason)
-    release_parent(base, id, now)
-  elseif not call('ZSCORE', base .. ':failed', id) then
-    call('HSET', key, 'defa', reason)
-  end
+  if release_parent(base, id, 'waiting-children', now, 'defa', reason) then return end
+  if release_parent(base, id, 'delayed', now, 'delay', 0, 'defa', reason) then return end
+  if not call('ZSCORE', base .. ':failed', id) then call('HSET', key, 'defa', reason) end
 end
 
 -- A child failed for good: what that means is written in the record of its parent.

@@ -3,8 +3,6 @@
 -- `base:NAME` or `base:JOBID`.
 --
 -- KEYS[1] is `base:meta`, a key that BullMQ names, too: a Redis user limited to `~bull:paint:*` may use it.
--- What a command answered to `pcall` is raised as it is. Redis before 7 shows no tables: there it is raised as text, with the
--- code behind a dash, as Redis itself does it.
 local call = redis.call
 local QUEUE = string.sub(KEYS[1], 1, -6)
 

@@ -10,9 +10,9 @@ local function drop_dependency(child_key, parent_key, parent_json)
   local base, id = parent_of(parent_key, parent_json)
   if not base then return end
   local dependencies = base .. ':' .. id .. ':dependencies'
-  if call('SREM', dependencies, child_key) == 1 and call('SCARD', dependencies) == 0
-      and call('ZREM', base .. ':waiting-children', id) == 1 then
-    local settings = read_settings(base)
+  if call('SREM', dependencies, child_key) == 0 or call('SCARD', dependencies) > 0 then return end
+  local settings = read_settings(base)
+  if call('ZREM', base .. ':waiting-children', id) == 1 then
     call('RPUSH', base .. settings.line, id)
     signal(base, settings)
     emit(base, 'waiting', 'jobId', id, 'prev', 'waiting-children')

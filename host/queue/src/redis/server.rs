@@ -21,9 +21,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of calls to a cluster, whose connections redis-rs opens itself: there the time of the whole reply counts.
 const CLUSTER_RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long redis-rs waits before it repeats a call that a cluster refuses for the moment: while a slot moves, say. By itself
-/// it would wait for up to eleven minutes.
+/// How long redis-rs waits before it repeats a call that a cluster refuses for the moment: while a slot moves, say.
 const CLUSTER_RETRY_MS: Range<u64> = 20..500;
+/// More than fit into the time of a reply, which ends them.
+const CLUSTER_RETRIES: u32 = 50;
 
 /// Where connections lead.
 pub(super) struct Server {
@@ -114,6 +115,7 @@ fn cluster(
     let mut builder = ClusterClientBuilder::new(nodes)
         .connection_timeout(CONNECT_TIMEOUT)
         .response_timeout(CLUSTER_RESPONSE_TIMEOUT)
+        .retries(CLUSTER_RETRIES)
         .min_retry_wait(CLUSTER_RETRY_MS.start)
         .max_retry_wait(CLUSTER_RETRY_MS.end)
         .tcp_settings(unbuffered());

@@ -67,6 +67,15 @@ async fn command_that_the_user_may_not_run_loses_no_job_of_the_call() {
     }
 }
 
+/// Where jobs wait, each list in its order.
+async fn lines(redis: &TestRedis) -> [Vec<String>; 3] {
+    [
+        redis.run("LRANGE bull:paint:wait 0 -1").await,
+        redis.run("ZRANGE bull:paint:prioritized 0 -1").await,
+        redis.run("ZRANGE bull:paint:delayed 0 -1").await,
+    ]
+}
+
 /// Reading a job was refused, and that was taken for a job that is not there.
 #[tokio::test]
 async fn command_that_the_user_may_not_run_loses_no_job_that_is_taken() {
@@ -79,19 +88,78 @@ async fn command_that_the_user_may_not_run_loses_no_job_that_is_taken() {
         for id in ["b", "d"] {
             let () = redis.run(&format!("HSET bull:paint:{id} atm 1")).await;
         }
-        for id in ["c", "d"] {
+        for (id, score) in [("d", 4096), ("c", 8192)] {
             let () = redis.run(&format!("LREM bull:paint:wait 1 {id}")).await;
-            let () = redis.run(&format!("ZADD bull:paint:delayed 1 {id}")).await;
+            let () = redis
+                .run(&format!("ZADD bull:paint:delayed {score} {id}"))
+                .await;
         }
         let () = redis.run("LREM bull:paint:wait 1 f").await;
         let () = redis.run("ZADD bull:paint:prioritized 1 f").await;
         let () = redis.run("HSET bull:paint:f atm 1").await;
+        let before = lines(&redis).await;
         let () = redis.run(&format!("ACL SETUSER default -{command}")).await;
         for want in [1, 3, 6] {
             let _ = queue.settle_and_fetch(&[], &fetch(want, "worker:1")).await;
         }
         let () = redis.run("ACL SETUSER default +@all").await;
         for id in IDS {
+            let state = queue.state(id).await.unwrap();
+            assert_ne!(state, JobState::Unknown, "-{command}: {id}");
+        }
+        if command == "hget" {
+            assert_eq!(
+                lines(&redis).await[2],
+                before[2],
+                "due jobs keep their order"
+            );
+        }
+    }
+}
+
+/// Scripts took a job off its list before they read or wrote its hash.
+#[tokio::test]
+async fn command_that_the_user_may_not_run_loses_no_job_that_is_moved() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    for command in ["hget", "hmget", "hset", "hdel", "xadd"] {
+        let () = redis.run("FLUSHALL").await;
+        let flow = json!({ "name": "n", "queueName": "paint", "opts": { "jobId": "parent" }, "children":
+            [{ "name": "n", "queueName": "paint", "opts": { "jobId": "child", "failParentOnFailure": true } }] });
+        let flow: FlowNode = parse_flow(&flow.to_string()).unwrap();
+        let flows = queue.flows();
+        flows
+            .add(vec![flow], &FlowOptions::default())
+            .await
+            .unwrap();
+        add(&queue, &["fails", "stalls", "waits"]).await;
+        let jobs = take(&queue, 3, "worker:1").await;
+        let fails = Settlement::new(&jobs[1], failed(KeepJobs::ALL));
+        queue
+            .settle_and_fetch(&[fails], &fetch(0, "worker:1"))
+            .await
+            .unwrap();
+        for id in ["due", "later"] {
+            let job = new_job("n", json!({ "jobId": id, "delay": 3_600_000 }));
+            queue.add(&job).await.unwrap();
+        }
+        let () = redis
+            .run("DEL bull:paint:stalls:lock bull:paint:child:lock")
+            .await;
+        let () = redis.run("SADD bull:paint:stalled stalls").await;
+
+        let () = redis.run(&format!("ACL SETUSER default -{command}")).await;
+        let _ = queue.promote("due").await;
+        let _ = queue.change_delay("later", 10).await;
+        let _ = queue.change_priority("waits", 3, false).await;
+        let _ = queue.retry("fails", false).await;
+        let _ = queue.recover_stalled(1, 1).await;
+        let _ = queue.cancel_unheld("child", "no more", None).await;
+        let _ = queue.cancel_unheld("waits", "no more", None).await;
+        let () = redis.run("ACL SETUSER default +@all").await;
+        for id in [
+            "parent", "child", "fails", "stalls", "waits", "due", "later",
+        ] {
             let state = queue.state(id).await.unwrap();
             assert_ne!(state, JobState::Unknown, "-{command}: {id}");
         }

@@ -15,6 +15,9 @@ struct Shifted<'a, 'c> {
     parts: &'a Parts<'c>,
     /// How many functions of the shim come before each.
     before: Vec<u32>,
+    /// How many modules and instances came so far, the shim's among them.
+    modules: u32,
+    instances: u32,
     /// The guest is instantiated.
     has_guest: bool,
 }
@@ -36,53 +39,13 @@ pub(super) fn without_shim(
         shim,
         parts,
         before,
+        modules: 0,
+        instances: 0,
         has_guest: false,
     };
     let mut result = Component::new();
-    let mut modules = 0;
-    let mut instances = 0;
     for payload in sections(component) {
-        let payload = payload.ok()?;
-        match payload {
-            Payload::ModuleSection {
-                ref unchecked_range,
-                ..
-            } => {
-                let module = component.get(unchecked_range.clone())?;
-                shifted.put_module(&mut result, modules, module, guest);
-                modules += 1;
-            }
-            Payload::InstanceSection(section) => {
-                let mut kept = InstanceSection::new();
-                for instance in section {
-                    shifted.put_instance(&mut kept, instances, instance.ok()?)?;
-                    instances += 1;
-                }
-                result.section(&kept);
-            }
-            Payload::ComponentAliasSection(section) => {
-                let mut kept = ComponentAliasSection::new();
-                for alias in section {
-                    shifted.put_alias(&mut kept, alias.ok()?)?;
-                }
-                result.section(&kept);
-            }
-            Payload::ComponentCanonicalSection(section) => {
-                let mut kept = CanonicalFunctionSection::new();
-                component_utils::parse_component_canonical_section(
-                    &mut shifted,
-                    &mut kept,
-                    section,
-                )
-                .ok()?;
-                result.section(&kept);
-            }
-            payload => {
-                let (id, range) = payload.as_section()?;
-                let data = component.get(range)?;
-                result.section(&RawSection { id, data });
-            }
-        }
+        shifted.put_section(&mut result, component, guest, payload.ok()?)?;
     }
     Some(result.finish())
 }
@@ -94,7 +57,51 @@ impl Shim {
 }
 
 impl Shifted<'_, '_> {
-    fn put_module(&self, result: &mut Component, index: u32, module: &[u8], guest: &[u8]) {
+    fn put_section(
+        &mut self,
+        result: &mut Component,
+        component: &[u8],
+        guest: &[u8],
+        section: Payload<'_>,
+    ) -> Option<()> {
+        match section {
+            Payload::ModuleSection {
+                unchecked_range, ..
+            } => {
+                self.put_module(result, component.get(unchecked_range)?, guest);
+            }
+            Payload::InstanceSection(section) => {
+                let mut kept = InstanceSection::new();
+                for instance in section {
+                    self.put_instance(&mut kept, instance.ok()?)?;
+                }
+                result.section(&kept);
+            }
+            Payload::ComponentAliasSection(section) => {
+                let mut kept = ComponentAliasSection::new();
+                for alias in section {
+                    self.put_alias(&mut kept, alias.ok()?)?;
+                }
+                result.section(&kept);
+            }
+            Payload::ComponentCanonicalSection(section) => {
+                let mut kept = CanonicalFunctionSection::new();
+                component_utils::parse_component_canonical_section(self, &mut kept, section)
+                    .ok()?;
+                result.section(&kept);
+            }
+            section => {
+                let (id, range) = section.as_section()?;
+                let data = component.get(range)?;
+                result.section(&RawSection { id, data });
+            }
+        }
+        Some(())
+    }
+
+    fn put_module(&mut self, result: &mut Component, module: &[u8], guest: &[u8]) {
+        let index = self.modules;
+        self.modules += 1;
         let data = match index {
             index if index == self.shim.module => return,
             index if index == self.shim.guest_module => guest,
@@ -104,12 +111,9 @@ impl Shifted<'_, '_> {
         result.section(&RawSection { id, data });
     }
 
-    fn put_instance(
-        &mut self,
-        kept: &mut InstanceSection,
-        index: u32,
-        instance: Instance<'_>,
-    ) -> Option<()> {
+    fn put_instance(&mut self, kept: &mut InstanceSection, instance: Instance<'_>) -> Option<()> {
+        let index = self.instances;
+        self.instances += 1;
         if index == self.shim.instance {
             return Some(());
         }

@@ -6,7 +6,7 @@ use toril_sandbox::{LoadError, Outcome};
 use toril_snapshot::{Error, Script, Snapshots};
 
 use crate::processor::{
-    Jobs, SDK, cache_dir, engine_wasm, load, policy, reused, snapshot, value_of, with_runtime,
+    Jobs, SDK, cache_dir, load, policy, reused, script_engine, snapshot, value_of, with_runtime,
 };
 
 #[tokio::test]
@@ -142,9 +142,9 @@ async fn reused_instance_keeps_values_and_no_timers() {
 fn compiled_engine_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let files = || std::fs::read_dir(dir.path()).unwrap().count();
-    drop(Snapshots::new(engine_wasm(), Some(dir.path())).unwrap());
+    drop(Snapshots::new(script_engine(), Some(dir.path())).unwrap());
     assert_eq!(files(), 1);
-    let snapshots = Snapshots::new(engine_wasm(), Some(dir.path())).unwrap();
+    let snapshots = Snapshots::new(script_engine(), Some(dir.path())).unwrap();
     assert_eq!(files(), 1);
     let source = &with_runtime("const main = () => 1;");
     let script = Script {
@@ -157,7 +157,7 @@ fn compiled_engine_is_kept() {
 
 #[test]
 fn script_that_never_ends_is_given_up() {
-    let mut snapshots = Snapshots::new(engine_wasm(), Some(&cache_dir())).unwrap();
+    let mut snapshots = Snapshots::new(script_engine(), Some(&cache_dir())).unwrap();
     snapshots.set_load_time_max(std::time::Duration::from_millis(100));
     let script = Script {
         source: "for (;;);",

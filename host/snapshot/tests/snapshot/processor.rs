@@ -47,7 +47,7 @@ static HOST: LazyLock<Arc<Engine>> = LazyLock::new(|| {
     Arc::new(Engine::new(&options).unwrap())
 });
 
-pub(crate) fn engine_wasm() -> &'static ScriptEngine {
+pub(crate) fn script_engine() -> &'static ScriptEngine {
     &ENGINE
 }
 

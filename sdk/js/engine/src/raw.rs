@@ -148,8 +148,9 @@ unsafe extern "C" {
 /// Where the script is: the lines of a stack. None where there is no memory for them. No function of the script runs for it.
 pub(crate) fn place<'js>(ctx: &Ctx<'js>) -> Option<Value<'js>> {
     let text = unsafe { whereabouts(ctx.as_raw().as_ptr()) };
+    // Also where a name could not be had and the text could: it must not be taken for one of the script's.
+    ctx.catch();
     if unsafe { qjs::JS_IsException(text) } {
-        ctx.catch();
         return None;
     }
     Some(unsafe { Value::from_raw(ctx.clone(), text) })
