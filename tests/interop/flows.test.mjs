@@ -230,7 +230,7 @@ test('a delayed job is promoted as BullMQ promotes it', async () => {
       for (const id of ['plain', 'ranked']) await toril('job', 'promote', LOW, id);
     },
   );
-  await assert.rejects(toril('job', 'promote', LOW, 'plain'), /not in the delayed state/);
+  await assert.rejects(toril('job', 'promote', LOW, 'plain'), /is waiting, not delayed/);
 });
 
 test('a flow is shown as getFlow reads it', async () => {
