@@ -17,7 +17,7 @@ use toril::queue::{JobState, NewJob, Queue, QueueName, Redis};
 /// The binary under test.
 pub(crate) const TORIL: &str = env!("CARGO_BIN_EXE_toril");
 /// No test waits longer for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 /// A process that a host has started may have the other end of its log, and go on.
 const LAST_LINES_PATIENCE: Duration = Duration::from_secs(5);
 
