@@ -2,11 +2,13 @@
 
 use serde_json::{Map, json};
 use toril_queue::{
-    Caller, FlowNode, FlowOptions, FlowQuery, Job, JobState, JobWrite, KeepJobs, NewJob, Queue,
-    QueueError, Request, Settlement, SettlementKind, Writer, parse_flow,
+    Caller, FlowQuery, Job, JobState, JobWrite, KeepJobs, NewJob, Queue, QueueError, Request,
+    Settlement, SettlementKind, Writer,
 };
 
-use crate::harness::{TestRedis, add, attempt, completed, failed, fetch, ids, new_job, take};
+use crate::harness::{
+    TestRedis, add, add_flow, attempt, completed, failed, fetch, ids, new_job, take,
+};
 
 const IDS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
@@ -126,12 +128,7 @@ async fn command_that_the_user_may_not_run_loses_no_job_that_is_moved() {
         let () = redis.run("FLUSHALL").await;
         let flow = json!({ "name": "n", "queueName": "paint", "opts": { "jobId": "parent" }, "children":
             [{ "name": "n", "queueName": "paint", "opts": { "jobId": "child", "failParentOnFailure": true } }] });
-        let flow: FlowNode = parse_flow(&flow.to_string()).unwrap();
-        let flows = queue.flows();
-        flows
-            .add(vec![flow], &FlowOptions::default())
-            .await
-            .unwrap();
+        add_flow(&queue, &flow).await;
         add(&queue, &["fails", "stalls", "waits"]).await;
         let jobs = take(&queue, 3, "worker:1").await;
         let fails = Settlement::new(&jobs[1], failed(KeepJobs::ALL));
@@ -274,12 +271,7 @@ async fn damaged_metrics_fail_no_call() {
 async fn lost_job(redis: &TestRedis, queue: &Queue) -> Job {
     let node = |id: &str, children: serde_json::Value| json!({ "name": "n", "queueName": "paint", "opts": { "jobId": id }, "children": children });
     let flow = node("parent", json!([node("job", json!([]))]));
-    let flow: FlowNode = parse_flow(&flow.to_string()).unwrap();
-    let flows = queue.flows();
-    flows
-        .add(vec![flow], &FlowOptions::default())
-        .await
-        .unwrap();
+    add_flow(queue, &flow).await;
     let job = take(queue, 1, "worker:1").await.pop().unwrap();
     let parent = json!({ "queue": "bull:paint", "id": "job" });
     let child = new_job(

@@ -10,8 +10,8 @@ use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use toril_queue::{
-    FailedAttempt, Fetch, Job, KeepJobs, NewJob, Queue, QueueName, Redis, Settled, Settlement,
-    SettlementKind,
+    FailedAttempt, Fetch, FlowNode, FlowOptions, Job, KeepJobs, NewJob, Queue, QueueName, Redis,
+    Settled, Settlement, SettlementKind, parse_flow,
 };
 
 /// Longer than anything takes on a busy machine.
@@ -127,6 +127,15 @@ pub(crate) async fn add(queue: &Queue, ids: &[&str]) {
             .await
             .unwrap();
     }
+}
+
+pub(crate) async fn add_flow(queue: &Queue, flow: &Value) {
+    let flow: FlowNode = parse_flow(&flow.to_string()).unwrap();
+    let flows = queue.flows();
+    flows
+        .add(vec![flow], &FlowOptions::default())
+        .await
+        .unwrap();
 }
 
 pub(crate) fn fetch(want: usize, token: &str) -> Fetch {

@@ -1,9 +1,7 @@
 //! Jobs that come back to a paused queue wait where the resume of its producer finds them.
 
 use serde_json::json;
-use toril_queue::{
-    FlowNode, FlowOptions, Job, JobState, KeepJobs, Queue, Settlement, SettlementKind, parse_flow,
-};
+use toril_queue::{Job, JobState, KeepJobs, Queue, Settlement, SettlementKind};
 
 use crate::harness::{
     TestRedis, add, attempt, completed, eventually, failed, new_job, settle, take,
@@ -44,12 +42,7 @@ const WAYS: [Way; 12] = [
 async fn add_flow(queue: &Queue) {
     let flow = json!({ "name": "paint", "queueName": "paint", "opts": { "jobId": "job" }, "children": [
         { "name": "paint", "queueName": "paint", "opts": { "jobId": "child", "failParentOnFailure": true } }] });
-    let flow: FlowNode = parse_flow(&flow.to_string()).unwrap();
-    let flows = queue.flows();
-    flows
-        .add(vec![flow], &FlowOptions::default())
-        .await
-        .unwrap();
+    crate::harness::add_flow(queue, &flow).await;
 }
 
 /// Brings the job of this test to where it comes back from; returns what a worker took.
