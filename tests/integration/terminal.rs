@@ -177,7 +177,8 @@ async fn serve_without_redis(
     let ended = tokio::time::timeout(PATIENCE, until_the_end).await;
     let text = String::from_utf8(bytes).unwrap();
     assert!(ended.is_ok(), "not seen: {text:?}");
-    assert!(child.wait().await.unwrap().success());
+    let status = child.wait().await.unwrap();
+    assert!(is_told && status.success(), "{status}: {text:?}");
     text
 }
 
