@@ -309,7 +309,7 @@ async fn list_with_nothing_in_it_says_so_apart_from_the_data() {
         ),
         (
             &["status"],
-            "no host runs, and no queue of this prefix was worked or changed in the last day\n    hint: `toril serve` starts \
+            "no host runs, and no queue of this prefix was served or changed in the last day\n    hint: `toril serve` starts \
              a host; `--redis` names another Redis, `--prefix` another prefix\n",
         ),
     ] {
