@@ -38,6 +38,7 @@ use redis_args::RedisArgs;
 use toril_sandbox::slow::TARGET;
 use tracing::Metadata;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// Lines of a host's log that wait to be written. Beyond, they are dropped.
@@ -122,6 +123,13 @@ fn may_be_shown(metadata: &Metadata<'_>) -> bool {
     *metadata.level() != tracing::Level::TRACE || !metadata.target().starts_with("wasmtime_wasi")
 }
 
+/// Lets the spans pass that say what goes on, whatever else is logged.
+fn spans_of_progress() -> Directive {
+    format!("{TARGET}=info")
+        .parse()
+        .expect("a target and a level")
+}
+
 impl Cli {
     /// Reads the arguments. Else the exit code: of a help or a version that was asked for, or of an error that was shown.
     pub(crate) fn from_arguments() -> Result<Self, ExitCode> {
@@ -155,6 +163,11 @@ impl Cli {
         let (progress, layer) = progress.unzip();
         let is_line = |metadata: &Metadata<'_>| metadata.is_event() && metadata.target() == TARGET;
         let has_spinner = layer.is_some();
+        // What is logged says nothing about progress, which `--quiet` turns off.
+        let filter = match has_spinner {
+            true => filter.add_directive(spans_of_progress()),
+            false => filter,
+        };
         let may_be_shown = filter_fn(move |metadata| {
             may_be_shown(metadata) && !(has_spinner && is_line(metadata))
         });
