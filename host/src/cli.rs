@@ -15,6 +15,7 @@ mod health;
 mod job;
 mod json_argument;
 mod kv;
+mod man;
 mod new;
 mod output;
 mod progress;
@@ -116,6 +117,7 @@ enum Verb {
     Forget(forget::Forget),
     Health(health::Health),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// What wasmtime's WASI says at the level `trace` are the arguments of calls: secrets among them, whatever filter is set.
@@ -228,6 +230,7 @@ impl Cli {
             Verb::Forget(forget) => forget.run().await,
             Verb::Health(health) => health.run().await,
             Verb::Completions(completions) => Ok(completions.run()),
+            Verb::Man(man) => man.run(),
         }
     }
 }

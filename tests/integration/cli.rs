@@ -37,7 +37,7 @@ const COMMANDS: &str = "new, build, dev, serve, check, config, doctor, run, test
     kv, kv list, kv get, kv set, kv delete, \
     recordings, recordings list, recordings export, recordings delete, replay, rehearse, events, \
     deploy, rollback, promote, abort, undeploy, versions, status, forget, health, \
-    completions";
+    completions, man";
 
 #[test]
 fn help_reads_well() {

@@ -420,3 +420,28 @@ fn completions_name_every_command_and_flag_for_each_shell() {
     let shell = Command::new("bash").args(["-c", script, TORIL]).output();
     assert_eq!(stdout(&shell.unwrap()), "retry\n");
 }
+
+#[test]
+fn manual_has_a_page_of_each_command() {
+    let dir = tempdir().unwrap();
+    let pages = dir.path().join("share/man1");
+    let shown = pages.display().to_string();
+    assert_eq!(stdout(&toril(dir.path(), &["man", &shown])), "");
+    for (page, words) in [
+        ("toril.1", "toril\\-serve(1)"),
+        ("toril-serve.1", "\\-\\-concurrency"),
+        ("toril-job-retry.1", "\\-\\-from\\-step"),
+    ] {
+        let text = std::fs::read_to_string(pages.join(page)).expect(page);
+        assert!(text.contains(words), "{page}: {text}");
+    }
+
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let file = file.display().to_string();
+    let error = stderr(&toril(dir.path(), &["man", &file]));
+    assert!(
+        error.starts_with("error: failed to write pages to `"),
+        "{error}"
+    );
+}
