@@ -353,7 +353,7 @@ fn mistakes_in_the_config_are_named() {
         shown.contains("queue `paint`") && shown.contains("`grants` is invalid"),
         "{shown}"
     );
-    assert!(serve("").contains("hint: name one with `--queue NAME=FILE.wasm`"));
+    assert!(serve("").contains("hint: name one with `--queue NAME=FILE`"));
     let error = serve("[queues.paint]\nprocessor = \"missing.wasm\"");
     assert!(
         error.contains("queue `paint`") && error.contains("missing.wasm"),

@@ -207,6 +207,52 @@ fn command_without_a_file_takes_the_only_processor() {
 }
 
 #[test]
+fn command_in_a_wrong_directory_is_pointed_to_the_project() {
+    let parent = tempdir().unwrap();
+    let project = parent.path().join("painter");
+    let inside = project.join("cases");
+    std::fs::create_dir_all(&inside).unwrap();
+    std::fs::write(project.join("toril.toml"), noop_section("paint")).unwrap();
+    let above = std::fs::canonicalize(&project).unwrap();
+    for (dir, shown) in [
+        (parent.path(), "painter"),
+        (&inside, above.to_str().unwrap()),
+    ] {
+        for arguments in [
+            &["run"][..],
+            &["run", "--queue", "paint"],
+            &["check"],
+            &["build"],
+            &["test"],
+            &["dev"],
+            &["serve"],
+        ] {
+            let error = refused(dir, arguments);
+            let hint = format!("hint: there is a project in `{shown}`: run the command there\n");
+            assert!(error.ends_with(&hint), "{arguments:?}: {error}");
+        }
+    }
+}
+
+/// Paths are shown without `./`, so that a directory may be an empty path.
+#[test]
+fn build_without_a_file_finds_the_only_source() {
+    let dir = tempdir().unwrap();
+    std::fs::write(dir.path().join("paint.c"), "int nothing;\n").unwrap();
+    let error = refused(dir.path(), &["build", "--quiet"]);
+    assert!(
+        error.starts_with("error: failed to build `paint.c`\n"),
+        "{error}"
+    );
+    let empty = tempdir().unwrap();
+    let error = refused(empty.path(), &["build", "--quiet"]);
+    assert!(
+        error.contains("there is no processor in `.`\nhint: name its file"),
+        "{error}"
+    );
+}
+
+#[test]
 fn file_that_is_named_wrongly_has_a_hint_in_each_command() {
     let dir = project("[queues.paint]\nprocessor = \"paintr.ts\"\n");
     std::fs::write(dir.path().join("painter.ts"), "").unwrap();
@@ -301,7 +347,7 @@ async fn list_with_nothing_in_it_says_so_apart_from_the_data() {
     for (arguments, said) in [
         (
             &["versions", "paint"][..],
-            "no version of `paint` is stored\n    hint: `toril deploy paint FILE.wasm` deploys one\n",
+            "no version of `paint` is stored\n    hint: `toril deploy paint FILE` deploys one\n",
         ),
         (
             &["kv", "list", "paint"],

@@ -122,7 +122,7 @@ impl Versions {
         if versions.is_empty() {
             let queue = &self.queue;
             super::output::note_text(format_args!(
-                "no version of `{queue}` is stored\nhint: `toril deploy {queue} FILE.wasm` deploys one"
+                "no version of `{queue}` is stored\nhint: `toril deploy {queue} FILE` deploys one"
             ));
         }
         for version in &versions {
