@@ -143,8 +143,8 @@ impl Drop for Server {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Toril admin API",
-    description = "Operates one host, and through Redis the fleet that it belongs to. The body of an answer that is no success is \
-                   `{ \"error\": { \"code\", \"message\" } }`."
+    description = "Operates one host, and through Redis all hosts of its queues. The body of an error is `{ \"error\": { \"code\", \
+                   \"message\" } }`."
 ))]
 struct Api;
 
@@ -215,14 +215,14 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     }
 }
 
-/// What this host counts, for Prometheus.
+/// Shows the metrics of this host, for Prometheus.
 #[utoipa::path(get, path = "/metrics", responses((status = OK, body = String)))]
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let text = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, text)], admin.host.metrics())
 }
 
-/// What the hosts of the fleet run, by queue.
+/// The hosts of a queue.
 #[derive(Serialize, ToSchema)]
 struct QueueHosts {
     /// The queue's name.
@@ -230,7 +230,7 @@ struct QueueHosts {
     hosts: Vec<QueueStatus>,
 }
 
-/// Lists what each host of the fleet runs, for the queues of this host.
+/// Lists, for each queue of this host, all hosts that serve it.
 #[utoipa::path(get, path = "/v1/hosts", responses((status = OK, body = Vec<QueueHosts>)))]
 async fn hosts(State(admin): State<Admin>) -> Result<Json<Vec<QueueHosts>>, ApiError> {
     let mut queues = Vec::new();

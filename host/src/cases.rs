@@ -27,6 +27,7 @@ pub use self::processors::Loaded;
 use self::processors::Processors;
 use self::staging::{Ran, Stage};
 use crate::config::QueuesConfig;
+use crate::language::project;
 use crate::served_queue::spec::QueueSpec;
 use toril_sandbox::regular_file::{self, LARGE_BYTES_MAX};
 use toril_sandbox::{Engine, EngineOptions, Policy};
@@ -99,15 +100,17 @@ impl Runner {
 
     /// The files of the cases in a project, in the order of their names.
     pub fn files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-        let dir = dir.join(CASES_DIR);
+        let cases = dir.join(CASES_DIR);
         let list = || -> std::io::Result<Vec<PathBuf>> {
-            let entries = std::fs::read_dir(&dir)?;
+            let entries = std::fs::read_dir(&cases)?;
             entries.map(|entry| Ok(entry?.path())).collect()
         };
         let files = list().with_context(|| {
+            let hint = format!("a case is a file `{CASES_DIR}/NAME.toml` beside `toril.toml`");
             format!(
-                "failed to list the cases in `{}`\nhint: a case is a file `{CASES_DIR}/NAME.toml` beside `toril.toml`",
-                dir.display()
+                "failed to list the cases in `{}`\nhint: {}",
+                cases.display(),
+                project::hint_or(dir, &hint)
             )
         })?;
         let is_case = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "toml");

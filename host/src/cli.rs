@@ -15,6 +15,7 @@ mod health;
 mod job;
 mod json_argument;
 mod kv;
+mod man;
 mod new;
 mod output;
 mod progress;
@@ -38,6 +39,7 @@ use redis_args::RedisArgs;
 use toril_sandbox::slow::TARGET;
 use tracing::Metadata;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// Lines of a host's log that wait to be written. Beyond, they are dropped.
@@ -115,11 +117,19 @@ enum Verb {
     Forget(forget::Forget),
     Health(health::Health),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// What wasmtime's WASI says at the level `trace` are the arguments of calls: secrets among them, whatever filter is set.
 fn may_be_shown(metadata: &Metadata<'_>) -> bool {
     *metadata.level() != tracing::Level::TRACE || !metadata.target().starts_with("wasmtime_wasi")
+}
+
+/// Lets the spans pass that say what goes on, whatever else is logged.
+fn spans_of_progress() -> Directive {
+    format!("{TARGET}=info")
+        .parse()
+        .expect("a target and a level")
 }
 
 impl Cli {
@@ -155,6 +165,11 @@ impl Cli {
         let (progress, layer) = progress.unzip();
         let is_line = |metadata: &Metadata<'_>| metadata.is_event() && metadata.target() == TARGET;
         let has_spinner = layer.is_some();
+        // What is logged says nothing about progress, which `--quiet` turns off.
+        let filter = match has_spinner {
+            true => filter.add_directive(spans_of_progress()),
+            false => filter,
+        };
         let may_be_shown = filter_fn(move |metadata| {
             may_be_shown(metadata) && !(has_spinner && is_line(metadata))
         });
@@ -215,6 +230,7 @@ impl Cli {
             Verb::Forget(forget) => forget.run().await,
             Verb::Health(health) => health.run().await,
             Verb::Completions(completions) => Ok(completions.run()),
+            Verb::Man(man) => man.run(),
         }
     }
 }

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::config::{Config, RedisConfig, Source, read_authority};
 use crate::host::{self, ApplyError, CheckedFile, Host, OnQueue};
-use crate::language::{keep_tools, run_tools_in_groups};
+use crate::language::{keep_tools, project, run_tools_in_groups};
 use crate::private_redis::{self, PrivateRedis};
 use crate::served_queue::QueueSpec;
 use crate::telemetry::Telemetry;
@@ -196,8 +196,10 @@ async fn ready_here(
 fn ensure_work(config: &Config) -> anyhow::Result<()> {
     // Queues may come later where there is a way for them to come.
     if config.queues.is_empty() && config.admin.is_none() && config.processors_dir.is_none() {
+        let hint = "name one with `--queue NAME=FILE` or in `toril.toml`; `toril new NAME` makes a project";
         bail!(
-            "no queue is configured\nhint: name one with `--queue NAME=FILE.wasm` or in `toril.toml`"
+            "no queue is configured\nhint: {}",
+            project::hint_or(Path::new("."), hint)
         );
     }
     Ok(())

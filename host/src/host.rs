@@ -46,7 +46,7 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 pub struct NotAttached(pub String);
 
 impl Host {
-    /// A host that works no queue yet.
+    /// A host that serves no queue yet.
     pub fn new(engine: Arc<Engine>, redis: Redis, prefix: &str) -> Self {
         Self::with_telemetry(engine, redis, prefix, None)
     }
@@ -114,7 +114,7 @@ impl Host {
         }
     }
 
-    /// Begins to work a queue. Fails where it is worked already, or where something in the spec cannot be done.
+    /// Serves a queue from now on. Fails if the host serves it already, or if it refuses the spec.
     pub async fn attach(&self, name: &str, spec: QueueSpec) -> Result<(), ApplyError> {
         let order = Order {
             wanted: spec.into(),
@@ -125,9 +125,9 @@ impl Host {
         applied(self.order(name, order)?).await
     }
 
-    /// Begins to work a queue, or changes how it is worked. What cannot be changed while its worker works makes that end
-    /// its running jobs first; nobody waits for them here. A spec that is refused leaves the queue as it is, and is tried
-    /// again until another one is applied.
+    /// Serves a queue from now on, or changes how it is served. For a change that needs a new worker, the old one ends its running
+    /// jobs first; this does not wait for them. A refused spec leaves the queue as it is, and is tried again until another one
+    /// is applied.
     ///
     /// Ordered by the calls, not by when their futures are polled.
     pub fn apply(

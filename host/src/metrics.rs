@@ -311,7 +311,7 @@ impl Metrics {
             ),
             cpu: metrics.define(
                 "toril_cpu_seconds_total",
-                "processor time of attempts, the guest's and the host's for it",
+                "processor time of attempts, of the guests and of the host on their behalf",
                 Counter::default,
             ),
             running: metrics.define(
@@ -352,7 +352,7 @@ impl Metrics {
             ),
             redis_errors: metrics.define(
                 "toril_redis_errors_total",
-                "such calls that Redis refused or did not answer",
+                "calls that settle and fetch jobs that Redis refused or did not answer",
                 Counter::default,
             ),
             locks_lost: metrics.define(
@@ -367,7 +367,7 @@ impl Metrics {
             ),
             ids_without_job: metrics.define(
                 "toril_ids_without_job_total",
-                "waiting ids that were dropped: they have no job, a hash with a name",
+                "waiting ids that were dropped because no job belongs to them",
                 Counter::default,
             ),
             stalled: metrics.define(
@@ -377,12 +377,12 @@ impl Metrics {
             ),
             scheduler_errors: metrics.define(
                 "toril_scheduler_errors_total",
-                "times a scheduler's job was put off because its next time could not be computed",
+                "times a scheduler's job was postponed because its next time could not be computed",
                 Counter::default,
             ),
             memory: metrics.define(
                 "toril_guest_memory_bytes",
-                "memory that all guests hold together, and may hold at most; kind is held or max",
+                "memory that all guests hold together (kind `held`), and may hold at most (kind `max`)",
                 Gauge::default,
             ),
             registry: metrics.registry,

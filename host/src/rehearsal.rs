@@ -28,38 +28,38 @@ const DEADLINE_RATIO: u64 = 20;
 /// and so long in any case: nothing is waited for.
 const DEADLINE_MIN_MS: u64 = 1_000;
 
-/// What one recorded attempt came to on the candidate.
+/// How one recorded attempt ended on the candidate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Found {
-    /// The same.
+    /// The candidate made the same calls and returned the same outcome.
     Same,
-    /// The recorded attempt failed, and the candidate does not, or goes on beyond where that one ended.
-    Mended {
-        /// What it comes to now.
+    /// The recorded attempt failed, and the candidate does not fail, or continues beyond the point at which that attempt
+    /// ended.
+    Fixed {
+        /// The outcome on the candidate.
         now: String,
     },
-    /// Another value.
+    /// The candidate returned another value.
     OtherValue {
-        /// The recorded one.
+        /// The recorded value.
         recorded: String,
-        /// The one now.
+        /// The value of the candidate.
         now: String,
     },
-    /// It fails, and the recorded one did not, or for another reason.
+    /// The candidate failed, and the recorded attempt did not, or it failed for another reason.
     NewFailure {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// It makes another call, or one more, or one less.
+    /// The candidate made another call, one more, or one less.
     OtherCalls {
-        /// Where.
+        /// The first call that differs.
         departure: String,
     },
-    /// Nobody knows what it would have come to: the recording is cut, or holds not all that the attempt learned, or the
-    /// attempt was stopped from outside.
+    /// The attempt cannot be compared: the recording is cut or incomplete, or the attempt was stopped from outside.
     NotComparable {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -78,7 +78,7 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Found::Same => f.write_str("same"),
-            Found::Mended { now } => write!(f, "failed, and now {now}"),
+            Found::Fixed { now } => write!(f, "failed, and now {now}"),
             Found::OtherValue { recorded, now } => {
                 write!(f, "other value\n  recorded: {recorded}\n  now:      {now}")
             }
@@ -89,30 +89,30 @@ impl fmt::Display for Found {
     }
 }
 
-/// One recorded attempt on the candidate.
+/// A recorded attempt that ran on the candidate.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rehearsed {
-    /// The job.
+    /// The job's id.
     pub id: String,
-    /// Which start of it.
+    /// The number of the start, counted from 1.
     pub attempt: u32,
-    /// What it came to.
+    /// How it ended.
     pub found: Found,
 }
 
-/// What a rehearsal found.
+/// The result of a rehearsal.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Rehearsal)]
 pub struct Report {
-    /// Each attempt, newest first.
+    /// The attempts, newest first.
     pub attempts: Vec<Rehearsed>,
-    /// Processor time of the candidate, by that of the versions that ran; none where these are not to be had.
+    /// Processor time of the candidate divided by that of the versions that ran; null if these are not available.
     pub cpu_ratio: Option<f64>,
-    /// The same of memory.
+    /// Memory of the candidate divided by that of the versions that ran; null if these are not available.
     pub memory_ratio: Option<f64>,
-    /// What is wrong with the candidate as a whole.
+    /// Faults of the candidate as a whole, such as too much processor time or memory.
     pub too_much: Vec<String>,
 }
 
@@ -146,8 +146,8 @@ impl Report {
         let kinds = [
             ("the same", self.count(|found| *found == Found::Same)),
             (
-                "mended",
-                self.count(|found| matches!(found, Found::Mended { .. })),
+                "fixed",
+                self.count(|found| matches!(found, Found::Fixed { .. })),
             ),
             ("worse", self.regressions().count()),
             ("not comparable", self.attempts.len() - self.compared()),
@@ -195,7 +195,7 @@ pub struct Rehearsal {
     candidate: Vec<u8>,
     env: Env,
     loaded: Option<Processor>,
-    /// The versions that ran the recorded attempts, as far as they are to be had, to compare what they take.
+    /// The versions that ran the recorded attempts, as far as they are available, to compare time and memory.
     before: BTreeMap<String, Option<Arc<Processor>>>,
     now: Cost,
     then: Cost,
@@ -218,7 +218,7 @@ impl Cost {
 }
 
 impl Rehearsal {
-    /// Begins one of a candidate.
+    /// Begins the rehearsal of a candidate.
     pub fn new(engine: &Arc<Engine>, candidate: Vec<u8>, env: Env) -> Self {
         Rehearsal {
             engine: Arc::clone(engine),
@@ -233,7 +233,7 @@ impl Rehearsal {
         }
     }
 
-    /// Names a version that ran recorded attempts, or says that it is not to be had.
+    /// Names a version that ran recorded attempts, or says that it is not available.
     pub fn set_before(&mut self, digest: &str, processor: Option<Arc<Processor>>) {
         self.before.insert(digest.to_owned(), processor);
     }
@@ -364,12 +364,12 @@ fn found(recording: &Recording, rerun: Rerun) -> Found {
         .map(|call| format!("it ends where the recorded attempt continued with {call}"));
     match (departure, rerun.outcome) {
         // What comes after the failure was never recorded.
-        (Some(departure), _) if failed && goes_on => Found::Mended {
+        (Some(departure), _) if failed && goes_on => Found::Fixed {
             now: format!("goes on: {departure}"),
         },
         (Some(departure), _) => Found::OtherCalls { departure },
         (None, Outcome::Failed { message, .. }) => Found::NewFailure { reason: message },
-        (None, now) if failed => Found::Mended { now: brief(&now) },
+        (None, now) if failed => Found::Fixed { now: brief(&now) },
         (None, now) => match missing {
             Some(departure) => Found::OtherCalls { departure },
             None => Found::OtherValue {

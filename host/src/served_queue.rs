@@ -194,7 +194,7 @@ struct Source {
     followed: bool,
 }
 
-/// A queue that is worked.
+/// A queue that this host serves.
 pub(crate) struct Serving {
     source: Source,
     pub(crate) worker: Worker,
@@ -274,7 +274,7 @@ impl Context {
         Ok(Answer(answer))
     }
 
-    /// The queue of this name that is worked.
+    /// The queue of this name that this host serves.
     pub(crate) fn serving(&self, name: &str) -> Option<Arc<Serving>> {
         self.queues.lock().get(name)?.serving()
     }

@@ -35,7 +35,7 @@ pub struct Version {
     failed: AtomicU64,
 }
 
-/// What a version is doing and did, on this host.
+/// The attempts of a version on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionReport {

@@ -67,19 +67,19 @@ pub struct View {
     state: State,
 }
 
-/// A job that is held now.
+/// A job that the host holds.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunningJob {
-    /// Its id.
+    /// The job's id.
     pub id: String,
-    /// Its name.
+    /// The job's name.
     pub name: String,
-    /// When it was picked up, in ms since the epoch.
+    /// When it was started, in ms since the epoch.
     pub processed_on: u64,
-    /// Times it was picked up, this one included.
+    /// How often it was started, including this time.
     pub attempts_started: u32,
-    /// The digest that it runs on; none while it waits for its turn.
+    /// The digest of the version that it runs on; null until it runs.
     pub version: Option<String>,
 }
 
@@ -120,7 +120,7 @@ enum Stage {
     Work,
     /// Take no more; let the running ones end.
     Drain,
-    /// Stop the running ones and give them back.
+    /// Stop the running ones and return them to the queue.
     GiveBack,
 }
 
@@ -131,7 +131,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Begins to work a queue.
+    /// Starts a worker of a queue.
     pub fn start(
         queue: Queue,
         options: WorkerOptions,
@@ -207,7 +207,7 @@ impl Worker {
         self.advance(Stage::Drain);
     }
 
-    /// Stops the running jobs and gives them back.
+    /// Stops the running jobs and returns them to the queue.
     pub fn give_back(&self) {
         self.advance(Stage::GiveBack);
     }

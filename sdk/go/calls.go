@@ -84,7 +84,7 @@ func bind(what string, text []byte, into any) error {
 func toJSON(what string, value any) (string, error) {
 	text, err := json.Marshal(value)
 	if err != nil {
-		return "", fmt.Errorf("%s is no JSON: %w", what, err)
+		return "", fmt.Errorf("%s is not JSON: %w", what, err)
 	}
 	return host.Valid(string(text)), nil
 }

@@ -10,10 +10,10 @@ import (
 	"unsafe"
 )
 
-// UnrecoverableError fails the job now, whatever attempts it has left.
+// UnrecoverableError fails the job now, even if it has attempts left.
 type UnrecoverableError struct{ Err error }
 
-// Unrecoverable makes an [UnrecoverableError]; it takes what [fmt.Errorf] takes.
+// Unrecoverable makes an [UnrecoverableError]; its arguments are those of [fmt.Errorf].
 func Unrecoverable(format string, args ...any) error {
 	return UnrecoverableError{fmt.Errorf(format, args...)}
 }
@@ -25,7 +25,7 @@ func (e UnrecoverableError) Error() string {
 	return e.Err.Error()
 }
 
-// Unwrap returns what it was made of.
+// Unwrap returns the error that it was made from.
 func (e UnrecoverableError) Unwrap() error { return e.Err }
 
 // DelayedError ends an attempt after [Job.MoveToDelayed].
@@ -33,22 +33,22 @@ type DelayedError struct{}
 
 func (DelayedError) Error() string { return "job was delayed" }
 
-// WaitingChildrenError ends an attempt after [Job.MoveToWaitingChildren] said that the job waits.
+// WaitingChildrenError ends an attempt after [Job.MoveToWaitingChildren] returned true.
 type WaitingChildrenError struct{}
 
 func (WaitingChildrenError) Error() string { return "job waits for its children" }
 
-// WaitingError gives the job back; no attempt is spent.
+// WaitingError ends an attempt after [Job.MoveToWait], or returns the job to the queue; no attempt is spent.
 type WaitingError struct{}
 
 func (WaitingError) Error() string { return "job goes back to wait" }
 
-// RateLimitError limits the queue for this long and gives the job back; no attempt is spent.
+// RateLimitError limits the queue for this long and returns the job to it; no attempt is spent.
 type RateLimitError struct{ For time.Duration }
 
 func (RateLimitError) Error() string { return "queue is rate limited" }
 
-// CalledJobError is why a job that was called with [Call] failed for good.
+// CalledJobError says why a job that [Call] added failed for good.
 type CalledJobError struct{ Reason string }
 
 func (e CalledJobError) Error() string { return e.Reason }
@@ -67,7 +67,7 @@ var (
 
 var kinds = [...]error{ErrNotFound, ErrLockLost, ErrNotInState, ErrChildFailed, ErrDenied, ErrLimit, ErrInvalid, ErrUnavailable}
 
-// Error is why the host refused a call.
+// Error says why the host refused a call.
 type Error struct {
 	Kind    error
 	Message string
@@ -78,7 +78,7 @@ func (e *Error) Error() string { return e.Message }
 // Unwrap returns the kind.
 func (e *Error) Unwrap() error { return e.Kind }
 
-// panicError is what a goroutine panicked with.
+// panicError holds the value that a goroutine panicked with.
 type panicError struct {
 	message string
 	stack   string

@@ -46,7 +46,7 @@ func AddFlows(flows []FlowJob) (nodes []FlowNode, err error) {
 	return nodes, err
 }
 
-// Flow reads a flow from one of its jobs, with each job's state; null stands for no such job.
+// Flow reads the flow below a job, with the state of each job. The result is null if there is no such job.
 func (q Queue) Flow(id string, depth, maxChildren int) (flow json.RawMessage, err error) {
 	id = host.Valid(id)
 	query := map[string]int{"depth": depth, "maxChildren": maxChildren}

@@ -12,8 +12,7 @@ import (
 	"toril/internal/host"
 )
 
-// Job is the job of this attempt. Its methods are BullMQ's fields and functions; what changes it is stored in Redis before
-// the call returns. The lock stays with the host.
+// Job is the job of this attempt. Its methods are BullMQ's fields and functions. The host holds the job's lock.
 type Job struct{}
 
 // ID is the job's id.
@@ -25,15 +24,15 @@ func (*Job) Name() string { return readText(host.JobName) }
 // QueueName is the queue's name without the prefix.
 func (*Job) QueueName() string { return readText(host.JobQueueName) }
 
-// QueueQualifiedName is `prefix:queue`, what [Parent] of a child must say.
+// QueueQualifiedName is `prefix:queue`, the value for [Parent] of a child.
 func (*Job) QueueQualifiedName() string { return readText(host.JobQueueQualifiedName) }
 
-// Prefix is what the names of the queue's keys begin with.
+// Prefix is the prefix of the queue's keys.
 func (j *Job) Prefix() string {
 	return strings.TrimSuffix(j.QueueQualifiedName(), ":"+j.QueueName())
 }
 
-// Data is the data as stored.
+// Data is the data, as it is stored.
 func (*Job) Data() json.RawMessage { return json.RawMessage(readText(host.JobData)) }
 
 // Bind reads the data into v.
@@ -45,13 +44,13 @@ func Data[T any](job *Job) (data T, err error) {
 	return data, err
 }
 
-// Opts are the options as stored, with BullMQ's short keys (`kl` is `keepLogs`).
+// Opts are the options as they are stored, with BullMQ's short keys (`kl` is `keepLogs`).
 func (*Job) Opts() json.RawMessage { return json.RawMessage(readText(host.JobOpts)) }
 
 // AttemptsMade counts attempts that ended in completion or failure.
 func (*Job) AttemptsMade() int { return int(host.JobAttemptsMade()) }
 
-// AttemptsStarted counts how often the job was picked up, this time included.
+// AttemptsStarted counts how often the job was started, including this time.
 func (*Job) AttemptsStarted() int { return int(host.JobAttemptsStarted()) }
 
 // Timestamp is when the job was added.
@@ -63,10 +62,10 @@ func (*Job) ProcessedOn() time.Time { return time.UnixMilli(int64(host.JobProces
 // Delay is how long the job was delayed; 0 once it became due.
 func (*Job) Delay() time.Duration { return time.Duration(host.JobDelay()) * time.Millisecond }
 
-// Priority is 0 for none; 1 runs first among prioritized jobs.
+// Priority is 0 if the job has none; among prioritized jobs, 1 runs first.
 func (*Job) Priority() int { return int(host.JobPriority()) }
 
-// Progress is the progress as stored; it is 0 until it was set.
+// Progress is the progress as it is stored; it is 0 until somebody sets it.
 func (*Job) Progress() json.RawMessage { return json.RawMessage(readText(host.JobProgress)) }
 
 // ParentKey is `prefix:queue:id` of the parent, or empty.
@@ -78,16 +77,16 @@ func (*Job) Parent() json.RawMessage { return json.RawMessage(readOption(host.Jo
 // RepeatJobKey is the id of the scheduler that made the job, or empty.
 func (*Job) RepeatJobKey() string { return readOption(host.JobRepeatJobKey) }
 
-// StalledCounter counts how often the job was given back because its worker had died.
+// StalledCounter counts how often the job returned to the queue because its worker had died.
 func (*Job) StalledCounter() int { return int(host.JobStalledCounter()) }
 
-// FailedReason is why the attempt before failed, or empty.
+// FailedReason is why the previous attempt failed, or empty.
 func (*Job) FailedReason() string { return readOption(host.JobFailedReason) }
 
 // DeduplicationID is the deduplication id that the job was added with, or empty.
 func (*Job) DeduplicationID() string { return readOption(host.JobDeduplicationID) }
 
-// Stacktrace has the stack of each attempt that failed, newest last, as far as the job keeps them.
+// Stacktrace has the stacks of failed attempts, newest last; the job keeps a limited number.
 func (*Job) Stacktrace() []string {
 	answer := host.Ask()
 	defer answer.End()
@@ -95,7 +94,7 @@ func (*Job) Stacktrace() []string {
 	return answer.Texts(0)
 }
 
-// UpdateData replaces the data, at once: a retry or a resumed step sees it.
+// UpdateData replaces the data at once: a retry or a resumed step sees the new data.
 func (*Job) UpdateData(data any) error {
 	text, err := toJSON("job data", data)
 	if err != nil {
@@ -105,7 +104,7 @@ func (*Job) UpdateData(data any) error {
 }
 
 // UpdateProgress stores the progress, a number or an object, and emits `progress`. The host does not wait for Redis: if
-// Redis refuses it, the next UpdateProgress or Log has the error.
+// Redis refuses it, the next UpdateProgress or Log returns the error.
 func (*Job) UpdateProgress(progress any) error {
 	text, err := toJSON("job progress", progress)
 	if err != nil {
@@ -114,26 +113,26 @@ func (*Job) UpdateProgress(progress any) error {
 	return ask(func(ret unsafe.Pointer) { host.JobUpdateProgress(text, ret) }, nothing)
 }
 
-// Log appends a line to the job's log, which dashboards show, and returns how many lines are kept.
+// Log appends a line to the job's log, which dashboards show, and returns how many lines the log has.
 func (*Job) Log(line string) (kept int, err error) {
 	line = host.Valid(line)
 	err = askAt(8, func(ret unsafe.Pointer) { host.JobLog(line, ret) }, long(&kept))
 	return kept, err
 }
 
-// Logf is Log with a format.
+// Logf formats a line as [fmt.Sprintf] does, and calls [Job.Log].
 func (j *Job) Logf(format string, args ...any) (kept int, err error) {
 	return j.Log(fmt.Sprintf(format, args...))
 }
 
-// MoveToDelayed delays the job until a time; no attempt is spent. Leave with [DelayedError].
+// MoveToDelayed delays the job until a time; no attempt is spent. Then return [DelayedError].
 func (*Job) MoveToDelayed(until time.Time) error {
 	at := uint64(max(0, until.UnixMilli()))
 	return ask(func(ret unsafe.Pointer) { host.JobMoveToDelayed(at, ret) }, nothing)
 }
 
-// MoveToWaitingChildren puts the job to wait for its children, or for one of them (`prefix:queue:id`). True: it waits, leave
-// with [WaitingChildrenError]. False: none is pending, carry on.
+// MoveToWaitingChildren makes the job wait for its children, or for one of them (`prefix:queue:id`). If it returns true, return
+// [WaitingChildrenError]. If it returns false, no child is pending: continue.
 func (*Job) MoveToWaitingChildren(child ...string) (waits bool, err error) {
 	var key string
 	if len(child) > 0 {
@@ -143,7 +142,7 @@ func (*Job) MoveToWaitingChildren(child ...string) (waits bool, err error) {
 	return waits, err
 }
 
-// MoveToWait gives the job back, first in line; no attempt is spent. Leave with [WaitingError].
+// MoveToWait returns the job to the front of its queue; no attempt is spent. Then return [WaitingError].
 func (*Job) MoveToWait() error { return ask(host.JobMoveToWait, nothing) }
 
 // ChildrenValues has the value of each child that completed, by its key (`prefix:queue:id`).
@@ -184,8 +183,8 @@ func (*Job) FailedChildrenValues() (reasons map[string]string, err error) {
 	return reasons, err
 }
 
-// Dependencies reads the children by kind and page: BullMQ's `getDependencies`, its options and its result as JSON. Nil reads
-// all.
+// Dependencies reads the children by kind and page, as BullMQ's `getDependencies` does; the query and the result have its JSON. A
+// nil query reads all.
 func (*Job) Dependencies(query any, result any) error {
 	return askJSON("dependencies", query, result, host.JobDependencies)
 }
@@ -199,13 +198,14 @@ func (*Job) DependenciesCount() (counts DependencyCounts, err error) {
 	return counts, err
 }
 
-// RemoveUnprocessedChildren removes the children that have not begun and returns how many.
+// RemoveUnprocessedChildren removes the children that have not started, and returns how many it removed.
 func (*Job) RemoveUnprocessedChildren() (removed int, err error) {
 	err = askAt(8, host.JobRemoveUnprocessedChildren, long(&removed))
 	return removed, err
 }
 
-// RemoveChildDependency frees this job from its parent, which runs if it was the last. False: the parent did not wait for it.
+// RemoveChildDependency detaches this job from its parent, which runs if this was its last child. It returns false if the parent did
+// not wait for this job.
 func (*Job) RemoveChildDependency() (removed bool, err error) {
 	err = ask(host.JobRemoveChildDependency, yes(&removed))
 	return removed, err
@@ -214,7 +214,7 @@ func (*Job) RemoveChildDependency() (removed bool, err error) {
 // IsCancelled tells whether the job should stop, as its context does.
 func (*Job) IsCancelled() bool { return host.JobIsCancelled() }
 
-// CancelReason is the reason for which the job was asked to stop; empty while it was not.
+// CancelReason is why the job should stop; empty while nobody asked it to stop, even if its deadline is near.
 func (*Job) CancelReason() string { return readOption(host.JobCancelReason) }
 
 // AsParent names this job as the parent of another.

@@ -42,7 +42,7 @@ type Backoff struct {
 	Jitter float64
 }
 
-// Deduplication keeps jobs of the same id from being added.
+// Deduplication keeps further jobs with the same deduplication id from being added.
 type Deduplication struct {
 	ID  string
 	TTL time.Duration

@@ -35,7 +35,7 @@ func (j NewJob) texts() (name, data, options string, err error) {
 	return host.Valid(j.Name), data, options, err
 }
 
-// Add adds a job and returns its id. With a [JobOptions.JobID] that exists already nothing is added, and the job becomes the
+// Add adds a job and returns its id. If a job with this [JobOptions.JobID] exists, no job is added, and the existing one becomes a
 // child of the given parent.
 func (q Queue) Add(name string, data any, opts ...JobOptions) (id string, err error) {
 	job := NewJob{Name: name, Data: data}
@@ -77,35 +77,35 @@ func (q Queue) State(id string) (state string, err error) {
 	return state, err
 }
 
-// Remove removes a job and its children. When one of them is being worked on, nothing is removed.
+// Remove removes a job and its children. If one of them is active, nothing is removed.
 func (q Queue) Remove(id string) error {
 	id = host.Valid(id)
 	return ask(func(ret unsafe.Pointer) { host.Remove(q.Name, id, true, ret) }, nothing)
 }
 
-// ChangeDelay changes when a delayed job is due: this long from now.
+// ChangeDelay makes a delayed job due this long from now.
 func (q Queue) ChangeDelay(id string, delay time.Duration) error {
 	id = host.Valid(id)
 	return ask(func(ret unsafe.Pointer) { host.ChangeDelay(q.Name, id, millis(delay), ret) }, nothing)
 }
 
-// ChangePriority changes the priority of a job; 0 is none. A job that waits is put in line again, first among its equals with
-// lifo.
+// ChangePriority changes the priority of a job; 0 means none. A waiting job takes its new place in the queue: with lifo the first one
+// of that priority.
 func (q Queue) ChangePriority(id string, priority int, lifo bool) error {
 	id = host.Valid(id)
 	return ask(func(ret unsafe.Pointer) { host.ChangePriority(q.Name, id, uint32(priority), lifo, ret) }, nothing)
 }
 
-// Promote makes a delayed job wait no longer.
+// Promote makes a delayed job wait for its turn now.
 func (q Queue) Promote(id string) error {
 	id = host.Valid(id)
 	return ask(func(ret unsafe.Pointer) { host.Promote(q.Name, id, ret) }, nothing)
 }
 
-// Retry puts a failed job back in line.
+// Retry makes a failed job wait again.
 func (q Queue) Retry(id string) error { return q.retry(id, 1) }
 
-// RetryCompleted puts a completed job back in line.
+// RetryCompleted makes a completed job wait again.
 func (q Queue) RetryCompleted(id string) error { return q.retry(id, 0) }
 
 func (q Queue) retry(id string, ended uint32) error {
@@ -123,7 +123,7 @@ func (q Queue) Counts() (counts map[string]int, err error) {
 	return counts, err
 }
 
-// RemoveDeduplicationKey lets jobs with this deduplication id be added again. False: no job held it.
+// RemoveDeduplicationKey lets jobs with this deduplication id be added again. It returns false if no job held the id.
 func (q Queue) RemoveDeduplicationKey(id string) (removed bool, err error) {
 	id = host.Valid(id)
 	err = ask(func(ret unsafe.Pointer) { host.RemoveDeduplicationKey(q.Name, id, ret) }, yes(&removed))
@@ -135,7 +135,7 @@ func (q Queue) RateLimit(duration time.Duration) error {
 	return ask(func(ret unsafe.Pointer) { host.RateLimit(q.Name, millis(duration), ret) }, nothing)
 }
 
-// PublishEvent emits an event of the processor's own, for listeners of `QueueEvents`.
+// PublishEvent emits a custom event for listeners of `QueueEvents`.
 func (q Queue) PublishEvent(name string, fields map[string]string) error {
 	name = host.Valid(name)
 	kept := make([]string, 0, 2*len(fields))
@@ -152,8 +152,8 @@ func (q Queue) PublishEvent(name string, fields map[string]string) error {
 	return host.Keep(err, kept)
 }
 
-// UpsertScheduler adds a scheduler, or changes the one of this id. The schedule is BullMQ's `RepeatOptions`
-// (`map[string]any{"pattern": "0 3 * * *"}`). Returns the id of the next job; empty where the schedule has come to its end.
+// UpsertScheduler adds a scheduler, or changes the one with this id. The schedule is BullMQ's `RepeatOptions`
+// (`map[string]any{"pattern": "0 3 * * *"}`). It returns the id of the next job, which is empty if the schedule has ended.
 func (q Queue) UpsertScheduler(id string, schedule map[string]any, job NewJob) (next string, err error) {
 	id = host.Valid(id)
 	when, err := toJSON("schedule", schedule)
@@ -169,14 +169,14 @@ func (q Queue) UpsertScheduler(id string, schedule map[string]any, job NewJob) (
 	return next, err
 }
 
-// RemoveScheduler removes a scheduler and its next job, if that is delayed. False: there is no such scheduler.
+// RemoveScheduler removes a scheduler, and its next job if that one is delayed. It returns false if there is no such scheduler.
 func (q Queue) RemoveScheduler(id string) (removed bool, err error) {
 	id = host.Valid(id)
 	err = ask(func(ret unsafe.Pointer) { host.RemoveScheduler(q.Name, id, ret) }, yes(&removed))
 	return removed, err
 }
 
-// Scheduler reads a scheduler: BullMQ's `JobSchedulerJson`, or null where there is none.
+// Scheduler reads a scheduler: BullMQ's `JobSchedulerJson`, or null if there is none.
 func (q Queue) Scheduler(id string) (scheduler json.RawMessage, err error) {
 	id = host.Valid(id)
 	var text string

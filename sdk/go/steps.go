@@ -9,12 +9,12 @@ import (
 	"toril/internal/host"
 )
 
-// Step runs a step, or returns its value where an earlier attempt has run it:
+// Step runs a step and stores its value. If an earlier attempt has stored the value, it returns that value without running the step:
 //
 //	receipt, err := toril.Step(job, "charge", func() (string, error) { return charge(seat) })
 //
-// The value is kept in the job, as JSON, before Step returns; what the step does may happen more than once, if the host dies
-// before that. An error leaves as it is, and nothing is kept. An attempt uses each name once.
+// The value is stored in the job, as JSON, before Step returns. If the host dies before that, a later attempt runs the step again. If
+// the step returns an error, Step returns that error and stores nothing. An attempt uses each name once.
 func Step[T any](_ *Job, name string, run func() (T, error)) (value T, err error) {
 	name = host.Valid(name)
 	found, err := kept("kept value of a step", name, host.BeginStep, &value)
@@ -33,8 +33,8 @@ func Step[T any](_ *Job, name string, run func() (T, error)) (value T, err error
 	return value, bind("kept value of a step", []byte(text), &value)
 }
 
-// Sleep lets time pass, from when an attempt first comes here. Meanwhile it returns [DelayedError], to leave the attempt with:
-// the job is delayed, and no attempt is spent.
+// Sleep delays the job for a time, counted from the first call of any attempt. Until the time is over it returns [DelayedError], which
+// the processor must return: the job is delayed, and no attempt is spent.
 func (*Job) Sleep(name string, duration time.Duration) error {
 	name = host.Valid(name)
 	var sleeps bool
@@ -52,11 +52,12 @@ const (
 	calledFailed
 )
 
-// Call adds a job as a child of this one, once, and returns its value as T. While the child runs, the error is
-// [WaitingChildrenError], to leave the attempt with: no attempt is spent. A child that fails for good gives a [CalledJobError].
+// Call adds a job as a child of this one, once, and returns its value as T. Until the child has ended it returns
+// [WaitingChildrenError], which the processor must return: the job waits, and no attempt is spent. If the child fails for good, Call
+// returns a [CalledJobError].
 //
-// The child's id is made by the host. Where its options do not say what its failure means for this job, this job goes on and
-// learns of it.
+// The host makes the child's id. If no option of the child says what its failure means for this job, this job continues and gets
+// that error.
 func Call[T any](_ *Job, name string, queue Queue, job NewJob) (value T, err error) {
 	step := host.Valid(name)
 	name, data, options, err := job.texts()
@@ -83,7 +84,7 @@ func Call[T any](_ *Job, name string, queue Queue, job NewJob) (value T, err err
 	return value, err
 }
 
-// Cursor is a place in a long loop, which a later attempt finds again.
+// Cursor is the place in a long loop. A later attempt continues from the place that was stored last.
 type Cursor[P any] struct {
 	name  string
 	place P
@@ -109,13 +110,13 @@ func NewCursor[P any](_ *Job, name string) (*Cursor[P], error) {
 	return cursor, err
 }
 
-// Place is the place that was kept last. Before the first one it is the zero value, and [Cursor.Found] is false.
+// Place is the place that was stored last. Before the first one it is the zero value, and [Cursor.Found] is false.
 func (c *Cursor[P]) Place() P { return c.place }
 
-// Found tells whether a place was kept.
+// Found tells whether a place was stored.
 func (c *Cursor[P]) Found() bool { return c.found }
 
-// Set keeps a place, at once: one write to Redis.
+// Set stores a place at once, with one write to Redis.
 func (c *Cursor[P]) Set(place P) error {
 	_, err := keepAs("place of a cursor", c.name, place, host.SetCursor)
 	if err == nil {
@@ -124,7 +125,7 @@ func (c *Cursor[P]) Set(place P) error {
 	return err
 }
 
-// kept begins a step and reads what an earlier attempt kept of it.
+// kept begins a step and reads the value that an earlier attempt stored.
 func kept(what, name string, begin func(name string, ret unsafe.Pointer), into any) (found bool, err error) {
 	var text string
 	err = ask(func(ret unsafe.Pointer) { begin(name, ret) },
@@ -135,7 +136,7 @@ func kept(what, name string, begin func(name string, ret unsafe.Pointer), into a
 	return found, err
 }
 
-// keepAs keeps something of a step, and returns it as JSON.
+// keepAs stores a value of a step, and returns its JSON.
 func keepAs(what, name string, value any, keep func(name, value string, ret unsafe.Pointer)) (text string, err error) {
 	if text, err = toJSON(what, value); err != nil {
 		return "", err

@@ -1,6 +1,6 @@
 //go:build wasip1
 
-// Package toril writes BullMQ job processors in Go. A processor is a function that is called once per attempt of a job:
+// Package toril is for BullMQ job processors in Go. A processor is a function that is called once per attempt of a job:
 //
 //	func main() {
 //		toril.Serve(func(ctx context.Context, job *toril.Job) (any, error) {
@@ -12,8 +12,8 @@
 //		})
 //	}
 //
-// The value is stored as JSON. An error fails the attempt, with its message as the reason; some errors mean something of
-// their own, wherever they are in the chain ([UnrecoverableError], [DelayedError] and others). A panic fails the attempt, too.
+// The value is stored as JSON. An error fails the attempt, with its message as the reason. Some errors have a special meaning,
+// anywhere in the chain ([UnrecoverableError], [DelayedError] and others). A panic fails the attempt, too.
 package toril
 
 import (
@@ -37,15 +37,15 @@ var (
 	warmups []func()
 )
 
-// Serve sets the processor. Unlike other servers it returns at once: `main` runs when the component is built, and what it
-// leaves in memory is there in each job.
+// Serve sets the processor, and returns at once: `main` runs when the component is built, and each job starts with the memory that
+// `main` left.
 func Serve(process Handler) { handler = process }
 
 // ServeQueue sets the processor of one queue, for components that serve several.
 func ServeQueue(queue string, process Handler) { byQueue[queue] = process }
 
-// Warmup adds a function that runs when the component is built, after `main`. What it computes, jobs need not compute again.
-// Neither time nor random numbers nor the environment mean anything there.
+// Warmup adds a function that runs when the component is built, after `main`: jobs find the values that it computed. While it runs,
+// time stands still, the environment is empty, and random numbers are refused.
 func Warmup(warmup func()) { warmups = append(warmups, warmup) }
 
 //go:linkname mainMain main.main
@@ -72,8 +72,8 @@ func start() {
 	runtime.GC()
 }
 
-// Typed makes a [Handler] of a function that takes the job's data. What Go's JSON has to learn of the types, it learns when
-// the component is built: the first value of a type takes ten times as long as the others.
+// Typed makes a [Handler] of a function that takes the job's data. It lets `encoding/json` see the types when the component is built,
+// because the first value of a type takes ten times as long as the others.
 func Typed[Data, Value any](process func(ctx context.Context, job *Job, data Data) (Value, error)) Handler {
 	Warmup(func() { warmJSON(new(Data), *new(Value)) })
 	return func(ctx context.Context, job *Job) (any, error) {

@@ -37,7 +37,7 @@ const COMMANDS: &str = "new, build, dev, serve, check, config, doctor, run, test
     kv, kv list, kv get, kv set, kv delete, \
     recordings, recordings list, recordings export, recordings delete, replay, rehearse, events, \
     deploy, rollback, promote, abort, undeploy, versions, status, forget, health, \
-    completions";
+    completions, man";
 
 #[test]
 fn help_reads_well() {
@@ -353,7 +353,7 @@ fn mistakes_in_the_config_are_named() {
         shown.contains("queue `paint`") && shown.contains("`grants` is invalid"),
         "{shown}"
     );
-    assert!(serve("").contains("hint: name one with `--queue NAME=FILE.wasm`"));
+    assert!(serve("").contains("hint: name one with `--queue NAME=FILE`"));
     let error = serve("[queues.paint]\nprocessor = \"missing.wasm\"");
     assert!(
         error.contains("queue `paint`") && error.contains("missing.wasm"),

@@ -220,7 +220,7 @@ async fn host_without_a_queue_is_found_by_its_config_and_by_redis() {
     assert_eq!(texts(&health), ("ok\n".to_owned(), String::new()));
     let shown = async || {
         let (shown, _) = texts(&toril_in(dir, &["status"]));
-        let lines = format!("\n  works no queue\n  admin API at {address}\n");
+        let lines = format!("\n  serves no queue\n  admin API at {address}\n");
         shown.contains(&lines).then_some(())
     };
     eventually("the host reports its address", shown).await;
@@ -228,7 +228,7 @@ async fn host_without_a_queue_is_found_by_its_config_and_by_redis() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json[0]["queue"], Value::Null);
     assert_eq!(json[0]["hosts"][0]["admin"], *address);
-    // One that works a queue is shown with its queue alone; one that left is not shown.
+    // One that serves a queue is shown with its queue alone; one that left is not shown.
     let other = queue_section("ring", "fixture-noop", "") + "[admin]\nlisten = \"127.0.0.1:0\"\n";
     let other = TestHost::serve(&redis, &other).await;
     let name = format!(":{}", other.pid());
@@ -307,7 +307,7 @@ async fn what_cannot_be_undone_is_refused_with_what_can() {
         dir.path(),
         &["undeploy", "paint", "--redis", &url],
     ));
-    let line = "no host works this queue now; hosts that start later serve their own files\n";
+    let line = "no host serves this queue now; hosts that start later serve their own files\n";
     assert!(undeployed.ends_with(line), "{undeployed}");
 }
 

@@ -11,7 +11,7 @@ use toril::versions::CanaryRule;
 use crate::fault_proxy::{Fault, FaultProxy};
 use crate::harness::{TestHost, TestRedis, add, eventually, toril, version};
 
-/// A queue that no host works.
+/// A queue that no host serves.
 struct Stage {
     deployments: Deployments,
     queue: Queue,

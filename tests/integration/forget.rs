@@ -1,4 +1,4 @@
-//! Queues that nobody works any more.
+//! Queues that no host serves any more.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ async fn queue_is_forgotten_once_no_host_works_it_and_bullmqs_keys_stay() {
     add(&queue, "waits", json!({ "n": 1 })).await;
     let before = (dump(&redis, "bull:*").await, listed(&redis).await);
     let refused = says(&redis, &["forget", "ring"], 1).await;
-    assert!(refused.contains("queue `ring` is worked by `"), "{refused}");
+    assert!(refused.contains("queue `ring` is served by `"), "{refused}");
     assert!(refused.contains("hint: stop them"), "{refused}");
     assert_eq!(listed(&redis).await, before.1, "nothing was removed");
     host.stop().await;

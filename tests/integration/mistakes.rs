@@ -207,6 +207,52 @@ fn command_without_a_file_takes_the_only_processor() {
 }
 
 #[test]
+fn command_in_a_wrong_directory_is_pointed_to_the_project() {
+    let parent = tempdir().unwrap();
+    let project = parent.path().join("painter");
+    let inside = project.join("cases");
+    std::fs::create_dir_all(&inside).unwrap();
+    std::fs::write(project.join("toril.toml"), noop_section("paint")).unwrap();
+    let above = std::fs::canonicalize(&project).unwrap();
+    for (dir, shown) in [
+        (parent.path(), "painter"),
+        (&inside, above.to_str().unwrap()),
+    ] {
+        for arguments in [
+            &["run"][..],
+            &["run", "--queue", "paint"],
+            &["check"],
+            &["build"],
+            &["test"],
+            &["dev"],
+            &["serve"],
+        ] {
+            let error = refused(dir, arguments);
+            let hint = format!("hint: there is a project in `{shown}`: run the command there\n");
+            assert!(error.ends_with(&hint), "{arguments:?}: {error}");
+        }
+    }
+}
+
+/// Paths are shown without `./`, so that a directory may be an empty path.
+#[test]
+fn build_without_a_file_finds_the_only_source() {
+    let dir = tempdir().unwrap();
+    std::fs::write(dir.path().join("paint.c"), "int nothing;\n").unwrap();
+    let error = refused(dir.path(), &["build", "--quiet"]);
+    assert!(
+        error.starts_with("error: failed to build `paint.c`\n"),
+        "{error}"
+    );
+    let empty = tempdir().unwrap();
+    let error = refused(empty.path(), &["build", "--quiet"]);
+    assert!(
+        error.contains("there is no processor in `.`\nhint: name its file"),
+        "{error}"
+    );
+}
+
+#[test]
 fn file_that_is_named_wrongly_has_a_hint_in_each_command() {
     let dir = project("[queues.paint]\nprocessor = \"paintr.ts\"\n");
     std::fs::write(dir.path().join("painter.ts"), "").unwrap();
@@ -301,7 +347,7 @@ async fn list_with_nothing_in_it_says_so_apart_from_the_data() {
     for (arguments, said) in [
         (
             &["versions", "paint"][..],
-            "no version of `paint` is stored\n    hint: `toril deploy paint FILE.wasm` deploys one\n",
+            "no version of `paint` is stored\n    hint: `toril deploy paint FILE` deploys one\n",
         ),
         (
             &["kv", "list", "paint"],
@@ -309,7 +355,7 @@ async fn list_with_nothing_in_it_says_so_apart_from_the_data() {
         ),
         (
             &["status"],
-            "no host runs, and no queue of this prefix was worked or changed in the last day\n    hint: `toril serve` starts \
+            "no host runs, and no queue of this prefix was served or changed in the last day\n    hint: `toril serve` starts \
              a host; `--redis` names another Redis, `--prefix` another prefix\n",
         ),
     ] {
@@ -419,4 +465,29 @@ fn completions_name_every_command_and_flag_for_each_shell() {
         _toril toril ret job; echo "${COMPREPLY[@]}""#;
     let shell = Command::new("bash").args(["-c", script, TORIL]).output();
     assert_eq!(stdout(&shell.unwrap()), "retry\n");
+}
+
+#[test]
+fn manual_has_a_page_of_each_command() {
+    let dir = tempdir().unwrap();
+    let pages = dir.path().join("share/man1");
+    let shown = pages.display().to_string();
+    assert_eq!(stdout(&toril(dir.path(), &["man", &shown])), "");
+    for (page, words) in [
+        ("toril.1", "toril\\-serve(1)"),
+        ("toril-serve.1", "\\-\\-concurrency"),
+        ("toril-job-retry.1", "\\-\\-from\\-step"),
+    ] {
+        let text = std::fs::read_to_string(pages.join(page)).expect(page);
+        assert!(text.contains(words), "{page}: {text}");
+    }
+
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let file = file.display().to_string();
+    let error = stderr(&toril(dir.path(), &["man", &file]));
+    assert!(
+        error.starts_with("error: failed to write pages to `"),
+        "{error}"
+    );
 }

@@ -64,6 +64,15 @@ fn no_template_leaves_a_gap_and_local_sdks_are_named() {
         let manifest = std::fs::read_to_string(project.join(manifest)).unwrap();
         let package = Path::new(&sdk).join(package).display().to_string();
         assert!(manifest.contains(&package), "{manifest}");
+        // Else npm links the SDK, and does not install what it needs.
+        let npmrc = std::fs::read_to_string(project.join(".npmrc"));
+        let copies = npmrc.is_ok_and(|text| text.contains("install-links=true"));
+        assert_eq!(copies, package.ends_with("/js"), "{lang}");
+    }
+    for (short, lang) in [("ts", "typescript"), ("js", "javascript"), ("py", "python")] {
+        let output = new(dir.path(), &[&format!("short-{short}"), "--lang", short]);
+        let made = text(&output.stdout).to_lowercase();
+        assert!(made.contains(&format!("in {lang}\n")), "{output:?}");
     }
     assert!(new(dir.path(), &["c", "--lang", "c"]).status.success());
     let mut left = vec![dir.path().to_owned()];

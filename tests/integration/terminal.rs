@@ -205,6 +205,12 @@ async fn host_on_a_terminal_shows_what_it_waits_for_below_its_log() {
         assert_eq!(line.matches("trying again").count(), 1, "{line:?}");
     }
 
+    // What is logged says nothing about it.
+    for (variables, flags) in [(&[][..], "--log error"), (&[("TORIL_LOG", "off")], "")] {
+        let text = serve_without_redis(variables, flags, |text| text.contains(spinner)).await;
+        assert!(!screen(&text).contains("trying again"), "{text:?}");
+    }
+
     // Programs read JSON, and such terminals take nothing away: there are lines alone.
     let warned_thrice = |text: &str| text.matches("trying again").count() >= 3;
     for (variables, flags) in [

@@ -14,7 +14,7 @@ const cases = Number(process.env.CASES ?? 600);
 const wanted = process.env.ROUND === undefined ? undefined : Number(process.env.ROUND);
 /** Jobs of a queue; the children that they add come on top. */
 const JOBS = 15;
-/** How queues are worked, in turn. */
+/** How queues are served, in turn. */
 const ways = [
   { concurrency: 1, ordered: true },
   { concurrency: 50, ordered: false },

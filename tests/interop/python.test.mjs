@@ -173,7 +173,7 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       assert.deepEqual(seen.scheduler, ['nightly', 'sweep', [0, 1]]);
       assert.deepEqual([seen.flow, seen.tree], [['root', 'bull:others:root'], ['root', 'leaf']]);
       assert.equal(seen.denied, 'denied');
-      assert.match(seen.paused, /`Queue.pause` cannot be had in a processor: that is for operators/);
+      assert.match(seen.paused, /`Queue.pause` is not available in a processor: that is for operators/);
       assert.equal(seen.own, 'other-jobs');
     }));
 
@@ -409,7 +409,7 @@ describe('building', { skip, timeout: 20 * 60_000 }, () => {
   const refusals = [
     ['a file without a processor', 'x = 1\n', /error: no processor: define `async def process\(job, token\)`/],
     ['an error of the module', 'def half():\n    return 1 / 0\nhalf()\n', /File "shop.py", line 2, in half\n.*ZeroDivisionError/s],
-    ['listeners', 'from bullmq import QueueEvents\n', /`QueueEvents` cannot be had in a processor: a processor hears no events/],
+    ['listeners', 'from bullmq import QueueEvents\n', /`QueueEvents` is not available in a processor: a processor hears no events/],
     ['a program that starts by itself', 'import asyncio\nfrom bullmq import Worker\nasync def main(): ...\nasyncio.run(main())\n', /guard the program's start/],
     ['a job before there is one', 'from bullmq import Queue\nQueue("a").add("b", {})\n', /while the component is built/],
   ];

@@ -25,9 +25,9 @@ pub(super) fn describe(document: &mut OpenApi) {
 
 fn meaning(status: &str) -> &'static str {
     match status {
-        "200" => "The answer.",
-        "201" => "It was made.",
-        "204" => "It was done.",
+        "200" => "Success.",
+        "201" => "Created.",
+        "204" => "Success, without a body.",
         "400" => "The request is invalid; the message says where.",
         "404" => "There is no such queue, or it has nothing with this name.",
         "409" => "The present state does not allow it, or another change came first.",

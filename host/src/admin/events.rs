@@ -21,11 +21,11 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Arguments up to this size are copied.
 const WHOLE_MAX: usize = 16 << 10;
 
-/// Streams what BullMQ's `worker.on` tells: active, completed, failed, progress, stalled, drained, error and lockLost, as
-/// server-sent events. In `completed` and `failed` the job is as it is then: `attemptsMade`, `finishedOn`, `returnvalue`,
-/// `failedReason`; `final` in `failed` is false where the job is tried again. A reader that falls behind by 1,024 events
-/// or 16 MiB, or more than the host has room for, misses what comes next: the event `missed` stands in its place, and its
-/// data is the number of events missed. A reader that takes nothing for two minutes is cut off.
+/// Streams the events of BullMQ's `worker.on` (active, completed, failed, progress, stalled, drained, error and lockLost) as
+/// server-sent events. In `completed` and `failed`, the job has its state after the event: `attemptsMade`, `finishedOn`,
+/// `returnvalue`, `failedReason`. In `failed`, `final` is false if the job is tried again. A reader that falls behind by 1,024
+/// events or 16 MiB, or by more than the host has room for, misses events: it gets the event `missed`, whose data is their number.
+/// The host disconnects a reader that reads nothing for two minutes.
 #[utoipa::path(get, path = "/v1/queues/{queue}/events", responses(
     (status = OK, content_type = "text/event-stream"), (status = NOT_FOUND)))]
 pub(super) async fn events(

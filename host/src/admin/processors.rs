@@ -40,7 +40,7 @@ const REHEARSED: NonZeroUsize = NonZeroUsize::new(200).expect("it is not zero");
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Prefixed {
-    /// The prefix of its keys; without it, the one with which this host works the queue, or else the host's own.
+    /// The prefix of the queue's keys. By default, the one under which this host serves the queue, or else the host's own.
     prefix: Option<String>,
 }
 
@@ -123,48 +123,48 @@ impl Admin {
     }
 }
 
-/// A component that was stored.
+/// A component that the host has stored.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Uploaded {
     /// `sha256:` and the digest of the component.
     digest: String,
-    /// Its size.
+    /// Its size in bytes.
     bytes: usize,
-    /// How long compiling took here, in ms.
+    /// How long this host took to compile it, in ms.
     compile_ms: u64,
 }
 
-/// What is deployed on a queue, and how it came to that.
+/// The deployment of a queue, and its history.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DeploymentState {
     #[serde(flatten)]
     deployment: Deployment,
-    /// Newest first.
+    /// The changes of the deployment, newest first.
     changes: Vec<Change>,
 }
 
-/// What to deploy.
+/// A version to deploy.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Deploy {
-    /// A version that was uploaded: its digest, or as much of the beginning as is unique.
+    /// The digest of a stored version, or a unique beginning of the digest.
     digest: String,
-    /// Gives it some of the jobs first.
+    /// Makes it a canary: the version gets only some of the jobs.
     canary: Option<CanaryRule>,
-    /// Rehearses it first, and deploys nothing if it does not pass.
+    /// Rehearses the version first, and deploys nothing if it does not pass.
     rehearse: Option<RehearsalRule>,
 }
 
-/// How a candidate is rehearsed.
+/// How to rehearse a candidate.
 #[derive(Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct RehearsalRule {
-    /// How many of the newest recordings, 1 to 1000.
+    /// How many of the newest recordings to run, 1 to 1000.
     #[schema(value_type = usize)]
     count: NonZeroUsize,
-    /// How many of them may come to something else.
+    /// The share of these attempts that may differ, in percent.
     allow_percent: f64,
 }
 
@@ -187,33 +187,33 @@ impl RehearsalRule {
     }
 }
 
-/// What to rehearse.
+/// A version to rehearse.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rehearse {
-    /// A version that was uploaded: its digest, or as much of the beginning as is unique.
+    /// The digest of a stored version, or a unique beginning of the digest.
     digest: String,
-    /// How many of the newest recordings, 1 to 1000; 200 where none is given.
+    /// How many of the newest recordings to run, 1 to 1000 (default: 200).
     #[schema(value_type = Option<usize>)]
     count: Option<NonZeroUsize>,
 }
 
-/// Where to go back to.
+/// The version to go back to.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rollback {
-    /// The version; the one that was active before where none is given.
+    /// The digest of a stored version, or a unique beginning of it. By default, the version that was active before.
     digest: Option<String>,
 }
 
-/// Why a canary ends.
+/// Why to end a canary.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Abort {
     reason: Option<String>,
 }
 
-/// Lists the versions that are stored for a queue, newest first.
+/// Lists the stored versions of a queue, newest first.
 #[utoipa::path(get, path = "/v1/queues/{queue}/versions", params(Prefixed), responses(
     (status = OK, body = Vec<StoredVersion>), (status = NOT_FOUND)))]
 pub(super) async fn versions(
@@ -226,7 +226,7 @@ pub(super) async fn versions(
     ))
 }
 
-/// Checks a component and stores it, to be deployed.
+/// Checks a component and stores it. It can be deployed afterwards.
 #[utoipa::path(post, path = "/v1/queues/{queue}/versions", params(Prefixed),
     request_body(content = Vec<u8>, content_type = "application/wasm"), responses(
     (status = CREATED, body = Uploaded), (status = NOT_FOUND), (status = PAYLOAD_TOO_LARGE),
@@ -248,7 +248,7 @@ pub(super) async fn upload(
     let place = timeout(UPLOAD_PATIENCE, admin.uploads.acquire()).await;
     let _place = place.map_err(|_| ApiError::too_many_uploads())?;
     let bytes = incoming.all().await?;
-    // The policy of a queue that is worked elsewhere is not known here.
+    // The policy of a queue that another host serves is not known here.
     let policy = policy.unwrap_or_else(Policy::unjudged);
     let processor = engine.load(bytes.to_vec(), &policy).await?;
     let note = Note {
@@ -269,7 +269,7 @@ pub(super) async fn upload(
     Ok((StatusCode::CREATED, Json(uploaded)))
 }
 
-/// Shows what is deployed on a queue.
+/// Shows the deployment of a queue, and its history.
 #[utoipa::path(get, path = "/v1/queues/{queue}/deployment", params(Prefixed), responses(
     (status = OK, body = DeploymentState), (status = NOT_FOUND)))]
 pub(super) async fn deployment(
@@ -284,7 +284,7 @@ pub(super) async fn deployment(
     }))
 }
 
-/// Deploys a stored version on all hosts, to all jobs or as a canary.
+/// Deploys a stored version on all hosts, for all jobs or as a canary.
 #[utoipa::path(put, path = "/v1/queues/{queue}/deployment", params(Prefixed), request_body = Deploy, responses(
     (status = OK, body = Deployment), (status = BAD_REQUEST), (status = NOT_FOUND)))]
 pub(super) async fn deploy(
@@ -314,7 +314,8 @@ pub(super) async fn deploy(
     Ok(Json(deployed.await?))
 }
 
-/// Runs the newest recorded attempts of a queue on a stored version. Nothing leaves the host, and nothing is changed.
+/// Runs the newest recorded attempts of a queue on a stored version. This sends nothing to other servers and changes nothing
+/// in Redis.
 #[utoipa::path(post, path = "/v1/queues/{queue}/rehearsal", params(Prefixed), request_body = Rehearse, responses(
     (status = OK, body = Report), (status = NOT_FOUND), (status = UNPROCESSABLE_ENTITY)))]
 pub(super) async fn rehearse(
@@ -330,7 +331,7 @@ pub(super) async fn rehearse(
     Ok(Json(admin.rehearsed(&named, &digest, count).await?))
 }
 
-/// Takes the deployment away: each host goes back to the file that its config names.
+/// Removes the deployment of a queue: each host serves the file that its config names.
 #[utoipa::path(delete, path = "/v1/queues/{queue}/deployment", params(Prefixed), responses(
     (status = OK, body = Deployment), (status = NOT_FOUND), (status = CONFLICT)))]
 pub(super) async fn undeploy(
@@ -343,8 +344,8 @@ pub(super) async fn undeploy(
     ))
 }
 
-/// Forgets a queue that no host works any more: what is deployed on it, its components and its history. BullMQ's keys, and
-/// so its jobs, stay as they are. While a host works it, this one included, it is refused: detach it first.
+/// Forgets a queue that no host serves any more: removes its deployment, its components and its history. BullMQ's keys, and
+/// so its jobs, stay as they are. The request is refused while any host serves the queue: detach it first.
 #[utoipa::path(post, path = "/v1/queues/{queue}/forget", params(Prefixed), responses(
     (status = OK, body = Forgotten), (status = BAD_REQUEST), (status = NOT_FOUND), (status = CONFLICT)))]
 pub(super) async fn forget(
@@ -358,13 +359,13 @@ pub(super) async fn forget(
         && admin.host.queue(&name)?.keys().base() != queue.keys().base();
     if admin.host.names().contains(&name) && !is_other {
         return Err(ApiError::conflict(format!(
-            "queue `{name}` is worked by this host: detach it first"
+            "queue `{name}` is served by this host: detach it first"
         )));
     }
     Ok(Json(forget_queue(&queue).await?))
 }
 
-/// Goes back to an earlier version.
+/// Makes an earlier version active again.
 #[utoipa::path(post, path = "/v1/queues/{queue}/deployment/rollback", params(Prefixed), request_body = Rollback, responses(
     (status = OK, body = Deployment), (status = NOT_FOUND), (status = CONFLICT)))]
 pub(super) async fn rollback(

@@ -29,11 +29,11 @@ pub(super) fn check_name(queue: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// What a queue is doing here.
+/// A queue that this host serves.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ShownQueue {
-    /// The same as `active`, by its former name.
+    /// The same value as `active`, under its former name.
     digest: Option<String>,
     #[serde(flatten)]
     status: QueueStatus,
@@ -48,14 +48,14 @@ impl From<QueueStatus> for ShownQueue {
     }
 }
 
-/// Lists the queues that this host works.
+/// Lists the queues that this host serves.
 #[utoipa::path(get, path = "/v1/queues", responses((status = OK, body = Vec<ShownQueue>)))]
 pub(super) async fn list(State(admin): State<Admin>) -> Json<Vec<ShownQueue>> {
     let all = admin.host.status();
     Json(all.into_iter().map(ShownQueue::from).collect())
 }
 
-/// Shows what one queue is doing.
+/// Shows the state of one queue.
 #[utoipa::path(get, path = "/v1/queues/{queue}", responses(
     (status = OK, body = ShownQueue), (status = NOT_FOUND)))]
 pub(super) async fn show(
@@ -65,7 +65,7 @@ pub(super) async fn show(
     Ok(Json(admin.host.queue_status(&queue)?.into()))
 }
 
-/// Begins to work a queue. It is finished whether or not the caller waits for the answer.
+/// Attaches a queue: this host serves it from now on. The host finishes this even if the caller does not wait for the answer.
 #[utoipa::path(put, path = "/v1/queues/{queue}", request_body = QueueRequest, responses(
     (status = CREATED, body = ShownQueue), (status = BAD_REQUEST), (status = CONFLICT)))]
 pub(super) async fn attach(
@@ -84,7 +84,7 @@ pub(super) async fn attach(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DetachQuery {
-    /// Lets running jobs end; otherwise they are stopped and given back.
+    /// Lets running jobs end. If it is false, the host stops them and returns them to the queue.
     #[serde(default = "yes")]
     wait: bool,
 }
@@ -93,8 +93,8 @@ fn yes() -> bool {
     true
 }
 
-/// Stops working a queue; answers when none of its jobs runs here any more. It is finished whether or not the caller
-/// waits for the answer.
+/// Detaches a queue: this host no longer serves it. The answer comes when none of its jobs runs here any more. The host
+/// finishes this even if the caller does not wait for the answer.
 #[utoipa::path(delete, path = "/v1/queues/{queue}", params(DetachQuery), responses(
     (status = NO_CONTENT), (status = NOT_FOUND)))]
 pub(super) async fn detach(
@@ -111,7 +111,7 @@ pub(super) async fn detach(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes no more jobs of a queue here.
+/// Pauses a queue on this host: the host takes no more of its jobs.
 #[utoipa::path(post, path = "/v1/queues/{queue}/pause", responses(
     (status = NO_CONTENT), (status = NOT_FOUND)))]
 pub(super) async fn pause(
@@ -122,7 +122,7 @@ pub(super) async fn pause(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes jobs of a queue again.
+/// Resumes a queue on this host.
 #[utoipa::path(post, path = "/v1/queues/{queue}/resume", responses(
     (status = NO_CONTENT), (status = NOT_FOUND)))]
 pub(super) async fn resume(
@@ -136,11 +136,11 @@ pub(super) async fn resume(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Concurrency {
-    /// Jobs that run at once, 1 or more.
+    /// How many jobs may run at once, 1 or more.
     concurrency: usize,
 }
 
-/// Changes how many jobs of a queue run at once.
+/// Changes how many jobs of a queue may run at once on this host.
 #[utoipa::path(put, path = "/v1/queues/{queue}/concurrency", request_body = Concurrency, responses(
     (status = NO_CONTENT), (status = BAD_REQUEST), (status = NOT_FOUND)))]
 pub(super) async fn set_concurrency(
@@ -154,7 +154,7 @@ pub(super) async fn set_concurrency(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lists the jobs of a queue that are held here.
+/// Lists the jobs of a queue that this host holds.
 #[utoipa::path(get, path = "/v1/queues/{queue}/jobs", responses(
     (status = OK, body = Vec<RunningJob>), (status = NOT_FOUND)))]
 pub(super) async fn jobs(
@@ -169,21 +169,21 @@ pub(super) async fn jobs(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CancelQuery {
-    /// Why, for people: it becomes part of `failedReason`, and the processor can read it.
+    /// The reason. It becomes part of `failedReason`, and the processor can read it.
     #[serde(default)]
     reason: String,
-    /// Cancels the children that it waits for, and theirs, too.
+    /// Also cancels the children that the job waits for, and their children.
     #[serde(default)]
     children: bool,
-    /// Waits until a job that runs has stopped, up to a minute if nobody renews its lock.
+    /// Waits until a running job has stopped: up to a minute if nobody renews its lock.
     #[serde(default)]
     wait: bool,
 }
 
-/// Cancels a job, whatever it waits for and whichever host runs it. One that waits has failed with the answer
-/// (`failed`), and so has one whose host has died and whose lock has expired. One that runs was asked to stop (`asked`),
-/// within a second where it runs on another host; what its processor returns within its grace time counts as ever, and after
-/// that it fails for good. With `wait`, the answer says what became of it (`stopped`). The job comes first in the answer.
+/// Cancels a job in any state, on any host. A waiting job has failed when the answer comes (`failed`); so has a job whose
+/// host has died and whose lock has expired. A running job is asked to stop (`asked`), within a second if it runs on another
+/// host. If its processor returns within the grace time, that result counts; afterwards the job fails for good. With `wait`,
+/// the answer says how the job ended (`stopped`). The first entry of the answer is the job itself.
 #[utoipa::path(delete, path = "/v1/queues/{queue}/jobs/{job}", params(CancelQuery), responses(
     (status = OK, body = Vec<Cancelled>), (status = NOT_FOUND),
     (status = CONFLICT, description = "the job has ended, or with `wait`, it ended or failed by itself, or still runs")))]

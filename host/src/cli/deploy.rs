@@ -311,10 +311,10 @@ impl Wait {
         if hosts.is_empty() {
             super::print_line(match &deployment.active {
                 Some(_) => {
-                    "no host works this queue now; hosts that start later serve this version"
+                    "no host serves this queue now; hosts that start later serve this version"
                 }
                 None => {
-                    "no host works this queue now; hosts that start later serve their own files"
+                    "no host serves this queue now; hosts that start later serve their own files"
                 }
             });
         }

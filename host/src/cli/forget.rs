@@ -1,4 +1,4 @@
-//! `toril forget`: a queue that nobody works any more.
+//! `toril forget`: a queue that no host serves any more.
 
 use std::process::ExitCode;
 
@@ -11,11 +11,11 @@ use toril::served_queue::deployment::{DeployError, Forgotten, forget};
 use super::RedisArgs;
 use super::output::counted;
 
-/// Forgets a queue that no host works any more.
+/// Forgets a queue that no host serves any more.
 ///
 /// Removes Toril's own data of the queue from Redis: its deployment, its stored components and their history. `toril status`
 /// no longer lists the queue. The command never touches BullMQ's keys: the queue and its jobs stay, and other workers go on.
-/// The command fails while a host works the queue: first stop the host, or remove the queue from its config. Without this
+/// The command fails while a host serves the queue: first stop the host, or remove the queue from its config. Without this
 /// command, `toril status` lists such a queue for a day, and its components stay stored for hosts that start again.
 ///
 /// The queue's key-value stores stay unless `--kv` is given; those that queues share stay in any case.

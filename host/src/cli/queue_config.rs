@@ -124,9 +124,11 @@ pub(super) fn not_configured(
         .map_or_else(String::new, |near| {
             format!("did you mean `{near}`? Otherwise ")
         });
+    let section = QueueSpec::section(queue);
+    let hint = format!("{near}add `[{section}]` to it, or name another file with `--config`");
     anyhow!(
-        "queue `{queue}` is not in `{}`\nhint: {near}add `[{}]` to it, or name another file with `--config`",
+        "queue `{queue}` is not in `{}`\nhint: {}",
         file.display(),
-        QueueSpec::section(queue)
+        project::hint_or(file.parent().unwrap_or(file), &hint)
     )
 }

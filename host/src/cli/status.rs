@@ -15,7 +15,7 @@ use toril::served_queue::deployment::{
 use super::RedisArgs;
 use super::output::note_text;
 
-const NOTHING: &str = "no host runs, and no queue of this prefix was worked or changed in the last day\n\
+const NOTHING: &str = "no host runs, and no queue of this prefix was served or changed in the last day\n\
                        hint: `toril serve` starts a host; `--redis` names another Redis, `--prefix` another prefix";
 
 /// Shows hosts, queues, versions, and the jobs that run on each.
@@ -98,7 +98,7 @@ fn print_json(queues: &[(String, Deployment, Vec<QueueStatus>)], idle: &[&QueueS
 
 fn show_idle_host(host: &QueueStatus) {
     super::print_line(&host.name);
-    super::print_line("  works no queue");
+    super::print_line("  serves no queue");
     show_admin(host, "  ");
 }
 
@@ -122,7 +122,7 @@ impl Versions {
         if versions.is_empty() {
             let queue = &self.queue;
             super::output::note_text(format_args!(
-                "no version of `{queue}` is stored\nhint: `toril deploy {queue} FILE.wasm` deploys one"
+                "no version of `{queue}` is stored\nhint: `toril deploy {queue} FILE` deploys one"
             ));
         }
         for version in &versions {
@@ -163,7 +163,7 @@ fn show_queue(queue: &str, deployment: &Deployment, hosts: &[QueueStatus]) {
         ));
     }
     if hosts.is_empty() {
-        super::print_line("  no host works it now");
+        super::print_line("  no host serves it now");
     }
     hosts.iter().for_each(show_host);
 }

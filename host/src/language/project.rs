@@ -51,15 +51,58 @@ pub fn find(dir: &Path) -> anyhow::Result<Found> {
             file: file.clone(),
         }),
         [] => bail!(
-            "there is no processor in `{}`\nhint: name its file, or a `processor` for each queue in `toril.toml`",
-            dir.display()
+            "there is no processor in `{}`\nhint: {}",
+            shown(dir).display(),
+            hint_or(
+                dir,
+                "name its file, or a `processor` for each queue in `toril.toml`; `toril new NAME` makes a project"
+            )
         ),
         several => bail!(
             "there are several files in `{}` that may be the processor:\n{}\nhint: name one, or a `processor` for each queue in \
              `toril.toml`",
-            dir.display(),
+            shown(dir).display(),
             listed(several)
         ),
+    }
+}
+
+/// What to do in a directory in which something is missing: go to the project near it, or else what is given.
+pub fn hint_or(dir: &Path, otherwise: &str) -> String {
+    match near(dir) {
+        Some(project) => format!(
+            "there is a project in `{}`: run the command there",
+            project.display()
+        ),
+        None => otherwise.to_owned(),
+    }
+}
+
+/// The project that a directory without a config is in, or the only one that is in it.
+fn near(dir: &Path) -> Option<PathBuf> {
+    let is_project = |dir: &Path| dir.join(DEFAULT_FILE).is_file();
+    if is_project(dir) {
+        return None;
+    }
+    let absolute = std::path::absolute(shown(dir)).ok()?;
+    if let Some(above) = absolute.ancestors().skip(1).find(|dir| is_project(dir)) {
+        return Some(above.to_owned());
+    }
+    let entries = std::fs::read_dir(shown(dir)).ok()?;
+    let mut below = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|dir| is_project(dir));
+    let (first, second) = (below.next()?, below.next());
+    let first = first.strip_prefix(".").unwrap_or(&first).to_owned();
+    second.is_none().then_some(first)
+}
+
+/// An empty path is the working directory, too, though no system call takes it.
+fn shown(dir: &Path) -> &Path {
+    match dir.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => dir,
     }
 }
 
@@ -103,9 +146,9 @@ fn main_of_package(dir: &Path) -> anyhow::Result<Option<PathBuf>> {
 
 /// The sources in a directory that may be processors.
 fn sources_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries =
-        std::fs::read_dir(dir).with_context(|| format!("failed to list `{}`", dir.display()))?;
-    let files = entries.flatten().map(|entry| entry.path());
+    let entries = std::fs::read_dir(shown(dir));
+    let entries = entries.with_context(|| format!("failed to list `{}`", dir.display()))?;
+    let files = entries.flatten().map(|entry| dir.join(entry.file_name()));
     Ok(files
         .filter(|file| file.is_file() && may_be_processor(file))
         .collect())
@@ -221,6 +264,10 @@ mod tests {
             "{error}"
         );
         let error = found(&[("README.md", "")]).unwrap_err();
+        assert!(error.contains("hint: name its file"), "{error}");
+        let error = found(&[("one/toril.toml", "")]).unwrap_err();
+        assert!(error.contains("hint: there is a project in `"), "{error}");
+        let error = found(&[("one/toril.toml", ""), ("two/toril.toml", "")]).unwrap_err();
         assert!(error.contains("hint: name its file"), "{error}");
         let error = found(&[("package.json", "{")]).unwrap_err();
         assert!(error.contains("package.json` is invalid"), "{error}");

@@ -154,6 +154,25 @@ mod tests {
         assert_eq!(find_package(&file).unwrap(), package);
     }
 
+    /// As npm leaves it where a project depends on a directory: a link to it, without the packages that it names.
+    #[tokio::test]
+    async fn package_without_its_own_packages_says_how_to_install_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let package = install(dir.path());
+        std::fs::write(package.join("bundle.mjs"), "import 'a-bundler';").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&package, &link).unwrap();
+        let error = bundler::bundle(&link, &dir.path().join("paint.ts")).await;
+        let error = error.err().unwrap().to_string();
+        let package = package.canonicalize().unwrap();
+        let named = format!("`@toril/sdk` in `{}` lacks", package.display());
+        assert!(
+            error.contains(&named)
+                && error.contains("hint: if it is linked, run `npm install --install-links`"),
+            "{error}"
+        );
+    }
+
     #[test]
     fn package_that_came_with_the_program_is_found_beside_it() {
         let project = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ use toril_sandbox::cancellation;
 /// How many jobs of a flow are cancelled at once.
 const JOBS_MAX: usize = 10_000;
 
-/// What was done about a job.
+/// The result of cancelling a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cancellation {
@@ -30,9 +30,9 @@ pub enum Cancellation {
     Failed,
     /// It runs, and the host that runs it was asked to stop it.
     Asked,
-    /// It had come to an end, or there is no such job.
+    /// It had ended before, or there is no such job.
     Ended,
-    /// It ran, and has failed for good, with this reason or one of its own.
+    /// It ran, and has failed for good, with this reason or its own.
     Stopped,
     /// It ran, and completed, or it is removed and no event says that it failed.
     EndedByItself,
@@ -42,19 +42,19 @@ pub enum Cancellation {
     StillRuns,
 }
 
-/// A job that should not run, and what was done about it.
+/// A cancelled job, and the result.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Cancelled {
-    /// Its queue, without the prefix.
+    /// The name of the job's queue, without the prefix.
     pub queue: String,
-    /// Its id.
+    /// The job's id.
     pub id: String,
-    /// What was done.
+    /// The result.
     pub outcome: Cancellation,
-    /// The state that the job was in.
+    /// The state of the job before.
     #[schema(value_type = String)]
     pub state: JobState,
-    /// The state that a job is in which ran and was waited for.
+    /// With `wait`: the state of a job that was running, afterwards.
     #[schema(value_type = Option<String>)]
     #[serde(rename = "stateNow", skip_serializing_if = "Option::is_none")]
     pub state_now: Option<JobState>,

@@ -6,51 +6,51 @@ use utoipa::ToSchema;
 use crate::metrics::QueueGauges;
 use crate::versions::VersionReport;
 
-/// What one host does for one queue.
+/// The state of a queue on one host.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct QueueStatus {
     /// The queue's name.
     pub queue: String,
-    /// The host: another one for each process.
+    /// The id of the host: each process has its own.
     pub host: String,
-    /// The machine's name and the process's id.
+    /// The name of the machine and the id of the process.
     pub name: String,
-    /// The address at which its admin API listens; none where it has no admin API.
+    /// The address of its admin API; null if it has none.
     pub admin: Option<String>,
-    /// The revision of the deployment that it follows.
+    /// The revision of the deployment that it has taken up.
     pub revision: u64,
-    /// The digest of the processor that the next job runs on; none while jobs wait for one.
+    /// The digest of the version that the next job runs on; null while jobs wait for a processor.
     pub active: Option<String>,
-    /// The candidate of a canary.
+    /// The digest of the candidate, during a canary.
     pub candidate: Option<String>,
-    /// The versions that serve, or that jobs still run on.
+    /// The versions that take jobs, or that jobs still run on.
     pub versions: Vec<VersionReport>,
-    /// Jobs that run at once.
+    /// How many jobs may run at once.
     pub concurrency: usize,
-    /// Jobs that are held now.
+    /// How many jobs the host holds now.
     pub running: usize,
-    /// True while no jobs are taken.
+    /// True while the queue is paused on this host.
     pub paused: bool,
-    /// What was refused last and is tried again.
+    /// The last refusal. The host tries again.
     pub refusal: Option<Refusal>,
-    /// What its processors may do beyond their jobs: names, no values.
+    /// The grants of its processors: names, no values.
     pub grants: Vec<String>,
-    /// How long ago it reported, in ms; counted by Redis.
+    /// How long ago the host reported, in ms, by the clock of Redis.
     pub age: u64,
-    /// False where it has not reported for some seconds.
+    /// False if the host has not reported for some seconds.
     pub alive: bool,
 }
 
-/// A processor or a config that was not taken, and why. What there was before goes on.
+/// A processor or a config that the host has refused. The previous one stays in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Refusal {
-    /// The digest, where it was known.
+    /// The digest, if it is known.
     pub digest: Option<String>,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// When, in ms since the epoch.
+    /// When it happened, in ms since the epoch.
     pub at: u64,
 }
 

@@ -22,7 +22,7 @@ use toril_sandbox::{Grants, Limits, Policy, Record, Reuse, Secret, SecretSource}
 pub struct QueueSpec {
     /// The component's file; without one the queue waits for a deployment. A deployment takes precedence over the file.
     pub processor: Option<PathBuf>,
-    /// Jobs that are retried go on with the version that they started on.
+    /// A job keeps the version that it started on.
     pub pinned: bool,
     /// The prefix of its keys, where it is not the host's.
     pub prefix: Option<String>,
@@ -313,19 +313,18 @@ fn read(source: &SecretSource, dir: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// How to work a queue. Its processor is the one that is deployed; until there is one its jobs wait.
+/// How to serve a queue. Its processor is the deployed one; until one is deployed, jobs wait.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = Attach)]
 pub(crate) struct QueueRequest {
     options: Option<ApiWorkerOptions>,
-    /// As in the config.
+    /// The limits of an attempt, as in the config.
     #[schema(value_type = Option<Object>)]
     limits: Option<Limits>,
-    /// The queues that it may add to, look into and remove from. Grants that name files or secrets are made in the
-    /// config only.
+    /// The queues in which its processors may add, read and remove jobs. Only the config can grant files and secrets.
     queues: Option<Vec<String>>,
-    /// Jobs that are retried go on with the version that they started on.
+    /// A job keeps the version that it started on.
     pinned: Option<bool>,
 }
 

@@ -11,18 +11,18 @@ use super::Version;
 use super::verdict::Counts;
 use toril_queue::Job;
 
-/// Which jobs a candidate takes, and when it has failed.
+/// Which jobs a candidate takes, and when it is aborted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct CanaryRule {
     /// The share of the jobs, in percent.
     pub percent: f64,
-    /// The names of jobs to take of; empty is all.
+    /// The names of the jobs; an empty list means all names.
     pub jobs: Vec<String>,
-    /// The candidate is aborted when more of its jobs fail at their first attempt than of the active version's, by
-    /// more than this, in percent, and by more than chance explains.
+    /// The candidate is aborted if the share of its jobs that fail at their first attempt exceeds that of the active version
+    /// by more than this many percent, and by more than chance explains.
     pub margin_percent: f64,
-    /// ... once both versions have ended the first attempts of so many jobs.
+    /// How many jobs must have finished their first attempts on each version before the candidate can be aborted.
     pub minimum: u64,
 }
 

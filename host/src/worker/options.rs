@@ -1,4 +1,4 @@
-//! How a queue is worked: each option is defined once, in [`with_worker_options`], for all surfaces.
+//! How a host serves a queue: each option is defined once, in [`with_worker_options`], for all surfaces.
 //!
 //! | surface | name of an option | where |
 //! |---|---|---|
@@ -22,50 +22,49 @@ use utoipa::ToSchema;
 macro_rules! with_worker_options {
     ($define:ident) => {
         $define! {
-            /// Jobs that run at once. More than BullMQ's 1: an instance costs microseconds, not a process.
+            /// How many jobs may run at once. The default is higher than BullMQ's 1, because an instance costs microseconds.
             concurrency: usize = 50, "concurrency" usize;
-            /// How long a lock holds without renewal, in ms.
+            /// How long a lock lasts without renewal, in ms.
             lock_duration_ms: u64 = 30_000, "lockDuration" u64;
-            /// How often locks are renewed, in ms (default: at half of the time for which they hold).
+            /// How often locks are renewed, in ms (default: half of the time that they last).
             lock_renew_time_ms: Option<u64> = None, "lockRenewTime" u64;
             /// How often to look for jobs of dead workers, in ms.
             stalled_interval_ms: u64 = 30_000, "stalledInterval" u64;
-            /// How often a job may be given back because its worker died.
+            /// How often a job may return to the queue because its worker died.
             max_stalled_count: u32 = 1, "maxStalledCount" u32;
-            /// How often a job may be picked up, whatever its outcome.
+            /// How often a job may be started, whatever its outcome.
             max_started_attempts: Option<u32> = None, "maxStartedAttempts" u32;
             /// How long to wait on an empty queue before looking again: in ms, and in the API in seconds.
             drain_delay_ms: u64 = 5_000, "drainDelay" Seconds;
-            /// Becomes `processedBy` and part of the name under which `getWorkers` lists the worker.
+            /// The name of the worker. It becomes `processedBy`, and part of the name that `getWorkers` shows.
             name: Option<String> = None, "name" String;
-            /// At most so many jobs in a time.
+            /// How many jobs may start within a time.
             #[serde(with = "crate::worker::options::in_file::limiter")]
             #[schemars(with = "Option<crate::worker::options::in_file::LimiterInFile>")]
             limiter: Option<Limiter> = None, "limiter" LimiterOptions;
-            /// How long to wait at most while the rate of the queue is limited before looking again, in ms.
+            /// How long to wait at most before looking again at a queue whose rate is limited, in ms.
             maximum_rate_limit_delay_ms: u64 = 30_000, "maximumRateLimitDelay" u64;
-            /// How long to wait at most before calling a Redis again that did not answer, in ms.
+            /// How long to wait at most before calling Redis again after it did not answer, in ms.
             run_retry_delay_ms: u64 = 2_000, "runRetryDelay" u64;
-            /// Which completed jobs to keep, where the job does not say.
+            /// Which completed jobs to keep, unless the job says otherwise.
             #[serde(with = "crate::worker::options::in_file::keep_jobs")]
             #[schemars(with = "crate::worker::options::in_file::KeepInFile")]
             remove_on_complete: KeepJobs = KeepJobs::ALL, "removeOnComplete" KeepRule;
-            /// Which failed jobs to keep, where the job does not say.
+            /// Which failed jobs to keep, unless the job says otherwise.
             #[serde(with = "crate::worker::options::in_file::keep_jobs")]
             #[schemars(with = "crate::worker::options::in_file::KeepInFile")]
             remove_on_fail: KeepJobs = KeepJobs::ALL, "removeOnFail" KeepRule;
             /// Minutes of metrics to keep (default: none are collected).
             metrics_points: Option<u32> = None, "metrics" MetricsOptions;
-            /// Backoff strategies of the user's own, by name: the delay before each next attempt, in ms; the last
-            /// one holds for all that follow.
+            /// Custom backoff strategies by name: the delays before the next attempts, in ms. The last delay repeats.
             backoff: BTreeMap<String, Vec<u64>> = BTreeMap::new(), "backoff" Backoffs;
-            /// Leaves looking for jobs of dead workers to other workers.
+            /// Does not look for jobs of dead workers: other workers do.
             skip_stalled_check: bool = false, "skipStalledCheck" bool;
-            /// Does not renew locks: only for jobs that are shorter than a lock holds.
+            /// Does not renew locks: only for jobs that take less time than a lock lasts.
             skip_lock_renewal: bool = false, "skipLockRenewal" bool;
-            /// Starts at once; otherwise it rests until it is resumed.
+            /// Starts at once. If it is false, the queue is paused until it is resumed.
             autorun: bool = true, "autorun" bool;
-            /// Bytes of data and options that the jobs held at once may have, the first job aside.
+            /// How many bytes of data and options the jobs that are held at once may have, the first job aside.
             held_bytes_max: usize = 256 << 20, "heldBytesMax" usize;
         }
     };
@@ -79,7 +78,7 @@ macro_rules! define_options {
         $(#[schemars($($schema:tt)+)])?
         $field:ident: $type:ty = $default:expr, $api:tt $api_type:ident;
     )+) => {
-        /// How a queue is worked. The names and defaults are those of BullMQ's `WorkerOptions`, but for `concurrency`.
+        /// How a host serves a queue. The names and defaults are those of BullMQ's `WorkerOptions`, but for `concurrency`.
         #[derive(Debug, Clone, PartialEq)]
         pub struct WorkerOptions {
             $($(#[doc = $doc])+ pub $field: $type,)+
@@ -91,12 +90,12 @@ macro_rules! define_options {
             }
         }
 
-        /// BullMQ's `WorkerOptions`, by their own names. Times are in milliseconds, `drainDelay` in seconds.
+        /// BullMQ's `WorkerOptions` under BullMQ's names. Times are in milliseconds, `drainDelay` in seconds.
         #[derive(Debug, Default, Deserialize, ToSchema)]
         #[serde(deny_unknown_fields)]
         #[schema(as = Options)]
         pub(crate) struct ApiWorkerOptions {
-            /// The prefix of the queue's keys, where it is not the host's.
+            /// The prefix of the queue's keys (default: the host's).
             pub(crate) prefix: Option<String>,
             $($(#[doc = $doc])+ #[serde(rename = $api)] $field: Option<$api_type>,)+
         }
@@ -136,9 +135,9 @@ impl From<Seconds> for u64 {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct LimiterOptions {
-    /// Jobs.
+    /// How many jobs.
     max: u32,
-    /// Milliseconds.
+    /// The time in milliseconds.
     duration: u64,
 }
 
@@ -154,7 +153,7 @@ impl From<LimiterOptions> for Option<Limiter> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct MetricsOptions {
-    /// Minutes.
+    /// How many minutes.
     max_data_points: u32,
 }
 

@@ -4,8 +4,8 @@
 //
 //	import _ "toril/fetch"
 //
-// It sets [http.DefaultTransport]; clients with a transport of their own get [Transport]. The operator grants hosts in
-// `grants.http`. The host resolves names, verifies certificates, and gives up connections that take too long.
+// It sets [http.DefaultTransport]. A client with a transport of its own needs [Transport]. The operator grants hosts in `grants.http`.
+// Toril resolves names, verifies certificates, and limits how long connecting may take.
 package fetch
 
 import (
@@ -25,8 +25,8 @@ func init() { http.DefaultTransport = Transport }
 
 type transport struct{}
 
-// Error is why the host refused or lost a request: a code of `wasi:http`, such as `connection-refused`. Where the operator did
-// not grant the host that it goes to, it is `internal-error` with the line to add.
+// Error says why a request has no response: a code of `wasi:http`, such as `connection-refused`. If the operator did not grant the
+// host of the request, the code is `internal-error`, and the message has the line to add.
 type Error struct {
 	Code string
 	// Detail is what the host says of it, if it says more.

@@ -22,7 +22,7 @@ var (
 	ErrFailed = errors.New("failed")
 )
 
-// Error is why a call on a store failed.
+// Error says why a call on a store failed.
 type Error struct {
 	Kind    error
 	Message string

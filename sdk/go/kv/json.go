@@ -18,7 +18,7 @@ func Get[T any](store Store, key string) (value T, found bool, err error) {
 	return value, found, err
 }
 
-// Set writes a value as JSON, whatever was there.
+// Set writes a value as JSON, and replaces an earlier one.
 func Set(store Store, key string, value any) error {
 	text, err := toJSON(key, value)
 	if err != nil {
@@ -55,7 +55,7 @@ func fromJSON(key string, text []byte, into any) error {
 func toJSON(key string, value any) ([]byte, error) {
 	text, err := json.Marshal(value)
 	if err != nil {
-		return nil, fmt.Errorf("value of `%s` is no JSON: %w", key, err)
+		return nil, fmt.Errorf("value of `%s` is not JSON: %w", key, err)
 	}
 	return text, nil
 }

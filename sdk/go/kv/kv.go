@@ -22,7 +22,7 @@ import (
 // Store is a store by its name. [Open] makes one.
 type Store struct{ name string }
 
-// Open names a store. Without names in the grant a queue has one: `default`. Nothing is asked of the host yet.
+// Open names a store, without a call to the host. A grant without names grants one store, `default`.
 func Open(name string) Store { return Store{host.Valid(name)} }
 
 // Get reads the value of a key. Found tells whether there is one.
@@ -33,13 +33,13 @@ func (s Store) Get(key string) (value []byte, found bool, err error) {
 	return value, found, err
 }
 
-// Set writes a value, whatever was there.
+// Set writes a value, and replaces an earlier one.
 func (s Store) Set(key string, value []byte) error {
 	key = host.Valid(key)
 	return s.ask(func(bucket uint32, ret unsafe.Pointer) { host.BucketSet(bucket, key, raw(value), ret) }, nothing)
 }
 
-// Delete removes a key. One that is not there is no error.
+// Delete removes a key. A key without a value is not an error.
 func (s Store) Delete(key string) error {
 	key = host.Valid(key)
 	return s.ask(func(bucket uint32, ret unsafe.Pointer) { host.BucketDelete(bucket, key, ret) }, nothing)
@@ -80,8 +80,8 @@ func (s Store) Keys() iter.Seq2[string, error] {
 	}
 }
 
-// Increment adds to a number, and returns the sum; a key without a value counts as 0. Increments of several jobs add up, and
-// one whose answer is lost is not counted twice. The value is decimal text.
+// Increment adds to a number, and returns the sum; a key without a value counts as 0. Increments of several jobs add up, and an
+// increment whose answer is lost is not counted twice. The value is decimal text.
 func (s Store) Increment(key string, delta int64) (sum int64, err error) {
 	key = host.Valid(key)
 	err = s.askAt(8, func(bucket uint32, ret unsafe.Pointer) { host.Increment(bucket, key, delta, ret) },
@@ -89,7 +89,7 @@ func (s Store) Increment(key string, delta int64) (sum int64, err error) {
 	return sum, err
 }
 
-// GetMany reads the values of up to 1,000 keys with one call, in their order; nil where a key has none.
+// GetMany reads the values of up to 1,000 keys with one call, in the order of the keys; nil for a key that has none.
 func (s Store) GetMany(keys ...string) (values [][]byte, err error) {
 	texts, kept := textsOf(keys)
 	err = s.ask(func(bucket uint32, ret unsafe.Pointer) {
@@ -104,7 +104,7 @@ type Entry struct {
 	Value []byte
 }
 
-// SetMany writes up to 1,000 values with one call: all of them, or none where they do not fit.
+// SetMany writes up to 1,000 values with one call: all of them, or none if they do not fit.
 func (s Store) SetMany(entries ...Entry) error {
 	kept := make([]string, 0, 2*len(entries))
 	for _, entry := range entries {

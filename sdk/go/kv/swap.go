@@ -8,8 +8,8 @@ import (
 	"toril/internal/host"
 )
 
-// Update replaces a value by what change makes of it. If another job writes the key meanwhile, change is called again with the
-// newer value, until nobody comes between. An error of change is returned, and nothing is written.
+// Update replaces a value by the one that change makes from it. If another job writes the key meanwhile, Update calls change again with
+// the newer value, until its result can be written. If change returns an error, Update returns that error and writes nothing.
 func (s Store) Update(key string, change func(current []byte, found bool) ([]byte, error)) error {
 	key = host.Valid(key)
 	var read uint32

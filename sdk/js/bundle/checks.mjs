@@ -44,7 +44,7 @@ function lookThrough(tree, found, ancestor) {
   const modules = new Map();
   const refuse = (module, name, node) => {
     const why = REFUSED_NAMES[module]?.[name];
-    if (why) found.errors.push({ text: `\`${name}\` of \`${module}\` cannot be had in a processor: ${why}`, node });
+    if (why) found.errors.push({ text: `\`${name}\` of \`${module}\` is not available in a processor: ${why}`, node });
   };
   const bind = (pattern, path) => {
     const module = typeof path === 'string' ? bareName(path) : undefined;

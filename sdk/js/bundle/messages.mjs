@@ -20,7 +20,7 @@ function standsFor(file, isSdk) {
 
 function missingName(module, name) {
   const why = module === 'bullmq' ? BULLMQ_REFUSED[name] : undefined;
-  return `\`${name}\` of \`${module}\` cannot be had in a processor${why ? `: ${why}` : ''}`;
+  return `\`${name}\` of \`${module}\` is not available in a processor${why ? `: ${why}` : ''}`;
 }
 
 function rewritten(message, isSdk) {
@@ -33,7 +33,7 @@ function rewritten(message, isSdk) {
   }
   if (message.text.startsWith('Top-level await')) {
     const text =
-      '`await` at the top level cannot be had in a processor: that runs once, when the processor is built; await inside the processor';
+      '`await` at the top level is not available in a processor: that runs once, when the processor is built; await inside the processor';
     return { ...message, text };
   }
   return message;

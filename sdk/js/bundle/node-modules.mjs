@@ -1,4 +1,4 @@
-// Node's own modules: those that the SDK has, and why the others cannot be had.
+// Node's own modules: those that the SDK has, and why the others are not available.
 
 /** Modules that there are: the file in src/node. */
 export const SUPPORTED = {

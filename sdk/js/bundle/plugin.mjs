@@ -12,7 +12,7 @@ const WITH_SCHEME_ONLY = ['sea', 'sqlite', 'test'];
 /** How a file of the SDK is given to `require`, and to packages, which import names that may not be there. */
 const asCommonJs = (file) => ({ contents: `module.exports = require(${JSON.stringify(file)}).default;`, loader: 'js' });
 
-/** The plugin; `refused` gets each import of something that cannot be had. */
+/** The plugin; `refused` gets each import of something that is not available. */
 export function sdkPlugin({ src, globals, refused }) {
   const node = (name) => join(src, 'node', `${name}.js`);
   const refuse = (name, why, { importer, path, kind }) => {

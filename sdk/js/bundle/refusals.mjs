@@ -1,4 +1,4 @@
-// Imports of what cannot be had: an error where the processor cannot work without it, a warning where it might.
+// Imports of modules that are not available: an error where the processor cannot work without it, a warning where it might.
 import { readFile } from 'node:fs/promises';
 import { relative, sep } from 'node:path';
 import { bareName, CONNECTIONS } from './node-modules.mjs';
@@ -35,14 +35,14 @@ export async function judge({ refused, metafile, absolute, root, stubs }) {
   for (const { name, why, importer, path } of remaining(refused, metafile, absolute)) {
     const location = await locate(importer, path, root);
     if (!inPackage(importer)) {
-      errors.push({ text: `\`${path}\` cannot be had in a processor: ${why}`, location });
+      errors.push({ text: `\`${path}\` is not available in a processor: ${why}`, location });
       continue;
     }
     const user = packageOfFile(importer);
     const needed = CONNECTIONS.includes(bareName(name)) && !stubs.includes(bareName(name));
     if (needed) {
       const hint = `if the processor never gets there, put \`"toril": { "stubs": ["${bareName(name)}"] }\` into package.json`;
-      errors.push({ text: `the package \`${user}\` needs \`${path}\`, which cannot be had in a processor: ${why}`, location, notes: [{ text: hint }] });
+      errors.push({ text: `the package \`${user}\` needs \`${path}\`, which is not available in a processor: ${why}`, location, notes: [{ text: hint }] });
     } else {
       warnings.push({ text: `the package \`${user}\` imports \`${path}\`: what it calls of it throws (${why})`, location });
     }

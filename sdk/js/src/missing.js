@@ -1,7 +1,7 @@
 // Methods of BullMQ that a processor cannot have: each throws, and says what to use instead.
 
 /** An error that says so. */
-export const missing = (what, instead) => new Error(`\`${what}\` cannot be had in a processor: ${instead}`);
+export const missing = (what, instead) => new Error(`\`${what}\` is not available in a processor: ${instead}`);
 
 /** Gives a class such methods: name and advice. `fails` says how a call fails. */
 function define(prototype, className, methods, fails) {

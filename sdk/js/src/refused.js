@@ -1,4 +1,4 @@
-// Stands in for a module that cannot be had, where a package imports it: whatever is called of it throws.
+// Stands in for a module that is not available, where a package imports it: whatever is called of it throws.
 import { missing } from './missing.js';
 
 export function refused(module, why) {

@@ -1,4 +1,4 @@
-// What stands in for `bullmq` where it is required: names that cannot be had throw when they are used, since nothing can
+// What stands in for `bullmq` where it is required: names that are not available throw when they are used, since nothing can
 // tell while it is built whether they are.
 import { missing } from './missing.js';
 

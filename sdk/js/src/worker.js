@@ -47,7 +47,7 @@ export class Worker extends Connected {
   }
 }
 
-const OPERATORS = 'the host works on the queue; its command line and its API have it';
+const OPERATORS = 'that is for operators: the command line and the admin API have it';
 missingMethods(Worker.prototype, 'Worker', {
   pause: OPERATORS,
   resume: OPERATORS,

@@ -20,31 +20,31 @@ async function refusal(files) {
   return error.message;
 }
 
-test('what cannot be had is refused with file, line and advice', async () => {
+test('what is not available is refused with file, line and advice', async () => {
   const refused = [
-    ["import fs from 'fs'; fs.readFileSync('x');", /`fs` cannot be had.*import template from/],
-    ["import { readFile } from 'node:fs/promises'; readFile('x');", /`node:fs\/promises` cannot be had/],
-    ["import net from 'node:net'; net.connect(1);", /`node:net` cannot be had.*use `fetch`/],
+    ["import fs from 'fs'; fs.readFileSync('x');", /`fs` is not available.*import template from/],
+    ["import { readFile } from 'node:fs/promises'; readFile('x');", /`node:fs\/promises` is not available/],
+    ["import net from 'node:net'; net.connect(1);", /`node:net` is not available.*use `fetch`/],
     ["import { exec } from 'child_process'; exec('x');", /starts neither processes nor threads/],
     ["import { Worker } from 'worker_threads'; new Worker('x');", /starts neither processes nor threads/],
     ["import { gzipSync } from 'zlib'; gzipSync('x');", /`fflate` or `pako`/],
     ["import https from 'https'; https.get('x');", /makes requests with `fetch`/],
-    ["const fs = require('fs'); fs.readFileSync('x');", /`fs` cannot be had/],
+    ["const fs = require('fs'); fs.readFileSync('x');", /`fs` is not available/],
     ["import { AsyncLocalStorage } from 'async_hooks'; new AsyncLocalStorage();", /hand values on as arguments/],
     ["import x from 'node:nothing'; x();", /Toril has no such module of Node/],
     ["import Redis from 'ioredis'; new Redis();", /the host holds the connection to Redis/],
-    ["import { Pool } from 'pg'; new Pool();", /`pg` cannot be had.*a driver or a service that speaks HTTP/],
-    ["import { drizzle } from 'mysql2/promise'; drizzle();", /`mysql2\/promise` cannot be had/],
+    ["import { Pool } from 'pg'; new Pool();", /`pg` is not available.*a driver or a service that speaks HTTP/],
+    ["import { drizzle } from 'mysql2/promise'; drizzle();", /`mysql2\/promise` is not available/],
     ["import sharp from 'sharp'; sharp();", /a processor in Rust/],
-    ["import 'dotenv/config';", /`dotenv\/config` cannot be had.*toril\.toml/],
-    ["import { createSign } from 'crypto'; createSign('x');", /`createSign` of `crypto` cannot be had.*RSA/],
-    ["import crypto from 'node:crypto'; crypto.createCipheriv('x');", /`createCipheriv` of `crypto` cannot be had/],
-    ["const { publicEncrypt } = require('crypto'); publicEncrypt();", /`publicEncrypt` of `crypto` cannot be had/],
-    ["import { isArray, nothing } from 'util'; nothing(isArray);", /`nothing` of `util` cannot be had/],
-    ["import { QueueEvents } from 'bullmq'; new QueueEvents('q');", /`QueueEvents` of `bullmq` cannot be had.*QueueEventsProducer/],
-    ["import * as bullmq from 'bullmq'; new (bullmq as any).QueueEvents('q');", /`QueueEvents` of `bullmq` cannot be had/],
-    ["const { QueueEvents } = require('bullmq'); new QueueEvents('q');", /`QueueEvents` of `bullmq` cannot be had/],
-    ["const x = await fetch('http://x'); console.log(x);", /`await` at the top level cannot be had/],
+    ["import 'dotenv/config';", /`dotenv\/config` is not available.*toril\.toml/],
+    ["import { createSign } from 'crypto'; createSign('x');", /`createSign` of `crypto` is not available.*RSA/],
+    ["import crypto from 'node:crypto'; crypto.createCipheriv('x');", /`createCipheriv` of `crypto` is not available/],
+    ["const { publicEncrypt } = require('crypto'); publicEncrypt();", /`publicEncrypt` of `crypto` is not available/],
+    ["import { isArray, nothing } from 'util'; nothing(isArray);", /`nothing` of `util` is not available/],
+    ["import { QueueEvents } from 'bullmq'; new QueueEvents('q');", /`QueueEvents` of `bullmq` is not available.*QueueEventsProducer/],
+    ["import * as bullmq from 'bullmq'; new (bullmq as any).QueueEvents('q');", /`QueueEvents` of `bullmq` is not available/],
+    ["const { QueueEvents } = require('bullmq'); new QueueEvents('q');", /`QueueEvents` of `bullmq` is not available/],
+    ["const x = await fetch('http://x'); console.log(x);", /`await` at the top level is not available/],
   ];
   for (const [line, hint] of refused) {
     const message = await refusal(`// first\n${line}\n${PROCESSOR}`);
@@ -53,7 +53,7 @@ test('what cannot be had is refused with file, line and advice', async () => {
   }
 });
 
-test('types of what cannot be had are no use of it', async () => {
+test('importing only types of a module is not a use of it', async () => {
   const { script } = await bundled(`
     import { QueueEvents, type Job } from 'bullmq'; import fs from 'fs'; import type Redis from 'ioredis';
     export default async function (job: Job) { const a: fs.Stats | QueueEvents | Redis | undefined = undefined; return a ?? 1; }`);
@@ -130,7 +130,7 @@ test('a package may import what it does not need', async () => {
   const result = await withPackage('usual', files2);
   assert.equal(result.warnings.length, 2);
   const [message, type] = JSON.parse((await load(result.script).run()).ok);
-  assert.match(message, /`readFileSync of `fs`` cannot be had|readFileSync/);
+  assert.match(message, /`readFileSync of `fs`` is not available|readFileSync/);
   assert.equal(type, 'function');
 });
 
@@ -201,7 +201,7 @@ test('a bundler that is kept sees each change, and is none the worse for a broke
       await writeFile(join(dir, 'b.ts'), `export const b = '${color}';\n`);
       assert.deepEqual(await returned(await answer('a.ts')), [color, 'x']);
       await writeFile(join(dir, 'b.ts'), "import { connect } from 'net';\nexport const b = connect;\n");
-      assert.match((await answer('a.ts')).error, /`net` cannot be had[^]*b\.ts:1/);
+      assert.match((await answer('a.ts')).error, /`net` is not available[^]*b\.ts:1/);
       await writeFile(join(dir, 'b.ts'), 'export const b = ;\n');
       assert.match((await answer('a.ts')).error, /Unexpected ";"[^]*b\.ts:1/);
       assert.match((await answer('none.ts')).error, /there is no file/);

@@ -48,7 +48,7 @@ test('process is there for packages, and cannot be ended', async () => {
       const order = []; await new Promise((done) => { setImmediate(() => done(order.push('immediate'))); process.nextTick((x) => order.push(x), 'tick'); order.push('now'); });
       process.stdout.write('a'); process.stdout.write('b\\n'); process.on('SIGTERM', () => {}).once('x', () => {});
       return [order, refused, typeof process.hrtime.bigint(), process.cwd()]`),
-    [['now', 'tick', 'immediate'], '`process.exit()` cannot be had in a processor: return from the processor, or throw an error', 'bigint', '/'],
+    [['now', 'tick', 'immediate'], '`process.exit()` is not available in a processor: return from the processor, or throw an error', 'bigint', '/'],
   );
 });
 

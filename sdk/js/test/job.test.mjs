@@ -275,7 +275,7 @@ test('a rate limit is the one that was set', async () => {
   assert.equal(failure.message, 'not granted');
 });
 
-test('methods that cannot be had say what to use', async () => {
+test('methods that are not available say what to use', async () => {
   const hints = {
     'await job.moveToCompleted(1, token)': /return the value/, 'await job.waitUntilFinished()': /moveToWaitingChildren/,
     'await new Queue("q").pause()': /for operators/, 'await new Queue("q").getJobs()': /getJobState/, 'new bullmq.Job()': /queue\.add/,

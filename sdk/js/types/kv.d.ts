@@ -1,4 +1,4 @@
-/** What can be stored: text is stored as UTF-8. */
+/** A value to store. Text is stored as UTF-8. */
 export type Value = string | ArrayBuffer | ArrayBufferView;
 
 /** A key-value store that outlives the job. Keys are text of up to 512 bytes. */
@@ -9,9 +9,9 @@ export interface Store {
   getText(key: string): Promise<string | undefined>;
   /** The value of a key, which is JSON. */
   getJson<T = unknown>(key: string): Promise<T | undefined>;
-  /** Writes a value, whatever was there. */
+  /** Writes a value, and replaces an earlier one. */
   set(key: string, value: Value): Promise<void>;
-  /** Writes a value as JSON, whatever was there. */
+  /** Writes a value as JSON, and replaces an earlier one. */
   setJson(key: string, value: unknown): Promise<void>;
   /** Removes a key. A key without a value is not an error. */
   delete(key: string): Promise<void>;

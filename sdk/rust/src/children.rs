@@ -26,18 +26,18 @@ pub struct DependenciesQuery {
 /// A part of the children of one kind.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Page {
-    /// 0, or what the last page gave as its next cursor.
+    /// 0, or the next cursor of the previous page.
     pub cursor: u64,
-    /// About how many.
+    /// About how many children to read.
     pub count: u64,
 }
 
-/// Children by kind; `None` where a kind was not asked for. A next cursor of 0 means there are no more.
+/// Children by kind; `None` for a kind that the query does not have. A next cursor of 0 means there are no more.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Dependencies {
-    /// Child key → value. One that no `Value` can hold, such as a number beyond those of `f64`, is shown as its text.
+    /// Child key → value. A value that no `Value` can hold, such as a number beyond those of `f64`, is its text.
     #[serde(default, deserialize_with = "values")]
     pub processed: Option<BTreeMap<String, Value>>,
     /// Where the next page begins.

@@ -8,8 +8,7 @@ use crate::failure::Exit;
 
 /// Why a call on a [`Job`](crate::Job) failed.
 ///
-/// Leaves a processor with `?`; a [`ChildFailed`](Error::ChildFailed) makes the job fail for good,
-/// every other one fails the attempt.
+/// With `?`, a [`ChildFailed`](Error::ChildFailed) fails the job for good, and any other error fails the attempt.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -19,7 +18,7 @@ pub enum Error {
     LockLost(String),
     /// The job is not in a state in which it can be moved.
     NotInState(String),
-    /// A child failed that fails its parent too.
+    /// A child failed, and its failure fails this job: the job can no longer succeed.
     ChildFailed(String),
     /// The operator did not grant this.
     Denied(String),
@@ -31,9 +30,9 @@ pub enum Error {
     Unavailable(String),
     /// JSON does not fit the type that was asked for, or a value cannot be written as JSON.
     Json {
-        /// What was read or written, such as `job data`.
+        /// Which value it is, such as `job data`.
         what: &'static str,
-        /// What serde says.
+        /// The error of serde.
         source: serde_json::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! How an attempt ends other than with a value.
+//! How an attempt ends without a value.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::__internal::bindings::toril::processor::jobs as raw;
 
-/// How an attempt ends other than with a value: BullMQ's special errors, as values.
+/// How an attempt ends without a value: BullMQ's special errors, as values.
 ///
-/// `?` makes a [`Failed`](Failure::Failed) of any error, of `anyhow::Error`, and of a text. If one of BullMQ's special
-/// errors is among an error's sources, the attempt ends as that one says:
+/// `?` makes a [`Failed`](Failure::Failed) of any error, of `anyhow::Error`, and of a text. If a `Failure` is among an error's
+/// sources, the attempt ends as that one says:
 ///
 /// ```
 /// # use toril_sdk::prelude::*;
@@ -52,10 +52,9 @@ pub enum Failure {
     /// The job waits for its children (`WaitingChildrenError`), see
     /// [`Job::move_to_waiting_children`](crate::Job::move_to_waiting_children).
     WaitingChildren,
-    /// The job goes back to wait; no attempt is spent (`WaitingError`).
+    /// The job waits again, and no attempt is spent (`WaitingError`).
     Waiting,
-    /// The queue is limited for this long, the job goes back to wait; no attempt is spent
-    /// (`RateLimitError`).
+    /// The queue is limited for this long, the job waits again, and no attempt is spent (`RateLimitError`).
     RateLimited(Duration),
 }
 
@@ -68,7 +67,7 @@ impl Failure {
         }
     }
 
-    /// Fails the job now, whatever attempts it has left.
+    /// Fails the job now, even if it has attempts left.
     pub fn unrecoverable(message: impl Into<String>) -> Self {
         Failure::Unrecoverable {
             message: message.into(),
@@ -78,8 +77,8 @@ impl Failure {
 }
 
 impl Failure {
-    /// The same as an error, for functions that return another error than `Failure`: as its source it still decides
-    /// how the attempt ends. `anyhow::Error` is made of a `Failure` by `?` alone.
+    /// Makes an error of it, for functions that return another error than `Failure`. As the source of that error it still decides
+    /// how the attempt ends. For `anyhow::Error`, `?` is enough.
     pub fn into_error(self) -> FailureError {
         FailureError(Exit::Failure(self))
     }

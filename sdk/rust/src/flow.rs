@@ -97,7 +97,7 @@ impl Flow {
     }
 }
 
-/// BullMQ's `FlowJob`. The data stay the text that they are.
+/// BullMQ's `FlowJob`. The data keeps its text.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Node<'a> {

@@ -14,11 +14,11 @@
 //! }
 //! ```
 //!
-//! Calls block; other jobs go on meanwhile. Connections are the host's: it keeps them open between jobs. A processor that
-//! sends no request does not import `wasi:http`.
+//! Calls block; other jobs go on meanwhile. The host keeps connections open between jobs. A processor that sends no request
+//! does not import `wasi:http`.
 //!
 //! A request follows up to ten [redirects](Request::redirects), and the host judges each of them. Bodies are read and written
-//! at once or [as they come](Upload).
+//! as a whole, or [in parts](Upload).
 
 mod error;
 mod exchange;
@@ -64,7 +64,7 @@ pub fn head(url: impl AsRef<str>) -> Request {
     request(Method::HEAD, url)
 }
 
-/// Begins a request. The URL is absolute, of the scheme `http` or `https`; what is after `#` is not sent.
+/// Begins a request. The URL is absolute, with the scheme `http` or `https`; its fragment (after `#`) is not sent.
 pub fn request(method: Method, url: impl AsRef<str>) -> Request {
     Request::new(method, url.as_ref())
 }

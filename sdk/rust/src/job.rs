@@ -11,10 +11,9 @@ use toril_options::json;
 use crate::__internal::bindings::toril::processor::{jobs as raw, logging};
 use crate::{Dependencies, DependenciesQuery, DependencyCounts, Error, Failure};
 
-/// The job that a processor was handed.
+/// The job of this attempt.
 ///
-/// Its fields are those of BullMQ's `Job`; what changes it is stored in Redis before the call
-/// returns. The lock stays with the host.
+/// Its fields are those of BullMQ's `Job`. The host holds the job's lock.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<'a> {
     raw: &'a raw::Job,
@@ -36,14 +35,15 @@ impl Job<'_> {
         self.raw.queue_name()
     }
 
-    /// `prefix:queue`, what `parent.queue` of a child must say.
+    /// `prefix:queue`, the value for `parent.queue` of a child.
     pub fn queue_qualified_name(&self) -> String {
         self.raw.queue_qualified_name()
     }
 
-    /// Reads the data as `T`. An error here says which field does not fit. Data nested deeper than 1000 levels do
-    /// not fit any type but `Box<RawValue>`; half of a surrogate pair, which JavaScript admits, is read as U+FFFD, and a number
-    /// beyond those of `f64` (`1e400`, which JavaScript reads as infinity) as the largest `f64`.
+    /// Reads the data as `T`. The error says which field does not fit.
+    ///
+    /// Data with more than 1000 levels fits only `Box<RawValue>`. Half of a surrogate pair, which JavaScript allows, is read as
+    /// U+FFFD. A number that `f64` cannot hold (`1e400`, which JavaScript reads as infinity) is read as the largest `f64`.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
         from_json("job data", &self.raw.data())
     }
@@ -83,7 +83,7 @@ impl Job<'_> {
         self.raw.priority()
     }
 
-    /// Reads the progress as `T`; it is 0 until it was set.
+    /// Reads the progress as `T`; it is 0 until somebody sets it.
     pub fn progress<T: DeserializeOwned>(&self) -> Result<T, Error> {
         from_json("job progress", &self.raw.progress())
     }
@@ -110,7 +110,7 @@ impl Job<'_> {
         self.raw.stalled_counter()
     }
 
-    /// Why the attempt before failed; `None` where there was none.
+    /// Why the previous attempt failed; `None` if there was no attempt, or if somebody has retried the job since.
     pub fn failed_reason(&self) -> Option<String> {
         self.raw.failed_reason()
     }
@@ -137,19 +137,19 @@ impl Job<'_> {
 
     /// Stores the progress, a number or an object, and emits `progress`.
     ///
-    /// The host does not wait for Redis: if Redis refuses it, the next `update_progress` or `log` has the error.
+    /// The host does not wait for Redis: if Redis refuses it, the next `update_progress` or `log` returns the error.
     pub fn update_progress(&self, progress: &impl Serialize) -> Result<(), Error> {
         Ok(self
             .raw
             .update_progress(&to_json("job progress", progress)?)?)
     }
 
-    /// Appends a line to the job's log, which dashboards show, and returns how many lines are kept.
+    /// Appends a line to the job's log, which dashboards show, and returns how many lines the log has.
     pub fn log(&self, line: impl AsRef<str>) -> Result<u64, Error> {
         Ok(self.raw.log(line.as_ref())?)
     }
 
-    /// Delays the job until `time`; no attempt is spent. Leave with the value that it returns:
+    /// Delays the job until `time`; no attempt is spent. Leave the processor with the value that this returns:
     ///
     /// ```
     /// # use std::time::{Duration, SystemTime};
@@ -167,8 +167,8 @@ impl Job<'_> {
         Ok(Failure::Delayed)
     }
 
-    /// Puts the job to wait for its children. `Some`: it waits, leave with this value. `None`: no
-    /// child is pending, carry on.
+    /// Makes the job wait for its children. `Some`: the job waits; leave the processor with this value. `None`: no
+    /// child is pending; continue.
     ///
     /// ```
     /// # use toril_sdk::prelude::*;
@@ -186,7 +186,7 @@ impl Job<'_> {
             .then_some(Failure::WaitingChildren))
     }
 
-    /// Puts the job to wait for one child (`prefix:queue:id`), as
+    /// Makes the job wait for one child (`prefix:queue:id`), as
     /// [`move_to_waiting_children`](Job::move_to_waiting_children) does for all.
     pub fn move_to_waiting_child(&self, child_key: &str) -> Result<Option<Failure>, Error> {
         Ok(self
@@ -195,14 +195,14 @@ impl Job<'_> {
             .then_some(Failure::WaitingChildren))
     }
 
-    /// Gives the job back, first in line; no attempt is spent. Leave with the value that it returns.
+    /// Returns the job to the front of its queue; no attempt is spent. Leave the processor with the value that this returns.
     pub fn move_to_wait(&self) -> Result<Failure, Error> {
         self.raw.move_to_wait()?;
         Ok(Failure::Waiting)
     }
 
-    /// Child key (`prefix:queue:id`) and value of each child that completed. The error for a value that does not fit says
-    /// whose it is; [`Job::raw_children_values`] has the others nevertheless.
+    /// Child key (`prefix:queue:id`) and value of each child that completed. If a value does not fit, the error names
+    /// its child, and [`Job::raw_children_values`] still returns all values.
     pub fn children_values<T: DeserializeOwned>(&self) -> Result<BTreeMap<String, T>, Error> {
         let values = self.raw.children_values()?;
         values
@@ -222,7 +222,7 @@ impl Job<'_> {
         Ok(self.raw.children_values()?.into_iter().collect())
     }
 
-    /// Child key and error of each child whose failure does not fail this job; empty when none failed.
+    /// Child key and error of each child whose failure does not fail this job; empty if none failed.
     pub fn failed_children_values(&self) -> Result<BTreeMap<String, String>, Error> {
         Ok(self.raw.failed_children_values()?.into_iter().collect())
     }
@@ -243,7 +243,7 @@ impl Job<'_> {
     /// Removes the children that are waiting, delayed, prioritized or waiting for children; returns how many.
     ///
     /// Those that are active, completed or failed stay: a job that returns while a child is still active
-    /// fails with `has pending dependencies`, so wait for it, or fail.
+    /// fails with `has pending dependencies`.
     pub fn remove_unprocessed_children(&self) -> Result<u64, Error> {
         Ok(self.raw.remove_unprocessed_children()?)
     }
@@ -254,17 +254,17 @@ impl Job<'_> {
         Ok(self.raw.remove_child_dependency()?)
     }
 
-    /// An id for a child that is the same whenever this job runs: a retry between adding a child and storing
-    /// the next step finds the child instead of adding a second one.
+    /// An id for a child of this job. It is the same in each attempt: if an attempt fails after it added the child, the next
+    /// one finds the child instead of adding it again.
     ///
-    /// `name` tells the children of one job apart.
+    /// `name` distinguishes the children of one job.
     pub fn child_id(&self, name: &str) -> String {
         // Colons separate the parts of a key; a scheduler's job has them in its id.
         format!("{}-{}-{name}", self.queue_name(), self.id()).replace(':', "-")
     }
 
-    /// The step at which to go on, for a processor that keeps it in the job's data: `step`, or the default where there is
-    /// none. [`Job::step`] needs no such switch.
+    /// The step at which to continue, for a processor that keeps it in the job's data: the field `step`, or the default if there
+    /// is none. With [`Job::step`] a processor does not need this.
     pub fn current_step<S: DeserializeOwned + Default>(&self) -> Result<S, Error> {
         let fields = json::read::<Fields>(&self.raw_data()).unwrap_or_default();
         match fields.get("step") {
@@ -275,7 +275,7 @@ impl Job<'_> {
         }
     }
 
-    /// Stores the next step in the job's data and returns it: a retry resumes there.
+    /// Stores the next step in the job's data and returns it: a retry continues there.
     pub fn next_step<S: Serialize>(&self, step: S) -> Result<S, Error> {
         let mut fields: Fields = json::read(&self.raw_data())
             .map_err(|_| Error::Invalid("a job in steps needs an object as its data".into()))?;
@@ -289,18 +289,19 @@ impl Job<'_> {
     }
 
     /// True once the job should stop: its lock is lost, it was cancelled, its deadline is near, or the host shuts
-    /// down. A failure that the processor returns then is its own: the job is tried again unless it is unrecoverable.
+    /// down. A failure that the processor returns then counts as any other: the job is tried again unless the failure is
+    /// unrecoverable.
     pub fn is_cancelled(&self) -> bool {
         self.raw.is_cancelled()
     }
 
-    /// The reason for which the job was asked to stop; `None` while it was not asked.
+    /// Why the job should stop; `None` while nobody asked it to stop, even if its deadline is near.
     pub fn cancel_reason(&self) -> Option<String> {
         self.raw.cancel_reason()
     }
 }
 
-/// The fields of a job's data. Only the step is looked into: whatever the others are, they stay as they are.
+/// The fields of a job's data. Only the step is read; the other fields stay as they are.
 type Fields = BTreeMap<String, Box<RawValue>>;
 
 /// Runs a processor on a job as the component's export does.

@@ -24,8 +24,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! This is `wasi:keyvalue` 0.2.0-draft2. A processor imports it only if it uses this module; values are bytes, keys are text of
-//! up to 512 bytes.
+//! The interface is `wasi:keyvalue` 0.2.0-draft2. A processor imports it only if it uses this module. Values are bytes; keys are text
+//! of up to 512 bytes.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -71,18 +71,18 @@ pub enum Error {
     NoSuchStore(String),
     /// The operator did not grant this store.
     Denied {
-        /// Its name.
+        /// The name of the store.
         store: String,
         /// The queue of the job.
         queue: String,
     },
-    /// The reason, for people: a limit of the operator, or that Redis did not answer.
+    /// Any other reason, as text: a limit of the operator, for example, or that Redis did not answer.
     Failed(String),
     /// A value is not the JSON that was asked for, or cannot be written as JSON.
     Json {
         /// Its key.
         key: String,
-        /// What serde says.
+        /// The error of serde.
         source: serde_json::Error,
     },
 }
@@ -111,7 +111,7 @@ pub struct Store {
     bucket: store::Bucket,
 }
 
-/// Opens a store. Without names in the grant a queue has one: `default`.
+/// Opens a store. A grant without names grants one store, `default`.
 pub fn open(name: &str) -> Result<Store, Error> {
     match store::open(name) {
         Ok(bucket) => Ok(Store {
@@ -144,22 +144,22 @@ impl Store {
         from_json(key, self.get(key)?)
     }
 
-    /// Writes a value, whatever was there.
+    /// Writes a value, and replaces an earlier one.
     pub fn set(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
         self.answer(self.bucket.set(key, value.as_ref()))
     }
 
-    /// Writes a value as JSON, whatever was there.
+    /// Writes a value as JSON, and replaces an earlier one.
     pub fn set_json(&self, key: &str, value: &impl Serialize) -> Result<(), Error> {
         self.set(key, to_json(key, value)?)
     }
 
-    /// Removes a key. One that is not there is no error.
+    /// Removes a key. A key without a value is not an error.
     pub fn delete(&self, key: &str) -> Result<(), Error> {
         self.answer(self.bucket.delete(key))
     }
 
-    /// True where the key has a value.
+    /// True if the key has a value.
     pub fn exists(&self, key: &str) -> Result<bool, Error> {
         self.answer(self.bucket.exists(key))
     }
@@ -173,8 +173,8 @@ impl Store {
         }
     }
 
-    /// Adds to a number, and returns the sum; a key without a value counts as 0. Increments of several jobs add up, and one
-    /// whose answer is lost is not counted twice. The value is decimal text.
+    /// Adds to a number, and returns the sum; a key without a value counts as 0. Increments of several jobs add up, and an
+    /// increment whose answer is lost is not counted twice. The value is decimal text.
     pub fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
         self.answer(atomics::increment(&self.bucket, key, delta))
     }
@@ -185,8 +185,8 @@ impl Store {
         Swap::of(self, cas)
     }
 
-    /// Replaces a value by what is made of it. If another job writes the key meanwhile, the function is called again with
-    /// the newer value, until nobody comes between.
+    /// Replaces a value by the one that the function makes from it. If another job writes the key meanwhile, the function is
+    /// called again with the newer value, until its result can be written.
     pub fn update(
         &self,
         key: &str,
@@ -228,7 +228,7 @@ impl Store {
         Ok(read.into_iter().map(|(_, value)| value).collect())
     }
 
-    /// Writes up to 1,000 values with one call: all of them, or none where they do not fit.
+    /// Writes up to 1,000 values with one call: all of them, or none if they do not fit.
     pub fn set_many<K: Into<String>, V: Into<Vec<u8>>>(
         &self,
         entries: impl IntoIterator<Item = (K, V)>,
@@ -273,7 +273,7 @@ impl<'a> Swap<'a> {
         self.value.as_deref()
     }
 
-    /// Replaces it. If somebody wrote the key since it was read, nothing is written, and the newer value is returned.
+    /// Replaces the value. If another job has written the key since, writes nothing and returns the newer value.
     pub fn with(self, value: impl AsRef<[u8]>) -> Result<Option<Swap<'a>>, Error> {
         match atomics::swap(self.cas, value.as_ref()) {
             Ok(()) => Ok(None),
@@ -288,7 +288,7 @@ impl<'a> Swap<'a> {
 pub struct Keys<'a> {
     store: &'a Store,
     part: std::vec::IntoIter<String>,
-    /// Where the next part begins. The outer none: there is no further one.
+    /// Where the next part begins. The outer `None`: there is no further part.
     cursor: Option<Option<String>>,
 }
 

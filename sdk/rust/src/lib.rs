@@ -19,11 +19,11 @@
 //! # fn main() {}
 //! ```
 //!
-//! The processor's crate is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`; it also depends
-//! on `serde`. `?` on any error, and on a text, fails the attempt (the job for good, if the error is
-//! [`Error::ChildFailed`]); the other ways to end an attempt are values of [`Failure`], also where other errors wrap them. A
-//! panic fails only the attempt, with its message. Requests to other servers are in [`http`], connections in [`net`],
-//! databases in [`postgres`], and values that outlive a job in [`kv`].
+//! The processor's crate is a `cdylib` that also depends on `serde`; `toril build`, or `cargo build --release --target
+//! wasm32-wasip2`, builds it. `?` on any error, and on a text, fails the attempt ([`Error::ChildFailed`] fails the job for good). The
+//! other ways to end an attempt are values of [`Failure`], which other errors may wrap. A panic fails only the attempt, with its
+//! message. [`http`] sends requests to other servers, [`net`] connects to them, [`postgres`] uses databases, and [`kv`] stores
+//! values that outlive a job.
 
 mod children;
 mod error;

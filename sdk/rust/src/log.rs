@@ -4,18 +4,18 @@ use std::fmt::Arguments;
 
 use crate::__internal::bindings::toril::processor::logging;
 
-/// How much a line of the host's log matters.
+/// The level of a line in the host's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Everything.
+    /// Details for tracing a fault.
     Trace,
-    /// For developers.
+    /// Details for developers.
     Debug,
-    /// The usual.
+    /// Ordinary events.
     Info,
-    /// Something is off, work goes on.
+    /// Something unexpected that stops no work.
     Warn,
-    /// Something failed.
+    /// A failure.
     Error,
 }
 
@@ -34,7 +34,7 @@ pub fn write(level: Level, message: Arguments<'_>) {
     }
 }
 
-/// Writes a line to the host's log at level `trace`; takes what `format!` takes.
+/// Writes a line to the host's log at level `trace`; the arguments are those of `format!`.
 #[macro_export]
 macro_rules! trace {
     ($($part:tt)*) => {
@@ -42,7 +42,7 @@ macro_rules! trace {
     };
 }
 
-/// Writes a line to the host's log at level `debug`; takes what `format!` takes.
+/// Writes a line to the host's log at level `debug`; the arguments are those of `format!`.
 #[macro_export]
 macro_rules! debug {
     ($($part:tt)*) => {
@@ -50,7 +50,7 @@ macro_rules! debug {
     };
 }
 
-/// Writes a line to the host's log at level `info`; takes what `format!` takes.
+/// Writes a line to the host's log at level `info`; the arguments are those of `format!`.
 #[macro_export]
 macro_rules! info {
     ($($part:tt)*) => {
@@ -58,7 +58,7 @@ macro_rules! info {
     };
 }
 
-/// Writes a line to the host's log at level `warn`; takes what `format!` takes.
+/// Writes a line to the host's log at level `warn`; the arguments are those of `format!`.
 #[macro_export]
 macro_rules! warn {
     ($($part:tt)*) => {
@@ -66,7 +66,7 @@ macro_rules! warn {
     };
 }
 
-/// Writes a line to the host's log at level `error`; takes what `format!` takes.
+/// Writes a line to the host's log at level `error`; the arguments are those of `format!`.
 #[macro_export]
 macro_rules! error {
     ($($part:tt)*) => {

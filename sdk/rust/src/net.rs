@@ -55,7 +55,7 @@ mod bindings {
 #[used]
 static LINKED: fn() = bindings::__link_custom_section_describing_imports;
 
-/// A connection. Reading and writing wait; the end of the attempt closes it.
+/// A connection. Reads and writes block. The end of the attempt closes it.
 #[derive(Debug)]
 pub struct TcpStream {
     streams: Streams,
@@ -85,7 +85,7 @@ impl TcpStream {
         Err(because(last))
     }
 
-    /// Begins TLS. The server must have a certificate for this name, which must be one that is granted.
+    /// Begins TLS. The name must be granted, and the server must have a certificate for it.
     pub fn into_tls(self, server_name: &str) -> io::Result<TlsStream> {
         let TcpStream { streams, socket } = self;
         let Streams { input, output } = streams;
@@ -105,7 +105,7 @@ impl TcpStream {
 }
 
 impl TlsStream {
-    /// Tells the server that nothing more will be sent.
+    /// Tells the server that the processor sends nothing more.
     pub fn close(&mut self) -> io::Result<()> {
         self.flush()?;
         self.connection.close_output();

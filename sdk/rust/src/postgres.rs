@@ -1,4 +1,4 @@
-//! Postgres, through connections that the host keeps: `[queues.NAME.grants.postgres.main]` in its config names a database.
+//! Postgres, through connections that the host keeps. In the host's config, `[queues.NAME.grants.postgres.main]` grants the database `main`.
 //!
 //! ```no_run
 //! use toril_sdk::{postgres, prelude::*};
@@ -20,9 +20,9 @@
 //! # fn main() {}
 //! ```
 //!
-//! Each call is one round trip; statements are prepared once for each connection. A connection is taken for each statement and
-//! given back, except in a transaction, and after a statement that may have changed the session (`SET`, advisory locks,
-//! temporary tables): then [`Database`] keeps it until it is dropped.
+//! Each call is one round trip; statements are prepared once for each connection. Each statement takes a connection of the queue and
+//! returns it. A [`Transaction`] keeps its connection, and so does a [`Database`] after a statement that may have changed the
+//! session (`SET`, advisory locks, temporary tables), until it is dropped.
 
 mod error;
 mod parameter;
@@ -60,14 +60,13 @@ pub struct Database {
     raw: raw::Connection,
 }
 
-/// A transaction. Dropped without [`commit`](Transaction::commit) it is rolled back, as it is when the attempt ends in any
-/// other way.
+/// A transaction. If it is dropped without [`commit`](Transaction::commit), or if the attempt ends, the host rolls it back.
 #[derive(Debug)]
 pub struct Transaction {
     raw: raw::Transaction,
 }
 
-/// The database that the operator granted under this name.
+/// Opens the database that the operator granted under this name.
 pub fn open(name: &str) -> Result<Database, Error> {
     let raw = raw::Connection::open(name)?;
     Ok(Database { raw })
@@ -80,7 +79,7 @@ fn written(parameters: &[&dyn Parameter]) -> Vec<Value> {
         .collect()
 }
 
-/// What carries out statements: a [`Database`] or a [`Transaction`].
+/// A [`Database`] or a [`Transaction`].
 trait Carries {
     fn carry_out(&self, statement: &str, parameters: &[Value]) -> Result<Rows, Error>;
 
@@ -126,12 +125,12 @@ impl Database {
         Ok(self.read(statement, parameters)?.into_iter().next())
     }
 
-    /// The answer as Postgres gave it.
+    /// Carries out a statement, and returns the rows as Postgres sent them.
     pub fn query_raw(&self, statement: &str, parameters: &[Value]) -> Result<Rows, Error> {
         self.carry_out(statement, parameters)
     }
 
-    /// Carries out a statement, and returns how many rows it was about.
+    /// Carries out a statement, and returns how many rows it read, added, changed or removed.
     pub fn execute(&self, statement: &str, parameters: &[&dyn Parameter]) -> Result<u64, Error> {
         Ok(self.raw.execute(statement, &written(parameters))?)
     }
@@ -167,22 +166,22 @@ impl Transaction {
         Ok(self.read(statement, parameters)?.into_iter().next())
     }
 
-    /// The answer as Postgres gave it.
+    /// Carries out a statement, and returns the rows as Postgres sent them.
     pub fn query_raw(&self, statement: &str, parameters: &[Value]) -> Result<Rows, Error> {
         self.carry_out(statement, parameters)
     }
 
-    /// Carries out a statement, and returns how many rows it was about.
+    /// Carries out a statement, and returns how many rows it read, added, changed or removed.
     pub fn execute(&self, statement: &str, parameters: &[&dyn Parameter]) -> Result<u64, Error> {
         Ok(self.raw.execute(statement, &written(parameters))?)
     }
 
-    /// Makes it last.
+    /// Commits the transaction.
     pub fn commit(self) -> Result<(), Error> {
         Ok(self.raw.commit()?)
     }
 
-    /// Takes back what it did.
+    /// Rolls the transaction back.
     pub fn roll_back(self) -> Result<(), Error> {
         Ok(self.raw.rollback()?)
     }

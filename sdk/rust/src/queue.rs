@@ -26,8 +26,8 @@ impl Queue {
         &self.name
     }
 
-    /// Adds a job and returns its id. With an [`id`](NewJob::id) that exists already nothing is added,
-    /// and the job becomes the child of the given parent.
+    /// Adds a job and returns its id. If a job with this [`id`](NewJob::id) exists, no job is added, and the existing one
+    /// becomes a child of the given parent.
     pub fn add(&self, job: NewJob) -> Result<String, Error> {
         Ok(raw::add(&self.name, &job.into_raw()?)?)
     }
@@ -52,32 +52,32 @@ impl Queue {
         Ok(raw::remove(&self.name, id, true)?)
     }
 
-    /// Changes when a delayed job is due: this long from now. Any other job gets [`Error::NotInState`].
+    /// Makes a delayed job due this long from now. For any other job, returns [`Error::NotInState`].
     pub fn change_delay(&self, id: &str, delay: Duration) -> Result<(), Error> {
         Ok(queues::change_delay(&self.name, id, millis(delay))?)
     }
 
-    /// Changes the priority of a job; 0 is none. A job that waits is put in line again, behind its equals.
+    /// Changes the priority of a job; 0 means none. A waiting job goes behind the others of that priority.
     pub fn change_priority(&self, id: &str, priority: u32) -> Result<(), Error> {
         Ok(queues::change_priority(&self.name, id, priority, false)?)
     }
 
-    /// Changes the priority of a job as [`Queue::change_priority`] does, and puts it before its equals.
+    /// Changes the priority of a job as [`Queue::change_priority`] does. A waiting job goes before the others of that priority.
     pub fn change_priority_lifo(&self, id: &str, priority: u32) -> Result<(), Error> {
         Ok(queues::change_priority(&self.name, id, priority, true)?)
     }
 
-    /// Makes a delayed job wait no longer. Any other job gets [`Error::NotInState`].
+    /// Makes a delayed job wait for its turn now. For any other job, returns [`Error::NotInState`].
     pub fn promote(&self, id: &str) -> Result<(), Error> {
         Ok(queues::promote(&self.name, id)?)
     }
 
-    /// Puts a failed job back in line. Its parent, if it has one, waits for it again.
+    /// Makes a failed job wait again. Its parent, if it has one, waits for it again.
     pub fn retry(&self, id: &str) -> Result<(), Error> {
         Ok(queues::retry(&self.name, id, queues::Finished::Failed)?)
     }
 
-    /// Puts a completed job back in line. Its parent, if it has one, waits for it again.
+    /// Makes a completed job wait again. Its parent, if it has one, waits for it again.
     pub fn retry_completed(&self, id: &str) -> Result<(), Error> {
         Ok(queues::retry(&self.name, id, queues::Finished::Completed)?)
     }
@@ -91,7 +91,7 @@ impl Queue {
         })
     }
 
-    /// Lets jobs with this deduplication id be added again. False: no job held it.
+    /// Lets jobs with this deduplication id be added again. Returns false if no job held the id.
     pub fn remove_deduplication_key(&self, id: &str) -> Result<bool, Error> {
         Ok(queues::remove_deduplication_key(&self.name, id)?)
     }
@@ -101,8 +101,8 @@ impl Queue {
         Ok(queues::rate_limit(&self.name, millis(duration))?)
     }
 
-    /// Emits a custom event, for listeners of `QueueEvents`. It may have 64 KiB and 100 fields, and not
-    /// the name of an event of BullMQ.
+    /// Emits a custom event for listeners of `QueueEvents`. It may have up to 64 KiB and 100 fields, and must not have the name of
+    /// an event of BullMQ.
     pub fn publish_event<'a>(
         &self,
         name: &str,
@@ -113,7 +113,7 @@ impl Queue {
         Ok(queues::publish_event(&self.name, name, &fields)?)
     }
 
-    /// Reads a flow from one of its jobs, `depth` levels deep, up to `max_children` of each kind per job,
+    /// Reads the flow below a job, `depth` levels deep, up to `max_children` of each kind per job,
     /// as JSON with each job's state. `None`: there is no such job.
     pub fn flow(&self, id: &str, depth: u32, max_children: u32) -> Result<Option<Value>, Error> {
         let query = json!({ "depth": depth, "maxChildren": max_children }).to_string();
@@ -130,19 +130,19 @@ impl Queue {
 #[serde(default, rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct JobCounts {
-    /// A worker has them.
+    /// Jobs that workers run.
     pub active: u64,
-    /// Done, with a value.
+    /// Jobs that completed.
     pub completed: u64,
-    /// Wait for their time.
+    /// Jobs that wait for a time.
     pub delayed: u64,
-    /// Done, with a reason.
+    /// Jobs that failed for good.
     pub failed: u64,
-    /// Wait, ordered by priority.
+    /// Jobs that wait for a worker, ordered by priority.
     pub prioritized: u64,
-    /// Wait for a worker.
+    /// Jobs that wait for a worker.
     pub waiting: u64,
-    /// Wait for their children.
+    /// Jobs that wait for their children.
     pub waiting_children: u64,
 }
 
@@ -181,7 +181,7 @@ impl NewJob {
     }
 }
 
-/// What [`NewJob`] and [`Flow`] have in common: data and options. Use it through the prelude.
+/// The data and options that [`NewJob`] and [`Flow`] have in common. The prelude has this trait.
 pub trait Describe: Sized {
     #[doc(hidden)]
     fn describe(&mut self) -> &mut NewJob;
@@ -200,7 +200,8 @@ pub trait Describe: Sized {
         self
     }
 
-    /// Sets the job's id: adding it again adds nothing. [`Job::child_id`] makes one that a retry finds again.
+    /// Sets the job's id: a job with an id that exists is not added again. [`Job::child_id`] makes an id that is the same in each
+    /// attempt.
     fn id(self, id: impl Into<String>) -> Self {
         self.option("jobId", id.into())
     }
@@ -223,22 +224,22 @@ pub trait Describe: Sized {
         )
     }
 
-    /// Fails the parent when this job fails.
+    /// Fails the parent if this job fails.
     fn fail_parent_on_failure(self) -> Self {
         self.option("failParentOnFailure", true)
     }
 
-    /// Lets the parent run at once when this job fails, its other children or not.
+    /// Lets the parent run at once if this job fails, even while other children are pending.
     fn continue_parent_on_failure(self) -> Self {
         self.option("continueParentOnFailure", true)
     }
 
-    /// Lets the parent run in spite of this job's failure, which it can read.
+    /// Lets the parent run in spite of this job's failure. The parent can read the failure.
     fn ignore_dependency_on_failure(self) -> Self {
         self.option("ignoreDependencyOnFailure", true)
     }
 
-    /// Lets the parent run in spite of this job's failure, of which it learns nothing.
+    /// Lets the parent run in spite of this job's failure. The parent cannot read the failure.
     fn remove_dependency_on_failure(self) -> Self {
         self.option("removeDependencyOnFailure", true)
     }

@@ -32,13 +32,13 @@ impl Schedule {
         Schedule { options }
     }
 
-    /// A job each time that an interval has passed.
+    /// Adds a job after each interval.
     pub fn every(interval: Duration) -> Self {
         let ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
         Schedule::new("every", json!(ms))
     }
 
-    /// A job at the times of a cron pattern.
+    /// Adds a job at the times of a cron pattern.
     pub fn cron(pattern: impl Into<String>) -> Self {
         Schedule::new("pattern", json!(pattern.into()))
     }
@@ -57,8 +57,8 @@ impl Schedule {
 
 /// Job schedulers.
 impl Queue {
-    /// Adds a scheduler, or changes the one of this id; returns the id of its next job. `None`: the schedule has come to
-    /// its end. The job's `id`, `delay` and parent are set by the scheduler and must not be given.
+    /// Adds a scheduler, or changes the one with this id; returns the id of its next job, or `None` if the schedule has
+    /// ended. The scheduler sets the job's id, `delay` and parent: do not set them.
     pub fn upsert_scheduler(
         &self,
         id: &str,
@@ -69,7 +69,7 @@ impl Queue {
         Ok(raw::upsert(self.name(), id, &schedule, &job.into_raw()?)?)
     }
 
-    /// Removes a scheduler and its next job, if that is delayed. False: there is no such scheduler.
+    /// Removes a scheduler, and its next job if that one is delayed. Returns false if there is no such scheduler.
     pub fn remove_scheduler(&self, id: &str) -> Result<bool, Error> {
         Ok(raw::remove(self.name(), id)?)
     }

@@ -1,4 +1,4 @@
-//! Durable steps: what one attempt of a job has done, a later one does not do again.
+//! Durable steps: a later attempt of a job does not repeat a step that an earlier one has finished.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::job::{from_json, to_json};
 use crate::{Error, Failure, Job, NewJob, Queue};
 
 impl Job<'_> {
-    /// Runs a step, or returns its value where an earlier attempt has run it.
+    /// Runs a step and stores its value. If an earlier attempt has stored the value, returns that value without running the step.
     ///
-    /// The value is kept in the job before this returns; what the step does may happen more than once, if the host dies
-    /// before that. A failure leaves as it is, and nothing is kept. An attempt uses each name once.
+    /// The value is stored in the job before this returns. If the host dies before that, a later attempt runs the step again. If
+    /// the step fails, this returns the failure and stores nothing. An attempt uses each name once.
     ///
     /// ```
     /// # use toril_sdk::prelude::*;
@@ -37,8 +37,8 @@ impl Job<'_> {
         Ok(from_json("kept value of a step", &kept)?)
     }
 
-    /// Lets time pass, from when an attempt first comes here. `?` leaves the attempt meanwhile: the job is delayed, and no
-    /// attempt is spent.
+    /// Delays the job for a time, counted from the first call of any attempt. Until the time is over, `?` ends the attempt: the job
+    /// is delayed, and no attempt is spent.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -56,11 +56,11 @@ impl Job<'_> {
         }
     }
 
-    /// Adds a job as a child of this one, once, and returns its value. `?` leaves the attempt while it runs: this job waits
-    /// for its children, and no attempt is spent. A child that fails for good is a [`Failure::Failed`] with its reason.
+    /// Adds a job as a child of this one, once, and returns its value. Until the child has ended, `?` ends the attempt: this job
+    /// waits for the child, and no attempt is spent. If the child fails for good, this returns a [`Failure::Failed`] with its reason.
     ///
-    /// The child's id is made by the host. Where its options do not say what its failure means for this job, this job goes
-    /// on and learns of it.
+    /// The host makes the child's id. If no option of the child says what its failure means for this job, this job continues and
+    /// gets that failure.
     ///
     /// ```
     /// # use toril_sdk::prelude::*;
@@ -83,7 +83,7 @@ impl Job<'_> {
         }
     }
 
-    /// Waits for all children of the job. `?` leaves the attempt while one is pending, and no attempt is spent.
+    /// Waits for all children of the job. While one is pending, `?` ends the attempt, and no attempt is spent.
     pub fn wait_for_children(&self) -> Result<(), Failure> {
         match self.move_to_waiting_children()? {
             Some(exit) => Err(exit),
@@ -91,7 +91,7 @@ impl Job<'_> {
         }
     }
 
-    /// A place in a long loop, which a later attempt finds again.
+    /// Begins a cursor, the place in a long loop. A later attempt continues from the place that was stored last.
     ///
     /// ```
     /// # use toril_sdk::prelude::*;
@@ -116,7 +116,7 @@ impl Job<'_> {
     }
 }
 
-/// A place in a long loop, from [`Job::cursor`].
+/// The place in a long loop, from [`Job::cursor`].
 #[derive(Debug)]
 pub struct Cursor<P> {
     name: String,
@@ -124,12 +124,12 @@ pub struct Cursor<P> {
 }
 
 impl<P: Serialize + DeserializeOwned> Cursor<P> {
-    /// The place that was kept last; `None` before the first one.
+    /// The place that was stored last; `None` before the first one.
     pub fn get(&self) -> Option<&P> {
         self.place.as_ref()
     }
 
-    /// Keeps a place, at once: one write to Redis.
+    /// Stores a place at once, with one write to Redis.
     pub fn set(&mut self, place: P) -> Result<(), Error> {
         raw::set_cursor(&self.name, &to_json("place of a cursor", &place)?)?;
         self.place = Some(place);

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 /// Names another program than the `toril` of the `PATH`.
 const PROGRAM: &str = "TORIL";
 
-/// A job that a processor is to be run on.
+/// The job that a test runs the processor on.
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens before `run` is called"]
 pub struct TestJob {
@@ -75,7 +75,7 @@ impl TestJob {
         self
     }
 
-    /// Which attempt it is; the first one is 1.
+    /// The number of the attempt; the first one is 1.
     pub fn attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;
         self
@@ -101,7 +101,7 @@ impl TestJob {
         self
     }
 
-    /// Builds the processor and runs it on the job. A job that fails is no error here: [`Ran`] says so.
+    /// Builds the processor and runs it on the job. If the job fails, this still succeeds: [`Ran`] has the failure.
     ///
     /// # Errors
     ///
@@ -169,12 +169,12 @@ impl TestJob {
 }
 
 impl Ran {
-    /// What the processor returned; none unless the job completed.
+    /// The value that the processor returned; `None` unless the job completed.
     pub fn value(&self) -> Option<&Value> {
         self.outcome.get("value")
     }
 
-    /// Why the job failed; none unless it did.
+    /// Why the job failed; `None` unless it failed.
     pub fn failed_reason(&self) -> Option<&str> {
         self.outcome.get("failedReason")?.as_str()
     }

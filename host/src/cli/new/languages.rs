@@ -5,9 +5,13 @@ use clap::ValueEnum;
 /// What a processor is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Lang {
+    #[value(alias = "ts")]
     Typescript,
+    #[value(alias = "js")]
     Javascript,
+    #[value(alias = "py")]
     Python,
+    #[value(alias = "golang")]
     Go,
     C,
     Rust,
@@ -40,6 +44,9 @@ pub(super) const COMMON: [(&str, &str); 3] = [
     ("toril.toml", template!("common/toril.toml")),
     ("cases/four-walls.toml", template!("common/case.toml")),
 ];
+
+/// What a project in TypeScript or JavaScript has besides if it depends on a local SDK.
+const OF_LOCAL_SCRIPTS: [(&str, &str); 1] = [(".npmrc", template!("common/npmrc"))];
 
 const TYPESCRIPT: Details = Details {
     name: "TypeScript",
@@ -122,6 +129,14 @@ impl Lang {
             Lang::Go => &GO,
             Lang::C => &C,
             Lang::Rust => &RUST,
+        }
+    }
+
+    /// What a project has besides if it depends on a local SDK.
+    pub(super) fn files_for_local_sdk(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Lang::Typescript | Lang::Javascript => &OF_LOCAL_SCRIPTS,
+            Lang::Python | Lang::Go | Lang::C | Lang::Rust => &[],
         }
     }
 

@@ -33,7 +33,11 @@ impl Project {
             let fill = |text: String, (word, value): (&str, &str)| text.replace(word, value);
             words.into_iter().fold(text.to_owned(), fill)
         };
-        let all = COMMON.iter().chain(details.files);
+        let of_local_sdk = match sdk {
+            Some(_) => lang.files_for_local_sdk(),
+            None => &[],
+        };
+        let all = COMMON.iter().chain(details.files).chain(of_local_sdk);
         let mut files: Vec<_> = all.map(|(path, text)| (*path, filled(text))).collect();
         files.sort();
         Ok(Project { lang, files })

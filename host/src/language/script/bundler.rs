@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
-use super::{BUNDLE_TIME_MAX, Bundle, INSTALL};
+use super::{BUNDLE_TIME_MAX, Bundle, INSTALL, PACKAGE};
 use crate::language::{Group, run, start};
 
 /// True where one is kept.
@@ -42,9 +42,24 @@ pub(super) async fn bundle(package: &Path, file: &Path) -> anyhow::Result<Bundle
     }
     let mut node = Command::new("node");
     node.arg(package.join("bundle.mjs")).arg(file);
-    let printed = run(&mut node, BUNDLE_TIME_MAX, INSTALL).await?;
+    let printed = run(&mut node, BUNDLE_TIME_MAX, INSTALL).await;
+    let printed = printed.map_err(|error| or_incomplete(error, package))?;
     serde_json::from_slice(&printed.output)
         .context("the bundler printed something that is not a bundle")
+}
+
+/// Where Node.js does not find what the package itself imports, it is a link to a directory whose packages nobody installed: npm
+/// does not do so for a link.
+fn or_incomplete(error: anyhow::Error, package: &Path) -> anyhow::Error {
+    if !error.to_string().contains("ERR_MODULE_NOT_FOUND") {
+        return error;
+    }
+    let package = package.canonicalize();
+    let package = package.as_deref().unwrap_or(Path::new(PACKAGE)).display();
+    anyhow!(
+        "the npm package `{PACKAGE}` in `{package}` lacks the packages that it needs\nhint: if it is linked, run `npm install \
+         --install-links` in the project, which copies it, or `npm install` in `{package}`"
+    )
 }
 
 /// Asks the one that is kept, or one that is started for it. Who gives up waiting ends it: its answer would come to somebody

@@ -1,4 +1,4 @@
-//! Queues that nobody works any more: they leave the list after a day, and all that is kept of them on demand.
+//! Queues that no host serves any more: they leave the list after a day, and all that is kept of them on demand.
 
 use redis::Value;
 use serde::Serialize;
@@ -10,26 +10,26 @@ use super::{Deployments, QUEUES};
 use crate::served_queue::report::QueueStatus;
 use toril_queue::{Queue, QueueError, script};
 
-/// For how long a queue is listed that no host works. What is deployed on it stays.
+/// For how long a queue is listed that no host serves. What is deployed on it stays.
 const LISTED_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// What was removed with a queue.
+/// The data that was removed with a queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Forgotten {
-    /// The digest that was deployed.
+    /// The digest of the version that was deployed.
     pub active: Option<String>,
-    /// How many components were stored.
+    /// How many components were removed.
     pub versions: u64,
-    /// The bytes that they had.
+    /// The bytes of these components.
     pub bytes: u64,
-    /// How many changes were remembered.
+    /// How many changes the history had.
     pub changes: u64,
-    /// How many recordings of attempts were kept.
+    /// How many recordings of attempts were removed.
     pub recordings: u64,
 }
 
-/// Forgets a queue that no host works: what [`Deployments::forget`] does, and the recordings of its attempts.
+/// Forgets a queue that no host serves: what [`Deployments::forget`] does, and the recordings of its attempts.
 pub async fn forget(queue: &Queue) -> Result<Forgotten, DeployError> {
     let forgotten = Deployments::of(queue).forget().await;
     if matches!(forgotten, Err(DeployError::Worked { .. })) {
@@ -50,7 +50,7 @@ pub async fn forget(queue: &Queue) -> Result<Forgotten, DeployError> {
 }
 
 impl Deployments {
-    /// Forgets a queue that no host works: what is deployed on it, its components and its history, and that there was
+    /// Forgets a queue that no host serves: what is deployed on it, its components and its history, and that there was
     /// such a queue. BullMQ's keys, and so its jobs, stay as they are.
     pub async fn forget(&self) -> Result<Forgotten, DeployError> {
         let script = script!(in "src/served_queue/lua": "lib", "forget");
@@ -89,8 +89,8 @@ impl Deployments {
         Ok((forgotten, had_keys))
     }
 
-    /// True where no host has worked the queue, and nobody has changed what is deployed on it, for a day: it is taken off
-    /// the list. A host that comes back puts it there again.
+    /// True if for a day no host has served the queue and nobody has changed its deployment: it is removed from the list. A
+    /// host that returns adds it again.
     pub async fn is_abandoned(&self) -> Result<bool, QueueError> {
         let script = script!(in "src/served_queue/lua": "lib", "unseen");
         let unseen_ms: i64 = self.redis.run(script, &script.call(&self.key)).await?;

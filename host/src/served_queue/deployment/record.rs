@@ -9,13 +9,13 @@ use utoipa::ToSchema;
 use crate::versions::CanaryRule;
 use toril_queue::QueueError;
 
-/// What is deployed now.
+/// The present deployment of a queue.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deployment {
-    /// Grows with each change.
+    /// A number that grows with each change.
     pub revision: u64,
-    /// The digest that serves; none where hosts serve their own files.
+    /// The digest of the active version; null if hosts serve their own files.
     pub active: Option<String>,
     /// A candidate that takes some of the jobs.
     pub canary: Option<CanaryRecord>,
@@ -26,60 +26,60 @@ pub struct Deployment {
 /// A canary that was aborted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AbortedCanary {
-    /// The revision with which it began.
+    /// The revision with which the canary began.
     pub id: u64,
-    /// The candidate's digest.
+    /// The digest of the candidate.
     pub digest: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// A candidate and how it does, on all hosts.
+/// A canary: the candidate, its rule, and its jobs on all hosts.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CanaryRecord {
-    /// The revision with which it began.
+    /// The revision with which the canary began.
     pub id: u64,
-    /// The candidate's digest.
+    /// The digest of the candidate.
     pub digest: String,
-    /// What it takes, and when it is aborted.
+    /// Which jobs the candidate takes, and when it is aborted.
     pub rule: CanaryRule,
-    /// The active version's jobs since it began: those whose first attempt completed, and those whose failed.
+    /// Jobs of the active version since the canary began: how many completed and how many failed at their first attempt.
     pub active: [u64; 2],
-    /// The candidate's.
+    /// Jobs of the candidate: how many completed and how many failed at their first attempt.
     pub candidate: [u64; 2],
 }
 
-/// A change of what is deployed.
+/// A change of the deployment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
-    /// The revision that it made.
+    /// The revision after the change.
     pub revision: u64,
-    /// When, in ms since the epoch.
+    /// When it happened, in ms since the epoch.
     pub at: u64,
     /// `stored`, `deployed`, `canary`, `promoted`, `aborted`, `rolled back`, `undeployed` or
     /// `withdrawn`.
     pub what: String,
-    /// Of which component.
+    /// The digest of the component.
     pub digest: String,
-    /// Why, where it was not asked for.
+    /// The reason, if nobody asked for the change.
     pub reason: Option<String>,
 }
 
-/// What is known of a stored component.
+/// Data about a stored component.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Note {
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: usize,
-    /// The file that it came from.
+    /// The file that it was read from.
     pub name: Option<String>,
-    /// What its SDK says of itself.
+    /// The SDK that built it, with its version.
     pub sdk: Option<serde_json::Value>,
 }
 
-/// A component that is stored, and could be deployed.
+/// A stored component, which can be deployed.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredVersion {
@@ -87,7 +87,7 @@ pub struct StoredVersion {
     pub digest: String,
     /// When it was stored or last became active, in ms since the epoch.
     pub at: u64,
-    /// What is known of it.
+    /// Data about it.
     #[serde(flatten)]
     pub note: Note,
 }
@@ -96,7 +96,7 @@ pub struct StoredVersion {
 pub struct Upload<'a> {
     /// The component.
     pub bytes: &'a [u8],
-    /// What is known of it.
+    /// Data about it.
     pub note: Note,
 }
 
@@ -145,9 +145,9 @@ pub enum DeployError {
         /// The digest.
         digest: String,
     },
-    /// Hosts work the queue.
+    /// Hosts serve the queue.
     #[error(
-        "queue `{queue}` is worked by {}\nhint: stop them, or detach the queue there, and try again in some seconds",
+        "queue `{queue}` is served by {}\nhint: stop them, or detach the queue there, and try again in some seconds",
         named(hosts)
     )]
     Worked {

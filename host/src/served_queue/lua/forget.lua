@@ -1,8 +1,8 @@
--- Forgets a queue that no host works: all that is kept of it here. BullMQ's keys have other names.
+-- Forgets a queue that no host serves: all that is kept of it here. BullMQ's keys have other names.
 --
 -- ARGV     1 after how many ms of silence a host counts as gone
 -- Returns  { 0, active digest or '', how many components, their bytes, how many changes, 1 where there was anything },
---          or { -1, the reports of hosts that work it }
+--          or { -1, the reports of hosts that serve it }
 use(KEYS[1])
 
 local working = {}

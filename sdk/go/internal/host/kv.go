@@ -56,7 +56,7 @@ func (a *Answer) Bytes(offset uintptr) (value []byte, found bool) {
 	return bytesAt(unsafe.Add(a.At(), offset))
 }
 
-// Values reads the values of a `list<tuple<string, option<list<u8>>>>`; nil where there is none.
+// Values reads the values of a `list<tuple<string, option<list<u8>>>>`; nil for a key that has none.
 func (a *Answer) Values(offset uintptr) [][]byte {
 	at, count := a.list(offset)
 	values := make([][]byte, count)

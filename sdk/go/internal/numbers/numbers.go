@@ -10,7 +10,7 @@ import (
 )
 
 // Unmarshal reads JSON as encoding/json does, and a number beyond those of float64 as the largest one of the same sign: what
-// JavaScript reads is an infinity, which is no JSON.
+// JavaScript reads is an infinity, which is not JSON.
 func Unmarshal(text []byte, into any) error {
 	err := json.Unmarshal(text, into)
 	var misfit *json.UnmarshalTypeError
@@ -23,7 +23,7 @@ func Unmarshal(text []byte, into any) error {
 	return err
 }
 
-// finite is valid JSON with the largest float64 in place of each number beyond it; nil where there is none.
+// finite is valid JSON with the largest float64 in place of each number beyond it; nil if there is no such number.
 func finite(text []byte) (bounded []byte) {
 	done, inString := 0, false
 	for at := 0; at < len(text); at++ {

@@ -6,7 +6,7 @@ const BYTES_MAX = 65_536;
 export function randomBytes(count) {
   if (phase.loading) {
     throw new Error(
-      'random numbers cannot be had while the processor is built: every job would get the same; ask for them inside the processor',
+      'random numbers are not available while the processor is built: every job would get the same; ask for them inside the processor',
     );
   }
   return new Uint8Array(host.randomBytes(count));

@@ -19,7 +19,7 @@ const bufferOf = (bytes) => bytes.slice().buffer;
 
 const refused = (what) =>
   new DOMException(
-    `${what} cannot be had in a processor: \`crypto.subtle\` has SHA digests, HMAC, HKDF and PBKDF2; packages in JavaScript alone (@noble/curves, @noble/ciphers) have more`,
+    `${what} is not available in a processor: \`crypto.subtle\` has SHA digests, HMAC, HKDF and PBKDF2; packages in JavaScript alone (@noble/curves, @noble/ciphers) have more`,
     'NotSupportedError',
   );
 

@@ -48,7 +48,7 @@ async function collect(read) {
 
 function streamOf(read, cancel) {
   const { ReadableStream } = globalThis;
-  if (!ReadableStream) throw new Error('the body cannot be had as a stream: mention `ReadableStream` in the processor');
+  if (!ReadableStream) throw new Error('the body is not available as a stream: mention `ReadableStream` in the processor');
   return new ReadableStream({
     async pull(controller) {
       const chunk = await read();
@@ -133,7 +133,7 @@ export class Body {
   async formData() {
     const type = this.headers.get('content-type') ?? '';
     if (!type.startsWith('application/x-www-form-urlencoded')) {
-      throw new TypeError(`formData() of the type \`${type}\` cannot be had: read the body as text or bytes`);
+      throw new TypeError(`formData() of the type \`${type}\` is not available: read the body as text or bytes`);
     }
     const form = new FormData();
     const decode = (text) => decodeURIComponent(text.replaceAll('+', ' '));

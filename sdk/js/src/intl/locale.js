@@ -24,7 +24,7 @@ export function ensureKnown(locales, alike = AMERICAN) {
   const asked = listOf(locales);
   if (asked.length === 0 || asked.some((locale) => isKnown(locale) || alike.test(locale))) return;
   throw new RangeError(
-    `the locale \`${asked[0]}\` cannot be had in a processor: it has the texts of American English alone (\`en-US\`); write dates and numbers with a package that brings its own texts (date-fns, dayjs, numbro), or where they are shown`,
+    `the locale \`${asked[0]}\` is not available in a processor: it has the texts of American English alone (\`en-US\`); write dates and numbers with a package that brings its own texts (date-fns, dayjs, numbro), or where they are shown`,
   );
 }
 

@@ -1,5 +1,5 @@
-"""BullMQ job processors in Python, for Toril. The names are those of BullMQ's own package: `from bullmq import …` in a
-processor gives these, too."""
+"""BullMQ job processors in Python, for Toril. The names are those of BullMQ's own package, and in a processor
+`from bullmq import …` imports them from here."""
 
 from ._errors import (
     CalledJobError,

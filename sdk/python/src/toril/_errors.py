@@ -1,4 +1,4 @@
-"""BullMQ's errors with a special meaning, and what failed calls of the host raise."""
+"""BullMQ's errors with a special meaning, and the errors of failed calls to the host."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ class DelayedError(Exception):
 
 
 class WaitingChildrenError(Exception):
-    """Leaves the processor after `job.moveToWaitingChildren` said that there are children to wait for."""
+    """Leaves the processor after `job.moveToWaitingChildren` returned true."""
 
 
 class WaitingError(Exception):
-    """Leaves the processor after `job.moveToWait`, or gives the job back; no attempt is spent."""
+    """Leaves the processor after `job.moveToWait`, or returns the job to the queue; no attempt is spent."""
 
 
 class RateLimitError(Exception):
-    """Gives the job back and limits its queue: for `durationMs`, or for what `queue.rateLimit` said before."""
+    """Returns the job to its queue and limits the queue: for `durationMs`, or for the time of an earlier `queue.rateLimit`."""
 
     def __init__(self, message: str = "bullmq:rateLimitExceeded", durationMs: int | None = None):
         super().__init__(message)
@@ -24,11 +24,11 @@ class RateLimitError(Exception):
 
 
 class UnrecoverableError(Exception):
-    """Fails the job, whatever attempts it has left."""
+    """Fails the job, even if it has attempts left."""
 
 
 class CalledJobError(Exception):
-    """A job that was called with `job.call` failed for good; the message is its reason."""
+    """A job that `job.call` added failed for good; the message is its reason."""
 
 
 class JobError(Exception):
@@ -41,9 +41,9 @@ class JobError(Exception):
 
 
 class NotInProcessorError(NotImplementedError):
-    """Something of BullMQ that a processor cannot have."""
+    """A part of BullMQ that is not available in a processor."""
 
 
 def missing(what: str, instead: str) -> NotInProcessorError:
-    """The error for something that a processor cannot have, with what to use instead."""
-    return NotInProcessorError(f"`{what}` cannot be had in a processor: {instead}")
+    """The error for a part of BullMQ that is not available in a processor; it says what to use instead."""
+    return NotInProcessorError(f"`{what}` is not available in a processor: {instead}")

@@ -1,5 +1,5 @@
-"""BullMQ's `AbortSignal`, the third argument of a processor. The host is asked when somebody looks, and every 100 ms while
-somebody waits."""
+"""BullMQ's `AbortSignal`, the third argument of a processor. It asks the host when it is read, and every 100 ms while a task waits
+for it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class JobSignal(AbortSignal):
 
 
 class AbortController:
-    """A signal of one's own."""
+    """Makes a signal of the processor's own."""
 
     def __init__(self) -> None:
         self.signal = AbortSignal()

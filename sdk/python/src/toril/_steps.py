@@ -1,4 +1,4 @@
-"""Durable steps: what one attempt of a job has done, a later one does not do again. BullMQ has nothing like them."""
+"""Durable steps: a later attempt of a job does not repeat a step that an earlier one has finished. BullMQ has no such calls."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Steps:
     _moved: str | None
 
     def step(self, name: str, function: Callable[[], Any]) -> Any:
-        """Runs a step, or returns its value where an earlier attempt has run it.
+        """Runs a step and stores its value. If an earlier attempt has stored the value, returns that value without running the
+        step.
 
-        The value, as JSON, is kept in the job before this returns; what the step does may happen more than once, if
-        the host dies before that. What the function raises leaves as it is, and nothing is kept. The function may be
-        asynchronous."""
+        The value is stored in the job, as JSON, before this returns. If the host dies before that, a later attempt runs the step
+        again. If the function raises, nothing is stored and the exception passes through. The function may be asynchronous."""
         if _get_running_loop() is not None:
             return _step(name, function)
         kept = ask(steps.begin, name)
@@ -37,8 +37,8 @@ class Steps:
 
     @awaited
     def sleep(self, name: str, milliseconds: float) -> None:
-        """Lets time pass, from when an attempt first comes here. Meanwhile `DelayedError` leaves the attempt: the job is
-        delayed, and no attempt is spent."""
+        """Delays the job for a time, counted from the first call of any attempt. Until the time is over, this raises
+        `DelayedError`, which the processor must not catch: the job is delayed, and no attempt is spent."""
         if ask(steps.sleep, name, max(0, ceil(milliseconds))):
             self._moved = "delayed"
             raise DelayedError(f"job sleeps in step `{name}`")
@@ -47,11 +47,12 @@ class Steps:
     def call(
         self, name: str, queue: Queue | str, job: str, data: Any = None, opts: dict[str, Any] | None = None
     ) -> Any:
-        """Adds a job as a child of this one, once, and returns its value. While it runs, `WaitingChildrenError` leaves
-        the attempt, and no attempt is spent. A child that fails for good raises `CalledJobError` with its reason.
+        """Adds a job as a child of this one, once, and returns its value. Until the child has ended, this raises
+        `WaitingChildrenError`, which the processor must not catch: the job waits, and no attempt is spent. If the child fails
+        for good, this raises `CalledJobError` with its reason.
 
-        The child's id is made by the host. Where its options do not say what its failure means for this job, this job
-        goes on and learns of it."""
+        The host makes the child's id. If no option of the child says what its failure means for this job, this job continues
+        and gets that error."""
         from ._queue import called
 
         match ask(steps.call, name, *called(queue, job, data, opts)):
@@ -64,7 +65,7 @@ class Steps:
 
     @awaited
     def cursor(self, name: str) -> Cursor:
-        """A place in a long loop, which a later attempt finds again."""
+        """Begins a cursor, the place in a long loop. A later attempt continues from the place that was stored last."""
         return Cursor(name, _json.or_none(ask(steps.cursor, name)))
 
 
@@ -81,16 +82,16 @@ async def _awaiting(value: Awaitable[Any]) -> Any:
 
 
 def _finish(name: str, value: Any) -> Any:
-    """Keeps the value of a step, and returns it as a later attempt has it: a tuple is a list."""
+    """Stores the value of a step, and returns it as a later attempt gets it: a tuple becomes a list."""
     text = _json.dumps(value)
     ask(steps.finish, name, text)
     return _json.loads(text)
 
 
 class Cursor:
-    """A place in a long loop, from `job.cursor`."""
+    """The place in a long loop, from `job.cursor`."""
 
-    #: The place that was kept last; None before the first one.
+    #: The place that was stored last; None before the first one.
     value: Any
 
     def __init__(self, name: str, value: Any):
@@ -99,7 +100,7 @@ class Cursor:
 
     @awaited
     def set(self, place: Any) -> None:
-        """Keeps a place, at once: one write to Redis."""
+        """Stores a place at once, with one write to Redis."""
         text = _json.dumps(place)
         ask(steps.set_cursor, self._name, text)
         self.value = _json.loads(text)

@@ -56,7 +56,7 @@ class Worker(Connected):
 
     @awaited
     def rateLimit(self, expire_time_ms: int) -> None:
-        """Limits the queue of the job; leave with `RateLimitError` to give the job back."""
+        """Limits the queue of the job; leave with `RateLimitError` to return the job to the queue."""
         _limit.limit(ask(current_job.queue_name), expire_time_ms)
 
     def on(self, event: str, listener: Any = None) -> Any:
@@ -68,6 +68,6 @@ class Worker(Connected):
 
 refuse(
     Worker,
-    "the host works on the queue; its command line and its API have it",
+    "that is for operators: the command line and the admin API have it",
     "pause resume getNextJob cancelJob cancelAllJobs extendLocks runStalledJobsCheck",
 )

@@ -1,8 +1,8 @@
-"""A client for HTTP, after the manner of httpx. A host serves a processor that imports it only where the operator grants
-requests.
+"""A client for HTTP, modelled on httpx. A host serves a processor that imports this module only if the operator grants
+requests in `grants.http`.
 
-In an asynchronous processor the functions are awaited, and several requests of a `gather` are under way at once. In a
-synchronous one they return the response itself."""
+An asynchronous processor awaits the functions, and the requests of a `gather` run concurrently. In a synchronous one they return
+the response directly."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class HttpStatusError(HttpError):
 
 
 class Headers(Mapping[str, str]):
-    """Headers by their names, in any case. Several of one name are joined."""
+    """Headers by name; the case of a name does not matter. Several headers with one name are joined."""
 
     def __init__(self, entries: Iterable[tuple[str, str]]):
         self.raw = list(entries)
@@ -63,7 +63,7 @@ class Headers(Mapping[str, str]):
 
 
 class Response:
-    """An answer. `content`, `text` and `json()` are there once it was read, which `request` does and `stream` does not."""
+    """A response. `content`, `text` and `json()` need its whole body, which `request` reads and `stream` does not."""
 
     def __init__(self, method: str, url: str, answer: _wasi_http.Answer):
         self.method = method
@@ -163,7 +163,7 @@ def _drive(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 class Client:
-    """Requests that have something in common: a base URL, headers, a time limit."""
+    """Sends requests with a common base URL, headers or time limit."""
 
     def __init__(
         self,

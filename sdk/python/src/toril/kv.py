@@ -1,8 +1,8 @@
-"""Key-value stores that outlive the job: of the queue, or shared with others. A host serves a processor that imports this only
-where the operator grants stores, in `grants.kv`.
+"""Key-value stores that outlive the job: of the queue, or shared with others. A host serves a processor that imports this module
+only if the operator grants stores in `grants.kv`.
 
-Values are bytes, keys are text of up to 512 bytes. In an asynchronous processor the functions are awaited, as those of the job
-are; in a synchronous one they return their results themselves."""
+Values are bytes; keys are text of up to 512 bytes. An asynchronous processor awaits the functions, as it awaits those of the job; in
+a synchronous one they return their results directly."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 class KvError(Exception):
-    """A call on a store failed. `code` is `denied` where the operator did not grant the store, `invalid` where no store can
-    have its name, and `failed` for any other reason: a limit of the operator, a value that is no number, or Redis."""
+    """A call on a store failed. `code` is `denied` if the operator did not grant the store, `invalid` if no store can have this
+    name, and `failed` for any other reason: a limit of the operator, a value that is not a number, or an error of Redis."""
 
     def __init__(self, message: str, code: str):
         super().__init__(message)
@@ -88,7 +88,7 @@ class Keys:
 
 
 class Store:
-    """A store by its name; `open` makes one."""
+    """A store. `open` makes one."""
 
     def __init__(self, name: str):
         self._name = well_formed(name)
@@ -118,7 +118,7 @@ class Store:
 
     @awaited
     def get(self, key: str) -> bytes | None:
-        """The value of a key; `None` where there is none."""
+        """The value of a key; `None` if it has none."""
         return self._get(key)
 
     @awaited
@@ -131,7 +131,7 @@ class Store:
 
     @awaited
     def set(self, key: str, value: str | bytes) -> None:
-        """Writes a value, whatever was there."""
+        """Writes a value, and replaces an earlier one."""
         self._set(key, _bytes(value))
 
     @awaited
@@ -140,7 +140,7 @@ class Store:
 
     @awaited
     def delete(self, key: str) -> None:
-        """Removes a key. One that is not there is no error."""
+        """Removes a key. A key without a value is not an error."""
         self._ask(lambda bucket: bucket.delete(well_formed(key)))
 
     @awaited
@@ -153,16 +153,16 @@ class Store:
 
     @awaited
     def increment(self, key: str, by: int = 1) -> int:
-        """Adds to a number, and returns the sum; a key without a value counts as 0. Increments of several jobs add up, and one
-        whose answer is lost is not counted twice. The value is decimal text."""
+        """Adds to a number, and returns the sum; a key without a value counts as 0. Increments of several jobs add up, and an
+        increment whose answer is lost is not counted twice. The value is decimal text."""
         if not isinstance(by, int) or not _LEAST <= by <= _MOST:
             raise KvError(f"`{by}` is not an integer of 64 bits", "failed")
         return self._ask(lambda bucket: atomics.increment(bucket, well_formed(key), by))
 
     @awaited
     def update(self, key: str, change: Callable[[bytes | None], str | bytes]) -> None:
-        """Replaces a value by what `change` makes of it. If another job writes the key meanwhile, `change` is called again with
-        the newer value, until nobody comes between."""
+        """Replaces a value by the one that `change` makes from it. If another job writes the key meanwhile, `change` is called
+        again with the newer value, until its result can be written."""
         self._update(key, lambda current: _bytes(change(current)))
 
     @awaited
@@ -187,7 +187,7 @@ class Store:
         self._ask(swapped)
 
     def _swap(self, read: Any, change: Callable[[bytes | None], bytes]) -> Any:
-        """`None`, or what somebody wrote since."""
+        """`None`, or the value that another job wrote since."""
         try:
             value = change(read.current())
         except BaseException:
@@ -209,7 +209,7 @@ class Store:
 
     @awaited
     def set_many(self, entries: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]) -> None:
-        """Writes up to 1,000 values with one call: all of them, or none where they do not fit."""
+        """Writes up to 1,000 values with one call: all of them, or none if they do not fit."""
         pairs = entries.items() if isinstance(entries, Mapping) else entries
         written = [(well_formed(key), _bytes(value)) for key, value in pairs]
         self._ask(lambda bucket: batch.set_many(bucket, written))
@@ -222,5 +222,5 @@ class Store:
 
 
 def open(name: str = "default") -> Store:
-    """A store of the grant. Nothing is asked of the host yet."""
+    """Names a store, without a call to the host."""
     return Store(name)

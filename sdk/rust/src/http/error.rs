@@ -1,18 +1,18 @@
-//! Why a request has no answer, or not the one that was wanted.
+//! Why a request has failed.
 
 use std::fmt;
 
 use ::http::StatusCode;
 use wasip2::http::types::ErrorCode;
 
-/// Why a request has no answer, or not the one that was wanted. The texts name the request without its query, which may
+/// Why a request has failed. The texts name the request without its query, which may
 /// hold a secret.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The request cannot be sent: its URL, a header or its body is invalid.
     Invalid(String),
-    /// The operator did not grant this. The text names the line to add.
+    /// The operator did not grant the host of the request. The text names the line to add.
     Refused(String),
     /// The server did not answer in time.
     Timeout(String),
@@ -29,17 +29,17 @@ pub enum Error {
     },
     /// The body is not the JSON that was asked for, or a value cannot be written as JSON.
     Json {
-        /// What was read or written.
+        /// Which value it is.
         what: String,
-        /// What serde says.
+        /// The error of serde.
         source: serde_json::Error,
     },
-    /// All else: the server's answer makes no sense, or the host failed.
+    /// Any other error: the server's response is invalid, for example, or the host failed.
     Other(String),
 }
 
 impl Error {
-    /// The status, if that is the error.
+    /// The status, if it is the error.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Error::Status { status, .. } => Some(*status),

@@ -13,7 +13,7 @@ use super::{Error, Response, Upload, redirect};
 
 const REDIRECTS_MAX: u32 = 10;
 
-/// A request before it is sent. What is invalid in it shows when it is sent.
+/// A request before it is sent. If a part of it is invalid, sending it returns the error.
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request {
@@ -74,7 +74,7 @@ impl Request {
         self
     }
 
-    /// Adds a header. The host sets `host` and what concerns the connection.
+    /// Adds a header. The host sets `host` and the headers of the connection.
     pub fn header(self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         self.change(|head| head.add_header(name.as_ref(), value.as_ref()))
     }
@@ -133,8 +133,8 @@ impl Request {
         follow(head, self.body, deadline, self.redirects_max)
     }
 
-    /// Sends the head of the request. The body follows as it is written; see [`Upload`]. A body that was set before is its
-    /// beginning.
+    /// Sends the head of the request. The body follows as it is written; see [`Upload`]. A body that was set before is sent
+    /// first.
     pub fn upload(self) -> Result<Upload, Error> {
         let deadline = Deadline::after(self.timeout);
         let mut upload = Upload::begin(self.head?, deadline, self.redirects_max)?;

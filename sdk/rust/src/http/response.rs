@@ -13,7 +13,7 @@ use super::exchange::{Body, Deadline};
 /// The most that one call asks the host for.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// The answer to a request: its head, and a body that is read when it is asked for, at once or as a [`Read`].
+/// The response to a request: its head, and a body that the processor reads as a whole or as a [`Read`].
 pub struct Response {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -46,12 +46,12 @@ impl Response {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Where the response is from, after redirects.
+    /// The URL of the response, after redirects.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// An error if the status is one: 400 and above.
+    /// Returns an error if the status is 400 or more.
     pub fn error_for_status(self) -> Result<Self, Error> {
         let status = self.status;
         match status.is_client_error() || status.is_server_error() {
@@ -70,7 +70,7 @@ impl Response {
         json::read(&text).map_err(|source| Error::Json { what, source })
     }
 
-    /// Reads the body as text; what is not UTF-8 becomes U+FFFD.
+    /// Reads the body as text; bytes that are not UTF-8 become U+FFFD.
     pub fn text(self) -> Result<String, Error> {
         let bytes = self.bytes()?;
         Ok(String::from_utf8(bytes)
@@ -87,7 +87,7 @@ impl Response {
         Ok(bytes)
     }
 
-    /// Waits for the next part of the body. `None`: it is at its end.
+    /// Waits for the next part of the body. `None`: the body has ended.
     pub fn chunk(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let rest = std::mem::take(&mut self.rest);
         let at = usize::try_from(rest.position()).unwrap_or(usize::MAX);

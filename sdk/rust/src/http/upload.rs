@@ -1,4 +1,4 @@
-//! A request whose body is written bit by bit.
+//! A request whose body is written in parts.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use super::exchange::{self, Deadline, Open};
 use super::request::{Head, follow};
 use super::{Error, Response, redirect};
 
-/// A request whose body is written bit by bit, begun by [`Request::upload`](crate::http::Request::upload).
+/// A request whose body is written in parts, begun by [`Request::upload`](crate::http::Request::upload).
 ///
 /// ```
 /// # use toril_sdk::prelude::*;
@@ -20,9 +20,8 @@ use super::{Error, Response, redirect};
 /// }
 /// ```
 ///
-/// Once the server has answered, what is still written is dropped. An upload that is dropped before
-/// [`finish`](Upload::finish) breaks the request off. A redirect that asks for the body again is an error, because the body is
-/// gone.
+/// After the server has answered, further writes have no effect. Dropping an upload before [`finish`](Upload::finish) breaks the
+/// request off. A redirect that asks for the body again is an error, because the body cannot be sent twice.
 pub struct Upload {
     head: Head,
     open: Open,

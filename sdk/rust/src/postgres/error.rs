@@ -3,7 +3,7 @@
 use super::raw;
 pub use raw::ServerError;
 
-/// Why a statement has no answer. Leaves a processor with `?`.
+/// Why a statement has no answer. `?` fails the attempt with it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -13,11 +13,11 @@ pub enum Error {
     Unavailable(String),
     /// All connections of the queue were in use for as long as the job could wait.
     Exhausted(String),
-    /// It took too long and was cancelled.
+    /// The statement took too long, and the host cancelled it.
     TimedOut(String),
     /// A limit of the operator was reached.
     Limit(String),
-    /// It is nothing that is carried out here.
+    /// The host does not carry out such a statement.
     Refused(String),
     /// The operator did not grant this database.
     Denied(String),
@@ -43,7 +43,7 @@ impl Error {
         }
     }
 
-    /// The constraint that does not hold.
+    /// The constraint that was violated.
     pub fn constraint(&self) -> Option<&str> {
         match self {
             Error::Server(error) => error.constraint.as_deref(),

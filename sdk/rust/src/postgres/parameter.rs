@@ -1,9 +1,9 @@
-//! What can be a parameter of a statement.
+//! Parameters of a statement.
 
 use super::Value;
 
-/// What can be a parameter of a statement: `&[&id, &name]`. Postgres infers the type from the statement; where it cannot, the
-/// statement says it: `$1::bigint`.
+/// A parameter of a statement, as in `&[&id, &name]`. Postgres infers its type from the statement. If Postgres cannot infer the type,
+/// the statement must state it: `$1::bigint`.
 pub trait Parameter {
     /// What is sent.
     fn value(&self) -> Value;
