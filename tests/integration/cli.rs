@@ -308,6 +308,10 @@ fn arguments_that_would_do_nothing_are_refused() {
             &["serve", "--queue", "x=a.wasm", "--queue", "x=b.wasm"],
             "`--queue x` is given twice",
         ),
+        (
+            &["serve", "paint.ts"],
+            "hint: `toril serve --queue NAME=paint.ts`",
+        ),
     ] {
         let output = toril(arguments);
         assert!(!output.status.success(), "{arguments:?}");

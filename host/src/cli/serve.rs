@@ -26,6 +26,9 @@ pub(super) struct Serve {
     /// May be given several times.
     #[arg(long = "queue", value_name = "NAME[=FILE]", value_parser = parse_queue)]
     queues: Vec<(String, Option<PathBuf>)>,
+    /// A file without its queue, which is refused with what to write instead.
+    #[arg(hide = true)]
+    file: Option<PathBuf>,
     /// Swaps processors as soon as their files change.
     #[arg(long)]
     watch: bool,
@@ -48,6 +51,10 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(file) = &self.file {
+            let file = file.display();
+            bail!("no queue is named for `{file}`\nhint: `toril serve --queue NAME={file}`");
+        }
         let mut names = BTreeSet::new();
         if let Some((name, _)) = self.queues.iter().find(|(name, _)| !names.insert(name)) {
             bail!("`--queue {name}` is given twice: a queue has one processor");
