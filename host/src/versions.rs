@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::metrics::QueueMetrics;
+use crate::retries::past_outages;
 pub use canary::{Canary, CanaryRule, Tally};
 use toril_queue::{Job, Queue};
 use toril_sandbox::{Digest, Policy, Processor};
@@ -71,10 +72,22 @@ pub struct Versions {
 pub enum Found {
     /// It is ready to run.
     Version(Arc<Version>),
+    /// The same, and it is the candidate of a canary: once that is aborted, no job goes on with it.
+    Candidate(Arc<Version>),
     /// It is gone, or must not run here.
     Nothing,
-    /// Redis did not answer, or the machine is short of something.
-    NotNow,
+    /// Redis did not answer, or the machine is short of something: this says what.
+    NotNow(String),
+}
+
+/// Why there is no version for an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoLease {
+    /// The queue has no processor now.
+    NoProcessor,
+    /// The job must not begin on another version than the one that is noted in it, and that one, or the note, cannot be had
+    /// for now.
+    NotNow(String),
 }
 
 /// Loads versions that jobs were started on and that the queue has not loaded.
@@ -309,14 +322,18 @@ impl Versions {
     }
 
     /// The version that an attempt runs on: the active one, the candidate of a canary, or the one that the job is
-    /// pinned to. None: there is no processor, or none now.
-    pub async fn lease(&self, job: &Job) -> Option<Lease> {
+    /// pinned to. Where jobs are pinned, it is noted in the job before the attempt begins.
+    pub async fn lease(&self, job: &Job) -> Result<Lease, NoLease> {
         let lease = match self.started_on(job) {
-            None => self.lease_serving(job)?,
+            None => self.lease_serving(job).ok_or(NoLease::NoProcessor)?,
             Some(digest) => self.lease_pinned(digest, job).await?,
         };
-        self.correct_pin(job, &lease).await;
-        Some(lease)
+        let digest = &lease.processor().digest;
+        if self.is_pinned() && job.version.as_deref() != Some(&**digest) {
+            // In a box: few jobs need it, and the attempts of the others should not be larger for it.
+            Box::pin(self.correct_pin(job, digest)).await?;
+        }
+        Ok(lease)
     }
 
     /// The version of an earlier attempt that this one must go on with.
@@ -338,15 +355,16 @@ impl Versions {
         Some(snapshot.lease(version, job))
     }
 
-    async fn lease_pinned(&self, digest: &str, job: &Job) -> Option<Lease> {
+    async fn lease_pinned(&self, digest: &str, job: &Job) -> Result<Lease, NoLease> {
         if let Some(version) = self.find(digest) {
-            return Some(self.snapshot.load().lease(&version, job));
+            return Ok(self.snapshot.load().lease(&version, job));
         }
         match self.elsewhere.find_version(self, digest).await {
             Found::Version(found) => {
                 self.change(|snapshot| snapshot.retire(&found, true));
-                Some(Lease::new(found, None))
+                Ok(Lease::new(found, None))
             }
+            Found::Candidate(found) => Ok(Lease::new(found, None)),
             Found::Nothing => {
                 info!(
                     queue = self.name(),
@@ -354,24 +372,23 @@ impl Versions {
                     digest,
                     "job started on a version that is no longer known; it continues on the newest"
                 );
-                Some(Lease::new(self.active()?, None))
+                let active = self.active().ok_or(NoLease::NoProcessor)?;
+                Ok(Lease::new(active, None))
             }
             // The job must not lose its version for what passes.
-            Found::NotNow => None,
+            Found::NotNow(reason) => Err(NoLease::NotNow(format!(
+                "its version `{digest}` could not be loaded: {reason}"
+            ))),
         }
     }
 
     /// Notes the version in a pinned job where another one was noted when it was taken: before it was known to go to
-    /// the candidate, say.
-    async fn correct_pin(&self, job: &Job, lease: &Lease) {
-        let digest = &lease.processor().digest;
-        if !self.is_pinned() || job.version.as_deref() == Some(&**digest) {
-            return;
-        }
-        let pinned = self.queue.pin_version(&job.id, &job.token, digest).await;
-        pinned.unwrap_or_else(
-            |error| warn!(queue = self.name(), %error, "job could not be pinned to its version"),
-        );
+    /// the candidate, say. The job must not begin before: its next attempt would go on with the other version.
+    async fn correct_pin(&self, job: &Job, digest: &Digest) -> Result<(), NoLease> {
+        let pinned = past_outages(|| self.queue.pin_version(&job.id, &job.token, digest)).await;
+        pinned.map_err(|error| {
+            NoLease::NotNow(format!("job could not be pinned to its version: {error}"))
+        })
     }
 
     /// Finds a version among those that are loaded.

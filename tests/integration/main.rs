@@ -34,6 +34,7 @@ mod memory;
 mod mistakes;
 mod new;
 mod old_components;
+mod pinned;
 mod policy;
 mod postgres;
 mod queue;

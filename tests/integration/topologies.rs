@@ -122,6 +122,37 @@ async fn add_flow(queue: &Queue, root: &str, children: usize) {
     eventually("the flow is added", async || plan.add().await.ok()).await;
 }
 
+/// As a whole, and in words that say what to do.
+#[tokio::test]
+async fn cluster_refuses_jobs_that_one_script_cannot_reach() {
+    let (nodes, _) = start_cluster("{bull}").await;
+    let url = format!("redis+cluster://{}", nodes[0].address());
+    let redis = Redis::connect(&url).await.unwrap();
+    let queue = Queue::new(redis, "{bull}", &QueueName::new("ring").unwrap());
+    add_flow(&queue, "root", 1).await;
+    for prefix in ["{a}", "{b}", "{c}", "bull"] {
+        let child = json!({ "name": "any", "queueName": "ring", "prefix": prefix });
+        let root = json!({ "name": "any", "queueName": "ring", "opts": { "jobId": "far" }, "children": [child] });
+        let flow: FlowNode = parse_flow(&root.to_string()).unwrap();
+        let added = queue.flows().add(vec![flow], &FlowOptions::default()).await;
+        let refused = added.unwrap_err().to_string();
+        let said = format!("`{{bull}}:ring` and `{prefix}:ring` have no hash tag in common");
+        assert!(refused.contains(&said), "{refused}");
+        let parent = json!({ "id": "1", "queue": format!("{prefix}:ring") });
+        let child = new_job(
+            "any",
+            json!(null),
+            json!({ "jobId": "far", "parent": parent }),
+        );
+        let refused = queue.add(&child).await.unwrap_err().to_string();
+        assert!(refused.contains("no hash tag in common"), "{refused}");
+    }
+    assert_eq!(queue.job("far").await.unwrap(), None);
+    let parent = json!({ "id": "root", "queue": "{bull}:ring" });
+    let child = new_job("any", json!(null), json!({ "parent": parent }));
+    queue.add(&child).await.unwrap();
+}
+
 /// Waits for a job through failovers, during which asking fails.
 async fn completes(queue: &Queue, id: &str) {
     let what = format!("job {id} completes");

@@ -1,5 +1,7 @@
 //! Adding jobs.
 
+use std::iter;
+
 use crate::error::QueueError;
 use crate::new_job::NewJob;
 use crate::queue::Queue;
@@ -64,6 +66,10 @@ pub(super) async fn add_jobs<'a>(
     let Some(first) = jobs.clone().next() else {
         return Ok(Vec::new());
     };
+    redis.check_one_slot(jobs.clone().flat_map(|queued| {
+        let parent = queued.job.parent.as_ref().map(|(key, _)| key.as_str());
+        iter::once(queued.base).chain(parent)
+    }))?;
     let script = script!(
         once "add",
         "chunks",

@@ -149,6 +149,13 @@ impl QueueKeys {
     }
 }
 
+/// The part of a key that decides where a cluster keeps it, if it has one.
+pub(crate) fn hash_tag(key: &str) -> Option<&str> {
+    let (_, behind) = key.split_once('{')?;
+    let (tag, _) = behind.split_once('}')?;
+    (!tag.is_empty()).then_some(tag)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,5 +181,18 @@ mod tests {
             serde_json::from_str::<QueueName>("\"a\"").unwrap().as_str(),
             "a"
         );
+    }
+
+    #[test]
+    fn tag_is_what_a_cluster_takes_for_it() {
+        for (key, tag) in [
+            ("bull:paint", None),
+            ("{bull}:paint", Some("bull")),
+            ("a{b}{c}", Some("b")),
+            ("{}a{b}", None),
+            ("{a", None),
+        ] {
+            assert_eq!(hash_tag(key), tag, "{key}");
+        }
     }
 }

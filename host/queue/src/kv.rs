@@ -6,6 +6,7 @@
 use redis::{Cmd, FromRedisValue, Value};
 
 use crate::error::QueueError;
+use crate::keys::hash_tag;
 use crate::queue::Queue;
 use crate::redis::connection::Redis;
 use crate::redis::script::{Script, script};
@@ -147,13 +148,6 @@ impl Queue {
             word,
         )
     }
-}
-
-/// The part of a key that decides where a cluster keeps it, if it has one.
-fn hash_tag(key: &str) -> Option<&str> {
-    let (_, behind) = key.split_once('{')?;
-    let (tag, _) = behind.split_once('}')?;
-    (!tag.is_empty()).then_some(tag)
 }
 
 impl KvStore {
@@ -366,22 +360,4 @@ fn versioned(pair: &[Value]) -> Result<KvVersioned, QueueError> {
 
 fn read<T: FromRedisValue>(value: Value, script: &'static str) -> Result<T, QueueError> {
     redis::from_redis_value(value).map_err(|_| QueueError::Reply(script))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hash_tag;
-
-    #[test]
-    fn tag_is_what_a_cluster_takes_for_it() {
-        for (key, tag) in [
-            ("bull:paint", None),
-            ("{bull}:paint", Some("bull")),
-            ("a{b}{c}", Some("b")),
-            ("{}a{b}", None),
-            ("{a", None),
-        ] {
-            assert_eq!(hash_tag(key), tag, "{key}");
-        }
-    }
 }

@@ -85,6 +85,17 @@ pub struct CancelRequest {
     pub said: String,
 }
 
+/// What a version is on a queue, for the jobs that started on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is the candidate of the canary that runs.
+    Candidate,
+    /// It is active, or was: also before a rollback.
+    WasActive,
+    /// It was never active: it was only stored, or was a candidate that was aborted.
+    Neither,
+}
+
 #[derive(Default)]
 struct Arguments<'a> {
     digest: &'a str,
@@ -354,10 +365,17 @@ impl Deployments {
         Ok(command.query_async(&mut redis.shared()).await?)
     }
 
-    /// True where the digest was active once. A candidate that was aborted was not.
-    pub async fn was_active(&self, digest: &str) -> Result<bool, QueueError> {
+    /// What a digest is or was. In the order in which a digest becomes what it is, so that no change is missed.
+    pub(super) async fn standing(&self, digest: &str) -> Result<Standing, QueueError> {
+        let candidate: Option<String> = self.read("HGET", "deployment", &["candidate"]).await?;
+        if candidate.as_deref() == Some(digest) {
+            return Ok(Standing::Candidate);
+        }
         let place: Option<u64> = self.read("LPOS", "history", &[digest]).await?;
-        Ok(place.is_some())
+        if place.is_some() || self.read("SISMEMBER", "left", &[digest]).await? {
+            return Ok(Standing::WasActive);
+        }
+        Ok(Standing::Neither)
     }
 
     /// The bytes that a stored component has; 0 where it is not stored.

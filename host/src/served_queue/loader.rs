@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::deployment::Deployments;
+use super::deployment::{Deployments, Standing};
 use crate::versions::{FindVersion, Found, Version, Versions};
 use toril_queue::QueueError;
 use toril_sandbox::{Engine, LoadError};
@@ -87,16 +87,11 @@ impl Loader {
 
     async fn look_for(&self, versions: &Versions, digest: &str) -> Found {
         match self.load_former(versions, digest).await {
-            Ok(Some(version)) => Found::Version(version),
-            Ok(None) => Found::Nothing,
+            Ok(found) => found,
             Err(NotLoaded::Unreachable(error)) if error.is_transient() => {
-                debug!(%error, "version of a job could not be read");
-                Found::NotNow
+                Found::NotNow(error.to_string())
             }
-            Err(NotLoaded::MachineIsShort(reason)) => {
-                warn!(digest, reason, "version of a job could not be loaded");
-                Found::NotNow
-            }
+            Err(NotLoaded::MachineIsShort(reason)) => Found::NotNow(reason),
             Err(NotLoaded::Unreachable(error)) => {
                 warn!(digest, %error, "version of a job could not be read");
                 Found::Nothing
@@ -108,16 +103,15 @@ impl Loader {
         }
     }
 
-    /// A version that served; nobody goes on with a candidate that was aborted.
-    async fn load_former(
-        &self,
-        versions: &Versions,
-        digest: &str,
-    ) -> Result<Option<Arc<Version>>, NotLoaded> {
-        match self.deployments.was_active(digest).await? {
-            true => self.load(versions, digest).await.map(Some),
-            false => Ok(None),
-        }
+    /// A version that served, or the candidate, of which this host may not have heard yet; nobody goes on with a candidate
+    /// that was aborted.
+    async fn load_former(&self, versions: &Versions, digest: &str) -> Result<Found, NotLoaded> {
+        let found = match self.deployments.standing(digest).await? {
+            Standing::WasActive => Found::Version,
+            Standing::Candidate => Found::Candidate,
+            Standing::Neither => return Ok(Found::Nothing),
+        };
+        self.load(versions, digest).await.map(found)
     }
 }
 

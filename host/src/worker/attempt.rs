@@ -16,7 +16,7 @@ use super::recording::AttemptRecording;
 use super::schedule::AttemptEnd;
 use crate::redis_backend::{JobWrites, RedisBackend};
 use crate::retries::past_outages;
-use crate::versions::Versions;
+use crate::versions::{NoLease, Versions};
 use toril_queue::{Queue, QueueError};
 use toril_sandbox::attempt::{self, AttemptInput, AttemptResult};
 use toril_sandbox::backend::{JobBackend, Shown};
@@ -119,9 +119,10 @@ impl Attempt {
             Ok(place) => place,
             Err(outcome) => return AttemptResult::without_a_guest(outcome),
         };
-        let Some(lease) = self.versions.lease(job).await else {
-            // Taken away since the job was taken: it waits until there is one again.
-            return AttemptResult::without_a_guest(Outcome::GivenBack);
+        let lease = match unless_stopped(cancel, self.versions.lease(job)).await {
+            Ok(Ok(lease)) => lease,
+            Ok(Err(no_lease)) => return AttemptResult::without_a_guest(no_lease.into()),
+            Err(outcome) => return AttemptResult::without_a_guest(outcome),
         };
         version.get_or_init(|| lease.processor().digest.clone());
         let policy = self.versions.policy();
@@ -183,6 +184,17 @@ impl Attempt {
             Box::pin(recording.keep(queue, job, &policy, &component, &execution)).await;
         }
         execution
+    }
+}
+
+impl From<NoLease> for Outcome {
+    fn from(no_lease: NoLease) -> Self {
+        match no_lease {
+            // Taken away since the job was taken: it waits until there is one again.
+            NoLease::NoProcessor => Outcome::GivenBack,
+            // At once could be at once again, for ever.
+            NoLease::NotNow(reason) => Outcome::HostFailed(reason),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Api, TOKEN};
 use crate::harness::{TestRedis, queue_section, version};
+use crate::short_machine::{MIB, data_bytes, limit_data, with_memory};
 
 #[tokio::test]
 async fn refused_requests_change_nothing_and_say_why() {
@@ -259,5 +260,23 @@ async fn mistakes_in_a_request_are_named_with_the_nearest_key() {
         metrics.contains(r#"toril_concurrency{queue="a\"b"} 50"#),
         "{metrics}"
     );
+    api.host.stop().await;
+}
+
+/// It says nothing of the component: the same request is accepted once there is memory.
+#[tokio::test]
+async fn machine_without_memory_is_told_from_a_component_that_is_refused() {
+    let redis = TestRedis::start(false).await;
+    let limits = format!("limits = {{ memory_bytes_max = {} }}", 300 * MIB);
+    let api = Api::start(&redis, &queue_section("ring", "fixture-noop", &limits)).await;
+    let (pid, large) = (api.host.pid(), with_memory(256, '1'));
+    limit_data(pid, Some(data_bytes(pid) + 64 * MIB));
+    let path = "/v1/queues/ring/versions";
+    let refused = api.send(Method::POST, path, large.clone()).await;
+    assert_eq!(refused.status().as_u16(), 503);
+    let refused: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+    assert_eq!(refused["error"]["code"], "machine_is_short", "{refused}");
+    limit_data(pid, None);
+    api.uploads("ring", large).await;
     api.host.stop().await;
 }

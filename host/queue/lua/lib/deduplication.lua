@@ -23,6 +23,12 @@ local function finish_deduplication(base, settings, deduplication_id, job_id, no
   if not kept[1] then return end
   local counter = call('INCR', base .. ':id')
   local id = kept[8] or tostring(counter)
+  -- Its id was free when it was kept. A job that has it by now is not stored over, and not put in line twice.
+  if call('EXISTS', base .. ':' .. id) == 1 then
+    call('DEL', next_key)
+    emit(base, 'duplicated', 'jobId', id)
+    return
+  end
   local ok, options = pcall(cjson.decode, kept[3] or '{}')
   if not ok or type(options) ~= 'table' then options = {} end
   hold_deduplication(base, deduplication_id, id, type(options.de) == 'table' and options.de or nil)

@@ -81,14 +81,14 @@ local function children_of(key, unprocessed_only)
   return children
 end
 
--- True when the job, or a pending child of it at any depth, is being worked on. `seen` has the keys that were looked
--- at: a job that was removed and added again can be below its own child.
+-- True when the job, or a child of it at any depth, is being worked on: also one that has ended below it, was removed and
+-- added again. `seen` has the keys that were looked at: such a job can be below its own child.
 local function any_locked(key, with_children, seen)
   if seen[key] then return false end
   seen[key] = true
   if call('EXISTS', key .. ':lock') == 1 then return true end
   if with_children then
-    for _, child in ipairs(call('SMEMBERS', key .. ':dependencies')) do
+    for _, child in ipairs(children_of(key)) do
       if any_locked(child, true, seen) then return true end
     end
   end

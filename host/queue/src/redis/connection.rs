@@ -14,6 +14,7 @@ use super::server::{Connection, Server};
 use super::shared::SharedConnection;
 use super::text;
 use crate::error::{QueueError, RedisFailure};
+use crate::keys::hash_tag;
 
 /// BullMQ's scripts and ours need what came with this version (`LPOS`, `ZADD GT`, `COPY`).
 const VERSION_MIN: (u32, u32) = (6, 2);
@@ -158,6 +159,25 @@ impl Redis {
             "prefix `{prefix}` has no hash tag, and this redis is a cluster\n\
              hint: use a prefix such as `{{bull}}`, here and in your producers"
         )))
+    }
+
+    /// Refuses keys that one script cannot use in a cluster. Redis would refuse the first key that is elsewhere, and in words
+    /// that do not say what to do.
+    pub(crate) fn check_one_slot<'a>(
+        &self,
+        mut keys: impl Iterator<Item = &'a str>,
+    ) -> Result<(), QueueError> {
+        let Some(first) = keys.next().filter(|_| self.server.is_cluster()) else {
+            return Ok(());
+        };
+        let tag = hash_tag(first);
+        match keys.find(|key| tag.is_none() || hash_tag(key) != tag) {
+            None => Ok(()),
+            Some(other) => Err(QueueError::Invalid(format!(
+                "`{first}` and `{other}` have no hash tag in common, and this redis is a cluster\n\
+                 hint: a flow, and a job with its parent, needs queues whose prefixes have one hash tag"
+            ))),
+        }
     }
 
     /// Opens a connection of its own, for commands that block.

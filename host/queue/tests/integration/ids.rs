@@ -1,9 +1,9 @@
 //! Ids that name something that is no job.
 
 use serde_json::json;
-use toril_queue::{JobState, NewJob, Queue};
+use toril_queue::{JobState, KeepJobs, NewJob, Queue, Settlement};
 
-use crate::harness::{TestRedis, add, new_job, take};
+use crate::harness::{TestRedis, add, add_flow, completed, new_job, settle, take};
 
 /// Another queue whose jobs an id of `q` could spell.
 async fn with_neighbours(redis: &TestRedis) -> Queue {
@@ -140,6 +140,28 @@ async fn jobs_that_are_below_each_other_are_removed() {
     for id in ["a", "b"] {
         assert_eq!(queue.job(id).await.unwrap(), None);
     }
+}
+
+#[tokio::test]
+async fn job_that_runs_is_not_removed_with_a_parent_that_it_had_before() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("q").await;
+    let child = json!({ "name": "n", "queueName": "q", "opts": { "jobId": "child" } });
+    let flow = json!({ "name": "n", "queueName": "q", "opts": { "jobId": "parent" }, "children": [child] });
+    add_flow(&queue, &flow).await;
+    let jobs = take(&queue, 1, "t").await;
+    let settlement = Settlement::new(&jobs[0], completed(KeepJobs::ALL));
+    settle(&queue, &[settlement], 0, "t").await;
+    queue.remove("child", true).await.unwrap();
+    add(&queue, &["child"]).await;
+    // First the parent, which its child has released.
+    let jobs = take(&queue, 2, "t").await;
+    let settlement = Settlement::new(&jobs[0], completed(KeepJobs::ALL));
+    settle(&queue, &[settlement], 0, "t").await;
+    assert!(queue.remove("parent", true).await.is_err());
+    assert_eq!(queue.state("child").await.unwrap(), JobState::Active);
+    queue.remove("parent", false).await.unwrap();
+    assert_eq!(queue.state("child").await.unwrap(), JobState::Active);
 }
 
 #[tokio::test]

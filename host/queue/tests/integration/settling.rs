@@ -1,9 +1,9 @@
 //! Settling jobs.
 
 use serde_json::json;
-use toril_queue::{ErrorCode, KeepJobs, Queue, QueueError, Settlement, SettlementKind};
+use toril_queue::{ErrorCode, JobState, KeepJobs, Queue, QueueError, Settlement, SettlementKind};
 
-use crate::harness::{TestRedis, add, completed, failed, fetch, new_job, settle, take};
+use crate::harness::{TestRedis, add, completed, failed, fetch, ids, new_job, settle, take};
 
 fn keep(count: i64) -> KeepJobs {
     KeepJobs {
@@ -342,4 +342,37 @@ async fn job_that_is_given_back_wakes_another_worker_whatever_its_priority() {
         assert_eq!(marker, Some(0), "priority {priority}");
         let _: u64 = redis.run("DEL bull:q:wait bull:q:prioritized").await;
     }
+}
+
+/// A job that is kept until another one ends has no hash yet: its id is free.
+#[tokio::test]
+async fn kept_job_whose_id_was_taken_meanwhile_is_not_put_in_line_twice() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    let kept = |id: &str| {
+        let deduplication = json!({ "id": "d", "keepLastIfActive": true });
+        new_job(
+            "paint",
+            json!({ "jobId": id, "deduplication": deduplication }),
+        )
+    };
+    queue.add(&kept("a")).await.unwrap();
+    let jobs = take(&queue, 1, "t").await;
+    queue.add(&kept("b")).await.unwrap();
+    assert_eq!(queue.state("b").await.unwrap(), JobState::Unknown);
+    add(&queue, &["b"]).await;
+    let b = take(&queue, 1, "t").await;
+    let settlement = Settlement::new(&jobs[0], completed(KeepJobs::ALL));
+    settle(&queue, &[settlement], 0, "t").await;
+    assert_eq!(
+        ids(&take(&queue, 1, "u").await),
+        Vec::<&str>::new(),
+        "it runs"
+    );
+    let settlement = Settlement::new(&b[0], completed(KeepJobs::ALL));
+    let settled = settle(&queue, &[settlement], 0, "t").await;
+    assert!(settled.results[0].is_ok());
+    // The kept job is nobody's any more, and its deduplication id is free.
+    queue.add(&kept("c")).await.unwrap();
+    assert_eq!(queue.state("c").await.unwrap(), JobState::Waiting);
 }

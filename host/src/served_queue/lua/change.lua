@@ -72,6 +72,7 @@ local function prune(keep)
       call('HDEL', NOTES, old)
       call('DEL', component_key(old))
       call('LREM', HISTORY, 0, old)
+      call('SREM', LEFT, old)
     end
   end
 end
@@ -164,7 +165,10 @@ function verbs.rollback()
   if not at then return call('HEXISTS', DEPLOYMENT, 'active') == 1 and -3 or -4 end
   call('LTRIM', HISTORY, at - 1, -1)
   before.popped = {}
-  for i = 1, at - 1 do before.popped[i] = history[i] end
+  for i = 1, at - 1 do
+    before.popped[i] = history[i]
+    if is_stored(history[i]) then call('SADD', LEFT, history[i]) end
+  end
   activate(history[at])
   change('rolled back', history[at])
 end

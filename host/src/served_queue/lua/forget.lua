@@ -16,7 +16,7 @@ if #working > 0 then return { -1, working } end
 local active = call('HGET', DEPLOYMENT, 'active') or ''
 local changes = call('LLEN', CHANGES)
 local bytes, components = 0, call('ZRANGE', VERSIONS, 0, -1)
-local keys = { DEPLOYMENT, BEFORE, TALLIES, HOSTS, CANCELS, HISTORY, CHANGES, VERSIONS, NOTES }
+local keys = { DEPLOYMENT, BEFORE, TALLIES, HOSTS, CANCELS, HISTORY, LEFT, CHANGES, VERSIONS, NOTES }
 for _, digest in ipairs(components) do
   local key = K .. ':component:' .. digest
   bytes = bytes + call('STRLEN', key)

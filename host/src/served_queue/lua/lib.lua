@@ -8,6 +8,7 @@
 -- K:before      JSON: what the last change replaced: fields of the deployment; what it pushed to the history, or popped
 -- K:tallies     hash: 'canary counter' -> the part of the canary's counts that this counter of a host has reported
 -- K:history     list: digests that were active, newest first; the first one is, if any is
+-- K:left        set: stored digests that were active, and that a rollback took out of the history: their pinned jobs go on
 -- K:changes     list of JSON: what was changed, newest first
 -- K:versions    zset: digest, scored by when it was stored or became active
 -- K:notes       hash: digest -> JSON
@@ -15,12 +16,13 @@
 -- K:cancels     stream: id, token and reason of running jobs that should stop
 -- K:hosts       hash: host -> JSON, with the time of the report in front
 local call = redis.call
-local K, DEPLOYMENT, BEFORE, TALLIES, HISTORY, CHANGES, VERSIONS, NOTES, HOSTS, CANCELS
+local K, DEPLOYMENT, BEFORE, TALLIES, HISTORY, LEFT, CHANGES, VERSIONS, NOTES, HOSTS, CANCELS
 
 local function use(key)
   K, DEPLOYMENT, HOSTS = key, key .. ':deployment', key .. ':hosts'
   BEFORE, TALLIES, CANCELS = key .. ':before', key .. ':tallies', key .. ':cancels'
-  HISTORY, CHANGES, VERSIONS, NOTES = key .. ':history', key .. ':changes', key .. ':versions', key .. ':notes'
+  HISTORY, LEFT, CHANGES = key .. ':history', key .. ':left', key .. ':changes'
+  VERSIONS, NOTES = key .. ':versions', key .. ':notes'
 end
 
 local CHANGES_KEPT = 100
