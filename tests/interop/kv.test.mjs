@@ -97,7 +97,7 @@ test('processors in TypeScript use stores', async () => {
         ['failed', 'key is empty'],
         ['failed', 'value is not an integer of 64 bits'],
         ['failed', '`1.5` is not an integer of 64 bits'],
-        [null, "value of `text` is not JSON: unexpected token: 'gr'"],
+        [null, 'value of `text` is not JSON: Unexpected token \'g\', "grün!" is not valid JSON'],
         [null, 'the value cannot be written as JSON'],
         [null, 'changed its mind'],
       ],

@@ -252,6 +252,14 @@ test('a body that is read as a stream needs little memory, however large it is',
   });
 });
 
+test('regexps match as in Node, also where a script changes how they do', async (t) => {
+  const dir = await project(t);
+  await cp(source('regexps.mjs'), join(dir, 'regexps.mjs'));
+  const { default: processor } = await import(source('regexps.mjs'));
+  const [, value] = (await run('run', join(dir, 'regexps.mjs'))).match(/^completed: (.*)$/m);
+  assert.deepEqual(JSON.parse(value), JSON.parse(JSON.stringify(processor())));
+});
+
 test('times have the clocks of all zones, as in Node', async (t) => {
   const formats = [
     { hourCycle: 'h23', year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' },

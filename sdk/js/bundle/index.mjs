@@ -9,6 +9,7 @@ import { rewriteErrors, shown, sortWarnings } from './messages.mjs';
 import { sdkPlugin } from './plugin.mjs';
 import { judge } from './refusals.mjs';
 import { cleanNames, cleanSources } from './paths.mjs';
+import { isStrict, strictly } from './strict.mjs';
 
 const SDK = dirname(dirname(fileURLToPath(import.meta.url)));
 const SRC = join(SDK, 'src');
@@ -154,9 +155,9 @@ export async function bundle(file, { minify = false, color = false, kept } = {})
   const names = { root, sdk: SDK, inputs: Object.keys(result.metafile.inputs) };
   const parts = Object.values(result.metafile.outputs).flatMap((output) => Object.keys(output.inputs));
   const unused = unusedIn(new Set(parts.map(absolute)));
+  const bundled = { script: cleanNames(result.code, names), sourceMap: cleanSources(result.map, names) };
   return {
-    script: cleanNames(result.code, names),
-    sourceMap: cleanSources(result.map, names),
+    ...(isStrict(result.metafile, (input) => absolute(input) === entry, isSdk) ? strictly(bundled) : bundled),
     warnings: await shown(warnings, 'warning'),
     inputs: [...new Set([...own.map(absolute), ...settingsFiles(root, own.map(absolute))])],
     // The engine that has no more than the bundle may use.

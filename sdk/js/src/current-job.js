@@ -199,5 +199,7 @@ export class CurrentJob extends Job {
   }
 }
 
+// There is one class of jobs in BullMQ.
+Object.defineProperty(CurrentJob, 'name', { value: 'Job', configurable: true });
 for (const name of Object.keys(READ)) Object.defineProperty(CurrentJob.prototype, name, lazy(name));
 for (const name of FIELDS.filter((name) => !(name in READ))) CurrentJob.prototype[name] = undefined;

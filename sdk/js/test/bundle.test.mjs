@@ -8,7 +8,8 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import { bundled, load } from './stand-in.mjs';
+import { originalPositionFor, TraceMap } from '@jridgewell/trace-mapping';
+import { bundled, load, result } from './stand-in.mjs';
 
 const COMMAND = new URL('../bundle.mjs', import.meta.url).pathname;
 const PROCESSOR = 'export default async function () { return 1; }';
@@ -267,4 +268,25 @@ test('a bundle is run by the engine that has what it may use, and no more', asyn
   assert.equal(await engine("export default () => new globalThis.Headers().get('a');"), 'engine.wasm');
   // What is reached by a computed name is a global all the same, or nothing.
   assert.equal(await engine("export default () => (globalThis as any)['fet' + 'ch']?.('http://a');"), 'engine-alone.wasm');
+});
+
+test('ES modules are strict, as in Node, unless a package in CommonJS is among them', async () => {
+  const frozen = 'export default () => { Object.freeze({ a: 1 } as any).a = 2; };';
+  const starts = async (files) => (await bundled(files)).script.startsWith('"use strict";\n');
+  assert.ok(await starts(frozen));
+  assert.ok(await starts({ 'a.mjs': 'import { b } from "./b.mjs"; export default () => b;', 'b.mjs': 'export const b = 1;' }));
+  assert.ok(!(await starts({ 'a.cjs': 'module.exports = () => 1;' })));
+  const old = { 'node_modules/old/index.js': 'exports.go = () => { leaked = 1; };', 'node_modules/old/package.json': '{}' };
+  assert.ok(!(await starts({ 'a.mjs': "import { go } from 'old'; export default () => go();", ...old })));
+  assert.equal(await result("try { Object.freeze({ a: 1 }).a = 2; return 'nothing' } catch (error) { return error.name }"), 'TypeError');
+});
+
+test('lines of a strict script are those of its source', async () => {
+  for (const minify of [false, true]) {
+    const { script, sourceMap } = await bundled('const wall = 1;\n\nexport default () => { throw new Error(`no paint ${wall}`); };', { minify });
+    const lines = script.split('\n');
+    const line = lines.findIndex((text) => text.includes('no paint'));
+    const found = originalPositionFor(new TraceMap(sourceMap), { line: line + 1, column: lines[line].indexOf('no paint') });
+    assert.equal(`${found.source}:${found.line}`, 'processor.ts:3', `minify: ${minify}`);
+  }
 });

@@ -104,6 +104,25 @@ test('random numbers are refused while a processor is built', async () => {
   await assert.rejects(loaded("import { randomBytes } from 'node:crypto'; const x = randomBytes(4); export default async () => x;"), /every job/);
 });
 
+test('what is no bytes is not hashed, and is no key', async () => {
+  const calls = [
+    "createHash('md5').update(5)", "createHash('md5').update({})", "createHash('md5').update()", "createHmac('md5', 'k').update(null)",
+    "createHash('md5').update(new ArrayBuffer(1))", "createHash('md5').update([1])", "createHash('md5').update(1n)",
+  ];
+  const keys = ["createHmac('md5', undefined)", "createHmac('md5', null)", "createHmac('md5', 5)", "pbkdf2Sync(undefined, 's', 1, 8, 'md5')", "scryptSync('p', undefined, 8)"];
+  const crypto = await import('node:crypto');
+  const tried = (all) => `[${all.map((call) => `(() => { try { c.${call}; return 'hashed' } catch (e) { return [e.name, e.code, e.message] } })()`)}]`;
+  const here = (all) => new Function('c', `return ${tried(all)}`)(crypto);
+  assert.deepEqual(await result(`return ${tried(calls)}`, {}, "import * as c from 'node:crypto';"), here(calls));
+  const start = ([name, code, message]) => [name, code, message.replace(/ArrayBuffer.*(?= Received)/, '')];
+  assert.deepEqual((await result(`return ${tried(keys)}`, {}, "import * as c from 'node:crypto';")).map(start), here(keys).map(start));
+});
+
+test('an assertion that fails has the stack of one', async () => {
+  const [first] = await result("try { assert.equal(1, 2) } catch (e) { return e.stack.split('\\n') }", {}, "import assert from 'node:assert';");
+  assert.equal(first, 'AssertionError [ERR_ASSERTION]: 1 == 2');
+});
+
 test('node:crypto hashes as Node does', async () => {
   const { createHash, createHmac, pbkdf2Sync, scryptSync } = await import('node:crypto');
   const body = `const { createHash, createHmac, pbkdf2Sync, scryptSync, randomInt, timingSafeEqual, randomBytes } = c;

@@ -80,3 +80,31 @@ test('texts are sorted as in Node', async () => {
   const ascii = 'Array.from({ length: 128 }, (_, code) => String.fromCharCode(code))';
   await same(`((all) => all.flatMap((one) => all.map((other) => one.localeCompare(other))))(${ascii})`);
 });
+
+test('units are written as Node writes them', async () => {
+  const units = [
+    'bit', 'byte', 'kilobyte', 'megabyte', 'gigabyte', 'millisecond', 'second', 'minute', 'hour', 'day', 'week', 'month', 'year', 'centimeter', 'meter', 'kilometer',
+    'inch', 'foot', 'mile', 'gram', 'kilogram', 'ounce', 'pound', 'stone', 'liter', 'milliliter', 'gallon', 'celsius', 'fahrenheit', 'degree', 'percent',
+    'kilometer-per-hour', 'mile-per-hour', 'meter-per-second', 'liter-per-kilometer', 'gigabyte-per-second', 'mile-per-gallon', 'byte-per-day',
+  ];
+  await same(`${JSON.stringify(units)}.map((unit) => ['short', 'long', 'narrow'].map((unitDisplay) => [1, 2, 1.5].map((n) => new Intl.NumberFormat('en-US', { style: 'unit', unit, unitDisplay }).format(n))))`);
+  const [name, message] = await result("try { new Intl.NumberFormat('en-US', { style: 'unit', unit: 'bucket' }) } catch (e) { return [e.name, e.message] }");
+  assert.deepEqual([name, message], ['RangeError', "Invalid unit argument for Intl.NumberFormat() 'bucket'"]);
+});
+
+test('a text has the characters that a reader sees', async () => {
+  const texts = ['ab', 'e\u0301', '\u{1f468}\u200d\u{1f469}\u200d\u{1f467}!', '\u{1f1e9}\u{1f1ea}\u{1f1eb}', 'a\r\nb\n', '\u{1f44d}\u{1f3fd}', '\u2764\ufe0f', '1\ufe0f\u20e3', '\uac01\u1100\u1161', '\u0e01\u0e33', ''];
+  await same(`${JSON.stringify(texts)}.map((text) => [...new Intl.Segmenter('en', { granularity: 'grapheme' }).segment(text)].map(({ segment, index }) => [segment, index]))`);
+});
+
+test('tags of languages are spelled as Node spells them', async () => {
+  await same("Intl.getCanonicalLocales(['EN-us', 'en-US', 'zh-hant-tw', 'DE', 'en-us-U-CO-phonebk'])");
+  const [name] = await result("try { Intl.getCanonicalLocales('no_tag') } catch (e) { return [e.name] }");
+  assert.equal(name, 'RangeError');
+});
+
+test('names of regions and languages are refused by name', async () => {
+  const [name, message] = await result("try { new Intl.DisplayNames(['en'], { type: 'region' }) } catch (e) { return [e.name, e.message] }");
+  assert.equal(name, 'RangeError');
+  assert.match(message, /^`Intl.DisplayNames` cannot be had in a processor: /);
+});

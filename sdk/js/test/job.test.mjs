@@ -300,3 +300,7 @@ test('the signal asks the host when somebody looks, and while somebody listens',
   const near = { 'job.isCancelled': true };
   assert.deepEqual(await outcome('try { signal.throwIfAborted() } catch (e) { return e.name }', near), { ok: '"TimeoutError"' });
 });
+
+test('the class of a job has the name that it has in BullMQ', async () => {
+  assert.deepEqual(await result('return [job.constructor.name, Object.keys(job).length]'), ['Job', 0]);
+});

@@ -120,6 +120,19 @@ export const kinds: Record<string, (job: Job, token?: string) => unknown> = {
   'one of several': () => Promise.all([tick(), Promise.reject(new Error('the second one')), tick()]),
   'none of several': () => Promise.any([Promise.reject(new Error('one')), Promise.reject(new Error('two'))]),
   'broken JSON': () => JSON.parse('{"a":'),
+  'a page as JSON': () => JSON.parse('<!DOCTYPE html><html><body>not found</body></html>'),
+  'words as JSON': () => JSON.parse('not json at all'),
+  'an object as JSON': () => JSON.parse({} as unknown as string),
+  'nothing as JSON': () => JSON.parse(undefined as unknown as string),
+  'JSON with a wrong word in it': () => JSON.parse('{"walls":["white","grün","blue"],"done":nope,"by":"Ann"}'),
+  'JSON with a wrong end': () => JSON.parse('{"walls":["white","green","blue"],"done":tru'),
+  'symbol as a text': () => String(Symbol('red')) + `${Symbol('red') as unknown as string}`,
+  'sum of nothing': () => ([] as number[]).reduce((sum, n) => sum + n),
+  'repeated too seldom': () => 'red'.repeat(-1),
+  'broken escape': () => decodeURIComponent('%'),
+  'too many digits': () => (1.5).toFixed(101),
+  'object that is closed': () => Object.defineProperty(Object.freeze({}), 'color', { value: 'red' }),
+  'key that is no object': () => new WeakMap().set('red' as unknown as object, 1),
   'cyclic value': () => {
     const cyclic: { self?: unknown } = {};
     cyclic.self = cyclic;

@@ -1,7 +1,7 @@
 // `Intl` for American English: the engine has no data of other languages.
 import { host } from '../host.js';
 import { DateTimeFormat } from '../intl/dates.js';
-import { ensureKnown, ensureOrder, listOf, supportedLocalesOf } from '../intl/locale.js';
+import { canonicalOf, ensureKnown, ensureOrder, supportedLocalesOf } from '../intl/locale.js';
 import { NumberFormat } from '../intl/numbers.js';
 import { compare } from '../intl/order.js';
 
@@ -87,12 +87,25 @@ class Locale {
   }
 }
 
-/** Texts in characters, as far as code points say it. */
+/** Names of languages, countries and currencies, which nobody has here. */
+class DisplayNames {
+  static supportedLocalesOf = supportedLocalesOf;
+
+  constructor() {
+    throw new RangeError('`Intl.DisplayNames` cannot be had in a processor: it has no names of languages, regions and currencies; a package in JavaScript alone has them (i18n-iso-countries)');
+  }
+}
+
+/** What readers take for one character: letters with their marks, flags, pictures that are joined, syllables of Korean. */
+const CHARACTER =
+  /\r\n|\p{RI}{2}|\p{ExtPict}[\p{EMod}\p{M}]*(?:\u200d\p{ExtPict}[\p{EMod}\p{M}]*)*\u200d?|[\u1100-\u115f]*[\uac00-\ud7a3\u1160-\u11ff][\u1160-\u11ff]*[\p{M}\u200d]*|[^\r\n\p{Cc}][\p{M}\p{EMod}\u0e33\u0eb3\u200c\u200d\u{e0020}-\u{e007f}]*|[^]/gu;
+
+/** Texts in characters and words. */
 class Segmenter {
   constructor(locales, { granularity = 'grapheme' } = {}) {
     if (granularity !== 'grapheme') ensureKnown(locales);
     this.segment = (text) => {
-      const found = granularity === 'word' ? (text.match(/[\p{L}\p{N}_']+|[^\p{L}\p{N}_']/gu) ?? []) : [...text];
+      const found = granularity === 'word' ? (text.match(/[\p{L}\p{N}_']+|[^\p{L}\p{N}_']/gu) ?? []) : (text.match(CHARACTER) ?? []);
       let index = 0;
       return found.map((segment) => {
         const at = index;
@@ -110,13 +123,14 @@ const callable = (type) => new Proxy(type, { apply: (_, __, args) => new type(..
 const Intl = {
   Collator: callable(Collator),
   DateTimeFormat: callable(DateTimeFormat),
+  DisplayNames,
   ListFormat,
   Locale,
   NumberFormat: callable(NumberFormat),
   PluralRules,
   RelativeTimeFormat,
   Segmenter,
-  getCanonicalLocales: listOf,
+  getCanonicalLocales: canonicalOf,
   supportedValuesOf: (key) => (key === 'timeZone' ? host.zoneNames() : key === 'calendar' ? ['gregory'] : []),
   [Symbol.toStringTag]: 'Intl',
 };

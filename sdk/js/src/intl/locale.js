@@ -17,6 +17,21 @@ export function listOf(locales) {
   return (typeof locales === 'object' && typeof locales[Symbol.iterator] === 'function' ? [...locales] : [locales]).map(String);
 }
 
+/** A tag as it is spelled: the language small, the script with a capital, the region in capitals. */
+function canonical(tag) {
+  if (!/^[a-z]{2,8}(?:-[a-z\d]{1,8})*$/i.test(tag)) throw new RangeError(`Incorrect locale information provided`);
+  const [language, ...rest] = tag.toLowerCase().split('-');
+  const extension = rest.findIndex((part) => part.length === 1);
+  const spelled = (part, at) => {
+    if (extension >= 0 && at >= extension) return part;
+    if (/^[a-z]{4}$/.test(part)) return part[0].toUpperCase() + part.slice(1);
+    return /^[a-z]{2}$/.test(part) ? part.toUpperCase() : part;
+  };
+  return [language, ...rest.map(spelled)].join('-');
+}
+
+export const canonicalOf = (locales) => [...new Set(listOf(locales).map(canonical))];
+
 export const supportedLocalesOf = (locales) => listOf(locales).filter(isKnown);
 
 /** Refuses a list of locales of which none is known; none at all stands for that of the machine. */

@@ -1,11 +1,11 @@
 // `Intl.NumberFormat` for American English.
 import { ensureKnown, ensureNumbers, supportedLocalesOf } from './locale.js';
+import { checkUnit, unitBeside } from './units.js';
 
 const SYMBOLS = { USD: '$', EUR: '€', GBP: '£', JPY: '¥', INR: '₹', CNY: 'CN¥', KRW: '₩', BRL: 'R$', CAD: 'CA$', AUD: 'A$', MXN: 'MX$', ILS: '₪', VND: '₫' };
 /** Currencies without hundredths. */
 const WHOLE = ['JPY', 'KRW', 'VND', 'CLP', 'ISK', 'PYG', 'UGX', 'XAF', 'XOF'];
 const COMPACT = [[1e12, 'T', 'trillion'], [1e9, 'B', 'billion'], [1e6, 'M', 'million'], [1e3, 'K', 'thousand']];
-const UNITS = { kilobyte: 'kB', megabyte: 'MB', gigabyte: 'GB', byte: 'byte', percent: '%', second: 'sec', minute: 'min', hour: 'hr', day: 'day', kilometer: 'km', meter: 'm', celsius: '°C' };
 
 function digitsOf({ style, currency, notation, minimumFractionDigits: least, maximumFractionDigits: most }) {
   const money = style === 'currency' ? (WHOLE.includes(currency) ? 0 : 2) : undefined;
@@ -48,6 +48,7 @@ export class NumberFormat {
     const isPlain = ['decimal', 'percent'].includes(style) && notation === 'standard';
     (isPlain ? ensureNumbers : ensureKnown)(locales);
     if (style === 'currency' && !currency) throw new TypeError('Currency code is required with currency style.');
+    if (style === 'unit') checkUnit(this.#options.unit);
     if (currency) this.#options.currency = String(currency).toUpperCase();
     this.#digits = digitsOf(this.#options);
     this.format = (value) => this.formatToParts(value).map((part) => part.value).join('');
@@ -86,8 +87,9 @@ export class NumberFormat {
     const { style, currency, currencyDisplay = 'symbol', unit, unitDisplay } = this.#options;
     if (style === 'percent') return [...sign, ...parts, { type: 'percentSign', value: '%' }];
     if (style === 'unit') {
-      const value = unitDisplay === 'long' ? `${unit}s` : (UNITS[unit] ?? unit);
-      return [...sign, ...parts, { type: 'literal', value: ' ' }, { type: 'unit', value }];
+      const isOne = parts.length === 1 && parts[0].value === '1';
+      const [literal, value] = unitBeside(unit, unitDisplay, isOne);
+      return [...sign, ...parts, ...(literal ? [{ type: 'literal', value: literal }] : []), { type: 'unit', value }];
     }
     if (style !== 'currency') return [...sign, ...parts];
     const symbol = currencyDisplay === 'code' ? currency : (SYMBOLS[currency] ?? currency);

@@ -68,6 +68,7 @@ export class AssertionError extends Error {
     this.name = 'AssertionError';
     this.code = 'ERR_ASSERTION';
     Object.assign(this, { actual, expected, operator, generatedMessage: message === undefined });
+    this.stack = this.stack?.replace(/^(?:Assertion)?Error/, 'AssertionError [ERR_ASSERTION]');
   }
 }
 

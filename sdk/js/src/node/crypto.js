@@ -12,6 +12,9 @@ import { missing } from '../missing.js';
 
 const HASHES = { md5, ripemd160, rmd160: ripemd160, sha1, sha224, sha256, sha384, sha512, 'sha512-256': sha512_256 };
 const HIGHEST = 2 ** 48;
+/** What is hashed, and what other arguments are, in the words of Node's errors. */
+const DATA = 'of type string or an instance of Buffer, TypedArray, or DataView';
+const BYTES = 'of type string or an instance of ArrayBuffer, Buffer, TypedArray, DataView, or KeyObject';
 const ADVICE = 'a package in JavaScript alone has it: @noble/curves, @noble/ciphers, node-forge';
 
 function hashOf(name) {
@@ -20,11 +23,23 @@ function hashOf(name) {
   return hash;
 }
 
-const bytesOf = (data, encoding) => {
+/** The bytes of data or of a key. Anything else would be hashed as no bytes, and look right. */
+const bytesOf = (data, encoding, argument = 'data') => {
   if (typeof data === 'string') return Buffer.from(data, encoding);
-  if (data instanceof SecretKey) return data.export();
-  return ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new Uint8Array(data);
+  if (data instanceof SecretKey && argument !== 'data') return data.export();
+  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  if (data instanceof ArrayBuffer && argument !== 'data') return new Uint8Array(data);
+  const error = new TypeError(`The "${argument}" argument must be ${argument === 'data' ? DATA : BYTES}. Received ${receivedText(data)}`);
+  throw Object.assign(error, { code: 'ERR_INVALID_ARG_TYPE' });
 };
+
+/** What was given in place of bytes, as Node's errors say it. */
+function receivedText(value) {
+  if (value === undefined || value === null) return `${value}`;
+  if (typeof value === 'function') return `function ${value.name}`;
+  if (typeof value === 'object') return `an instance of ${value.constructor?.name || 'Object'}`;
+  return `type ${typeof value} (${typeof value === 'bigint' ? `${value}n` : String(value)})`;
+}
 const given = (bytes, encoding) => {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return encoding && encoding !== 'buffer' ? buffer.toString(encoding) : buffer;
@@ -74,8 +89,8 @@ class SecretKey {
 export { SecretKey as KeyObject };
 
 export const createHash = (name) => new Hash(hashOf(name).create());
-export const createHmac = (name, key) => new Hmac(hmac.create(hashOf(name), bytesOf(key)));
-export const createSecretKey = (key, encoding) => new SecretKey(bytesOf(key, encoding).slice());
+export const createHmac = (name, key) => new Hmac(hmac.create(hashOf(name), bytesOf(key, undefined, 'key')));
+export const createSecretKey = (key, encoding) => new SecretKey(bytesOf(key, encoding, 'key').slice());
 export const getHashes = () => Object.keys(HASHES);
 export const hash = (name, data, encoding = 'hex') => createHash(name).update(data).digest(encoding);
 
@@ -118,24 +133,24 @@ export function randomInt(...args) {
 }
 
 export function timingSafeEqual(first, second) {
-  const [a, b] = [bytesOf(first), bytesOf(second)];
+  const [a, b] = [bytesOf(first, undefined, 'buf1'), bytesOf(second, undefined, 'buf2')];
   if (a.length !== b.length) throw new RangeError('Input buffers must have the same byte length');
   return a.reduce((different, byte, at) => different | (byte ^ b[at]), 0) === 0;
 }
 
 export const pbkdf2Sync = (password, salt, iterations, length, digest) =>
-  given(noblePbkdf2(hashOf(digest), bytesOf(password), bytesOf(salt), { c: iterations, dkLen: length }));
+  given(noblePbkdf2(hashOf(digest), bytesOf(password, undefined, 'password'), bytesOf(salt, undefined, 'salt'), { c: iterations, dkLen: length }));
 export const pbkdf2 = later(pbkdf2Sync);
 export function scryptSync(password, salt, length, { N, cost = N ?? 16_384, r, blockSize = r ?? 8, p, parallelization = p ?? 1 } = {}) {
   const options = { N: cost, r: blockSize, p: parallelization, dkLen: length };
-  return given(nobleScrypt(bytesOf(password), bytesOf(salt), options));
+  return given(nobleScrypt(bytesOf(password, undefined, 'password'), bytesOf(salt, undefined, 'salt'), options));
 }
 export function scrypt(...args) {
   const callback = args.pop();
   return later(scryptSync)(...args, callback);
 }
 export const hkdfSync = (digest, key, salt, info, length) =>
-  nobleHkdf(hashOf(digest), bytesOf(key), bytesOf(salt), bytesOf(info), length).slice().buffer;
+  nobleHkdf(hashOf(digest), bytesOf(key, undefined, 'ikm'), bytesOf(salt, undefined, 'salt'), bytesOf(info, undefined, 'info'), length).slice().buffer;
 export const hkdf = later(hkdfSync);
 
 export const { subtle } = webcrypto;

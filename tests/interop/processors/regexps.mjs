@@ -1,0 +1,33 @@
+// Regexps in all ways in which a script can see how they are run, and after it has changed that. Node runs this file, too.
+export default () => {
+  const seen = [];
+  const say = (what, run) => { try { seen.push([what, run()]); } catch (error) { seen.push([what, error.name]); } };
+  say('all', () => 'yyyy-MM-dd'.match(/(\w)\1*|./g));
+  say('none', () => ['abc'.match(/x/g), /x/g.test('abc')]);
+  say('empty', () => ['abc'.match(/x*/g), '😀a'.match(/(?:)/gu).length, '😀a'.match(/(?:)/g).length]);
+  say('last index', () => { const r = /a/g; r.lastIndex = 5; return ['aXa'.match(r), r.lastIndex, r.test('aXa'), r.lastIndex, r.test('aXa'), r.test('aXa'), r.lastIndex]; });
+  say('sticky', () => { const r = /a/y; return [r.test('ba'), r.lastIndex, r.test('ab'), r.lastIndex, 'aab'.match(/a/gy), 'baa'.match(/a/gy)]; });
+  say('captures', () => [/(a)(b)?(?<c>c)/.exec('ac'), /(a)(b)?/d.exec('xa').indices, 'ac'.match(/(?<n>c)/).groups.n]);
+  say('result', () => { const r = /(a)(x)?/.exec('ba'); r.push('more'); return [r, r.length, r.index, r.input, Object.keys(r), r.concat([1])]; });
+  say('flags', () => [/a/dgimsuy.flags, /a/v.flags, /a/.flags, RegExp.prototype.flags]);
+  say('own exec', () => { const r = /a/g; let n = 0; r.exec = () => (n++ < 2 ? [`${n}`] : null); return ['zzz'.match(r), r.test('z'), n]; });
+  say('own flag', () => { const r = /a/; Object.defineProperty(r, 'global', { value: true }); return [r.flags, r.global]; });
+  say('subclass', () => { let calls = 0; class R extends RegExp { exec(text) { calls += 1; return super.exec(text); } } return ['aab'.match(new R('a', 'g')), new R('a').test('a'), calls]; });
+  say('frozen', () => Object.freeze(/a/g).test('a'));
+  say('object as text', () => /1/.test({ toString: () => '1' }));
+  say('bad text', () => /1/.test({ toString() { throw new RangeError('no'); } }));
+  say('bad receiver', () => RegExp.prototype.test.call(1, 'a'));
+  say('index that is an object', () => { const r = /a/g; let asked = 0; r.lastIndex = { valueOf() { asked += 1; return 1; } }; return [r.test('aa'), asked, r.lastIndex]; });
+  say('many groups', () => new RegExp('(a)'.repeat(40)).test('a'.repeat(40)));
+  say('many groups, all', () => 'a'.repeat(41).match(new RegExp('(a)'.repeat(40), 'g')).length);
+  const { exec } = RegExp.prototype; const global = Object.getOwnPropertyDescriptor(RegExp.prototype, 'global');
+  let calls = 0;
+  RegExp.prototype.exec = function (text) { calls += 1; return exec.call(this, text); };
+  say('changed exec', () => ['aa'.match(/a/g), /a/.test('a'), calls]);
+  RegExp.prototype.exec = exec;
+  Object.defineProperty(RegExp.prototype, 'global', { get: () => { calls += 1; return false; }, configurable: true });
+  say('changed flag', () => ['aa'.match(/a/g), calls]);
+  Object.defineProperty(RegExp.prototype, 'global', global);
+  say('restored', () => ['aa'.match(/a/g), calls]);
+  return seen;
+};
