@@ -85,8 +85,8 @@ pub enum Found {
 pub enum NoLease {
     /// The queue has no processor now.
     NoProcessor,
-    /// The job must not begin on another version than the one that is noted in it, and that one, or the note, cannot be had
-    /// for now.
+    /// The job begins only on the version that is noted in it, and for now that version cannot be loaded, or the note cannot be
+    /// written.
     NotNow(String),
 }
 

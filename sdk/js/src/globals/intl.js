@@ -92,7 +92,7 @@ class DisplayNames {
   static supportedLocalesOf = supportedLocalesOf;
 
   constructor() {
-    throw new RangeError('`Intl.DisplayNames` cannot be had in a processor: it has no names of languages, regions and currencies; a package in JavaScript alone has them (i18n-iso-countries)');
+    throw new RangeError('`Intl.DisplayNames` is not available in a processor: it has no names of languages, regions and currencies; a package in JavaScript alone has them (i18n-iso-countries)');
   }
 }
 
