@@ -18,7 +18,7 @@ use crate::address::{Address, Place, Tls};
 use crate::error::{Error, ServerError};
 use crate::framed::{Framed, MESSAGE_BYTES_MAX, NotRead, Stream};
 
-/// A tenth of a second or more, which is what a connection may cost at most.
+/// Some tenths of a second, which is what a connection may cost at most.
 const SCRAM_ROUNDS_MAX: u32 = 1_000_000;
 
 /// How to reach one database.
@@ -201,7 +201,15 @@ async fn scram(framed: &mut Framed, password: &str) -> Result<(), Error> {
         return Err(unknown_authentication());
     };
     refuse_endless(asked.data())?;
-    scram.update(asked.data()).map_err(failed)?;
+    // The hash is computed as often as the server asks, and the threads of the runtime have other jobs to move.
+    let computed = tokio::task::spawn_blocking(move || {
+        scram.update(asked.data())?;
+        Ok(scram)
+    });
+    let computed = computed
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)));
+    let mut scram = computed.map_err(failed)?;
     frontend::sasl_response(scram.message(), &mut framed.out).map_err(failed)?;
     framed.send().await.map_err(|error| unreachable(&error))?;
     let Message::AuthenticationSaslFinal(proof) = next(framed).await? else {
@@ -210,8 +218,7 @@ async fn scram(framed: &mut Framed, password: &str) -> Result<(), Error> {
     scram.finish(proof.data()).map_err(failed)
 }
 
-/// The hash is computed as often as the server asks, and nothing else is done by the thread meanwhile. Postgres asks for 4,096
-/// rounds unless told otherwise.
+/// Postgres asks for 4,096 rounds unless told otherwise.
 fn refuse_endless(challenge: &[u8]) -> Result<(), Error> {
     let fields = challenge.split(|byte| *byte == b',');
     for rounds in fields.filter_map(|field| field.strip_prefix(b"i=")) {
@@ -248,9 +255,9 @@ async fn next(framed: &mut Framed) -> Result<Message, Error> {
         Ok(Message::ErrorResponse(body)) => Err(Error::Server(Box::new(ServerError::read(&body)))),
         Ok(message) => Ok(message),
         Err(NotRead::Io(error)) => Err(unreachable(&error)),
-        Err(NotRead::RowTooLong(_) | NotRead::TooLong(_)) => Err(Error::Refused(
-            "the server that answers is not Postgres".into(),
-        )),
+        Err(NotRead::Invalid(_) | NotRead::RowTooLong(_) | NotRead::TooLong(_)) => Err(
+            Error::Refused("the server that answers is not Postgres".into()),
+        ),
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Framed {
 /// A message that was not read.
 pub(crate) enum NotRead {
     Io(io::Error),
+    /// It is no message of Postgres.
+    Invalid(io::Error),
     /// It has this many bytes, and it is a row.
     RowTooLong(usize),
     /// It has this many bytes, and it is something else.
@@ -91,7 +93,7 @@ impl Framed {
     /// again: no byte is lost.
     pub(crate) async fn next(&mut self, row_bytes_max: usize) -> Result<Message, NotRead> {
         loop {
-            let wanted = match Header::parse(&self.read)? {
+            let wanted = match Header::parse(&self.read).map_err(NotRead::Invalid)? {
                 Some(header) => {
                     let length = usize::try_from(header.len()).unwrap_or(usize::MAX);
                     match header.tag() {
@@ -105,7 +107,7 @@ impl Framed {
                 None => 5,
             };
             if self.read.len() >= wanted
-                && let Some(message) = Message::parse(&mut self.read)?
+                && let Some(message) = Message::parse(&mut self.read).map_err(NotRead::Invalid)?
             {
                 self.shrink();
                 return Ok(message);

@@ -24,6 +24,9 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The first wait for that where nobody waits for the statement; each further one is twice as long.
 const CANCEL_FIRST: Duration = Duration::from_millis(30);
 
+/// Columns of one statement that a session remembers.
+const COLUMNS_KEPT_MAX: usize = 100;
+
 /// A column of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
@@ -213,7 +216,9 @@ impl Session {
     fn keep(&mut self, text: &str, sent: &Sent, reply: &Reply) {
         let Some(name) = &sent.name else { return };
         if sent.is_from_cache || reply.is_parsed {
-            let columns = reply.is_described.then(|| Arc::clone(&reply.columns));
+            // Very many columns are described each time: a session keeps many statements.
+            let is_kept = reply.is_described && reply.columns.len() <= COLUMNS_KEPT_MAX;
+            let columns = is_kept.then(|| Arc::clone(&reply.columns));
             let name = Arc::clone(name);
             self.statements.keep(text, Prepared { name, columns });
         }

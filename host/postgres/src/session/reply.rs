@@ -1,5 +1,6 @@
 //! The answer of the server to what was sent with one round trip, within bounds.
 
+use std::io;
 use std::sync::Arc;
 
 use fallible_iterator::FallibleIterator as _;
@@ -10,6 +11,8 @@ use crate::error::{Error, ServerError};
 use crate::framed::{MESSAGE_BYTES_MAX, NotRead};
 use crate::value::{Value, elements_max, type_name};
 
+/// What a row takes beside its values.
+const ROW_BYTES: usize = size_of::<Vec<Value>>();
 /// What a value takes beside its bytes.
 const VALUE_BYTES: usize = size_of::<Value>();
 /// What an element of an array takes while it is read: a text of its own.
@@ -78,7 +81,7 @@ impl Reply {
 
     pub(super) fn not_read(&self, error: NotRead) -> Error {
         match error {
-            NotRead::Io(error) => Error::lost(&error),
+            NotRead::Io(error) | NotRead::Invalid(error) => Error::lost(&error),
             NotRead::RowTooLong(bytes) => Error::Limit(format!(
                 "Postgres answered with a row of {bytes} bytes, more than the limit of {} (`bytes_max`)",
                 self.bytes_max
@@ -96,7 +99,7 @@ impl Reply {
             Message::BindComplete if self.counts() => self.is_bound = true,
             Message::NoData if self.counts() => self.is_described = true,
             Message::RowDescription(body) if self.counts() => {
-                self.columns = columns_of(&body)?;
+                self.describe(&body)?;
                 self.is_described = true;
             }
             Message::DataRow(body) if self.counts() => self.add(&body)?,
@@ -143,6 +146,22 @@ impl Reply {
         Err(Error::Refused(reason.into()))
     }
 
+    fn describe(&mut self, body: &RowDescriptionBody) -> Result<(), Error> {
+        let mut columns = Vec::new();
+        let mut fields = body.fields();
+        while let Some(field) = fields.next().map_err(|error| Error::lost(&error))? {
+            let column = Column {
+                name: field.name().to_owned(),
+                type_name: type_name(field.type_oid()).into_owned(),
+                oid: field.type_oid(),
+            };
+            self.count(size_of::<Column>() + column.name.len() + column.type_name.len())?;
+            columns.push(column);
+        }
+        self.columns = columns.into();
+        Ok(())
+    }
+
     fn add(&mut self, body: &DataRowBody) -> Result<(), Error> {
         if self.rows.len() >= self.rows_max {
             return Err(Error::Limit(format!(
@@ -150,30 +169,37 @@ impl Reply {
                 self.rows_max
             )));
         }
-        let mut row = Vec::with_capacity(self.columns.len());
-        let mut ranges = body.ranges();
         let columns = Arc::clone(&self.columns);
-        let mut columns = columns.iter();
-        while let Some(range) = ranges.next().map_err(|error| Error::lost(&error))? {
-            let bytes = range.as_ref().map_or(0, |range| range.len());
-            let column = columns.next();
-            let text = range.clone().map_or(&[][..], |range| &body.buffer()[range]);
-            let elements = column.map_or(0, |column| elements_max(column.oid, text));
-            self.count(VALUE_BYTES + bytes + elements * ELEMENT_BYTES)?;
-            let value = match (range, column) {
-                (Some(range), Some(column)) => {
-                    let value = Value::read(column.oid, &body.buffer()[range]);
-                    value.unwrap_or_else(|| {
-                        self.unreadable.get_or_insert_with(|| column.name.clone());
-                        Value::Null
-                    })
-                }
-                _ => Value::Null,
+        let mut ranges = body.ranges();
+        // A value for each column; a server that has another number of them means other columns.
+        if ranges.size_hint().0 != columns.len() {
+            let error = io::Error::new(
+                io::ErrorKind::InvalidData,
+                "row has not a value for each column",
+            );
+            return Err(Error::lost(&error));
+        }
+        self.count(ROW_BYTES + columns.len() * VALUE_BYTES)?;
+        let mut row = Vec::with_capacity(columns.len());
+        for column in &*columns {
+            let range = ranges.next().map_err(|error| Error::lost(&error))?;
+            let value = match range.flatten() {
+                Some(range) => self.value(column, &body.buffer()[range])?,
+                None => Value::Null,
             };
             row.push(value);
         }
         self.rows.push(row);
         Ok(())
+    }
+
+    fn value(&mut self, column: &Column, text: &[u8]) -> Result<Value, Error> {
+        let elements = elements_max(column.oid, text);
+        self.count(text.len() + elements * ELEMENT_BYTES)?;
+        Ok(Value::read(column.oid, text).unwrap_or_else(|| {
+            self.unreadable.get_or_insert_with(|| column.name.clone());
+            Value::Null
+        }))
     }
 
     fn count(&mut self, bytes: usize) -> Result<(), Error> {
@@ -202,17 +228,4 @@ impl Reply {
             affected: self.affected,
         })
     }
-}
-
-fn columns_of(body: &RowDescriptionBody) -> Result<Arc<[Column]>, Error> {
-    let mut columns = Vec::new();
-    let mut fields = body.fields();
-    while let Some(field) = fields.next().map_err(|error| Error::lost(&error))? {
-        columns.push(Column {
-            name: field.name().to_owned(),
-            type_name: type_name(field.type_oid()).into_owned(),
-            oid: field.type_oid(),
-        });
-    }
-    Ok(columns.into())
 }

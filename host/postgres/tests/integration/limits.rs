@@ -5,7 +5,7 @@ use toril_postgres::{Error, Value};
 use super::*;
 
 /// The most memory that this process has had, in bytes.
-fn peak() -> usize {
+pub(crate) fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
         .lines()

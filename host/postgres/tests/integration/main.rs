@@ -6,6 +6,7 @@
 )]
 
 mod hostile;
+mod impostors;
 mod leaks;
 mod limits;
 mod outages;

@@ -13,7 +13,8 @@ mod target;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, Uri, header};
+use futures_util::FutureExt as _;
+use http::{Request, Response, Uri, header};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
@@ -68,7 +69,10 @@ pub(crate) struct Loan {
     target: Arc<Target>,
     connection: Option<Connection>,
     place: Option<OwnedSemaphorePermit>,
+    /// How long the connection may be idle.
     until: Instant,
+    /// When the request must have been sent.
+    end: Instant,
     runtime: Handle,
     exchange: Arc<Exchange>,
 }
@@ -100,7 +104,7 @@ impl HttpPool {
         let place = timeout_at(times.connected, place).await;
         let place = place.map_err(|_| Error::ConnectionLimitReached)?.ok();
         let uri = request.uri().clone();
-        let exchange = request.body().exchange();
+        let (exchange, end) = (request.body().exchange(), request.body().end());
         let mut may_be_stale = true;
         loop {
             let idle = may_be_stale.then(|| self.idle.lock().take(target, self.settings.idle));
@@ -117,7 +121,18 @@ impl HttpPool {
             match answer.map_err(|_| Error::HttpResponseTimeout)? {
                 Ok(response) => {
                     exchange.answered();
-                    let loan = self.loan(target, connection, place, response.headers(), exchange);
+                    let idle = self.settings.idle;
+                    let kept = promised(response.headers()).map_or(idle, |said| said.min(idle));
+                    let loan = Loan {
+                        pool: Arc::clone(self),
+                        target: Arc::clone(target),
+                        connection: Some(connection),
+                        place,
+                        until: Instant::now() + kept,
+                        end,
+                        runtime: Handle::current(),
+                        exchange,
+                    };
                     return Ok((response, loan));
                 }
                 // A server may close a connection at the moment at which it is used again.
@@ -236,27 +251,6 @@ impl HttpPool {
         config.map_err(|error| Error::InternalError(Some(error)))
     }
 
-    fn loan(
-        self: &Arc<Self>,
-        target: &Arc<Target>,
-        connection: Connection,
-        place: Option<OwnedSemaphorePermit>,
-        headers: &HeaderMap,
-        exchange: Arc<Exchange>,
-    ) -> Loan {
-        let idle = self.settings.idle;
-        let idle = promised(headers).map_or(idle, |promised| promised.min(idle));
-        Loan {
-            pool: Arc::clone(self),
-            target: Arc::clone(target),
-            connection: Some(connection),
-            place,
-            until: Instant::now() + idle,
-            runtime: Handle::current(),
-            exchange,
-        }
-    }
-
     fn put(self: &Arc<Self>, target: &Arc<Target>, http1: Http1, until: Instant, runtime: &Handle) {
         if !http1.sender.is_closed() && until > Instant::now() {
             // Before anybody can take it and send the next request.
@@ -292,12 +286,8 @@ impl HttpPool {
     }
 }
 
-impl Drop for Loan {
-    fn drop(&mut self) {
-        self.exchange.over();
-        let Some(Connection::Http1(mut http1)) = self.connection.take() else {
-            return;
-        };
+impl Loan {
+    fn give_back(&mut self, mut http1: Http1) {
         let (target, until) = (Arc::clone(&self.target), self.until);
         if http1.sender.is_ready() {
             return self.pool.put(&target, http1, until, &self.runtime);
@@ -306,18 +296,43 @@ impl Drop for Loan {
             return;
         }
         // The connection notices the end of the response a moment later, or the request is still being sent. Until then
-        // it is in use.
-        let (pool, place, runtime) = (
-            Arc::clone(&self.pool),
-            self.place.take(),
-            self.runtime.clone(),
-        );
+        // it is in use, but no longer than the request may take: a server that reads nothing would keep its place.
+        let (pool, place, end) = (Arc::clone(&self.pool), self.place.take(), self.end);
+        let runtime = self.runtime.clone();
         self.runtime.spawn(async move {
-            if http1.sender.ready().await.is_ok() {
+            if let Ok(Ok(())) = timeout_at(end, http1.sender.ready()).await {
                 pool.put(&target, http1, until, &runtime);
             }
             drop(place);
         });
+    }
+
+    /// The same for a connection that is shared: a request that is not sent in its time has no end, so that the connection
+    /// gets no further ones.
+    fn give_back_shared(&mut self, connection: Connection) {
+        let exchange = Arc::clone(&self.exchange);
+        if exchange.sent().now_or_never().is_some() {
+            return;
+        }
+        let (pool, place, end) = (Arc::clone(&self.pool), self.place.take(), self.end);
+        let target = Arc::clone(&self.target);
+        self.runtime.spawn(async move {
+            if timeout_at(end, exchange.sent()).await.is_err() {
+                pool.idle.lock().forget(&target, &connection);
+            }
+            drop(place);
+        });
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.exchange.over();
+        match self.connection.take() {
+            Some(Connection::Http1(http1)) => self.give_back(http1),
+            Some(shared) => self.give_back_shared(shared),
+            None => {}
+        }
     }
 }
 

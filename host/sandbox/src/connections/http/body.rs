@@ -28,18 +28,29 @@ pub(crate) struct Bounded<B> {
     too_large: TooLarge,
     /// Given back when the body has come to its end, or is dropped.
     loan: Option<Loan>,
-    exchange: Arc<Exchange>,
+    exchange: Sender,
     given_up: Option<GivenUp>,
 }
 
 /// Why a body ends before it is whole, and the end of the response, for which it waits.
 type GivenUp = (Error, Pin<Box<dyn Future<Output = ()> + Send>>);
 
-/// What a request's body knows of the response.
+/// What a request's body and its response know of each other.
 #[derive(Default)]
 pub(super) struct Exchange {
     is_answered: AtomicBool,
     is_over: Notify,
+    is_sent: Notify,
+}
+
+/// Held by the body of a request.
+#[derive(Default)]
+struct Sender(Arc<Exchange>);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.is_sent.notify_one();
+    }
 }
 
 impl Exchange {
@@ -51,6 +62,11 @@ impl Exchange {
     /// Nobody reads the response any more.
     pub(super) fn over(&self) {
         self.is_over.notify_one();
+    }
+
+    /// Waits until nothing of the request is left to be sent. One task may wait.
+    pub(super) async fn sent(&self) {
+        self.is_sent.notified().await;
     }
 
     /// A guest gives up the rest of a request that is answered early. As an error that would end the connection, and with it
@@ -77,20 +93,25 @@ impl<B> Bounded<B> {
             timer: None,
             too_large,
             loan: None,
-            exchange: Arc::default(),
+            exchange: Sender::default(),
             given_up: None,
         }
     }
 
     /// Another body that ends when this one would have, for the same request.
     pub(crate) fn like(&self, body: B) -> Self {
-        let exchange = Arc::clone(&self.exchange);
+        let exchange = Sender(self.exchange());
         let like = Self::new(body, self.bytes_max, self.end, self.too_large);
         Bounded { exchange, ..like }
     }
 
     pub(super) fn exchange(&self) -> Arc<Exchange> {
-        Arc::clone(&self.exchange)
+        Arc::clone(&self.exchange.0)
+    }
+
+    /// When it must have come to its end.
+    pub(super) fn end(&self) -> Instant {
+        self.end
     }
 }
 
@@ -140,7 +161,7 @@ impl<B: Body<Data = Bytes, Error = Error>> Bounded<B> {
                 Some(Err(error @ Error::HttpRequestBodySize(_))) => {
                     return Poll::Ready(Some(Err(error)));
                 }
-                Some(Err(error)) => match self.exchange.give_up(error) {
+                Some(Err(error)) => match self.exchange.0.give_up(error) {
                     Ok(given_up) => self.given_up = Some(given_up),
                     Err(error) => return Poll::Ready(Some(Err(error))),
                 },

@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::Notify;
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 use wasmtime_wasi_http::Error;
 
 use super::RequestBody;
@@ -33,6 +36,10 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Answers of status 1xx that a server may send before the one that counts. Servers send one or two; a row without an end would
 /// hold the attempt until its deadline.
 pub(super) const INTERIM_MAX: u32 = 100;
+
+/// How long a connection may take to come to its end once nobody uses it. A server that reads nothing would keep it for good,
+/// because what was written last is never sent.
+const END_TIME: Duration = Duration::from_secs(2);
 
 /// Why there is no response.
 pub(super) enum NoResponse {
@@ -62,9 +69,9 @@ pub(super) enum Connection {
 
 /// What the requests of a connection of HTTP/2 share. As many references are counted as there are requests under way, and one
 /// more.
-#[derive(Default)]
 pub(super) struct Shared {
     only_interim: OnlyInterim,
+    _used: Used,
 }
 
 /// A connection of HTTP/1.1.
@@ -72,6 +79,33 @@ pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     /// See [`Stream::watch`].
     rests: Arc<AtomicU32>,
+    _used: Used,
+}
+
+/// A connection is in use until this is dropped.
+type Used = watch::Sender<()>;
+
+/// Runs what moves a connection until that has come to its end, or until nobody has used the connection for a while.
+#[derive(Clone)]
+struct Movers(watch::Receiver<()>);
+
+impl<F> Executor<F> for Movers
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, mover: F) {
+        let mut used = self.0.clone();
+        tokio::spawn(async move {
+            let is_left = async {
+                while used.changed().await.is_ok() {}
+                sleep(END_TIME).await;
+            };
+            tokio::select! {
+                _ = mover => {}
+                () = is_left => {}
+            }
+        });
+    }
 }
 
 impl Http1 {
@@ -104,8 +138,10 @@ impl Http1 {
 
 impl Connection {
     pub(super) async fn over(mut stream: Stream, streams_max: u32) -> Result<Self, Error> {
+        let (used, movers) = watch::channel(());
+        let movers = Movers(movers);
         if stream.speaks_http2() {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let mut builder = http2::Builder::new(movers.clone());
             let window = STREAM_WINDOW.saturating_mul(streams_max).min(WINDOW_MAX);
             builder
                 .timer(TokioTimer::new())
@@ -114,11 +150,15 @@ impl Connection {
                 .initial_stream_window_size(STREAM_WINDOW)
                 // A response that nobody reads takes no other one's room.
                 .initial_connection_window_size(window);
-            let shared = Arc::<Shared>::default();
-            let frames = Frames::new(stream, shared.only_interim.clone());
+            let only_interim = OnlyInterim::default();
+            let frames = Frames::new(stream, only_interim.clone());
             let (sender, connection) = builder.handshake(TokioIo::new(frames)).await?;
-            tokio::spawn(async move { drop(connection.await) });
-            return Ok(Connection::Http2(sender, shared));
+            movers.execute(connection);
+            let shared = Shared {
+                only_interim,
+                _used: used,
+            };
+            return Ok(Connection::Http2(sender, Arc::new(shared)));
         }
         // HTTP/1.1 has only the order to tell answers apart. hyper reads before it sends a request and gives up a connection
         // on which it finds something; the request then goes to another one.
@@ -126,8 +166,12 @@ impl Connection {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(BUFFER_BYTES_MAX);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(Connection::Http1(Http1 { sender, rests }))
+        movers.execute(connection);
+        Ok(Connection::Http1(Http1 {
+            sender,
+            rests,
+            _used: used,
+        }))
     }
 
     /// True for errors of a connection that had come to its end before the request. What goes wrong on a connection of
@@ -166,8 +210,12 @@ impl Connection {
     }
 }
 
-/// For how long a server says that it keeps an idle connection, less a second for the way.
+/// For how long a server says that it keeps an idle connection, less a second for the way. One that states the length of its
+/// answer in two ways keeps none: what lies in between may have read it the other way (RFC 9112, 6.3).
 pub(super) fn promised(headers: &HeaderMap) -> Option<Duration> {
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        return Some(Duration::ZERO);
+    }
     let said = headers.get("keep-alive")?.to_str().ok()?;
     let seconds = said
         .split(',')

@@ -1,9 +1,12 @@
 //! The pool against real servers on this machine: raw ones that break the rules, and hyper's for HTTP/2 and TLS.
 
 mod early;
+mod floods;
+mod malformed;
 mod proxies;
 mod rebinding;
 mod servers;
+mod stuck;
 mod tls;
 
 use std::io::Write as _;

@@ -27,33 +27,45 @@ use crate::connections::TlsFiles;
 
 /// What a server saw.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     handshakes: AtomicUsize,
     resumed: AtomicUsize,
-    closings: AtomicUsize,
-    changed: tokio::sync::Notify,
+    pub(super) closings: AtomicUsize,
+    pub(super) changed: tokio::sync::Notify,
+    /// No request has a use for the connection of a deaf server any more.
+    pub(super) of_no_use: tokio::sync::Notify,
 }
 
-struct TlsServer {
+pub(super) struct TlsServer {
     port: u16,
-    seen: Arc<Seen>,
+    pub(super) seen: Arc<Seen>,
     dir: TempDir,
 }
 
-struct Choice {
-    protocols: Vec<Vec<u8>>,
+pub(super) struct Choice {
+    pub(super) protocols: Vec<Vec<u8>>,
     /// Requests after which the server says that it takes no more on a connection.
-    requests_max: usize,
-    asks_for_certificate: bool,
-    /// The server sends one answer of status 103 after the other, by HTTP/2.
-    sends_only_interim: bool,
+    pub(super) requests_max: usize,
+    pub(super) asks_for_certificate: bool,
+    pub(super) manner: Manner,
 }
 
-const HTTP2: Choice = Choice {
+/// What a server does with an encrypted connection.
+#[derive(Clone)]
+pub(super) enum Manner {
+    /// It answers each request.
+    Serves,
+    /// By HTTP/2, it answers the first request with the first bytes, and then with the others for as long as it can.
+    Floods(Vec<u8>, Vec<u8>),
+    /// It answers the first bytes that it reads with these, and reads nothing more. By HTTP/2 these are frames.
+    Deaf(Vec<u8>),
+}
+
+pub(super) const HTTP2: Choice = Choice {
     protocols: Vec::new(),
     requests_max: usize::MAX,
     asks_for_certificate: false,
-    sends_only_interim: false,
+    manner: Manner::Serves,
 };
 
 fn identity() -> CertifiedKey<KeyPair> {
@@ -82,7 +94,7 @@ fn server_config(identity: &CertifiedKey<KeyPair>, choice: &Choice) -> ServerCon
 }
 
 impl TlsServer {
-    async fn start(choice: Choice) -> Self {
+    pub(super) async fn start(choice: Choice) -> Self {
         let (identity, dir) = (identity(), tempfile::tempdir().unwrap());
         std::fs::write(dir.path().join("cert.pem"), identity.cert.pem()).unwrap();
         let key = identity.signing_key.serialize_pem();
@@ -95,15 +107,17 @@ impl TlsServer {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, seen) = (acceptor.clone(), Arc::clone(&counted));
+                let manner = choice.manner.clone();
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
                         seen.handshakes.fetch_add(1, Ordering::SeqCst);
                         let kind = stream.get_ref().1.handshake_kind();
                         let resumed = usize::from(kind == Some(HandshakeKind::Resumed));
                         seen.resumed.fetch_add(resumed, Ordering::SeqCst);
-                        match choice.sends_only_interim {
-                            true => send_interim(stream).await,
-                            false => serve(stream, choice.requests_max).await,
+                        match manner {
+                            Manner::Serves => serve(stream, choice.requests_max).await,
+                            Manner::Floods(first, more) => flood(stream, &first, &more).await,
+                            Manner::Deaf(answer) => answer_deaf(stream, &answer, &seen).await,
                         }
                         seen.closings.fetch_add(1, Ordering::SeqCst);
                         seen.changed.notify_one();
@@ -114,15 +128,15 @@ impl TlsServer {
         TlsServer { port, seen, dir }
     }
 
-    fn uri(&self) -> String {
+    pub(super) fn uri(&self) -> String {
         format!("https://localhost:{}/", self.port)
     }
 
-    fn handshakes(&self) -> usize {
+    pub(super) fn handshakes(&self) -> usize {
         self.seen.handshakes.load(Ordering::SeqCst)
     }
 
-    fn trusted(&self, with_certificate: bool) -> TlsFiles {
+    pub(super) fn trusted(&self, with_certificate: bool) -> TlsFiles {
         let named = |name: &str, is_named: bool| is_named.then(|| PathBuf::from(name));
         let authority = &mut named("cert.pem", true);
         let own = ["cert.pem", "key.pem"].map(|name| named(name, with_certificate));
@@ -131,29 +145,55 @@ impl TlsServer {
     }
 }
 
-/// Answers the first request of a connection with what is no answer, for as long as it is read.
-async fn send_interim(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
-    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    // `:status` is 103, and the headers end there.
-    const EARLY_HINTS: &[u8] = b"\0\0\x05\x01\x04\0\0\0\x01\x08\x03103";
+type Encrypted = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+async fn flood(mut stream: Encrypted, first: &[u8], more: &[u8]) {
     if stream.write_all(&SETTINGS).await.is_err() {
         return;
     }
     let mut read = Vec::new();
     // A head of a request.
-    while !read.windows(5).any(|part| part == [1, 5, 0, 0, 0]) {
+    while !has_head(&read) {
         match stream.read_buf(&mut read).await {
             Ok(more) if more > 0 => {}
             _ => return,
         }
     }
-    while stream.write_all(EARLY_HINTS).await.is_ok() {}
+    let mut sent = stream.write_all(first).await;
+    while sent.is_ok() {
+        sent = stream.write_all(more).await;
+    }
 }
 
-async fn serve(
-    stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>,
-    requests_max: usize,
-) {
+async fn answer_deaf(mut stream: Encrypted, answer: &[u8], seen: &Seen) {
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    if is_http2 && stream.write_all(&SETTINGS).await.is_err() {
+        return;
+    }
+    let mut read = Vec::new();
+    while read.is_empty() || is_http2 && !has_head(&read) {
+        if stream.read_buf(&mut read).await.is_ok_and(|more| more == 0) {
+            return;
+        }
+    }
+    let mut sent = stream.write_all(answer).await;
+    // From the moment at which nobody has any use for the connection, it is seen to be closed by writes that fail.
+    seen.of_no_use.notified().await;
+    while sent.is_ok() {
+        sent = stream.write_all(b"x").await;
+        tokio::task::yield_now().await;
+    }
+}
+
+/// True once the head of the first request of HTTP/2 was read.
+fn has_head(read: &[u8]) -> bool {
+    let is_head = |part: &[u8]| matches!(part, [1, 4 | 5, 0, 0, 0, 1]);
+    read.windows(6).any(is_head)
+}
+
+async fn serve(stream: Encrypted, requests_max: usize) {
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let (asked, last) = (
         Arc::new(AtomicUsize::new(0)),
@@ -264,9 +304,11 @@ async fn connection_of_http2_without_an_answer_is_not_shared_on() {
 
 #[tokio::test]
 async fn row_of_interim_answers_over_http2_ends_with_a_reason_of_its_own() {
+    // `:status` is 103, and the headers end there.
+    const EARLY_HINTS: &[u8] = b"\0\0\x05\x01\x04\0\0\0\x01\x08\x03103";
     let server = TlsServer::start(Choice {
         protocols: vec![b"h2".to_vec()],
-        sends_only_interim: true,
+        manner: Manner::Floods(Vec::new(), EARLY_HINTS.to_vec()),
         ..HTTP2
     })
     .await;
