@@ -125,7 +125,7 @@ export const kinds: Record<string, (job: Job, token?: string) => unknown> = {
   'an object as JSON': () => JSON.parse({} as unknown as string),
   'nothing as JSON': () => JSON.parse(undefined as unknown as string),
   'JSON with a wrong word in it': () => JSON.parse('{"walls":["white","grün","blue"],"done":nope,"by":"Ann"}'),
-  'JSON with a wrong end': () => JSON.parse('{"walls":["white","green","blue"],"done":tru'),
+  'JSON with a wrong end': () => JSON.parse('{"walls":["white","green","blue"],"done":nul'),
   'symbol as a text': () => String(Symbol('red')) + `${Symbol('red') as unknown as string}`,
   'sum of nothing': () => ([] as number[]).reduce((sum, n) => sum + n),
   'repeated too seldom': () => 'red'.repeat(-1),
