@@ -12,6 +12,14 @@ pub(crate) async fn past_outages<T, F: Future<Output = Result<T, QueueError>>>(
     call.retry(pauses()).when(QueueError::is_transient).await
 }
 
+/// The same, but a full memory is answered, not waited out: nobody knows whether it ends.
+pub(crate) async fn past_outages_unless_full<T, F: Future<Output = Result<T, QueueError>>>(
+    call: impl FnMut() -> F,
+) -> Result<T, QueueError> {
+    let passes = |error: &QueueError| error.is_transient() && !error.is_out_of_memory();
+    call.retry(pauses()).when(passes).await
+}
+
 /// The pauses between two tries.
 pub(crate) fn pauses() -> ExponentialBuilder {
     ExponentialBuilder::default()

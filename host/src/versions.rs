@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::metrics::QueueMetrics;
-use crate::retries::past_outages;
+use crate::retries::past_outages_unless_full;
 pub use canary::{Canary, CanaryRule, Tally};
 use toril_queue::{Job, Queue};
 use toril_sandbox::{Digest, Policy, Processor};
@@ -383,9 +383,11 @@ impl Versions {
     }
 
     /// Notes the version in a pinned job where another one was noted when it was taken: before it was known to go to
-    /// the candidate, say. The job must not begin before: its next attempt would go on with the other version.
+    /// the candidate, say. The job must not begin before: its next attempt would go on with the other version. It does not
+    /// wait for memory of Redis either: it holds a place that others need.
     async fn correct_pin(&self, job: &Job, digest: &Digest) -> Result<(), NoLease> {
-        let pinned = past_outages(|| self.queue.pin_version(&job.id, &job.token, digest)).await;
+        let pin = || self.queue.pin_version(&job.id, &job.token, digest);
+        let pinned = past_outages_unless_full(pin).await;
         pinned.map_err(|error| {
             NoLease::NotNow(format!("job could not be pinned to its version: {error}"))
         })

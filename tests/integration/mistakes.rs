@@ -234,6 +234,17 @@ fn command_in_a_wrong_directory_is_pointed_to_the_project() {
     }
 }
 
+#[test]
+fn queue_that_a_named_config_lacks_is_corrected_there() {
+    let dir = project(&noop_section("other"));
+    let config = dir.path().join("config");
+    std::fs::create_dir(&config).unwrap();
+    std::fs::write(config.join("prod.toml"), noop_section("paint")).unwrap();
+    let named = ["--config", "config/prod.toml", "--queue", "pain"];
+    let error = refused(dir.path(), &[&["run"], &named[..]].concat());
+    assert!(error.contains("hint: did you mean `paint`?"), "{error}");
+}
+
 /// Paths are shown without `./`, so that a directory may be an empty path.
 #[test]
 fn build_without_a_file_finds_the_only_source() {

@@ -136,3 +136,34 @@ async fn job_does_not_begin_before_its_version_is_noted() {
         host.stop().await;
     }
 }
+
+#[tokio::test]
+async fn job_whose_version_finds_no_memory_to_be_noted_is_told_and_runs_later() {
+    let stage = Stage::start().await;
+    stage.deploys("good-00002", &["--canary", "100%"]).await;
+    let proxy = FaultProxy::start(&stage.redis).await;
+    let config = format!("redis = \"{}\"\n{QUEUE}", proxy.url());
+    let mut host = TestHost::spawn(&config, &[]);
+    host.logs("serving").await;
+    let full = Fault::Refuse("OOM command not allowed when used memory > 'maxmemory'.");
+    let _refused = proxy.inject_at("write_job", 0, usize::MAX, full);
+    let id = stage.add().await;
+    host.logs("job could not be pinned to its version").await;
+    proxy.clear();
+    reaches(&stage.queue, &id, JobState::Delayed).await;
+    assert_eq!(stage.ran(&id).await, "[\"good-00002\",\"good-00002\"]");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_goes_on_with_an_aborted_candidate_that_was_active_before() {
+    let stage = Stage::start().await;
+    stage.deploys("good-00002", &[]).await;
+    stage.does(&["rollback", "ring", "--wait", "0"]).await;
+    stage.deploys("good-00002", &["--canary", "100%"]).await;
+    stage.does(&["abort", "ring"]).await;
+    let host = TestHost::serve(&stage.redis, QUEUE).await;
+    let id = stage.add_begun("good-00002").await;
+    assert_eq!(stage.ran(&id).await, "[\"good-00002\",\"good-00001\"]");
+    host.stop().await;
+}

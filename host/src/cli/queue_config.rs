@@ -126,9 +126,12 @@ pub(super) fn not_configured(
         });
     let section = QueueSpec::section(queue);
     let hint = format!("{near}add `[{section}]` to it, or name another file with `--config`");
+    let hint = match file.is_file() {
+        true => hint,
+        false => project::hint_or(file.parent().unwrap_or(file), &hint),
+    };
     anyhow!(
-        "queue `{queue}` is not in `{}`\nhint: {}",
-        file.display(),
-        project::hint_or(file.parent().unwrap_or(file), &hint)
+        "queue `{queue}` is not in `{}`\nhint: {hint}",
+        file.display()
     )
 }

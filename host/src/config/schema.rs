@@ -28,7 +28,7 @@ mod tests {
         assert!(
             about
                 .as_str()
-                .is_some_and(|text| text.starts_with("Jobs that run at once"))
+                .is_some_and(|text| text.starts_with("How many jobs may run at once"))
         );
         let keep = at("/$defs/QueueFile/properties/remove_on_complete").to_string();
         assert!(keep.contains("KeepInFile"), "{keep}");

@@ -17,13 +17,8 @@ pub(super) async fn until_answered<T, F: Future<Output = Result<T, QueueError>>>
     retried(call).await.map_err(job_error)
 }
 
-/// A full memory is answered, not waited out: the guest decides what becomes of its job.
-pub(super) async fn retried<T, F: Future<Output = Result<T, QueueError>>>(
-    call: impl FnMut() -> F,
-) -> Result<T, QueueError> {
-    let passes = |error: &QueueError| error.is_transient() && !error.is_out_of_memory();
-    call.retry(pauses()).when(passes).await
-}
+// If the memory of Redis is full, the guest decides what becomes of its job.
+pub(super) use crate::retries::past_outages_unless_full as retried;
 
 /// The lock of the job that an attempt runs, and how long it holds.
 pub(super) struct Lock<'a> {

@@ -157,7 +157,7 @@ export async function bundle(file, { minify = false, color = false, kept } = {})
   const unused = unusedIn(new Set(parts.map(absolute)));
   const bundled = { script: cleanNames(result.code, names), sourceMap: cleanSources(result.map, names) };
   return {
-    ...(isStrict(result.metafile, (input) => absolute(input) === entry, isSdk) ? strictly(bundled) : bundled),
+    ...((await isStrict(result.metafile, absolute, (input) => inputs.includes(input))) ? strictly(bundled) : bundled),
     warnings: await shown(warnings, 'warning'),
     inputs: [...new Set([...own.map(absolute), ...settingsFiles(root, own.map(absolute))])],
     // The engine that has no more than the bundle may use.

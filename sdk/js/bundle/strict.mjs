@@ -1,14 +1,28 @@
 // Strict mode: Node runs ES modules in it, and esbuild makes of them a script, which is not.
 
+import { readFile } from 'node:fs/promises';
+
 const DIRECTIVE = '"use strict";\n';
 
+/** Is code of an ES module for sure: by its name, or by a line that begins as only such a module's can. */
+const IS_MODULE = /^(import|export)\b/m;
+const CODE = /\.[cm]?[jt]sx?$/;
+
+async function isModule([input, { format }], absolute) {
+  if (format === 'cjs') return false;
+  if (!CODE.test(input) || /\.m[jt]s$/.test(input)) return true;
+  return IS_MODULE.test(await readFile(absolute(input), 'utf8'));
+}
+
 /**
- * Whether a bundle may be strict as a whole: where the processor is an ES module and no package in CommonJS is in it. Those may count
- * on the other mode. esbuild makes any bundle strict whose `tsconfig.json` says `strict` or `alwaysStrict`.
+ * Whether a bundle may be strict as a whole: where the processor is an ES module, and so is all else that it consists of. Code that
+ * Node runs as a script or as CommonJS may count on the other mode. esbuild makes any bundle strict whose `tsconfig.json` says
+ * `strict` or `alwaysStrict`.
  */
-export function isStrict({ inputs }, isEntry, isSdk) {
-  const foreign = Object.entries(inputs).filter(([input]) => !isSdk(input));
-  return foreign.some(([input, { format }]) => isEntry(input) && format === 'esm') && !foreign.some(([, { format }]) => format === 'cjs');
+export async function isStrict({ inputs }, absolute, isForeign) {
+  const foreign = Object.entries(inputs).filter(([input]) => isForeign(input));
+  const judged = await Promise.all(foreign.map((input) => isModule(input, absolute)));
+  return judged.every(Boolean);
 }
 
 /** The bundle with the directive above it. */

@@ -278,6 +278,10 @@ test('ES modules are strict, as in Node, unless a package in CommonJS is among t
   assert.ok(!(await starts({ 'a.cjs': 'module.exports = () => 1;' })));
   const old = { 'node_modules/old/index.js': 'exports.go = () => { leaked = 1; };', 'node_modules/old/package.json': '{}' };
   assert.ok(!(await starts({ 'a.mjs': "import { go } from 'old'; export default () => go();", ...old })));
+  const script = { 'node_modules/root/index.js': 'total = 0;', 'node_modules/root/package.json': '{}' };
+  assert.ok(!(await starts({ 'a.mjs': "import 'root'; export default () => total;", ...script })));
+  const asker = { 'node_modules/asks/index.js': "var wall = require('./wall.js'); wall.x = 1;", 'node_modules/asks/wall.js': 'this.wall = 1;', 'node_modules/asks/package.json': '{}' };
+  assert.ok(!(await starts({ 'a.mjs': "import 'asks'; export default () => 1;", ...asker })));
   assert.equal(await result("try { Object.freeze({ a: 1 }).a = 2; return 'nothing' } catch (error) { return error.name }"), 'TypeError');
 });
 

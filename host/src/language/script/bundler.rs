@@ -51,7 +51,10 @@ pub(super) async fn bundle(package: &Path, file: &Path) -> anyhow::Result<Bundle
 /// Where Node.js does not find what the package itself imports, it is a link to a directory whose packages nobody installed: npm
 /// does not do so for a link.
 fn or_incomplete(error: anyhow::Error, package: &Path) -> anyhow::Error {
-    if !error.to_string().contains("ERR_MODULE_NOT_FOUND") {
+    // As Node.js writes it. A line of the processor that an error shows may have the code alone.
+    let said = error.to_string();
+    if !(said.contains("[ERR_MODULE_NOT_FOUND]: Cannot find ") && said.contains(" imported from "))
+    {
         return error;
     }
     let package = package.canonicalize();

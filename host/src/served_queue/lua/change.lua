@@ -129,6 +129,8 @@ function verbs.deploy()
     return
   end
   end_canary()
+  -- From now on its jobs are those of a candidate: none goes on with it once it is aborted.
+  call('SREM', LEFT, digest)
   -- What is said of a canary is said of this one from now on; the changes tell of the others.
   call('HDEL', DEPLOYMENT, 'aborted')
   local revision = change('canary', digest)

@@ -98,7 +98,7 @@ class DisplayNames {
 
 /** What readers take for one character: letters with their marks, flags, pictures that are joined, syllables of Korean. */
 const CHARACTER =
-  /\r\n|\p{RI}{2}|\p{ExtPict}[\p{EMod}\p{M}]*(?:\u200d\p{ExtPict}[\p{EMod}\p{M}]*)*\u200d?|[\u1100-\u115f]*[\uac00-\ud7a3\u1160-\u11ff][\u1160-\u11ff]*[\p{M}\u200d]*|[^\r\n\p{Cc}][\p{M}\p{EMod}\u0e33\u0eb3\u200c\u200d\u{e0020}-\u{e007f}]*|[^]/gu;
+  /\r\n|\p{RI}{2}|\p{ExtPict}[\p{EMod}\p{M}\u200c\u{e0020}-\u{e007f}]*(?:\u200d\p{ExtPict}[\p{EMod}\p{M}\u200c\u{e0020}-\u{e007f}]*)*\u200d?|[\u1100-\u115f]*[\uac00-\ud7a3\u1160-\u11ff][\u1160-\u11ff]*[\p{M}\u200d]*|[^\r\n\p{Cc}][\p{M}\p{EMod}\u0e33\u0eb3\u200c\u200d\u{e0020}-\u{e007f}]*|[^]/gu;
 
 /** Texts in characters and words. */
 class Segmenter {

@@ -3,9 +3,9 @@
 /** Short names. */
 const SHORT = {
   bit: 'bit', byte: 'byte', kilobit: 'kb', kilobyte: 'kB', megabit: 'Mb', megabyte: 'MB', gigabit: 'Gb', gigabyte: 'GB', terabit: 'Tb',
-  terabyte: 'TB', petabyte: 'PB', millisecond: 'ms', second: 'sec', minute: 'min', hour: 'hr', day: 'day', week: 'wk', month: 'mth', year: 'yr',
-  millimeter: 'mm', centimeter: 'cm', meter: 'm', kilometer: 'km', inch: 'in', foot: 'ft', yard: 'yd', mile: 'mi', gram: 'g', kilogram: 'kg',
-  ounce: 'oz', pound: 'lb', stone: 'st', liter: 'L', milliliter: 'mL', gallon: 'gal', acre: 'ac', hectare: 'ha', celsius: '°C', fahrenheit: '°F',
+  terabyte: 'TB', petabyte: 'PB', nanosecond: 'ns', microsecond: 'μs', millisecond: 'ms', second: 'sec', minute: 'min', hour: 'hr', day: 'day', week: 'wk', month: 'mth', year: 'yr',
+  millimeter: 'mm', centimeter: 'cm', meter: 'm', kilometer: 'km', inch: 'in', foot: 'ft', yard: 'yd', mile: 'mi', 'mile-scandinavian': 'smi', gram: 'g', kilogram: 'kg',
+  ounce: 'oz', pound: 'lb', stone: 'st', liter: 'L', milliliter: 'mL', gallon: 'gal', 'fluid-ounce': 'fl oz', acre: 'ac', hectare: 'ha', celsius: '°C', fahrenheit: '°F',
   degree: 'deg', percent: '%',
 };
 /** Narrow names that are not the short ones. */
@@ -13,19 +13,20 @@ const NARROW = { byte: 'B', second: 's', minute: 'm', hour: 'h', day: 'd', week:
 /** Short names of which there may be several. */
 const COUNTED = ['day', 'week', 'month', 'year'];
 /** Long names with a plural of their own. */
-const PLURALS = { inch: 'inches', foot: 'feet', stone: 'stones', percent: 'percent', celsius: 'degrees Celsius', fahrenheit: 'degrees Fahrenheit' };
-const SINGULARS = { celsius: 'degree Celsius', fahrenheit: 'degree Fahrenheit' };
+const PLURALS = { inch: 'inches', foot: 'feet', stone: 'stones', percent: 'percent', 'fluid-ounce': 'fluid ounces', 'mile-scandinavian': 'miles-scandinavian', celsius: 'degrees Celsius', fahrenheit: 'degrees Fahrenheit' };
+const SINGULARS = { 'fluid-ounce': 'fluid ounce', celsius: 'degree Celsius', fahrenheit: 'degree Fahrenheit' };
 /** Short names that follow the number at once. */
 const CLOSE = ['celsius', 'fahrenheit', 'percent'];
 /** What stands below the line. */
 const PER = { second: 's', hour: 'h', day: 'd', week: 'w', month: 'm', year: 'y' };
+const PER_SHORT = { gallon: 'gal US' };
 const PAIRS = { 'kilometer-per-hour': 'km/h', 'mile-per-hour': 'mph', 'mile-per-gallon': 'mpg' };
 
 /** Refuses what is no unit. */
 export function checkUnit(unit) {
   if (unit === undefined) throw new TypeError("Required unit argument missing with unit style: Intl.NumberFormat() ''");
   const parts = String(unit).split('-per-');
-  if (parts.length > 2 || !parts.every((part) => part in SHORT)) throw new RangeError(`Invalid unit argument for Intl.NumberFormat() '${unit}'`);
+  if (parts.length > 2 || !parts.every((part) => Object.hasOwn(SHORT, part))) throw new RangeError(`Invalid unit argument for Intl.NumberFormat() '${unit}'`);
 }
 
 const long = (name, isOne) => (isOne ? (SINGULARS[name] ?? name) : (PLURALS[name] ?? `${name}s`));
@@ -37,5 +38,6 @@ export function unitBeside(unit, display, isOne) {
   const between = display === 'narrow' || CLOSE.includes(unit) ? '' : ' ';
   if (PAIRS[unit]) return [between, PAIRS[unit]];
   const short = display === 'narrow' ? (NARROW[name] ?? SHORT[name]) : COUNTED.includes(name) && !isOne ? `${SHORT[name]}s` : SHORT[name];
-  return [between, per ? `${short}/${PER[per] ?? SHORT[per]}` : short];
+  const below = (display === 'short' ? PER_SHORT[per] : undefined) ?? PER[per] ?? SHORT[per];
+  return [between, per ? `${short}/${below}` : short];
 }

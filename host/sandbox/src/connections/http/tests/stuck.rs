@@ -7,6 +7,9 @@ use http_body_util::StreamBody;
 use super::tls::{Choice, HTTP2, Manner, TlsServer};
 use super::*;
 
+/// The time of a request: it is waited for, and longer than an answer takes on a machine that is busy.
+const TIME: Duration = Duration::from_secs(6);
+
 /// More than fits between a client and a server that does not read.
 fn endless(uri: &str, end: Instant) -> Request<RequestBody> {
     let part = Bytes::from(vec![0; 1 << 16]);
@@ -52,7 +55,7 @@ async fn server_that_never_answers_nor_reads_keeps_no_connection() {
     for protocol in [&b"http/1.1"[..], b"h2"] {
         let server = deaf(protocol, b"").await;
         let (pool, uri) = (brief(&server), server.uri());
-        let end = Instant::now() + Duration::from_millis(1500);
+        let end = Instant::now() + TIME;
         let times = Times {
             answered: end,
             ..patient()
@@ -73,7 +76,7 @@ async fn server_that_answers_without_reading_keeps_no_connection() {
     for (protocol, answer) in [(&b"http/1.1"[..], &http1[..]), (b"h2", &http2)] {
         let server = deaf(protocol, answer).await;
         let (pool, uri) = (brief(&server), server.uri());
-        let end = Instant::now() + Duration::from_millis(1500);
+        let end = Instant::now() + TIME;
         let response = send(&pool, endless(&uri, end)).await.unwrap();
         response.into_body().collect().await.unwrap();
         is_closed(&server).await;
@@ -95,8 +98,9 @@ async fn server_that_answers_without_reading_keeps_no_place() {
         connections_max: 1,
         ..settings()
     });
-    for _ in 0..2 {
-        let end = Instant::now() + Duration::from_millis(1500);
+    // The second one waits for the place of the first.
+    for time in [TIME, 3 * TIME] {
+        let end = Instant::now() + time;
         let response = send(&pool, endless(&server.uri("/"), end)).await.unwrap();
         response.into_body().collect().await.unwrap();
     }
