@@ -71,6 +71,15 @@ impl Stage {
         id
     }
 
+    /// Waits for the first attempt of a job. One that its host has not run comes back later, and nothing of an attempt is noted.
+    async fn failed_once(&self, id: &str) {
+        eventually("its first attempt fails", async || {
+            let job = self.queue.job(id).await.ok()??;
+            job.contains_key("atm").then_some(())
+        })
+        .await;
+    }
+
     /// Runs the second attempt of a job; returns the versions that ran the two.
     async fn ran(&self, id: &str) -> String {
         self.queue.promote(id).await.unwrap();
@@ -126,12 +135,7 @@ async fn job_does_not_begin_before_its_version_is_noted() {
         let mut refused = proxy.inject("write_job", Fault::Refuse(refusal));
         let id = stage.add().await;
         refused.struck(1).await;
-        // Where its host has not run it, it comes back later, and nothing of an attempt is noted.
-        eventually("its first attempt fails", async || {
-            let job = stage.queue.job(&id).await.ok()??;
-            job.contains_key("atm").then_some(())
-        })
-        .await;
+        stage.failed_once(&id).await;
         assert_eq!(stage.ran(&id).await, "[\"good-00002\",\"good-00002\"]");
         host.stop().await;
     }
@@ -150,7 +154,7 @@ async fn job_whose_version_finds_no_memory_to_be_noted_is_told_and_runs_later() 
     let id = stage.add().await;
     host.logs("job could not be pinned to its version").await;
     proxy.clear();
-    reaches(&stage.queue, &id, JobState::Delayed).await;
+    stage.failed_once(&id).await;
     assert_eq!(stage.ran(&id).await, "[\"good-00002\",\"good-00002\"]");
     host.stop().await;
 }
