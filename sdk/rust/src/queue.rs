@@ -62,7 +62,7 @@ impl Queue {
         Ok(queues::change_priority(&self.name, id, priority, false)?)
     }
 
-    /// Changes the priority of a job as [`Queue::change_priority`] does. A waiting job goes before the others of that priority.
+    /// Changes the priority of a job as [`Queue::change_priority`] does. If the job waits, it becomes the first of its new priority.
     pub fn change_priority_lifo(&self, id: &str, priority: u32) -> Result<(), Error> {
         Ok(queues::change_priority(&self.name, id, priority, true)?)
     }
