@@ -88,6 +88,14 @@ impl Stage {
     }
 }
 
+/// A host whose calls the proxy may refuse.
+async fn served_through(proxy: &FaultProxy) -> TestHost {
+    let config = format!("redis = \"{}\"\n{QUEUE}", proxy.url());
+    let mut host = TestHost::spawn(&config, &[]);
+    host.logs("serving").await;
+    host
+}
+
 #[tokio::test]
 async fn version_that_was_rolled_back_goes_on_with_its_jobs_on_a_new_host() {
     let stage = Stage::start().await;
@@ -106,9 +114,7 @@ async fn version_that_was_rolled_back_goes_on_with_its_jobs_on_a_new_host() {
 async fn candidate_goes_on_with_its_jobs_on_a_host_that_has_not_heard_of_it() {
     let stage = Stage::start().await;
     let proxy = FaultProxy::start(&stage.redis).await;
-    let config = format!("redis = \"{}\"\n{QUEUE}", proxy.url());
-    let mut host = TestHost::spawn(&config, &[]);
-    host.logs("serving").await;
+    let host = served_through(&proxy).await;
     let refusal = Fault::Refuse("ERR not now");
     let mut deaf = proxy.inject_at("sync", 0, usize::MAX, refusal);
     deaf.struck(1).await;
@@ -129,9 +135,7 @@ async fn job_does_not_begin_before_its_version_is_noted() {
         let stage = Stage::start().await;
         stage.deploys("good-00002", &["--canary", "100%"]).await;
         let proxy = FaultProxy::start(&stage.redis).await;
-        let config = format!("redis = \"{}\"\n{QUEUE}", proxy.url());
-        let mut host = TestHost::spawn(&config, &[]);
-        host.logs("serving").await;
+        let host = served_through(&proxy).await;
         let mut refused = proxy.inject("write_job", Fault::Refuse(refusal));
         let id = stage.add().await;
         refused.struck(1).await;
@@ -146,9 +150,7 @@ async fn job_whose_version_finds_no_memory_to_be_noted_is_told_and_runs_later() 
     let stage = Stage::start().await;
     stage.deploys("good-00002", &["--canary", "100%"]).await;
     let proxy = FaultProxy::start(&stage.redis).await;
-    let config = format!("redis = \"{}\"\n{QUEUE}", proxy.url());
-    let mut host = TestHost::spawn(&config, &[]);
-    host.logs("serving").await;
+    let mut host = served_through(&proxy).await;
     let full = Fault::Refuse("OOM command not allowed when used memory > 'maxmemory'.");
     let _refused = proxy.inject_at("write_job", 0, usize::MAX, full);
     let id = stage.add().await;
