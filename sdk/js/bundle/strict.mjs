@@ -4,14 +4,16 @@ import { readFile } from 'node:fs/promises';
 
 const DIRECTIVE = '"use strict";\n';
 
-/** Is code of an ES module for sure: by its name, or by a line that begins as only such a module's can. */
+/** A line that only an ES module can have. */
 const IS_MODULE = /^(import|export)\b/m;
 const CODE = /\.[cm]?[jt]sx?$/;
 
+/** True where the code is an ES module for sure, by its name or by such a line. */
 async function isModule([input, { format }], absolute) {
   if (format === 'cjs') return false;
   if (!CODE.test(input) || /\.m[jt]s$/.test(input)) return true;
-  return IS_MODULE.test(await readFile(absolute(input), 'utf8'));
+  // Nothing is sure of what is no file.
+  return IS_MODULE.test(await readFile(absolute(input), 'utf8').catch(() => ''));
 }
 
 /**

@@ -270,7 +270,7 @@ test('a bundle is run by the engine that has what it may use, and no more', asyn
   assert.equal(await engine("export default () => (globalThis as any)['fet' + 'ch']?.('http://a');"), 'engine-alone.wasm');
 });
 
-test('ES modules are strict, as in Node, unless a package in CommonJS is among them', async () => {
+test('ES modules are strict, as in Node, unless CommonJS or a script is among them', async () => {
   const frozen = 'export default () => { Object.freeze({ a: 1 } as any).a = 2; };';
   const starts = async (files) => (await bundled(files)).script.startsWith('"use strict";\n');
   assert.ok(await starts(frozen));

@@ -108,6 +108,7 @@ test('what is no bytes is not hashed, and is no key', async () => {
   const calls = [
     "createHash('md5').update(5)", "createHash('md5').update({})", "createHash('md5').update()", "createHmac('md5', 'k').update(null)",
     "createHash('md5').update(new ArrayBuffer(1))", "createHash('md5').update([1])", "createHash('md5').update(1n)",
+    "timingSafeEqual('a', 'a')", "timingSafeEqual(new Uint8Array(1), undefined)",
   ];
   const keys = ["createHmac('md5', undefined)", "createHmac('md5', null)", "createHmac('md5', 5)", "pbkdf2Sync(undefined, 's', 1, 8, 'md5')", "scryptSync('p', undefined, 8)"];
   const crypto = await import('node:crypto');

@@ -23,14 +23,15 @@ function hashOf(name) {
   return hash;
 }
 
+const invalid = (message) => Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_TYPE' });
+
 /** The bytes of data or of a key. Anything else would be hashed as no bytes, and look right. */
 const bytesOf = (data, encoding, argument = 'data') => {
   if (typeof data === 'string') return Buffer.from(data, encoding);
   if (data instanceof SecretKey && argument !== 'data') return data.export();
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   if (data instanceof ArrayBuffer && argument !== 'data') return new Uint8Array(data);
-  const error = new TypeError(`The "${argument}" argument must be ${argument === 'data' ? DATA : BYTES}. Received ${receivedText(data)}`);
-  throw Object.assign(error, { code: 'ERR_INVALID_ARG_TYPE' });
+  throw invalid(`The "${argument}" argument must be ${argument === 'data' ? DATA : BYTES}. Received ${receivedText(data)}`);
 };
 
 /** What was given in place of bytes, as Node's errors say it. */
@@ -133,7 +134,11 @@ export function randomInt(...args) {
 }
 
 export function timingSafeEqual(first, second) {
-  const [a, b] = [bytesOf(first, undefined, 'buf1'), bytesOf(second, undefined, 'buf2')];
+  const viewOf = (bytes, argument) => {
+    if (ArrayBuffer.isView(bytes) || bytes instanceof ArrayBuffer) return bytesOf(bytes, undefined, argument);
+    throw invalid(`The "${argument}" argument must be an instance of ArrayBuffer, Buffer, TypedArray, or DataView.`);
+  };
+  const [a, b] = [viewOf(first, 'buf1'), viewOf(second, 'buf2')];
   if (a.length !== b.length) throw new RangeError('Input buffers must have the same byte length');
   return a.reduce((different, byte, at) => different | (byte ^ b[at]), 0) === 0;
 }
