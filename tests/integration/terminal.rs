@@ -156,7 +156,8 @@ async fn serve_without_redis(
     let address = server.local_addr().unwrap();
     tokio::spawn(async move { while server.accept().await.is_ok() {} });
     let mut command = Command::new("script");
-    let line = format!("{TORIL} serve --queue ring --redis redis://{address} {flags}");
+    // Shells that stay would end at Ctrl-C before the host does.
+    let line = format!("exec {TORIL} serve --queue ring --redis redis://{address} {flags}");
     command
         .args(["-qec", &line, "/dev/null"])
         .env_remove("NO_COLOR");
