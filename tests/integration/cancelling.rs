@@ -241,6 +241,26 @@ async fn flow_is_cancelled_with_its_children_on_request() {
     );
 }
 
+/// A job that runs when its children are looked for may add others before it has stopped.
+#[tokio::test]
+async fn children_that_a_running_job_adds_while_it_is_cancelled_are_cancelled_too() {
+    for waits in [true, false] {
+        let redis = TestRedis::start(false).await;
+        let queue = redis.queue("ring").await;
+        let more = "limits = { cancel_grace_ms = 30000 }\ngrants = { queues = [\"ring\"] }";
+        let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", more).await;
+        let id = add(&queue, "add-child-when-cancelled", json!(waits)).await;
+        reaches(&queue, &id, JobState::Active).await;
+        let (code, text) = cancels(&redis, &["ring", &id, "--children"]).await;
+        let lines =
+            format!("ring:{id}: was running, is failed\nring:late: was delayed, has failed\n");
+        assert_eq!((code, text), (Some(0), lines));
+        let job = reaches(&queue, "late", JobState::Failed).await;
+        assert_eq!(job["failedReason"], "job was cancelled");
+        host.stop().await;
+    }
+}
+
 /// How often each job came to an end, as listeners were told.
 async fn ends(redis: &TestRedis) -> BTreeMap<String, usize> {
     let entries: Vec<(String, BTreeMap<String, String>)> = redis

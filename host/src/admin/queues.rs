@@ -1,7 +1,5 @@
 //! `/v1/queues`: the queues that this host works.
 
-use std::time::Instant;
-
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -172,7 +170,8 @@ pub(super) struct CancelQuery {
     /// The reason. It becomes part of `failedReason`, and the processor can read it.
     #[serde(default)]
     reason: String,
-    /// Also cancels the children that the job waits for, and their children.
+    /// Also cancels the children that the job waits for, and their children. With `wait`, includes those that a running job
+    /// adds before it stops.
     #[serde(default)]
     children: bool,
     /// Waits until a running job has stopped: up to a minute if nobody renews its lock.
@@ -199,9 +198,10 @@ pub(super) async fn cancel(
     } = query;
     let mut cancelled = admin.host.cancel(&queue, &job, &reason, children).await?;
     if wait {
-        let asked_at = Instant::now();
-        for job in &mut cancelled {
-            wait_until_stopped(job, asked_at).await?;
+        let mut at = 0;
+        while at < cancelled.len() {
+            wait_until_stopped(&mut cancelled, at, children).await?;
+            at += 1;
         }
     }
     match cancelled.first() {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
@@ -95,7 +94,8 @@ struct Cancel {
     /// The reason, for people: it becomes part of `failedReason`, and the processor can read it.
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Also cancels the children that the job waits for, and their children.
+    /// Also cancels the children that the job waits for, and their children. Includes those that a running job adds before it
+    /// stops.
     #[arg(long)]
     children: bool,
 }
@@ -191,12 +191,14 @@ impl Cancel {
         let nowhere = |_: &QueueName, _: &CancelRequest| false;
         let (id, reason) = (&self.which.id, &self.reason);
         let mut cancelled = cancel(&queue, id, reason, self.children, nowhere).await?;
-        let (mut all, asked_at) = (true, Instant::now());
-        for (at, job) in cancelled.iter_mut().enumerate() {
-            wait_until_stopped(job, asked_at).await?;
+        let (mut all, mut at) = (true, 0);
+        while at < cancelled.len() {
+            wait_until_stopped(&mut cancelled, at, self.children).await?;
+            let job = &cancelled[at];
             // A child that has ended meanwhile is none to cancel.
             all &= job.is_cancelled() || at > 0 && job.has_ended();
             super::print_line(format_args!("{}:{}: {job}", job.queue, job.id));
+            at += 1;
         }
         Ok(ExitCode::from(u8::from(!all)))
     }

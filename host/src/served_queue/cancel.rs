@@ -15,7 +15,6 @@ use utoipa::ToSchema;
 use super::Serving;
 use super::deployment::{CancelRequest, Deployments};
 use super::reason::Reason;
-pub use stopped::wait_until_stopped;
 use toril_queue::{AttemptId, CancelledJob, Job, JobState, Queue, QueueError, QueueName};
 use toril_sandbox::cancellation;
 
@@ -58,6 +57,9 @@ pub struct Cancelled {
     #[schema(value_type = Option<String>)]
     #[serde(rename = "stateNow", skip_serializing_if = "Option::is_none")]
     pub state_now: Option<JobState>,
+    /// Of its hash.
+    #[serde(skip)]
+    key: String,
     /// What to wait for.
     #[serde(skip)]
     running: Option<Running>,
@@ -72,6 +74,7 @@ struct Running {
     attempt: AttemptId,
     /// Why.
     said: String,
+    asked_at: Instant,
 }
 
 impl fmt::Debug for Running {
@@ -143,7 +146,7 @@ pub async fn cancel(
     let said = Reason::said(said).map_err(QueueError::Invalid)?.as_str();
     let mut jobs = vec![(queue.clone(), id.to_owned())];
     if with_children {
-        add_children(&mut jobs).await?;
+        add_children(&mut jobs, HashSet::new()).await?;
     }
     let mut cancelled = Vec::with_capacity(jobs.len());
     for (queue, id) in jobs {
@@ -152,19 +155,47 @@ pub async fn cancel(
     Ok(cancelled)
 }
 
-/// Adds the children that the first job waits for, and theirs. Before any of them fails, which may remove it.
-async fn add_children(jobs: &mut Vec<(Queue, String)>) -> Result<(), QueueError> {
+/// Adds the children that the first job waits for, and theirs, but for those that were seen. Before any of them fails, which
+/// may remove it.
+async fn add_children(
+    jobs: &mut Vec<(Queue, String)>,
+    mut seen: HashSet<String>,
+) -> Result<(), QueueError> {
     let key = |(queue, id): &(Queue, String)| queue.keys().job(id);
-    let mut seen: HashSet<String> = jobs.iter().map(key).collect();
+    seen.extend(jobs.iter().map(key));
     let mut at = 0;
     while let Some((queue, id)) = jobs.get(at).cloned() {
         let children = queue.pending_children(&id).await?;
         jobs.extend(children.into_iter().filter(|child| seen.insert(key(child))));
-        if jobs.len() > JOBS_MAX {
+        if seen.len() > JOBS_MAX {
             let problem = format!("flow has more than {JOBS_MAX} jobs: cancel a part of it first");
             return Err(QueueError::Invalid(problem));
         }
         at += 1;
+    }
+    Ok(())
+}
+
+/// Waits until one of these jobs has stopped, if it was asked to, and notes what became of it. With children, those that it
+/// added before it stopped are cancelled, too, and are behind the others then.
+pub async fn wait_until_stopped(
+    jobs: &mut Vec<Cancelled>,
+    at: usize,
+    with_children: bool,
+) -> Result<(), QueueError> {
+    let Some(running) = jobs.get_mut(at).and_then(|job| job.running.take()) else {
+        return Ok(());
+    };
+    let (queue, said, job) = (running.queue.clone(), running.said.clone(), &mut jobs[at]);
+    (job.outcome, job.state_now) = stopped::stopped(&job.id, running).await?;
+    if !with_children || job.outcome != Cancellation::Stopped {
+        return Ok(());
+    }
+    let mut added = vec![(queue, job.id.clone())];
+    add_children(&mut added, jobs.iter().map(|job| job.key.clone()).collect()).await?;
+    for (queue, id) in added.drain(1..) {
+        // A host hears of it as any other does, this one too.
+        jobs.push(cancel_one(&queue, id, &said, |_, _| false).await?);
     }
     Ok(())
 }
@@ -200,11 +231,13 @@ async fn cancel_one(
                 token,
                 attempt,
                 said: request.said,
+                asked_at: Instant::now(),
             };
             (Cancellation::Asked, JobState::Active, Some(running))
         }
     };
     Ok(Cancelled {
+        key: queue.keys().job(&id),
         queue: queue.keys().name().to_owned(),
         id,
         outcome,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Cancellation, Cancelled, Running};
+use super::{Cancellation, Running};
 use crate::served_queue::deployment::{CancelRequest, Deployments};
 use toril_queue::{CancelledJob, JobState, Lock, QueueError};
 use toril_sandbox::cancellation;
@@ -15,20 +15,12 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Two looks at a lock that nobody renews find the same end, but for the time that a look takes.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Waits for a job that was asked to stop at this time, and notes what became of it.
-pub async fn wait_until_stopped(job: &mut Cancelled, asked_at: Instant) -> Result<(), QueueError> {
-    if let Some(running) = job.running.take() {
-        (job.outcome, job.state_now) = stopped(&job.id, running, asked_at).await?;
-    }
-    Ok(())
-}
-
-async fn stopped(
+/// Waits for a start that was asked to stop. Returns what became of the job.
+pub(super) async fn stopped(
     id: &str,
     mut running: Running,
-    asked_at: Instant,
 ) -> Result<(Cancellation, Option<JobState>), QueueError> {
-    let mut patience = Patience::since(asked_at);
+    let mut patience = Patience::since(running.asked_at);
     loop {
         let lock = running.queue.lock_of(id).await?;
         match lock.filter(|lock| *lock.token == *running.token) {
@@ -59,6 +51,7 @@ async fn after_its_start(
         token,
         attempt,
         said,
+        ..
     } = running;
     let reason = cancellation(said);
     Ok(
