@@ -1,7 +1,26 @@
 //! Hints for keys that nobody knows: the nearest one that is known.
 
+/// Adds a hint to what is said of an error of serde, if it is about an unknown key or word and a known one is like it.
+pub(crate) fn with_hint(said: &str, error: &str) -> String {
+    match hint(error) {
+        Some(hint) => format!("{}\n{hint}", without_known_keys(said)),
+        None => said.to_owned(),
+    }
+}
+
+/// The list of all keys, which may be long, hides the hint that names one of them.
+fn without_known_keys(said: &str) -> String {
+    let parts = said.rsplit_once("unknown field `").and_then(|(_, error)| {
+        let (key, list) = error.split_once("`, expected ")?;
+        let (_, place) = list.rsplit_once('`')?;
+        let before = &said[..said.len() - error.len()];
+        Some(format!("{before}{key}`{place}"))
+    });
+    parts.unwrap_or_else(|| said.to_owned())
+}
+
 /// A hint for an error of serde about an unknown key or word, if it is one and a known one is like it.
-pub(crate) fn hint(error: &str) -> Option<String> {
+fn hint(error: &str) -> Option<String> {
     let unknown_word = || error.split_once("unknown variant ");
     let (_, list) = error.split_once("unknown field ").or_else(unknown_word)?;
     // The words in backticks: the unknown key, then those that are known.
@@ -76,6 +95,28 @@ mod tests {
         assert_eq!(hint(&error("zzz", known)), None);
         assert_eq!(hint(&error("x", "there are no fields")), None);
         assert_eq!(hint("expected a number"), None);
+    }
+
+    #[test]
+    fn hint_stands_in_place_of_the_keys_that_it_is_one_of() {
+        let keys = "expected one of `processor`, `limits`";
+        let error = format!("line 2: unknown field `procesor`, {keys} at line 2");
+        assert_eq!(
+            with_hint(&error, &error),
+            "line 2: unknown field `procesor` at line 2\nhint: did you mean `processor`?"
+        );
+        for error in [
+            format!("unknown field `zzz`, {keys}"),
+            "unknown field `x`, there are no fields".to_owned(),
+            "expected a number".to_owned(),
+        ] {
+            assert_eq!(with_hint(&error, &error), error);
+        }
+        let word = "unknown variant `grcp`, expected `grpc` or `http`";
+        assert_eq!(
+            with_hint(word, word),
+            format!("{word}\nhint: did you mean `grpc`?")
+        );
     }
 
     #[test]

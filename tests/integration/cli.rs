@@ -312,6 +312,10 @@ fn arguments_that_would_do_nothing_are_refused() {
             &["serve", "paint.ts"],
             "hint: `toril serve --queue NAME=paint.ts`",
         ),
+        (
+            &["serve", "paint.ts", "--queue", "paint"],
+            "hint: `toril serve --queue paint=paint.ts`",
+        ),
     ] {
         let output = toril(arguments);
         assert!(!output.status.success(), "{arguments:?}");

@@ -35,9 +35,8 @@ pub(super) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, ApiE
             }
             false => error,
         };
-        let hint = unknown_key::hint(&error);
-        let hint = hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
-        ApiError::invalid(format!("body is invalid: {error}{hint}"))
+        let said = unknown_key::with_hint(&error, &error);
+        ApiError::invalid(format!("body is invalid: {said}"))
     })
 }
 

@@ -151,10 +151,8 @@ impl Case {
 
 /// Names the key that may be meant.
 fn with_hint(error: toml::de::Error) -> anyhow::Error {
-    match unknown_key::hint(error.message()) {
-        Some(hint) => anyhow::anyhow!("{}\n{hint}", error.to_string().trim_end()),
-        None => anyhow::anyhow!("{}", error.to_string().trim_end()),
-    }
+    let said = error.to_string();
+    anyhow::anyhow!(unknown_key::with_hint(said.trim_end(), error.message()))
 }
 
 impl JobFile {

@@ -53,7 +53,9 @@ impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         if let Some(file) = &self.file {
             let file = file.display();
-            bail!("no queue is named for `{file}`\nhint: `toril serve --queue NAME={file}`");
+            let without_file = self.queues.iter().find(|(_, file)| file.is_none());
+            let name = without_file.map_or("NAME", |(name, _)| name);
+            bail!("no queue is named for `{file}`\nhint: `toril serve --queue {name}={file}`");
         }
         let mut names = BTreeSet::new();
         if let Some((name, _)) = self.queues.iter().find(|(name, _)| !names.insert(name)) {

@@ -19,11 +19,10 @@ pub(crate) fn explain(error: &toml::de::Error, text: &str) -> String {
     let place = [at, section];
     let place = place.iter().filter(|part| !part.is_empty());
     let place = place.map(String::as_str).collect::<Vec<_>>().join(", ");
-    let hint = unknown_key::hint(error.message());
-    let hint = hint.map_or_else(String::new, |hint| format!("\n{hint}"));
+    let said = unknown_key::with_hint(&message, error.message());
     match place.is_empty() {
-        true => message + &hint,
-        false => format!("{place}: {message}{hint}"),
+        true => said,
+        false => format!("{place}: {said}"),
     }
 }
 
