@@ -70,7 +70,7 @@ pub async fn run(
     };
     let mut cpu = Duration::ZERO;
     let grace = Duration::from_millis(policy.limits.cancel_grace_ms);
-    let deadline = run.store.data().deadline().clone();
+    let deadline = run.store.data().current.deadline.clone();
     let result = {
         let call = pin!(call(processor, &mut run));
         tokio::select! {
@@ -96,7 +96,7 @@ pub async fn run(
     let has_failed = matches!(outcome, Outcome::Failed { .. });
     goes_on &= !(has_failed && run.store.data().quota.is_nearly_full());
     // No connection outlives its attempt.
-    let are_closed = run.store.data().sockets.are_closed();
+    let are_closed = run.store.data().current.sockets.are_closed();
     goes_on = goes_on && are_closed.await;
     run.store.data_mut().give_sessions_back();
     run.store.data_mut().open_files.settle();
@@ -173,7 +173,7 @@ fn judge(state: &mut AttemptState, result: wasmtime::Result<Result<String, Failu
     {
         return Outcome::Lost;
     }
-    if let Some(moved) = state.moved {
+    if let Some(moved) = state.current.moved {
         warn_of_other_exit(state, moved, &result);
         return Outcome::Moved(moved);
     }
@@ -279,7 +279,7 @@ fn trapped(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
 /// Where the guest said that it was, if it did: the lines of a stack alone.
 fn place_of(state: &mut AttemptState) -> Option<String> {
     let is_place = |words: &mut String| words.starts_with("    at ");
-    state.last_words.take_if(is_place)
+    state.current.last_words.take_if(is_place)
 }
 
 /// A guest that ended itself, or did what wasm forbids. Only the first has said why.
@@ -292,7 +292,7 @@ fn aborted(state: &mut AttemptState, error: &wasmtime::Error) -> Outcome {
             _ => error.root_cause().to_string(),
         },
     };
-    if let Some(words) = state.last_words.take() {
+    if let Some(words) = state.current.last_words.take() {
         let stack = stack_of(&words, error);
         return Outcome::failure(words, stack, false);
     }
@@ -361,7 +361,7 @@ fn warn_of_other_exit(
             | (MovedTo::Wait, Ok(Err(Failure::Waiting)))
     );
     if !fits {
-        let job = state.backend.job();
+        let job = state.current.backend.job();
         warn!(
             queue = &**job.queue,
             job_id = &**job.id,

@@ -156,7 +156,7 @@ impl Engine {
             }
             _ => Ok(()),
         });
-        store.epoch_deadline_callback(|context| match context.data().must_stop() {
+        store.epoch_deadline_callback(|context| match context.data().current.must_stop() {
             Some(stop) => Err(wasmtime::Error::new(stop)),
             None => Ok(UpdateDeadline::Yield(1)),
         });

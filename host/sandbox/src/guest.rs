@@ -1,5 +1,6 @@
 //! What a guest can call: one file for each WIT interface, the data of its store, and the linker.
 
+mod current_attempt;
 mod current_job;
 mod files;
 mod held;
@@ -26,10 +27,10 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::bindings::Processor;
 use crate::bindings::plain::toril::processor::current_job as plain_job;
 use crate::bindings::postgres::toril::postgres::client;
+pub use current_attempt::AttemptInput;
 pub(crate) use current_job::InvalidData;
 #[allow(unreachable_pub, reason = "they are in what is generated")]
 pub use postgres::{ConnectionHandle, TransactionHandle};
-pub use state::AttemptInput;
 pub(crate) use state::AttemptState;
 pub(crate) use wasi::too_many_handles;
 

@@ -36,7 +36,7 @@ impl AttemptState {
 
     /// A job is moved once: that ends this worker's hold on it.
     pub(super) fn check_unmoved(&self) -> CallResult<()> {
-        match self.moved {
+        match self.current.moved {
             Some(before) => Err(JobError::NotInState(format!(
                 "job was already moved to {before:?}"
             ))),
@@ -46,8 +46,8 @@ impl AttemptState {
 
     async fn try_update_data(&mut self, data: String) -> CallResult<()> {
         self.check_json("job data", &data)?;
-        self.backend.update_data(&data).await?;
-        self.data = Some(data);
+        self.current.backend.update_data(&data).await?;
+        self.current.data = Some(data);
         Ok(())
     }
 
@@ -55,8 +55,8 @@ impl AttemptState {
         self.check_json("job progress", &progress)?;
         self.quota.progress_update().map_err(JobError::Limit)?;
         let shown = self.policy.grants.secrets.redact_json(&progress);
-        self.backend.update_progress(&shown).await?;
-        self.progress = Some(progress);
+        self.current.backend.update_progress(&shown).await?;
+        self.current.progress = Some(progress);
         Ok(())
     }
 
@@ -70,13 +70,13 @@ impl AttemptState {
                 "processor exceeded its limit of {max} bytes of log"
             )));
         }
-        self.backend.log(&line).await
+        self.current.backend.log(&line).await
     }
 
     pub(super) async fn try_move_to_delayed(&mut self, timestamp_ms: u64) -> CallResult<()> {
         self.check_unmoved()?;
-        self.backend.move_to_delayed(timestamp_ms).await?;
-        self.moved = Some(MovedTo::Delayed);
+        self.current.backend.move_to_delayed(timestamp_ms).await?;
+        self.current.moved = Some(MovedTo::Delayed);
         Ok(())
     }
 
@@ -85,34 +85,37 @@ impl AttemptState {
         child: Option<&str>,
     ) -> CallResult<bool> {
         self.check_unmoved()?;
-        let waits = self.backend.move_to_waiting_children(child).await?;
+        let waits = self.current.backend.move_to_waiting_children(child).await?;
         if waits {
-            self.moved = Some(MovedTo::WaitingChildren);
+            self.current.moved = Some(MovedTo::WaitingChildren);
         }
         Ok(waits)
     }
 
     async fn try_move_to_wait(&mut self) -> CallResult<()> {
         self.check_unmoved()?;
-        self.backend.move_to_wait().await?;
-        self.moved = Some(MovedTo::Wait);
+        self.current.backend.move_to_wait().await?;
+        self.current.moved = Some(MovedTo::Wait);
         Ok(())
     }
 
     async fn try_dependencies(&mut self, query: &str) -> CallResult<String> {
         let query = options("query", query)?;
         let max = self.read_bytes_max();
-        self.backend.dependencies(&query, max).await
+        self.current.backend.dependencies(&query, max).await
     }
 
     async fn try_remove_unprocessed_children(&mut self) -> CallResult<u64> {
         let access = self.queue_access()?;
-        self.backend.remove_unprocessed_children(&access).await
+        self.current
+            .backend
+            .remove_unprocessed_children(&access)
+            .await
     }
 
     async fn try_dependencies_count(&mut self, kinds: &str) -> CallResult<String> {
         let kinds = options("kinds", kinds)?;
-        self.backend.dependencies_count(kinds).await
+        self.current.backend.dependencies_count(kinds).await
     }
 }
 
@@ -128,27 +131,27 @@ pub(super) fn check_bytes(what: &str, bytes: usize, max: usize) -> CallResult<()
 
 impl Host for AttemptState {
     fn id(&mut self) -> wasmtime::Result<String> {
-        Ok(self.backend.job().id.to_string())
+        Ok(self.current.backend.job().id.to_string())
     }
 
     fn name(&mut self) -> wasmtime::Result<String> {
-        Ok(self.backend.job().name.to_owned())
+        Ok(self.current.backend.job().name.to_owned())
     }
 
     fn queue_name(&mut self) -> wasmtime::Result<String> {
-        Ok(self.backend.job().queue.to_string())
+        Ok(self.current.backend.job().queue.to_string())
     }
 
     fn queue_qualified_name(&mut self) -> wasmtime::Result<String> {
-        let job = self.backend.job();
+        let job = self.current.backend.job();
         Ok(format!("{}:{}", job.prefix, job.queue))
     }
 
     fn data(&mut self) -> wasmtime::Result<String> {
-        if let Some(data) = &self.data {
+        if let Some(data) = &self.current.data {
             return Ok(data.clone());
         }
-        let text = self.backend.job().data;
+        let text = self.current.backend.job().data;
         // BullMQ stores `undefined` so, and reads it as an object.
         if text.is_empty() {
             return Ok("{}".into());
@@ -159,48 +162,48 @@ impl Host for AttemptState {
     }
 
     fn opts(&mut self) -> wasmtime::Result<String> {
-        Ok(self.backend.job().opts.to_owned())
+        Ok(self.current.backend.job().opts.to_owned())
     }
 
     fn attempts_made(&mut self) -> wasmtime::Result<u32> {
-        Ok(self.backend.job().attempts_made)
+        Ok(self.current.backend.job().attempts_made)
     }
 
     fn attempts_started(&mut self) -> wasmtime::Result<u32> {
-        Ok(self.backend.job().attempts_started)
+        Ok(self.current.backend.job().attempts_started)
     }
 
     fn timestamp(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.backend.job().timestamp)
+        Ok(self.current.backend.job().timestamp)
     }
 
     fn delay(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.backend.job().delay_ms)
+        Ok(self.current.backend.job().delay_ms)
     }
 
     fn priority(&mut self) -> wasmtime::Result<u32> {
-        Ok(self.backend.job().priority)
+        Ok(self.current.backend.job().priority)
     }
 
     fn progress(&mut self) -> wasmtime::Result<String> {
-        let stored = || self.backend.job().progress.to_owned();
-        Ok(self.progress.clone().unwrap_or_else(stored))
+        let stored = || self.current.backend.job().progress.to_owned();
+        Ok(self.current.progress.clone().unwrap_or_else(stored))
     }
 
     fn parent_key(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.backend.job().parent_key.map(str::to_owned))
+        Ok(self.current.backend.job().parent_key.map(str::to_owned))
     }
 
     fn parent(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.backend.job().parent.map(str::to_owned))
+        Ok(self.current.backend.job().parent.map(str::to_owned))
     }
 
     fn repeat_job_key(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.backend.job().scheduler.map(str::to_owned))
+        Ok(self.current.backend.job().scheduler.map(str::to_owned))
     }
 
     fn stalled_counter(&mut self) -> wasmtime::Result<u32> {
-        Ok(self.backend.job().stalled_counter)
+        Ok(self.current.backend.job().stalled_counter)
     }
 
     async fn update_data(&mut self, data: String) -> Answer<()> {
@@ -229,12 +232,12 @@ impl Host for AttemptState {
 
     async fn children_values(&mut self) -> Answer<Vec<(String, String)>> {
         let max = self.read_bytes_max();
-        Ok(self.backend.children_values(max).await)
+        Ok(self.current.backend.children_values(max).await)
     }
 
     async fn failed_children_values(&mut self) -> Answer<Vec<(String, String)>> {
         let max = self.read_bytes_max();
-        Ok(self.backend.failed_children_values(max).await)
+        Ok(self.current.backend.failed_children_values(max).await)
     }
 
     async fn dependencies(&mut self, query: String) -> Answer<String> {
@@ -250,32 +253,37 @@ impl Host for AttemptState {
     }
 
     async fn remove_child_dependency(&mut self) -> Answer<bool> {
-        Ok(self.backend.remove_child_dependency().await)
+        Ok(self.current.backend.remove_child_dependency().await)
     }
 
     fn is_cancelled(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.tape.stops(self.should_stop()))
+        Ok(self.current.tape.stops(self.current.should_stop()))
     }
 
     fn cancel_reason(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.tape.stop_reason(AttemptState::cancel_reason(self)))
+        Ok(self.current.tape.stop_reason(self.current.cancel_reason()))
     }
 
     fn failed_reason(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.backend.job().failed_reason.map(str::to_owned))
+        Ok(self.current.backend.job().failed_reason.map(str::to_owned))
     }
 
     fn stacktrace(&mut self) -> wasmtime::Result<Vec<String>> {
-        let stored = self.backend.job().stacktrace;
+        let stored = self.current.backend.job().stacktrace;
         // What is no list of texts was not written by a worker.
         Ok(json::read(stored).unwrap_or_default())
     }
 
     fn processed_on(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.backend.job().processed_on)
+        Ok(self.current.backend.job().processed_on)
     }
 
     fn deduplication_id(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.backend.job().deduplication_id.map(str::to_owned))
+        Ok(self
+            .current
+            .backend
+            .job()
+            .deduplication_id
+            .map(str::to_owned))
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
         "[method]descriptor.open-at",
         |mut store: StoreContextMut<'_, AttemptState>, call: OpenAt| {
             let state = store.data_mut();
-            state.tape.cannot_hold("the use of a directory");
+            state.current.tape.cannot_hold("the use of a directory");
             Box::new(async move { Ok((open_at(store.data_mut(), call).await?,)) })
         },
     )?;

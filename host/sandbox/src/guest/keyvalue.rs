@@ -44,7 +44,7 @@ impl AttemptState {
     }
 
     fn try_open(&mut self, name: &str) -> Result<Resource<Bucket>, Error> {
-        let job = self.backend.job();
+        let job = self.current.backend.job();
         let store = match self.kv_grant()?.store(name, job.queue) {
             Ok(store) => store,
             Err(StoreRefusal::NoName) => return Err(Error::NoSuchStore),
@@ -68,7 +68,7 @@ impl AttemptState {
             return Ok(Vec::new());
         }
         let max = self.kv_bytes_max();
-        let read = self.backend.kv_get_many(store, keys, max).await;
+        let read = self.current.backend.kv_get_many(store, keys, max).await;
         read.map_err(|error| self.worded(store, error))
     }
 
@@ -96,7 +96,11 @@ impl AttemptState {
         if entries.is_empty() {
             return Ok(());
         }
-        let written = self.backend.kv_set_many(store, entries, &room).await;
+        let written = self
+            .current
+            .backend
+            .kv_set_many(store, entries, &room)
+            .await;
         written.map_err(|error| self.worded(store, error))
     }
 
@@ -106,13 +110,13 @@ impl AttemptState {
         if keys.is_empty() {
             return Ok(());
         }
-        let deleted = self.backend.kv_delete_many(store, keys).await;
+        let deleted = self.current.backend.kv_delete_many(store, keys).await;
         deleted.map_err(|error| self.worded(store, error))
     }
 
     async fn try_exists(&mut self, store: &KvStore, key: &str) -> Result<bool, Error> {
         check_key(key).map_err(Error::Other)?;
-        let exists = self.backend.kv_exists(store, key).await;
+        let exists = self.current.backend.kv_exists(store, key).await;
         exists.map_err(|error| self.worded(store, error))
     }
 
@@ -124,7 +128,7 @@ impl AttemptState {
         // A cursor is a key.
         let valid = cursor.map_or(Ok(()), check_key);
         valid.map_err(|_| Error::Other("cursor is not one of `list-keys`".into()))?;
-        let page = self.backend.kv_keys(store, cursor).await;
+        let page = self.current.backend.kv_keys(store, cursor).await;
         let page = page.map_err(|error| self.worded(store, error))?;
         Ok(KeyResponse {
             keys: page.keys,
@@ -140,7 +144,11 @@ impl AttemptState {
     ) -> Result<i64, Error> {
         check_key(key).map_err(Error::Other)?;
         let room = self.kv_grant()?.room();
-        let sum = self.backend.kv_increment(store, key, delta, &room).await;
+        let sum = self
+            .current
+            .backend
+            .kv_increment(store, key, delta, &room)
+            .await;
         sum.map_err(|error| self.worded(store, error))
     }
 
@@ -148,7 +156,7 @@ impl AttemptState {
         check_key(&key).map_err(Error::Other)?;
         let held_max = self.read_bytes_max().saturating_sub(self.cas_bytes_held);
         let max = self.kv_bytes_max().min(held_max);
-        let read = self.backend.kv_read(&store, &key, max).await;
+        let read = self.current.backend.kv_read(&store, &key, max).await;
         let KvVersioned { value, version } = read.map_err(|error| self.worded(&store, error))?;
         Ok(Cas {
             store,
@@ -188,6 +196,7 @@ impl AttemptState {
         grant.check_value(&value).map_err(Error::Other)?;
         let room = grant.room();
         let swapped = self
+            .current
             .backend
             .kv_swap(&cas.store, &cas.key, cas.version, value, &room)
             .await;

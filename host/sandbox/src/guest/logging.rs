@@ -17,12 +17,12 @@ impl Host for AttemptState {
         };
         let message = self.policy.grants.secrets.redact(&message);
         self.log_budget.redacted_line(level, LOGGED, &message);
-        self.backend.logged(level, &message);
+        self.current.backend.logged(level, &message);
         Ok(())
     }
 
     fn fatal(&mut self, message: String) -> wasmtime::Result<()> {
-        self.last_words = Some(message).filter(|message| !message.is_empty());
+        self.current.last_words = Some(message).filter(|message| !message.is_empty());
         Ok(())
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
 
 impl AttemptState {
     async fn poll(&mut self, pollables: Pollables) -> wasmtime::Result<Vec<u32>> {
-        match self.tape.clone() {
+        match self.current.tape.clone() {
             Tape::None => self.table.poll(pollables).await,
             Tape::Record(recorder) => {
                 recorder.poll_begins();
@@ -75,7 +75,7 @@ impl AttemptState {
     }
 
     async fn is_ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
-        match self.tape.clone() {
+        match self.current.tape.clone() {
             Tape::None => self.table.ready(pollable).await,
             Tape::Record(recorder) => {
                 let ready = self.table.ready(pollable).await?;
@@ -93,7 +93,7 @@ impl AttemptState {
     }
 
     async fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
-        match self.tape.clone() {
+        match self.current.tape.clone() {
             Tape::None => self.table.block(pollable).await,
             Tape::Record(recorder) => {
                 recorder.poll_begins();
@@ -130,7 +130,11 @@ impl AttemptState {
     }
 
     fn timer(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let waits = if self.tape.is_replay() { 0 } else { duration };
+        let waits = if self.current.tape.is_replay() {
+            0
+        } else {
+            duration
+        };
         self.clocks().subscribe_duration(waits)
     }
 }

@@ -91,20 +91,20 @@ type Answer<T> = wasmtime::Result<Result<T, raw::Error>>;
 
 impl AttemptState {
     fn database(&self, name: &str) -> Result<Database, Box<raw::Error>> {
-        let queue = || self.backend.job().queue.to_string();
+        let queue = || self.current.backend.job().queue.to_string();
         let Some(grant) = self.policy.grants.postgres.get(name) else {
             self.note(|queue| denied(name, queue));
             let refused = raw::Error::Denied(denied(name, &queue()));
             return Err(refused.into());
         };
-        if self.tape.is_replay() {
+        if self.current.tape.is_replay() {
             return Ok(Database {
                 name: name.to_owned(),
                 grant: grant.clone(),
                 pool: None,
             });
         }
-        if self.backend.http_answers().is_some() {
+        if self.current.backend.http_answers().is_some() {
             let unreachable = raw::Error::Unavailable(format!(
                 "a test reaches no server, so there is no database `{name}`\nhint: `toril run --queue {}` reaches it",
                 queue()
@@ -122,7 +122,8 @@ impl AttemptState {
     /// Until when a statement may take, and until when it may wait for a connection: so that its guest can still say why.
     fn times(&self, grant: &PostgresGrant) -> (tokio::time::Instant, tokio::time::Instant) {
         let now = Instant::now();
-        let until = (now + Duration::from_millis(grant.statement_timeout_ms)).min(self.ends());
+        let until =
+            (now + Duration::from_millis(grant.statement_timeout_ms)).min(self.current.ends);
         let margin = until.saturating_duration_since(now) / 10;
         let waits = until - margin.min(Duration::from_millis(500));
         (until.into(), waits.into())

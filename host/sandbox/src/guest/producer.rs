@@ -13,7 +13,7 @@ use crate::policy::QueueAccess;
 impl AttemptState {
     /// The job of this attempt.
     pub(super) fn own_job(&self) -> CallResult<JobRef> {
-        let job = self.backend.job();
+        let job = self.current.backend.job();
         Ok(JobRef {
             queue: QueueRef::new(job.prefix, job.queue).map_err(invalid)?,
             id: job.id.to_string(),
@@ -28,7 +28,7 @@ impl AttemptState {
 
     /// A queue of the host's prefix.
     pub(super) fn queue(&self, name: &str) -> CallResult<QueueRef> {
-        QueueRef::new(self.backend.job().prefix, name).map_err(invalid)
+        QueueRef::new(self.current.backend.job().prefix, name).map_err(invalid)
     }
 
     /// A job that the attempt may reach, and what else it may.
@@ -41,7 +41,7 @@ impl AttemptState {
 
     /// Lets a new job belong to this one's trace, unless it says otherwise.
     fn continue_trace(&self, options: &mut Map<String, Value>) {
-        if let Some(trace) = &self.trace {
+        if let Some(trace) = &self.current.trace {
             options
                 .entry("telemetry")
                 .or_insert_with(|| json!({ "metadata": trace }));
@@ -86,7 +86,7 @@ impl AttemptState {
         let jobs = self.new_jobs(jobs)?;
         let queue = self.queue(queue)?;
         self.admit(&queue, &jobs)?;
-        self.backend.add(&queue, jobs).await
+        self.current.backend.add(&queue, jobs).await
     }
 
     async fn try_add_flows(&mut self, flows: &str, flow_options: &str) -> CallResult<String> {
@@ -96,7 +96,7 @@ impl AttemptState {
         let flows = flow_json::parse_flows(flows)?;
         let bytes = flow_options.bytes_under(&flows);
         check_bytes("options", bytes, self.policy.limits.value_bytes_max)?;
-        let mut flows = flow_json::flows(flows, &flow_options, self.backend.job().prefix)?;
+        let mut flows = flow_json::flows(flows, &flow_options, self.current.backend.job().prefix)?;
         flows
             .iter_mut()
             .for_each(|node| self.continue_trace_in(node));
@@ -104,24 +104,30 @@ impl AttemptState {
         flows.iter().try_for_each(|node| access.check_flow(node))?;
         let jobs = flows.iter().map(count).sum();
         self.quota.add_jobs(jobs).map_err(JobError::Limit)?;
-        self.backend.add_flows(flows).await
+        self.current.backend.add_flows(flows).await
     }
 
     async fn try_get_flow(&mut self, queue: &str, id: String, query: &str) -> CallResult<String> {
         let query = options("query", query)?;
         let (job, access) = self.granted_job(queue, id)?;
         let max = self.read_bytes_max();
-        self.backend.get_flow(&job, query, &access, max).await
+        self.current
+            .backend
+            .get_flow(&job, query, &access, max)
+            .await
     }
 
     async fn try_state(&mut self, queue: &str, id: String) -> CallResult<String> {
         let (job, _) = self.granted_job(queue, id)?;
-        self.backend.state(&job).await
+        self.current.backend.state(&job).await
     }
 
     async fn try_remove(&mut self, queue: &str, id: String, with_children: bool) -> CallResult<()> {
         let (job, access) = self.granted_job(queue, id)?;
-        self.backend.remove(&job, with_children, &access).await
+        self.current
+            .backend
+            .remove(&job, with_children, &access)
+            .await
     }
 }
 

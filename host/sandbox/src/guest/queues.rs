@@ -28,23 +28,32 @@ impl AttemptState {
         lifo: bool,
     ) -> CallResult<()> {
         let (job, _) = self.granted_job(queue, id)?;
-        self.backend.change_priority(&job, priority, lifo).await
+        self.current
+            .backend
+            .change_priority(&job, priority, lifo)
+            .await
     }
 
     async fn try_retry(&mut self, queue: &str, id: String, ended: Finished) -> CallResult<()> {
         let (job, access) = self.granted_job(queue, id)?;
-        self.backend.retry(&job, ended, &access).await
+        self.current.backend.retry(&job, ended, &access).await
     }
 
     async fn try_remove_deduplication_key(&mut self, queue: &str, id: &str) -> CallResult<bool> {
         let queue = self.granted_queue(queue)?;
-        self.backend.remove_deduplication_key(&queue, id).await
+        self.current
+            .backend
+            .remove_deduplication_key(&queue, id)
+            .await
     }
 
     async fn try_rate_limit(&mut self, queue: &str, duration_ms: u64) -> CallResult<()> {
         let queue = self.granted_queue(queue)?;
         let max = self.policy.limits.rate_limit_ms_max;
-        self.backend.rate_limit(&queue, duration_ms.min(max)).await
+        self.current
+            .backend
+            .rate_limit(&queue, duration_ms.min(max))
+            .await
     }
 
     async fn try_publish_event(
@@ -71,14 +80,14 @@ impl AttemptState {
                 .map(|(name, value)| (shown(name), shown(value)))
                 .collect(),
         };
-        self.backend.publish_event(&queue, &event).await
+        self.current.backend.publish_event(&queue, &event).await
     }
 }
 
 impl Host for AttemptState {
     async fn change_delay(&mut self, queue: String, id: String, delay_ms: u64) -> Answer<()> {
         Ok(match self.granted_job(&queue, id) {
-            Ok((job, _)) => self.backend.change_delay(&job, delay_ms).await,
+            Ok((job, _)) => self.current.backend.change_delay(&job, delay_ms).await,
             Err(refused) => Err(refused),
         })
     }
@@ -95,7 +104,7 @@ impl Host for AttemptState {
 
     async fn promote(&mut self, queue: String, id: String) -> Answer<()> {
         Ok(match self.granted_job(&queue, id) {
-            Ok((job, _)) => self.backend.promote(&job).await,
+            Ok((job, _)) => self.current.backend.promote(&job).await,
             Err(refused) => Err(refused),
         })
     }
@@ -106,7 +115,7 @@ impl Host for AttemptState {
 
     async fn counts(&mut self, queue: String) -> Answer<String> {
         Ok(match self.granted_queue(&queue) {
-            Ok(queue) => self.backend.counts(&queue).await,
+            Ok(queue) => self.current.backend.counts(&queue).await,
             Err(refused) => Err(refused),
         })
     }

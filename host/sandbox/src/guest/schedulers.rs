@@ -46,13 +46,16 @@ impl AttemptState {
             schedule,
             template,
         };
-        self.backend.upsert_scheduler(&queue, scheduler).await
+        self.current
+            .backend
+            .upsert_scheduler(&queue, scheduler)
+            .await
     }
 
     async fn try_list(&mut self, queue: &str, query: &str) -> CallResult<String> {
         let queue = self.granted_queue(queue)?;
         let range: SchedulerRange = options("query", query)?;
-        self.backend.schedulers(&queue, range).await
+        self.current.backend.schedulers(&queue, range).await
     }
 }
 
@@ -69,14 +72,14 @@ impl Host for AttemptState {
 
     async fn remove(&mut self, queue: String, id: String) -> Answer<bool> {
         Ok(match self.granted_scheduler(&queue, &id) {
-            Ok(queue) => self.backend.remove_scheduler(&queue, &id).await,
+            Ok(queue) => self.current.backend.remove_scheduler(&queue, &id).await,
             Err(refused) => Err(refused),
         })
     }
 
     async fn get(&mut self, queue: String, id: String) -> Answer<String> {
         Ok(match self.granted_scheduler(&queue, &id) {
-            Ok(queue) => self.backend.scheduler(&queue, &id).await,
+            Ok(queue) => self.current.backend.scheduler(&queue, &id).await,
             Err(refused) => Err(refused),
         })
     }

@@ -120,10 +120,11 @@ impl AttemptState {
     fn open_sockets(&mut self) -> Option<(&TcpGrant, &mut Open)> {
         let grant = self.policy.grants.tcp.as_ref()?;
         // A test of a processor reaches no server.
-        if self.backend.http_answers().is_some() {
+        if self.current.backend.http_answers().is_some() {
             return None;
         }
         let open = self
+            .current
             .sockets
             .open
             .get_or_insert_with(|| Box::new(Open::new(grant)));

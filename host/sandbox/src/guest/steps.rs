@@ -32,23 +32,23 @@ impl AttemptState {
     /// What is known of the job's steps. Looked at when the first one is begun: most jobs have none.
     fn steps(&mut self) -> CallResult<&mut Steps> {
         self.check_unmoved()?;
-        let read = || Box::new(Steps::of(self.backend.steps()));
-        Ok(self.steps.get_or_insert_with(read))
+        let read = || Box::new(Steps::of(self.current.backend.steps()));
+        Ok(self.current.steps.get_or_insert_with(read))
     }
 
     /// Ends the guest here, at a boundary between two steps, where the host wants its job back.
     fn boundary(&self) -> wasmtime::Result<()> {
-        match self.cancel.gives_back_at_step() {
+        match self.current.cancel.gives_back_at_step() {
             true => Err(wasmtime::Error::new(Stop::Shutdown)),
             false => Ok(()),
         }
     }
 
     async fn keep(&mut self, name: &str, kept: Kept) -> CallResult<()> {
-        let now_ms = self.backend.now_ms();
+        let now_ms = self.current.backend.now_ms();
         let limits = self.policy.limits.clone();
         let record = self.steps()?.record(name, kept, now_ms, &limits)?;
-        self.backend.keep_step(name, &record).await?;
+        self.current.backend.keep_step(name, &record).await?;
         self.steps()?.keep(name, record);
         Ok(())
     }
@@ -82,7 +82,7 @@ impl AttemptState {
     }
 
     async fn try_sleep(&mut self, name: &str, duration_ms: u64) -> CallResult<bool> {
-        let now_ms = self.backend.now_ms();
+        let now_ms = self.current.backend.now_ms();
         let until = match self.begin_step(name)? {
             Some(Kept::Until(until)) => until,
             Some(other) => return other_kind(name, &other, "sleep"),
@@ -123,7 +123,7 @@ impl AttemptState {
         };
         let max = self.read_bytes_max();
         let mut outcome = match &kept {
-            Some(child) => self.backend.child_outcome(child, max).await?,
+            Some(child) => self.current.backend.child_outcome(child, max).await?,
             None => ChildOutcome::Unknown,
         };
         let child = match (kept, &outcome) {
@@ -139,7 +139,7 @@ impl AttemptState {
             if self.try_move_to_waiting_children(Some(&key)).await? {
                 return Ok(Called::Waiting);
             }
-            outcome = self.backend.child_outcome(&child, max).await?;
+            outcome = self.current.backend.child_outcome(&child, max).await?;
         }
         match outcome {
             ChildOutcome::Completed(value) => Ok(Called::Completed(value)),
@@ -178,15 +178,15 @@ impl AttemptState {
         if !is_noted {
             self.keep(name, Kept::Child(child.to_string())).await?;
         }
-        self.backend.add(&child.queue, jobs).await?;
+        self.current.backend.add(&child.queue, jobs).await?;
         Ok(child)
     }
 
     /// The child of this name: the same in each attempt, until the step is dropped.
     fn child_of_call(&self, name: &str, queue: QueueRef) -> CallResult<JobRef> {
         let own = self.own_job()?;
-        let job = self.backend.job();
-        let (added, dropped) = (job.timestamp, self.backend.steps_dropped());
+        let job = self.current.backend.job();
+        let (added, dropped) = (job.timestamp, self.current.backend.steps_dropped());
         let hash = Digest::of(format!("{own}\n{added}\n{dropped}\n{name}").as_bytes());
         // For people; what tells children apart is the hash.
         let readable = format!("{}-{name}", own.id);
@@ -237,7 +237,11 @@ impl Host for AttemptState {
     fn begin(&mut self, name: String) -> Answer<Option<String>> {
         let begun = self.try_begin(&name);
         // Before the first step there is nothing to go on from.
-        let has_any = self.steps.as_ref().is_some_and(|steps| steps.has_any());
+        let has_any = self
+            .current
+            .steps
+            .as_ref()
+            .is_some_and(|steps| steps.has_any());
         if matches!(begun, Ok(None)) && has_any {
             self.boundary()?;
         }

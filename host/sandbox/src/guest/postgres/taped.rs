@@ -75,7 +75,7 @@ impl AttemptState {
         &mut self,
         sent: &Sent,
     ) -> Option<Result<T, raw::Error>> {
-        let Tape::Replay(replay) = &self.tape else {
+        let Tape::Replay(replay) = &self.current.tape else {
             return None;
         };
         replay.called(&sent.call, &sent.parameters);
@@ -94,7 +94,7 @@ impl AttemptState {
         answer: Result<T, impl Into<raw::Error>>,
     ) -> Answer<T> {
         let answer = answer.map_err(Into::into);
-        if let Tape::Record(recorder) = &self.tape {
+        if let Tape::Record(recorder) = &self.current.tape {
             let redactor = recorder.redactor();
             let shown = answer.as_ref().map(|answer| answer.redacted(redactor));
             let json = || serde_json::to_string(&shown).unwrap_or_default();

@@ -80,7 +80,7 @@ fn resolve_addresses(
     state: &mut AttemptState,
     (network, name): (Resource<Network>, String),
 ) -> Answer<Resource<Lookup>> {
-    state.tape.cannot_hold("a connection over TCP");
+    state.current.tape.cannot_hold("a connection over TCP");
     state.table.get(&network)?;
     let lookups = state.policy.connections.lookups();
     let Some((grant, open)) = state.open_sockets() else {

@@ -169,7 +169,7 @@ fn create_socket(
     state: &mut AttemptState,
     (family,): (IpAddressFamily,),
 ) -> Answer<Resource<Socket>> {
-    state.tape.cannot_hold("a connection over TCP");
+    state.current.tape.cannot_hold("a connection over TCP");
     let Some((_, open)) = state.open_sockets() else {
         return Ok(Err(state.deny()));
     };

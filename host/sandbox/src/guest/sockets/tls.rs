@@ -30,14 +30,14 @@ pub(super) fn add_to_linker(linker: &mut Linker<AttemptState>) -> wasmtime::Resu
 
 impl WasiTlsView for AttemptState {
     fn tls(&mut self) -> WasiTlsCtxView<'_> {
-        let made = self.sockets.tls.take().unwrap_or_else(|| {
+        let made = self.current.sockets.tls.take().unwrap_or_else(|| {
             Box::new(context(Client {
                 policy: Arc::clone(&self.policy),
                 notes: self.notes().clone(),
             }))
         });
         WasiTlsCtxView {
-            ctx: self.sockets.tls.insert(made),
+            ctx: self.current.sockets.tls.insert(made),
             table: &mut self.table,
         }
     }
