@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::Deployments;
 use super::record::{from_json, to_json};
-use super::{Deployments, QueueStatus};
-use crate::served_queue::Identity;
+use crate::served_queue::{Identity, QueueStatus};
 use toril_queue::{QueueError, Redis, script};
 
 /// A host that has not reported for this long counts as gone.
