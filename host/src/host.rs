@@ -239,7 +239,7 @@ impl Host {
             let serving = self.context.serving(name.as_str());
             serving.is_some_and(|serving| serving.cancel(name, request))
         };
-        cancel(&queue, job_id, said, with_children, runs_here).await
+        cancel(&queue, job_id, said, with_children, runs_here, |_| ()).await
     }
 
     /// The jobs of a queue that are held here.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::runtime::Handle;
 use toril::host::Host;
 use toril::queue::{JobState, Queue, QueueName};
 use toril::sandbox::{Engine, EngineOptions};
 use toril::served_queue::QueueSpec;
-use toril::served_queue::cancel::{Cancellation, cancel};
+use toril::served_queue::cancel::{Cancellation, Cancelled, cancel};
 use toril::served_queue::deployment::CancelRequest;
 
 use crate::harness::{
@@ -197,7 +198,7 @@ async fn request_is_kept_for_the_next_start(runs_where_it_was_asked: bool) {
     reaches(&queue, &id, JobState::Active).await;
     dead.kill().await;
     let runs_here = |_: &QueueName, _: &CancelRequest| runs_where_it_was_asked;
-    let cancelled = cancel(&queue, &id, "stop", false, runs_here).await;
+    let cancelled = cancel(&queue, &id, "stop", false, runs_here, |_| ()).await;
     assert_eq!(cancelled.unwrap()[0].outcome, Cancellation::Asked);
     let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", options).await;
     let job = reaches(&queue, &id, JobState::Failed).await;
@@ -241,15 +242,17 @@ async fn flow_is_cancelled_with_its_children_on_request() {
     );
 }
 
-/// A job that runs when its children are looked for may add others before it has stopped.
+/// A job that runs when its children are looked for may add others before it has stopped. It may be gone by then, too.
 #[tokio::test]
 async fn children_that_a_running_job_adds_while_it_is_cancelled_are_cancelled_too() {
-    for waits in [true, false] {
+    for (waits, is_removed) in [(true, false), (true, true), (false, false), (false, true)] {
         let redis = TestRedis::start(false).await;
         let queue = redis.queue("ring").await;
         let more = "limits = { cancel_grace_ms = 30000 }\ngrants = { queues = [\"ring\"] }";
         let host = TestHost::serve_queue(&redis, "ring", "fixture-misbehaving", more).await;
-        let id = add(&queue, "add-child-when-cancelled", json!(waits)).await;
+        let options = json!({ "removeOnFail": is_removed });
+        let job = new_job("add-child-when-cancelled", json!(waits), options);
+        let id = queue.add(&job).await.unwrap();
         reaches(&queue, &id, JobState::Active).await;
         let (code, text) = cancels(&redis, &["ring", &id, "--children"]).await;
         let lines =
@@ -259,6 +262,42 @@ async fn children_that_a_running_job_adds_while_it_is_cancelled_are_cancelled_to
         assert_eq!(job["failedReason"], "job was cancelled");
         host.stop().await;
     }
+}
+
+/// A child that has no children when it is looked for may have one when its turn comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn children_that_are_added_while_a_flow_is_cancelled_are_cancelled_too() {
+    let redis = TestRedis::start(false).await;
+    let queue = redis.queue("ring").await;
+    let options = |id: &str| json!({ "jobId": id, "delay": 3_600_000, "removeOnFail": true });
+    let child_of = |parent: &str, id: &str| {
+        let mut options = options(id);
+        options["parent"] = json!({ "id": parent, "queue": "bull:ring" });
+        new_job("fine", json!(null), options)
+    };
+    for job in [
+        new_job("fine", json!(null), json!({ "jobId": "root" })),
+        child_of("root", "branch"),
+    ] {
+        queue.add(&job).await.unwrap();
+    }
+    let late = child_of("branch", "leaf");
+    let mut told = Vec::new();
+    let tell = |job: &Cancelled| {
+        if job.id == "root" {
+            let added = queue.add(&late);
+            tokio::task::block_in_place(|| Handle::current().block_on(added)).unwrap();
+        }
+        told.push(job.id.clone());
+    };
+    let nowhere = |_: &QueueName, _: &CancelRequest| false;
+    let cancelled = cancel(&queue, "root", "", true, nowhere, tell).await;
+    assert!(cancelled.unwrap().iter().all(Cancelled::is_cancelled));
+    assert_eq!(told, ["root", "branch", "leaf"]);
+    let left: Vec<String> = redis
+        .command(&["ZRANGE", "bull:ring:delayed", "0", "-1"])
+        .await;
+    assert_eq!(left, Vec::<String>::new());
 }
 
 /// How often each job came to an end, as listeners were told.

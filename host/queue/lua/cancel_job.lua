@@ -3,23 +3,40 @@
 --
 -- KEYS[1]  `base:meta` of the queue
 -- ARGV     1 job id, 2 now (ms), 3 reason, 4 failed jobs to keep, as in `settle.lua`, 5 the only attempt to cancel, as an
---          earlier call returned it, or '' for any
+--          earlier call returned it, or '' for any, 6 '1': tell the children that the job waits for
 -- Returns  what was done: `failed`, `runs` (a worker has it), `ended` (it had, or there is no job) or `another-attempt`; the
---          state that the job was in; its attempt; and where a worker has it, the token of its lock
+--          state that the job was in; its attempt; where a worker has it, the token of its lock, or ''; and the keys
+--          of the children that it waited for when it failed, or waits for
 --
 -- An attempt stays the same while the job starts again without having failed: its worker died, or gave it back. A job that
 -- is added again under the same id has another time.
 local base, id, now_text, reason, rule, only = QUEUE, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-if not is_job(base, id) then return { 'ended', 'unknown', '', '' } end
-local state, key = state_of(base, id), base .. ':' .. id
+local key = base .. ':' .. id
+
+-- `timestamp` is that of the job which has the id now. One that was to be cancelled may be gone, and another have its id.
+local function children_told(timestamp)
+  if ARGV[6] ~= '1' then return {} end
+  local asked = string.match(only, '^%S+')
+  local children = (only == '' or asked == timestamp) and call('SMEMBERS', key .. ':dependencies') or {}
+  for _, child in ipairs(asked and call('SMEMBERS', left_children_key(base, id, asked)) or {}) do
+    children[#children + 1] = child
+  end
+  return children
+end
+
+if not is_job(base, id) then return { 'ended', 'unknown', '', '', children_told('') } end
+local state = state_of(base, id)
 local fields = call('HMGET', key, 'parentKey', 'parent', 'deid', 'atm', 'stacktrace', 'timestamp', 'attemptsMade',
   'processedOn')
 local attempts_made = fields[7] or fields[4] or '0'
-local attempt = (fields[6] or '0') .. ' ' .. attempts_made
+local timestamp = fields[6] or '0'
+local attempt, children = timestamp .. ' ' .. attempts_made, children_told(timestamp)
 local lock = state == 'active' and call('GET', key .. ':lock')
-if lock and (only == '' or only == attempt) then return { 'runs', state, attempt, lock } end
-if state == 'completed' or state == 'failed' or state == 'unknown' then return { 'ended', state, attempt, '' } end
-if only ~= '' and only ~= attempt then return { 'another-attempt', state, attempt, '' } end
+if lock and (only == '' or only == attempt) then return { 'runs', state, attempt, lock, children } end
+if state == 'completed' or state == 'failed' or state == 'unknown' then
+  return { 'ended', state, attempt, '', children }
+end
+if only ~= '' and only ~= attempt then return { 'another-attempt', state, attempt, '', children } end
 -- A job that never started keeps its counts. An attempt that began has ended: a later retry by hand is another one.
 if state == 'active' or only ~= '' or fields[8] then
   attempts_made = string.format('%.0f', math.min(tonumber(attempts_made) or 0, SAFE_INTEGER_MAX - 1) + 1)
@@ -54,4 +71,4 @@ if call('EXISTS', base .. ':wait', base .. ':paused', base .. ':active', base ..
 elseif state == 'active' then
   outcomes.signal_room()
 end
-return { 'failed', state, attempt, '' }
+return { 'failed', state, attempt, '', children }

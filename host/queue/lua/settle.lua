@@ -77,10 +77,13 @@ if entries > 0 then trim_events(base, settings) end
 local completed = {}
 local finished = { completed = 0, failed = 0 }
 
+-- Rare, so there is one look for all jobs.
+local any_children = false
+
 local made_outcomes
 local function outcomes()
-  made_outcomes = made_outcomes or rarely({
-    base = base, settings = settings, now = now, now_text = now_text, completed = completed, finished = finished })
+  made_outcomes = made_outcomes or rarely({ base = base, settings = settings, now = now, now_text = now_text,
+    completed = completed, finished = finished, any_children = any_children })
   return made_outcomes
 end
 
@@ -98,8 +101,7 @@ if entries > 0 then
     wanted[id] = true
   end
   local tokens = call('MGET', unpack(locks))
-  -- Rare, so one look for all of them.
-  local any_children = call('EXISTS', unpack(children)) > 0
+  any_children = call('EXISTS', unpack(children)) > 0
   -- Jobs that end together mostly are near the end of `active`, since those behind them started earlier: the end is
   -- taken off as a whole, and what else was there is put back.
   local seen, found, others = 0, 0, {}

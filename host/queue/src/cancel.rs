@@ -74,6 +74,9 @@ pub struct Lock {
     pub expires_in: Option<Duration>,
 }
 
+/// What was done, the state that the job was in, its attempt, the token of its lock, and its children.
+type CancelReply = (String, String, String, String, Vec<String>);
+
 impl Queue {
     /// Fails a job that nobody has, with this reason: it waits for its turn, its time or its children, or the lock of its
     /// worker has expired. Its parent learns of it as of any other failure, and its scheduler goes on.
@@ -85,38 +88,58 @@ impl Queue {
         reason: &str,
         only: Option<&AttemptId>,
     ) -> Result<CancelledJob, QueueError> {
-        let Some(job) = self.job_as_taken(id).await? else {
-            return Ok(CancelledJob::Ended(JobState::Unknown));
-        };
-        if job.scheduler.is_some() {
+        let cancelled = self.cancel_unheld_of_flow(id, reason, only, false).await;
+        Ok(cancelled?.0)
+    }
+
+    /// The same. With children, also returns those that the job waits for, or waited for when it failed: whoever adds one
+    /// to it does so before, or finds it failed.
+    pub async fn cancel_unheld_of_flow(
+        &self,
+        id: &str,
+        reason: &str,
+        only: Option<&AttemptId>,
+        with_children: bool,
+    ) -> Result<(CancelledJob, Vec<(Queue, String)>), QueueError> {
+        if self.is_foreign(id).await? {
+            return Ok((CancelledJob::Ended(JobState::Unknown), Vec::new()));
+        }
+        let job = self.job_as_taken(id).await?;
+        if let Some(job) = job.as_ref().filter(|job| job.scheduler.is_some()) {
             // As when it is picked up: the next job of its scheduler is added, unless it was. Before the job fails, so
             // that one whose schedule cannot be read stays where it is.
-            self.advance_scheduler(&job).await?;
+            self.advance_scheduler(job).await?;
         }
-        let keep = job.options.remove_on_fail.unwrap_or(KeepJobs::ALL);
-        let script = script!("cancel_job", "ids"; "chunks", "events", "line", "parent", "remove", "store", "deduplication", "outcomes");
+        let keep = job.and_then(|job| job.options.remove_on_fail);
+        let keep = keep.unwrap_or(KeepJobs::ALL);
+        let script = script!("cancel_job", "ids", "left_children"; "chunks", "events", "line", "parent", "remove", "store", "deduplication", "outcomes");
         let mut call = script.call(self.keys.meta());
         call.arg(id).arg(now_ms()).arg(reason).arg(keep_rule(&keep));
         call.arg(only.map(AttemptId::as_str).unwrap_or_default());
+        call.arg(if with_children { "1" } else { "" });
         let unread = || QueueError::Reply("cancel_job");
         let reply = self.redis.run(script, &call).await?;
-        let (done, state, attempt, token): (String, String, String, String) =
+        let (done, state, attempt, token, children): CancelReply =
             text::read(reply).map_err(|_| unread())?;
         let state: JobState = state.parse().map_err(|_| unread())?;
-        Ok(match &*done {
+        let flows = self.flows();
+        let children = children.iter().filter_map(|key| flows.locate(key));
+        let is_another_job = || only.is_some_and(|only| !only.is_of_the_job_of(&attempt));
+        let done = match &*done {
             "failed" => CancelledJob::Failed(state),
             "runs" => CancelledJob::Runs {
                 token: token.into(),
                 attempt: AttemptId(attempt),
             },
-            "ended" => CancelledJob::Ended(state),
-            // Another job by now has its id.
-            "another-attempt" if only.is_some_and(|only| !only.is_of_the_job_of(&attempt)) => {
+            // By now it has the id.
+            "ended" | "another-attempt" if is_another_job() => {
                 CancelledJob::Ended(JobState::Unknown)
             }
+            "ended" => CancelledJob::Ended(state),
             "another-attempt" => CancelledJob::AnotherAttempt(state),
             _ => return Err(unread()),
-        })
+        };
+        Ok((done, children.collect()))
     }
 
     async fn job_as_taken(&self, id: &str) -> Result<Option<Job>, QueueError> {

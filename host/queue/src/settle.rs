@@ -228,7 +228,7 @@ impl Queue {
         settlements: &[Settlement],
         fetch: &Fetch,
     ) -> Result<Settled, QueueError> {
-        let script = script!("settle"; "chunks", "events", "ids", "line", "parent", "remove", "store", "deduplication", "outcomes");
+        let script = script!("settle"; "chunks", "events", "ids", "line", "parent", "remove", "left_children", "store", "deduplication", "outcomes");
         check_size("settlements", settlements.len(), Settlement::BATCH_MAX)?;
         check_size("jobs to take", fetch.want, Fetch::WANT_MAX)?;
         let now = now_ms();

@@ -185,7 +185,7 @@ pub(super) struct CancelQuery {
 /// the answer says how the job ended (`stopped`). The first entry of the answer is the job itself.
 #[utoipa::path(delete, path = "/v1/queues/{queue}/jobs/{job}", params(CancelQuery), responses(
     (status = OK, body = Vec<Cancelled>), (status = NOT_FOUND),
-    (status = CONFLICT, description = "the job has ended, or with `wait`, it ended or failed by itself, or still runs")))]
+    (status = CONFLICT, description = "no job was cancelled: the job has ended, or with `wait`, it ended or failed by itself, or still runs")))]
 pub(super) async fn cancel(
     State(admin): State<Admin>,
     Path((queue, job)): Path<(String, String)>,
@@ -210,6 +210,8 @@ pub(super) async fn cancel(
             state: JobState::Unknown,
             ..
         }) => Err(ApiError::unknown_job(&queue, &job)),
+        // The answer says so of each.
+        Some(_) if cancelled.iter().any(Cancelled::is_cancelled) => Ok(Json(cancelled)),
         Some(first) if !first.is_cancelled() => {
             Err(ApiError::conflict(format!("job `{job}` {first}")))
         }

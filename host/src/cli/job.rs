@@ -10,7 +10,7 @@ use toril::queue::{
     ErrorCode, JobRecord, JobState, Queue, QueueError, QueueName, STEP_PREFIX, json,
 };
 use toril::sandbox::{Kept, StepRecord};
-use toril::served_queue::cancel::{cancel, wait_until_stopped};
+use toril::served_queue::cancel::{Cancelled, cancel, wait_until_stopped};
 use toril::served_queue::deployment::CancelRequest;
 
 /// The length of the longest names of fields, such as `attemptsStarted`.
@@ -190,14 +190,24 @@ impl Cancel {
         let queue = self.which.queue().await?;
         let nowhere = |_: &QueueName, _: &CancelRequest| false;
         let (id, reason) = (&self.which.id, &self.reason);
-        let mut cancelled = cancel(&queue, id, reason, self.children, nowhere).await?;
-        let (mut all, mut at) = (true, 0);
+        let print =
+            |job: &Cancelled| super::print_line(format_args!("{}:{}: {job}", job.queue, job.id));
+        let print_end = |job: &Cancelled| {
+            if !job.is_asked() {
+                print(job);
+            }
+        };
+        let mut cancelled = cancel(&queue, id, reason, self.children, nowhere, print_end).await?;
+        let (found, mut all, mut at) = (cancelled.len(), true, 0);
         while at < cancelled.len() {
+            let is_printed = at < found && !cancelled[at].is_asked();
             wait_until_stopped(&mut cancelled, at, self.children).await?;
             let job = &cancelled[at];
+            if !is_printed {
+                print(job);
+            }
             // A child that has ended meanwhile is none to cancel.
             all &= job.is_cancelled() || at > 0 && job.has_ended();
-            super::print_line(format_args!("{}:{}: {job}", job.queue, job.id));
             at += 1;
         }
         Ok(ExitCode::from(u8::from(!all)))

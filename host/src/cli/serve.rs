@@ -53,8 +53,11 @@ impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         if let Some(file) = &self.file {
             let file = file.display();
-            let without_file = self.queues.iter().find(|(_, file)| file.is_none());
-            let name = without_file.map_or("NAME", |(name, _)| name);
+            let mut without_file = self.queues.iter().filter(|(_, file)| file.is_none());
+            let name = match (without_file.next(), without_file.next()) {
+                (Some((name, _)), None) => name,
+                _ => "NAME",
+            };
             bail!("no queue is named for `{file}`\nhint: `toril serve --queue {name}={file}`");
         }
         let mut names = BTreeSet::new();

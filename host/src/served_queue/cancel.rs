@@ -3,7 +3,7 @@
 pub(crate) mod requests;
 mod stopped;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -96,6 +96,11 @@ impl Cancelled {
         )
     }
 
+    /// True until it is known what becomes of a job that runs.
+    pub fn is_asked(&self) -> bool {
+        self.outcome == Cancellation::Asked
+    }
+
     /// True where it had ended, or did so by itself: nothing of it runs, or will.
     pub fn has_ended(&self) -> bool {
         matches!(
@@ -132,7 +137,7 @@ impl fmt::Display for Cancelled {
 }
 
 /// Cancels a job and, if asked, the children that it waits for, and theirs. `runs_here` stops a job of this process:
-/// true if it runs there.
+/// true if it runs there. `tell` hears of each job at once: what was done stays done if a later one cannot be cancelled.
 ///
 /// `said` is why, for people; it becomes part of `failedReason`. The job itself comes first in the result. One that runs is
 /// asked to stop; [`wait_until_stopped`] finds out what comes of it.
@@ -142,42 +147,150 @@ pub async fn cancel(
     said: &str,
     with_children: bool,
     runs_here: impl Fn(&QueueName, &CancelRequest) -> bool,
+    tell: impl FnMut(&Cancelled),
 ) -> Result<Vec<Cancelled>, QueueError> {
     let said = Reason::said(said).map_err(QueueError::Invalid)?.as_str();
-    let mut jobs = vec![(queue.clone(), id.to_owned())];
-    if with_children {
-        add_children(&mut jobs, HashSet::new()).await?;
-    }
+    let job = (queue.clone(), id.to_owned());
+    let jobs = match with_children {
+        true => flow_below(job).await?,
+        false => vec![job],
+    };
     let mut cancelled = Vec::with_capacity(jobs.len());
-    for (queue, id) in jobs {
-        cancelled.push(cancel_one(&queue, id, said, &runs_here).await?);
-    }
+    let walk = Walk {
+        said,
+        with_children,
+        runs_here,
+        tell,
+    };
+    walk.cancel(jobs, &mut cancelled).await?;
     Ok(cancelled)
 }
 
-/// Adds the children that the first job waits for, and theirs, but for those that were seen. Before any of them fails, which
-/// may remove it.
-async fn add_children(
-    jobs: &mut Vec<(Queue, String)>,
-    mut seen: HashSet<String>,
-) -> Result<(), QueueError> {
-    let key = |(queue, id): &(Queue, String)| queue.keys().job(id);
-    seen.extend(jobs.iter().map(key));
-    let mut at = 0;
+/// A job, the children that it waits for, and theirs, unless they are too many: before any of them is cancelled.
+async fn flow_below(job: (Queue, String)) -> Result<Vec<(Queue, String)>, QueueError> {
+    let mut seen = HashSet::from([key_of(&job)]);
+    let (mut jobs, mut at) = (vec![job], 0);
     while let Some((queue, id)) = jobs.get(at).cloned() {
         let children = queue.pending_children(&id).await?;
-        jobs.extend(children.into_iter().filter(|child| seen.insert(key(child))));
-        if seen.len() > JOBS_MAX {
+        jobs.extend(
+            children
+                .into_iter()
+                .filter(|child| seen.insert(key_of(child))),
+        );
+        if jobs.len() > JOBS_MAX {
             let problem = format!("flow has more than {JOBS_MAX} jobs: cancel a part of it first");
             return Err(QueueError::Invalid(problem));
         }
         at += 1;
     }
-    Ok(())
+    Ok(jobs)
+}
+
+fn key_of((queue, id): &(Queue, String)) -> String {
+    queue.keys().job(id)
+}
+
+/// How the jobs of a flow are cancelled, one after the other.
+struct Walk<'a, H, T> {
+    said: &'a str,
+    with_children: bool,
+    runs_here: H,
+    tell: T,
+}
+
+impl<H, T> Walk<'_, H, T>
+where
+    H: Fn(&QueueName, &CancelRequest) -> bool,
+    T: FnMut(&Cancelled),
+{
+    /// Cancels these jobs, but for those that were. Behind them come children that were added since they were looked for: each
+    /// job tells those that it has when it fails.
+    async fn cancel(
+        mut self,
+        jobs: Vec<(Queue, String)>,
+        cancelled: &mut Vec<Cancelled>,
+    ) -> Result<(), QueueError> {
+        let mut seen: HashSet<String> = cancelled.iter().map(|job| job.key.clone()).collect();
+        let mut jobs: VecDeque<_> = jobs
+            .into_iter()
+            .filter(|job| seen.insert(key_of(job)))
+            .collect();
+        while let Some((queue, id)) = jobs.pop_front() {
+            let (job, children) = self.cancel_one(&queue, id).await?;
+            (self.tell)(&job);
+            cancelled.push(job);
+            jobs.extend(
+                children
+                    .into_iter()
+                    .filter(|child| seen.insert(key_of(child))),
+            );
+        }
+        Ok(())
+    }
+
+    async fn cancel_one(
+        &self,
+        queue: &Queue,
+        id: String,
+    ) -> Result<(Cancelled, Vec<(Queue, String)>), QueueError> {
+        let reason = cancellation(self.said);
+        let (found, children) = queue
+            .cancel_unheld_of_flow(&id, &reason, None, self.with_children)
+            .await?;
+        let (outcome, state, running) = match found {
+            CancelledJob::Failed(state) => (Cancellation::Failed, state, None),
+            CancelledJob::Ended(state) => (Cancellation::Ended, state, None),
+            // Any attempt was asked for.
+            CancelledJob::AnotherAttempt(_) => return Err(QueueError::Reply("cancel_job")),
+            CancelledJob::Runs { token, attempt } => {
+                let running = self.ask(queue, &id, token, attempt).await?;
+                (Cancellation::Asked, JobState::Active, Some(running))
+            }
+        };
+        let cancelled = Cancelled {
+            key: queue.keys().job(&id),
+            queue: queue.keys().name().to_owned(),
+            id,
+            outcome,
+            state,
+            state_now: None,
+            running,
+        };
+        Ok((cancelled, children))
+    }
+
+    /// Asks for a start to be stopped, wherever it runs.
+    async fn ask(
+        &self,
+        queue: &Queue,
+        id: &str,
+        token: Arc<str>,
+        attempt: AttemptId,
+    ) -> Result<Running, QueueError> {
+        let request = CancelRequest {
+            id: id.to_owned(),
+            token: token.to_string(),
+            attempt: attempt.clone(),
+            said: self.said.to_owned(),
+        };
+        let is_here = (self.runs_here)(queue.keys().queue_name(), &request);
+        // Also if it runs here: this host may die before the job has stopped.
+        let asked = Deployments::of(queue).ask_to_cancel(&request).await;
+        if !is_here {
+            asked?;
+        }
+        Ok(Running {
+            queue: queue.clone(),
+            token,
+            attempt,
+            said: request.said,
+            asked_at: Instant::now(),
+        })
+    }
 }
 
 /// Waits until one of these jobs has stopped, if it was asked to, and notes what became of it. With children, those that it
-/// added before it stopped are cancelled, too, and are behind the others then.
+/// added before it stopped are cancelled, too, however it ended, and are behind the others then.
 pub async fn wait_until_stopped(
     jobs: &mut Vec<Cancelled>,
     at: usize,
@@ -186,65 +299,17 @@ pub async fn wait_until_stopped(
     let Some(running) = jobs.get_mut(at).and_then(|job| job.running.take()) else {
         return Ok(());
     };
-    let (queue, said, job) = (running.queue.clone(), running.said.clone(), &mut jobs[at]);
-    (job.outcome, job.state_now) = stopped::stopped(&job.id, running).await?;
-    if !with_children || job.outcome != Cancellation::Stopped {
-        return Ok(());
-    }
-    let mut added = vec![(queue, job.id.clone())];
-    add_children(&mut added, jobs.iter().map(|job| job.key.clone()).collect()).await?;
-    for (queue, id) in added.drain(1..) {
+    let said = running.said.clone();
+    let end = stopped::stopped(&jobs[at].id, running, with_children).await?;
+    (jobs[at].outcome, jobs[at].state_now) = (end.outcome, Some(end.state));
+    let walk = Walk {
+        said: &said,
+        with_children,
         // A host hears of it as any other does, this one too.
-        jobs.push(cancel_one(&queue, id, &said, |_, _| false).await?);
-    }
-    Ok(())
-}
-
-async fn cancel_one(
-    queue: &Queue,
-    id: String,
-    said: &str,
-    runs_here: impl Fn(&QueueName, &CancelRequest) -> bool,
-) -> Result<Cancelled, QueueError> {
-    let found = queue.cancel_unheld(&id, &cancellation(said), None).await?;
-    let (outcome, state, running) = match found {
-        CancelledJob::Failed(state) => (Cancellation::Failed, state, None),
-        CancelledJob::Ended(state) => (Cancellation::Ended, state, None),
-        // Any attempt was asked for.
-        CancelledJob::AnotherAttempt(_) => return Err(QueueError::Reply("cancel_job")),
-        CancelledJob::Runs { token, attempt } => {
-            let request = CancelRequest {
-                id: id.clone(),
-                token: token.to_string(),
-                attempt: attempt.clone(),
-                said: said.to_owned(),
-            };
-            let is_here = runs_here(queue.keys().queue_name(), &request);
-            // Also if it runs here: this host may die before the job has stopped.
-            let asked = Deployments::of(queue).ask_to_cancel(&request).await;
-            if !is_here {
-                asked?;
-            }
-            let queue = queue.clone();
-            let running = Running {
-                queue,
-                token,
-                attempt,
-                said: request.said,
-                asked_at: Instant::now(),
-            };
-            (Cancellation::Asked, JobState::Active, Some(running))
-        }
+        runs_here: |_: &QueueName, _: &CancelRequest| false,
+        tell: |_: &Cancelled| (),
     };
-    Ok(Cancelled {
-        key: queue.keys().job(&id),
-        queue: queue.keys().name().to_owned(),
-        id,
-        outcome,
-        state,
-        state_now: None,
-        running,
-    })
+    walk.cancel(end.children, jobs).await
 }
 
 impl Serving {

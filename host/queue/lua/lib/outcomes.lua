@@ -1,5 +1,6 @@
 -- What becomes of jobs in all ways but the most common one, which is in `settle.lua`. `context` is what that
--- script knows: base, settings, now, now_text, completed (scores and ids for `completed`), finished (counts).
+-- script knows: base, settings, now, now_text, completed (scores and ids for `completed`), finished (counts),
+-- any_children (false: no job of the call waits for children that it has in Redis).
 local base, settings, now, now_text = context.base, context.settings, context.now, context.now_text
 local finished = context.finished
 
@@ -85,6 +86,19 @@ local function check_children(kind, key, child)
   return pending == 0 and 1 or 0
 end
 
+-- As long as a request to cancel is kept.
+local LEFT_CHILDREN_MS = 300000
+
+-- Whoever cancels a job with its children looks for them once it has stopped, and it may be gone by then. The key keeps
+-- its time when it is renamed; a user of Redis may lack either command.
+local function note_left_children(entry)
+  local dependencies = entry.key .. ':dependencies'
+  if not context.any_children or call('EXISTS', dependencies) == 0 then return end
+  if type(redis.pcall('PEXPIRE', dependencies, LEFT_CHILDREN_MS)) == 'table' then return end
+  local timestamp = call('HGET', entry.key, 'timestamp') or '0'
+  redis.pcall('RENAME', dependencies, left_children_key(base, entry.id, timestamp))
+end
+
 local function finish(entry)
   local completed = entry.kind == 'completed'
   local value_field = completed and 'returnvalue' or 'failedReason'
@@ -99,6 +113,7 @@ local function finish(entry)
   end
   use_rule(entry.kind, entry.option)
   if string.sub(entry.option, 1, 2) == '0,' then
+    note_left_children(entry)
     remove_job_keys(entry.key)
     drop_dependency(entry.key, entry.parent_key, entry.parent)
   else

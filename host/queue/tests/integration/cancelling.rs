@@ -1,9 +1,11 @@
 //! Cancelling jobs that wait.
 
 use serde_json::json;
-use toril_queue::{AttemptId, CancelledJob, JobState, LockedAttempt, Queue, parse_flow};
+use toril_queue::{
+    AttemptId, CancelledJob, JobState, KeepJobs, LockedAttempt, Queue, Settlement, parse_flow,
+};
 
-use crate::harness::{TestRedis, add, new_job, take};
+use crate::harness::{TestRedis, add, failed, new_job, settle, take};
 
 async fn cancel(queue: &Queue, id: &str) -> CancelledJob {
     queue.cancel_unheld(id, "not wanted", None).await.unwrap()
@@ -204,6 +206,64 @@ async fn failure_of_a_job_that_is_gone_is_read_from_the_events() {
     cancel(&queue, "a").await;
     let failure = queue.failure_of("a").await.unwrap();
     assert_eq!(failure.as_deref(), Some("not wanted"));
+}
+
+/// Whoever cancels a flow asks for them once the job has stopped.
+#[tokio::test]
+async fn children_of_a_job_that_is_gone_are_told_to_who_names_its_attempt() {
+    let redis = TestRedis::start().await;
+    let queue = redis.queue("paint").await;
+    let job = |id: &str, more: serde_json::Value| {
+        let mut options = json!({ "jobId": id });
+        options
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        new_job("paint", options)
+    };
+    let child = |id: &str| {
+        let parent = json!({ "id": "a", "queue": "bull:paint" });
+        job(id, json!({ "delay": 3_600_000, "parent": parent }))
+    };
+    let children = async |attempt: &AttemptId| {
+        let named = queue.cancel_unheld_of_flow("a", "late", Some(attempt), true);
+        let (_, children) = named.await.unwrap();
+        children.into_iter().map(|(_, id)| id).collect::<Vec<_>>()
+    };
+    queue
+        .add(&job("a", json!({ "timestamp": 1_000 })))
+        .await
+        .unwrap();
+    let taken = take(&queue, 1, "worker:1").await;
+    let first = attempt_that_runs(&queue).await;
+    queue.add(&child("b")).await.unwrap();
+    assert_eq!(children(&first).await, ["b"], "while it runs");
+    let none = KeepJobs {
+        count: Some(0),
+        ..KeepJobs::ALL
+    };
+    settle(
+        &queue,
+        &[Settlement::new(&taken[0], failed(none))],
+        0,
+        "worker:1",
+    )
+    .await;
+    assert_eq!(children(&first).await, ["b"], "once it is gone");
+
+    // Another job has its id.
+    queue
+        .add(&job("a", json!({ "timestamp": 2_000 })))
+        .await
+        .unwrap();
+    take(&queue, 1, "worker:1").await;
+    let second = attempt_that_runs(&queue).await;
+    queue.add(&child("c")).await.unwrap();
+    assert_eq!(children(&first).await, ["b"]);
+    assert_eq!(children(&second).await, ["c"]);
+    let notes: Vec<String> = redis.run("KEYS *children-of*").await;
+    let ttl: i64 = redis.run(&format!("PTTL {}", notes[0])).await;
+    assert!(0 < ttl && ttl <= 300_000, "{notes:?} stays for {ttl} ms");
 }
 
 #[tokio::test]

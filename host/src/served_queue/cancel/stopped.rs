@@ -1,10 +1,11 @@
 //! Waits until running jobs that should stop have stopped, and finds out what became of them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Cancellation, Running};
 use crate::served_queue::deployment::{CancelRequest, Deployments};
-use toril_queue::{CancelledJob, JobState, Lock, QueueError};
+use toril_queue::{CancelledJob, JobState, Lock, Queue, QueueError};
 use toril_sandbox::cancellation;
 
 /// A host is to stop a job within a second, and gives it its grace time.
@@ -15,21 +16,35 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Two looks at a lock that nobody renews find the same end, but for the time that a look takes.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Waits for a start that was asked to stop. Returns what became of the job.
+/// What became of a job that was asked to stop.
+pub(super) struct End {
+    pub(super) outcome: Cancellation,
+    /// Afterwards.
+    pub(super) state: JobState,
+    /// If they were asked for: those that it waits for, or waited for when it failed.
+    pub(super) children: Vec<(Queue, String)>,
+}
+
+/// Waits for a start that was asked to stop.
 pub(super) async fn stopped(
     id: &str,
     mut running: Running,
-) -> Result<(Cancellation, Option<JobState>), QueueError> {
+    with_children: bool,
+) -> Result<End, QueueError> {
     let mut patience = Patience::since(running.asked_at);
     loop {
         let lock = running.queue.lock_of(id).await?;
         match lock.filter(|lock| *lock.token == *running.token) {
             Some(lock) if patience.is_over(&lock, Instant::now()) => {
-                return Ok((Cancellation::StillRuns, Some(JobState::Active)));
+                return Ok(End {
+                    outcome: Cancellation::StillRuns,
+                    state: JobState::Active,
+                    children: Vec::new(),
+                });
             }
             Some(_) => {}
             None => {
-                if let Some(end) = after_its_start(id, &mut running).await? {
+                if let Some(end) = after_its_start(id, &mut running, with_children).await? {
                     return Ok(end);
                 }
                 // It has started again, and that start was asked to stop.
@@ -45,45 +60,51 @@ pub(super) async fn stopped(
 async fn after_its_start(
     id: &str,
     running: &mut Running,
-) -> Result<Option<(Cancellation, Option<JobState>)>, QueueError> {
-    let Running {
-        queue,
-        token,
-        attempt,
-        said,
-        ..
-    } = running;
-    let reason = cancellation(said);
-    Ok(
-        match queue.cancel_unheld(id, &reason, Some(attempt)).await? {
-            CancelledJob::Failed(_) => Some((Cancellation::Stopped, Some(JobState::Failed))),
-            CancelledJob::AnotherAttempt(state) => {
-                Some((Cancellation::FailedByItself, Some(state)))
-            }
-            CancelledJob::Ended(state) => {
-                // For good, with the host's reason or one of its own: it heard of the request.
-                let has_failed =
-                    state != JobState::Completed && queue.failure_of(id).await?.is_some();
-                match has_failed {
-                    true => Some((Cancellation::Stopped, Some(JobState::Failed))),
-                    false => Some((Cancellation::EndedByItself, Some(state))),
-                }
-            }
-            CancelledJob::Runs { token: next, .. } => {
-                if *next != **token {
-                    let request = CancelRequest {
-                        id: id.to_owned(),
-                        token: next.to_string(),
-                        attempt: attempt.clone(),
-                        said: said.clone(),
-                    };
-                    Deployments::of(queue).ask_to_cancel(&request).await?;
-                    *token = next;
-                }
-                None
-            }
-        },
-    )
+    with_children: bool,
+) -> Result<Option<End>, QueueError> {
+    let (queue, only) = (&running.queue, Some(&running.attempt));
+    let reason = cancellation(&running.said);
+    let (found, children) = queue
+        .cancel_unheld_of_flow(id, &reason, only, with_children)
+        .await?;
+    let (outcome, state) = match found {
+        CancelledJob::Failed(_) => (Cancellation::Stopped, JobState::Failed),
+        CancelledJob::AnotherAttempt(state) => (Cancellation::FailedByItself, state),
+        // For good, with the host's reason or one of its own: it heard of the request.
+        CancelledJob::Ended(state)
+            if state != JobState::Completed && queue.failure_of(id).await?.is_some() =>
+        {
+            (Cancellation::Stopped, JobState::Failed)
+        }
+        CancelledJob::Ended(state) => (Cancellation::EndedByItself, state),
+        CancelledJob::Runs { token, .. } => {
+            running.ask_again(id, token).await?;
+            return Ok(None);
+        }
+    };
+    Ok(Some(End {
+        outcome,
+        state,
+        children,
+    }))
+}
+
+impl Running {
+    /// The job has started again: that start is asked, too, once.
+    async fn ask_again(&mut self, id: &str, token: Arc<str>) -> Result<(), QueueError> {
+        if token == self.token {
+            return Ok(());
+        }
+        let request = CancelRequest {
+            id: id.to_owned(),
+            token: token.to_string(),
+            attempt: self.attempt.clone(),
+            said: self.said.clone(),
+        };
+        Deployments::of(&self.queue).ask_to_cancel(&request).await?;
+        self.token = token;
+        Ok(())
+    }
 }
 
 /// How long to wait for a job that keeps its lock.
