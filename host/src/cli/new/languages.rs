@@ -23,8 +23,8 @@ pub(super) struct Details {
     pub(super) name: &'static str,
     /// The processor's file.
     pub(super) processor: &'static str,
-    /// What fetches the SDK, or makes the language's tools ready.
-    pub(super) install: &'static str,
+    /// What fetches the SDK, or makes the language's tools ready. See [`Lang::install`].
+    install: &'static str,
     /// Where its SDK is in the directory `sdk`, if it has one to depend on.
     pub(super) sdk: Option<&'static str>,
     /// Paths in the project, and texts.
@@ -140,6 +140,14 @@ impl Lang {
         }
     }
 
+    /// What is to be done first. No server has Go's module.
+    pub(super) fn install(self, has_local_sdk: bool) -> &'static str {
+        match (self, has_local_sdk) {
+            (Lang::Go, false) => "go mod edit -replace toril=/PATH_OF_TORIL/sdk/go",
+            _ => self.details().install,
+        }
+    }
+
     /// How the manifest names the SDK; `path` is a local one.
     pub(super) fn dependency(self, path: Option<&str>) -> String {
         let version = env!("CARGO_PKG_VERSION");
@@ -150,7 +158,8 @@ impl Lang {
             (Lang::Python, None) => format!("toril=={version}"),
             (Lang::Go, Some(path)) => format!("replace toril => \"{path}\""),
             (Lang::Go, None) => {
-                "// The module is found here.\n// replace toril => PATH_OF_TORIL/sdk/go".to_owned()
+                "// No server has this module: name the directory of a clone of Toril.\n// replace toril => /PATH_OF_TORIL/sdk/go"
+                    .to_owned()
             }
             (Lang::Rust, Some(path)) => format!("{{ path = \"{path}\" }}"),
             (Lang::Rust, None) => format!("\"{version}\""),
