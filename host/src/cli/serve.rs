@@ -52,10 +52,13 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         if let Some(file) = &self.file {
-            let file = file.display();
+            let file = file.display().to_string();
             let without_file = self.queues.iter().find(|(_, file)| file.is_none());
             let name = without_file.map_or("NAME", |(name, _)| name);
-            bail!("no queue is named for `{file}`\nhint: `toril serve --queue {name}={file}`");
+            let (name, quoted_file) = (quoted(name), quoted(&file));
+            bail!(
+                "no queue is named for `{file}`\nhint: `toril serve --queue {name}={quoted_file}`"
+            );
         }
         let mut names = BTreeSet::new();
         if let Some((name, _)) = self.queues.iter().find(|(name, _)| !names.insert(name)) {

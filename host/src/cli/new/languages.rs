@@ -154,7 +154,7 @@ impl Lang {
         match (self, path) {
             (Lang::Typescript | Lang::Javascript, Some(path)) => format!("file:{path}"),
             (Lang::Typescript | Lang::Javascript, None) => format!("^{version}"),
-            (Lang::Python, Some(path)) => format!("toril @ file://{}", path.replace(' ', "%20")),
+            (Lang::Python, Some(path)) => format!("toril @ file://{}", in_url(path)),
             (Lang::Python, None) => format!("toril=={version}"),
             (Lang::Go, Some(path)) => format!("replace toril => \"{path}\""),
             (Lang::Go, None) => {
@@ -165,5 +165,29 @@ impl Lang {
             (Lang::Rust, None) => format!("\"{version}\""),
             (Lang::C, _) => String::new(),
         }
+    }
+}
+
+/// A path in a URL: pip would take `#` and `?` for its end, and `%` for the begin of a character.
+fn in_url(path: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    path.bytes().map(encoded).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_of_a_python_sdk_has_no_character_that_means_something_in_a_url() {
+        assert_eq!(
+            Lang::Python.dependency(Some("/sdk ü#%20?/python")),
+            "toril @ file:///sdk%20%C3%BC%23%2520%3F/python"
+        );
     }
 }
