@@ -109,9 +109,30 @@ function referenced(schema, schemas, found = new Set()) {
   return found;
 }
 
-function schemaSection(name, schema) {
+const isNullable = ({ type: types, oneOf = [] }) => [types].flat().includes('null') || oneOf.some((one) => one.type === 'null');
+
+/** What a field is, as it says itself or beside the type that it refers to, and its default. */
+function described({ description, oneOf = [], default: value }) {
+  const text = description ?? oneOf.find((one) => one.description)?.description ?? '';
+  const hasDefault = ['number', 'boolean', 'string'].includes(typeof value) && !text.includes('(default');
+  return hasDefault ? `${text.replace(/\.$/, '')} (default: ${value}).` : text;
+}
+
+/** The forms of a type that `kind` tells apart. */
+function forms(schema) {
+  return schema.oneOf.map(({ properties: { kind, ...fields }, description }) => {
+    const others = Object.entries(fields).map(([field, of]) => ` \`${field}\`: ${described(of)}`);
+    return `| \`${kind.enum[0]}\` | ${cell(description)} | ${cell(others.join(' '))} |`;
+  });
+}
+
+/** `isSent`: it is part of a request, which may leave fields out. */
+function schemaSection(name, schema, isSent) {
   const lines = [`### ${name}`, ''];
   if (schema.description) lines.push(schema.description.trim(), '');
+  if (schema.oneOf?.every(({ properties }) => properties?.kind)) {
+    return [...lines, '| `kind` | what | other fields |', '|---|---|---|', ...forms(schema), ''].join('\n');
+  }
   const parts = schema.allOf ?? [schema];
   const rows = parts.flatMap((part) => Object.entries(part.properties ?? {}));
   const required = new Set(parts.flatMap((part) => part.required ?? []));
@@ -120,8 +141,10 @@ function schemaSection(name, schema) {
   if (rows.length) {
     lines.push('| field | type | what |', '|---|---|---|');
     for (const [field, of] of rows) {
-      const must = required.has(field) ? '' : ' (optional)';
-      lines.push(`| \`${field}\` | ${cell(type(of))}${must} | ${cell(of.description ?? '')} |`);
+      const absent = isSent ? ' (optional)' : isNullable(of) ? ' or null' : '';
+      const must = required.has(field) ? '' : absent;
+      const what = described(isSent ? of : { ...of, default: undefined });
+      lines.push(`| \`${field}\` | ${cell(type(of))}${must} | ${cell(what)} |`);
     }
     lines.push('');
   } else if (!bases.length) {
@@ -164,6 +187,8 @@ async function adminApi() {
     document.info.description.trim(),
   ];
   const used = [...referenced(document.paths, schemas)].sort();
+  const bodies = Object.values(document.paths).flatMap((methods) => Object.values(methods).map(({ requestBody }) => requestBody));
+  const sent = referenced(bodies, schemas);
   return [
     head('Admin API', "the host's OpenAPI document"),
     `${intro.join('\n')}\n`,
@@ -171,7 +196,8 @@ async function adminApi() {
     '## Routes\n',
     ...routes.map((route) => routeSection(...route)),
     '## Types\n',
-    ...used.map((name) => schemaSection(name, schemas[name])),
+    'A field that is optional may be left out of a request. In an answer, a field without a value is null or missing.\n',
+    ...used.map((name) => schemaSection(name, schemas[name], sent.has(name))),
   ].join('\n').trimEnd() + '\n';
 }
 

@@ -175,7 +175,11 @@ impl Runner {
         let file = file.or(spec.processor).with_context(|| {
             format!("the case names no processor\nhint: add `processor = \"FILE\"` to `[{}]` in toril.toml, or to `[job]`", QueueSpec::section(&queue))
         })?;
-        let processor = self.processors.load(&self.engine, &file, &policy).await?;
+        let loaded = self.processors.load(&self.engine, &file, &policy).await;
+        // The sandbox knows no queues.
+        let processor = loaded.map_err(|error| {
+            anyhow::Error::msg(QueueSpec::with_section_of(&queue, &format!("{error:#}")))
+        })?;
         let stage = Stage {
             queue: &queue,
             engine: Arc::clone(&self.engine),

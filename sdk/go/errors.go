@@ -148,10 +148,31 @@ func putFailure(at unsafe.Pointer, err error) {
 		if has[UnrecoverableError](err) || errors.Is(err, ErrChildFailed) {
 			*kind = unrecoverable
 		}
-		put(at, 8, 0, err.Error())
+		put(at, 8, 0, reasonOf(err))
 		*(*byte)(unsafe.Add(at, 16)) = 1
 		put(at, 20, 1, stackOf(err))
 	}
+}
+
+// reasonOf says what failed, and what to do where the program wanted a socket.
+func reasonOf(err error) string {
+	if wantedSocket(err) {
+		return err.Error() + noSockets
+	}
+	return err.Error()
+}
+
+const noSockets = "\nhint: a processor in Go has no sockets; for requests over HTTP, add `import _ \"toril/fetch\"` to the program"
+
+// wantedSocket looks for an error of the package `net` in the chain. That package is not imported here: it would make each
+// component larger.
+func wantedSocket(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if kind := fmt.Sprintf("%T", err); kind == "*net.OpError" || kind == "*net.DNSError" {
+			return true
+		}
+	}
+	return false
 }
 
 // stackOf writes an error the way a stack reads: that of a panic, what the error itself shows with `%+v`, or its causes.

@@ -264,6 +264,14 @@ fn requests_without_an_answer_and_hosts_without_a_grant_fail_the_case() {
         problem.starts_with("request GET https://prices.example/a?b=c has no answer\nhint: "),
         "{problem}"
     );
+    // A processor that needs a grant is refused with the section of its queue.
+    let project = Project::new("fixture-http", "").case("ask", &ask("prices.example"));
+    let ran = project.test(&[]);
+    assert!(
+        ran.printed.contains("to `[queues.paint.grants]`"),
+        "{}",
+        ran.printed
+    );
     // Judged first, as in production: no answer helps.
     let answered = format!(
         "{}[[http]]\nurl = \"https://other.example/a?b=c\"\n",

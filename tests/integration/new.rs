@@ -74,6 +74,10 @@ fn no_template_leaves_a_gap_and_local_sdks_are_named() {
         let made = text(&output.stdout).to_lowercase();
         assert!(made.contains(&format!("in {lang}\n")), "{output:?}");
     }
+    // No server has Go's module: there is nothing to download.
+    let output = new(dir.path(), &["far", "--lang", "go"]);
+    let next = "  go mod edit -replace toril=/PATH_OF_TORIL/sdk/go\n";
+    assert!(text(&output.stdout).contains(next), "{output:?}");
     assert!(new(dir.path(), &["c", "--lang", "c"]).status.success());
     let mut left = vec![dir.path().to_owned()];
     while let Some(path) = left.pop() {

@@ -344,7 +344,7 @@ describe('what a processor must not do', { skip, timeout }, () => {
         ['flood-queue', {}, /^processor exceeded its limit of 7 added jobs$/],
         ['read-passwd', {}, /^open \/etc\/passwd: /],
         ['list-root', {}, /^open \/: /],
-        ['socket', {}, /connect: Connection refused$/],
+        ['socket', {}, /connect: Connection refused\nhint: a processor in Go has no sockets; .* `import _ "toril\/fetch"`/],
         ['process', {}, /executable file not found/],
         ['use-other-queue', {}, /may not use queue `vault`/],
         ['add-flow-elsewhere', {}, /may not use queue `vault`/],

@@ -417,11 +417,25 @@ describe('building', { skip, timeout: 20 * 60_000 }, () => {
     test(`${name} is refused with what to do`, async (t) => {
       await assert.rejects(build(t, text), (error) => {
         assert.match(error.stderr, said);
-        assert.doesNotMatch(error.stderr, /Caused by|panicked/);
+        assert.doesNotMatch(error.stderr, /Caused by|panicked|frozen importlib/);
         return true;
       });
     });
   }
+
+  test('packages of another Python are not there', async (t) => {
+    const other = await mkdtemp(join(tmpdir(), 'toril-other-python-'));
+    t.after(() => rm(other, { recursive: true }));
+    await writeFile(join(other, 'elsewhere.py'), 'x = 1\n');
+    // Asked for its folders of packages, it names this one.
+    await writeFile(join(other, 'python3'), `#!/bin/sh\necho '${other}'\n`, { mode: 0o755 });
+    const env = { PATH: `${other}:${process.env.PATH}` };
+    const text = 'import elsewhere\nasync def process(job, token):\n    return elsewhere.x\n';
+    await assert.rejects(build(t, text, { env }), (error) => {
+      assert.match(error.stderr, /File "shop.py", line 1, in <module>\n.*ModuleNotFoundError: No module named 'elsewhere'/s);
+      return true;
+    });
+  });
 
   test('the host builds and runs a file, and says what is wrong with one', async (t) => {
     const dir = await mkdtemp(join(tmpdir(), 'toril-python-'));

@@ -82,10 +82,11 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, NotAProcessor> {
         let exports = if names.exports.is_empty() {
             "nothing".into()
         } else {
-            names.exports.join("`, `")
+            format!("`{}`", names.exports.join("`, `"))
         };
         return Err(refuse(format!(
-            "component is not a job processor: it exports `{exports}`, not `{PROCESS}`\nhint: the world `{}` is in `wit/`",
+            "component is not a job processor: it exports {exports}, not `{PROCESS}`\nhint: an SDK exports it (in Rust, \
+             `#[toril_sdk::processor]`); the world `{}` is in `wit/`",
             World::Processor
         )));
     }

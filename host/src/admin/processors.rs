@@ -210,6 +210,7 @@ pub(super) struct Rollback {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Abort {
+    /// The reason, which the history of the deployment keeps.
     reason: Option<String>,
 }
 

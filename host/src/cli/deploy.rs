@@ -170,6 +170,11 @@ impl Deploy {
         let report = rehearsed.await?;
         super::rehearse::show(&report);
         ensure!(
+            report.compared() > 0,
+            "nothing was deployed: no recorded attempt could be rehearsed\nhint: `toril deploy` without `--rehearse` deploys \
+             without a rehearsal"
+        );
+        ensure!(
             report.passes(self.allow),
             "nothing was deployed: the candidate did not pass its rehearsal\nhint: `toril replay` shows one attempt, `--allow` \
              admits a share"

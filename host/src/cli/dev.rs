@@ -8,7 +8,6 @@ mod redis;
 mod session;
 mod source_line;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use toril::language::project::{self, Found};
 
 use self::redis::DevRedis;
 use self::session::Session;
+use super::output::quoted;
 
 /// What is logged unless it is asked for more: jobs and refusals are shown already.
 pub(super) const LOG: &str = "warn,guest=off,toril::worker=error,toril::served_queue=error";
@@ -140,9 +140,4 @@ fn introduce(config: &Config, redis: &DevRedis) {
     super::print_line(format_args!(
         "add a first job from another terminal: {command}"
     ));
-}
-
-/// A name in a command that people copy. The config may be somebody else's.
-fn quoted(name: &str) -> Cow<'_, str> {
-    shlex::try_quote(name).unwrap_or(Cow::Borrowed("''"))
 }

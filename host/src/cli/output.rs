@@ -19,6 +19,11 @@ use super::terminal;
 /// What stays below all lines on a terminal that can take a line away again. Empty: nothing does.
 static STATUS: Mutex<String> = Mutex::new(String::new());
 
+/// A word in a command that people copy. The config, or a file, may be somebody else's.
+pub(super) fn quoted(word: &str) -> Cow<'_, str> {
+    shlex::try_quote(word).unwrap_or(Cow::Borrowed("''"))
+}
+
 /// Shows a line below all others until it is replaced. Empty: none any more. Only where `terminal::redraws`.
 pub(super) fn set_status(status: &str) {
     let mut shown = STATUS.lock();

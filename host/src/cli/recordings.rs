@@ -9,6 +9,7 @@ use serde_json::json;
 use toril::queue::{Queue, RecordingEntry};
 
 use super::RedisArgs;
+use super::output::quoted;
 
 /// All recordings of a queue, when one of them is looked for.
 const ALL: usize = 100_000;
@@ -154,7 +155,8 @@ impl Which {
         let recording = recording.with_context(|| {
             format!(
                 "attempt {attempt} of job `{}` is not recorded\nhint: `toril recordings list {}` shows those that are",
-                self.id, self.queue
+                self.id,
+                quoted(&self.queue)
             )
         })?;
         Ok((attempt, recording))
@@ -201,7 +203,7 @@ impl Delete {
         ensure!(
             deleted > 0 || self.all,
             "there is no such recording\nhint: `toril recordings list {}` shows what there is",
-            self.queue
+            quoted(&self.queue)
         );
         super::print_line(format_args!("recordings deleted: {deleted}"));
         Ok(ExitCode::SUCCESS)

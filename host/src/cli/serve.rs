@@ -52,13 +52,16 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         if let Some(file) = &self.file {
-            let file = file.display();
+            let file = file.display().to_string();
             let mut without_file = self.queues.iter().filter(|(_, file)| file.is_none());
             let name = match (without_file.next(), without_file.next()) {
-                (Some((name, _)), None) => name,
-                _ => "NAME",
+                (Some((name, _)), None) => quoted(name),
+                _ => "NAME".into(),
             };
-            bail!("no queue is named for `{file}`\nhint: `toril serve --queue {name}={file}`");
+            let quoted_file = quoted(&file);
+            bail!(
+                "no queue is named for `{file}`\nhint: `toril serve --queue {name}={quoted_file}`"
+            );
         }
         let mut names = BTreeSet::new();
         if let Some((name, _)) = self.queues.iter().find(|(name, _)| !names.insert(name)) {

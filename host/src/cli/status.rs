@@ -13,7 +13,7 @@ use toril::served_queue::deployment::{
 };
 
 use super::RedisArgs;
-use super::output::note_text;
+use super::output::{note_text, quoted};
 
 const NOTHING: &str = "no host runs, and no queue of this prefix was served or changed in the last day\n\
                        hint: `toril serve` starts a host; `--redis` names another Redis, `--prefix` another prefix";
@@ -122,7 +122,8 @@ impl Versions {
         if versions.is_empty() {
             let queue = &self.queue;
             super::output::note_text(format_args!(
-                "no version of `{queue}` is stored\nhint: `toril deploy {queue} FILE` deploys one"
+                "no version of `{queue}` is stored\nhint: `toril deploy {} FILE` deploys one",
+                quoted(queue)
             ));
         }
         for version in &versions {

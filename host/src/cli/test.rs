@@ -98,8 +98,13 @@ impl Test {
         };
         let files: Vec<PathBuf> = files.into_iter().filter(fits).collect();
         ensure!(
+            count > 0,
+            "there is no case in `{}`\nhint: a case is a file `cases/NAME.toml` beside `toril.toml`",
+            dir.join("cases").display()
+        );
+        ensure!(
             !files.is_empty(),
-            "none of the {count} cases in `{}` was selected",
+            "no case in `{}` has a name that contains the text of `--filter`",
             dir.join("cases").display()
         );
         Ok((dir.to_owned(), files))

@@ -15,6 +15,14 @@ const GO: &str = "TORIL_GO";
 const TIME_MAX: Duration = Duration::from_secs(600);
 const INSTALL: &str = "install Go 1.24 or newer, https://go.dev/dl: it builds processors in Go. The variable TORIL_GO names a \
                        `go` that is not in the PATH";
+const NO_MODULE: &str = "run `go mod init NAME` in the directory of the program";
+const NO_SDK: &str = "name the directory of the SDK, which no server has: \
+                      `go mod edit -require toril@v0.0.0 -replace toril=/PATH_OF_TORIL/sdk/go`";
+/// What Go says where it does not find the SDK.
+const SDK_IS_MISSING: [&str; 2] = [
+    "package toril is not in std",
+    "module providing package toril ",
+];
 /// `sdk/go/README.md` says what each is for.
 const BUILD: [&str; 4] = [
     "build",
@@ -68,10 +76,16 @@ fn program() -> Command {
 
 fn with_hint(error: anyhow::Error) -> anyhow::Error {
     let said = error.to_string();
-    if said.contains("-buildmode=c-shared not supported") {
-        return anyhow!("{said}\nhint: {INSTALL}");
-    }
-    error
+    let hint = if said.contains("-buildmode=c-shared not supported") {
+        INSTALL
+    } else if said.contains("go.mod file not found") {
+        NO_MODULE
+    } else if SDK_IS_MISSING.iter().any(|text| said.contains(text)) {
+        NO_SDK
+    } else {
+        return error;
+    };
+    anyhow!("{said}\nhint: {hint}")
 }
 
 #[cfg(test)]
@@ -84,5 +98,20 @@ mod tests {
         assert!(old.to_string().contains("hint: install Go 1.24 or newer"));
         let other = with_hint(anyhow!("./paint.go:3:1: syntax error"));
         assert_eq!(other.to_string(), "./paint.go:3:1: syntax error");
+    }
+
+    #[test]
+    fn module_or_sdk_that_is_missing_is_explained() {
+        let hint = |said: &str| with_hint(anyhow!(said.to_owned())).to_string();
+        let module = hint("go: go.mod file not found in current directory or any parent directory");
+        assert!(module.ends_with(&format!("\nhint: {NO_MODULE}")));
+        for said in [
+            "main.go:6:2: package toril is not in std (/usr/lib/go/src/toril)",
+            "main.go:6:2: missing go.sum entry for module providing package toril (imported by a); to add:\n\tgo get a",
+        ] {
+            assert!(hint(said).ends_with(&format!("\nhint: {NO_SDK}")));
+        }
+        let other = "no required module provides package example.com/toril; to add it:";
+        assert_eq!(hint(other), other);
     }
 }

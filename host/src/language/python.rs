@@ -89,13 +89,19 @@ fn with_hint(error: anyhow::Error, python: &Path, file: &Path) -> anyhow::Error 
     let install = match python == Path::new(COMMON_INTERPRETER) {
         // Many systems let nobody install packages outside an environment.
         true => format!("python3 -m venv .venv && .venv/bin/pip install {package}"),
-        false => format!("{} -m pip install {package}", python.display()),
+        false => format!("{} -m pip install {package}", in_shell(python)),
     };
     let dir = dir.display();
     anyhow!(
         "the Python package `toril`, which builds processors, is not installed\nhint: run `{install}` in `{dir}`, or name the Python \
          that has it in the variable {INTERPRETER}"
     )
+}
+
+/// A path in a command that people copy.
+fn in_shell(path: &Path) -> String {
+    let path = path.display().to_string();
+    shlex::try_quote(&path).map_or_else(|_| path.clone(), Into::into)
 }
 
 /// What brings the package to the project of a file, and where: what the project depends on, if `toril` is named there.
@@ -140,6 +146,7 @@ mod tests {
             with_hint(error, Path::new(python), &file).to_string()
         };
         assert!(hint("py").contains("`py -m pip install toril`"));
+        assert!(hint("a b/py").contains("`'a b/py' -m pip install toril`"));
         assert!(hint("python3").contains("`python3 -m venv .venv && .venv/bin/pip install toril`"));
         let manifest = project.path().join("pyproject.toml");
         for (text, command) in [

@@ -172,7 +172,7 @@ impl From<Backoffs> for BTreeMap<String, Vec<u64>> {
     }
 }
 
-/// `true`, a count, or `{ count, age, limit }`, as in BullMQ.
+/// `true`, a count, or `{ count, age, limit }`, as in BullMQ; `age` is in seconds.
 #[derive(Debug, ToSchema)]
 #[schema(value_type = Object)]
 struct KeepRule(KeepJobs);

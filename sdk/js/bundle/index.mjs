@@ -140,7 +140,7 @@ export async function bundle(file, { minify = false, color = false, kept } = {})
 
   const result = await made({ entry, root, minify, kept }, isSdk).catch((error) => {
     if (!error.errors) throw error;
-    return fail(rewriteErrors(error.errors, isSdk));
+    return fail(rewriteErrors(error.errors, isSdk, absolute));
   });
   const inputs = Object.keys(result.metafile.inputs).filter((input) => !isSdk(input) && !NO_FILE.test(input));
   const own = inputs.filter(isOwn);

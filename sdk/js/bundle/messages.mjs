@@ -1,4 +1,6 @@
 // Messages of esbuild in the words of somebody who writes processors.
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { formatMessages } from 'esbuild';
 import { BULLMQ_REFUSED } from './bullmq-names.mjs';
 
@@ -23,13 +25,28 @@ function missingName(module, name) {
   return `\`${name}\` of \`${module}\` is not available in a processor${why ? `: ${why}` : ''}`;
 }
 
-function rewritten(message, isSdk) {
+/** True where a package is installed for what a file imports. */
+function isInstalled(name, file) {
+  for (let dir = dirname(file); ; dir = dirname(dir)) {
+    if (existsSync(join(dir, 'node_modules', name, 'package.json'))) return true;
+    if (dir === dirname(dir)) return false;
+  }
+}
+
+/** What to do about an import of a package that leads nowhere. */
+function whereToFind(wanted, file) {
+  if (file && isInstalled(wanted, file)) return `\`${wanted}\` is installed, but this version has no such module: correct the name.`;
+  return `Run \`npm install ${wanted}\` in the processor's project, or correct the name.`;
+}
+
+function rewritten(message, isSdk, absolute) {
   const [, file, name] = MISSING_EXPORT.exec(message.text) ?? [];
   const module = file && standsFor(file, isSdk);
   if (module) return { ...message, text: missingName(module, name), notes: [] };
   const [, wanted] = UNRESOLVED.exec(message.text) ?? [];
   if (wanted && message.notes.some(({ text }) => text.startsWith(LEAVE_IT_OUT))) {
-    return { ...message, notes: [{ text: `Run \`npm install ${wanted}\` in the processor's project, or correct the name.` }] };
+    const { file } = message.location ?? {};
+    return { ...message, notes: [{ text: whereToFind(wanted, file && absolute(file)) }] };
   }
   if (message.text.startsWith('Top-level await')) {
     const text =
@@ -40,7 +57,7 @@ function rewritten(message, isSdk) {
 }
 
 /** Errors of esbuild, in other words where there are better ones. */
-export const rewriteErrors = (errors, isSdk) => errors.map((error) => rewritten(error, isSdk));
+export const rewriteErrors = (errors, isSdk, absolute) => errors.map((error) => rewritten(error, isSdk, absolute));
 
 /** Warnings that concern the processor's own files; some of them are errors here. */
 export function sortWarnings(warnings, isSdk, isOwn) {

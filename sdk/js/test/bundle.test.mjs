@@ -86,6 +86,18 @@ test('errors of syntax are esbuild\'s', async () => {
   assert.doesNotMatch(await refusal("import x from '@/nowhere'; export default () => x;"), /npm install/);
 });
 
+test('a package that lacks a module need not be installed again', async () => {
+  for (const exported of ['', ', "exports": { ".": "./index.js" }']) {
+    const said = await refusal({
+      'src/processor.ts': "import x from '@no/where/at-all'; export default () => x;",
+      'node_modules/@no/where/package.json': `{ "name": "@no/where", "version": "1.0.0"${exported} }`,
+      'node_modules/@no/where/index.js': 'export default 1;',
+    });
+    assert.match(said, /Could not resolve "@no\/where\/at-all"[^]*processor\.ts:1[^]*`@no\/where` is installed, but this version has no such module/);
+    assert.doesNotMatch(said, /npm install|external/);
+  }
+});
+
 test('the environment at the top level is warned of', async () => {
   const { warnings } = await bundled({
     'processor.ts': `

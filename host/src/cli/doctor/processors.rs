@@ -11,6 +11,7 @@ use toril::sandbox::{Engine, EngineOptions};
 use toril::served_queue::spec::QueueSpec;
 
 use super::{Finding, Fix};
+use crate::cli::output::quoted;
 use crate::cli::progress::during;
 use crate::cli::queue_config::refused;
 
@@ -36,8 +37,10 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
                     about,
                     &error,
                     format!(
-                        "correct `{0}`; `toril check {0} --queue {queue}` looks at it alone",
-                        file.display()
+                        "correct `{}`; `toril check {} --queue {}` looks at it alone",
+                        file.display(),
+                        quoted(&file.display().to_string()),
+                        quoted(queue)
                     ),
                 ),
             },

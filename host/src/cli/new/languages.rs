@@ -23,8 +23,8 @@ pub(super) struct Details {
     pub(super) name: &'static str,
     /// The processor's file.
     pub(super) processor: &'static str,
-    /// What fetches the SDK, or makes the language's tools ready.
-    pub(super) install: &'static str,
+    /// What fetches the SDK, or makes the language's tools ready. See [`Lang::install`].
+    install: &'static str,
     /// Where its SDK is in the directory `sdk`, if it has one to depend on.
     pub(super) sdk: Option<&'static str>,
     /// Paths in the project, and texts.
@@ -140,21 +140,54 @@ impl Lang {
         }
     }
 
+    /// What is to be done first. No server has Go's module.
+    pub(super) fn install(self, has_local_sdk: bool) -> &'static str {
+        match (self, has_local_sdk) {
+            (Lang::Go, false) => "go mod edit -replace toril=/PATH_OF_TORIL/sdk/go",
+            _ => self.details().install,
+        }
+    }
+
     /// How the manifest names the SDK; `path` is a local one.
     pub(super) fn dependency(self, path: Option<&str>) -> String {
         let version = env!("CARGO_PKG_VERSION");
         match (self, path) {
             (Lang::Typescript | Lang::Javascript, Some(path)) => format!("file:{path}"),
             (Lang::Typescript | Lang::Javascript, None) => format!("^{version}"),
-            (Lang::Python, Some(path)) => format!("toril @ file://{}", path.replace(' ', "%20")),
+            (Lang::Python, Some(path)) => format!("toril @ file://{}", in_url(path)),
             (Lang::Python, None) => format!("toril=={version}"),
             (Lang::Go, Some(path)) => format!("replace toril => \"{path}\""),
             (Lang::Go, None) => {
-                "// The module is found here.\n// replace toril => PATH_OF_TORIL/sdk/go".to_owned()
+                "// No server has this module: name the directory of a clone of Toril.\n// replace toril => /PATH_OF_TORIL/sdk/go"
+                    .to_owned()
             }
             (Lang::Rust, Some(path)) => format!("{{ path = \"{path}\" }}"),
             (Lang::Rust, None) => format!("\"{version}\""),
             (Lang::C, _) => String::new(),
         }
+    }
+}
+
+/// A path in a URL: pip would take `#` and `?` for its end, and `%` for the begin of a character.
+fn in_url(path: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    path.bytes().map(encoded).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_of_a_python_sdk_has_no_character_that_means_something_in_a_url() {
+        assert_eq!(
+            Lang::Python.dependency(Some("/sdk ü#%20?/python")),
+            "toril @ file:///sdk%20%C3%BC%23%2520%3F/python"
+        );
     }
 }

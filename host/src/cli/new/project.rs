@@ -8,7 +8,7 @@ use super::languages::{COMMON, Lang};
 
 /// The files of a project.
 pub(super) struct Project {
-    lang: Lang,
+    install: &'static str,
     /// Paths in the project, and texts.
     files: Vec<(&'static str, String)>,
 }
@@ -22,11 +22,12 @@ impl Project {
             _ => None,
         };
         let dependency = lang.dependency(sdk.as_deref());
+        let install = lang.install(sdk.is_some());
         let words = [
             ("{{name}}", name),
             ("{{language}}", details.name),
             ("{{processor}}", details.processor),
-            ("{{install}}", details.install),
+            ("{{install}}", install),
             ("{{sdk}}", &dependency),
         ];
         let filled = |text: &str| {
@@ -40,7 +41,7 @@ impl Project {
         let all = COMMON.iter().chain(details.files).chain(of_local_sdk);
         let mut files: Vec<_> = all.map(|(path, text)| (*path, filled(text))).collect();
         files.sort();
-        Ok(Project { lang, files })
+        Ok(Project { install, files })
     }
 
     /// The paths in the project.
@@ -50,7 +51,7 @@ impl Project {
 
     /// What is to be done first.
     pub(super) fn install(&self) -> &'static str {
-        self.lang.details().install
+        self.install
     }
 
     /// Writes all files to a directory, which is not there or empty. A failure leaves nothing.

@@ -21,8 +21,8 @@ class Places:
     """Where the sources were while the component was built: prefixes of paths, and what stands for them in tracebacks."""
 
     prefixes: list[tuple[str, str]] = []
-    #: The runtime's own files, whose frames say nothing to the user.
-    runtime = __file__.rpartition("/")[0] + "/"
+    #: The files of the runtime and of Python's import system, whose frames say nothing to the user.
+    hidden = (__file__.rpartition("/")[0] + "/", "<frozen importlib")
 
 
 def shown(path: str) -> str:
@@ -72,7 +72,7 @@ def _shorten(error: BaseException, seen: set[int]) -> None:
     seen.add(id(error))
     kept, at = [], error.__traceback__
     while at is not None:
-        if not at.tb_frame.f_code.co_filename.startswith(Places.runtime):
+        if not at.tb_frame.f_code.co_filename.startswith(Places.hidden):
             kept.append(at)
         at = at.tb_next
     if len(kept) > _FRAMES_FIRST + _FRAMES_LAST:

@@ -99,9 +99,14 @@ def _write_wit(to: Path, worlds: list[str]) -> None:
 
 
 def _environment(work: Path) -> dict[str, str]:
-    """Nothing of the user's environment may come into the component."""
+    """Nothing of the user's environment may come into the component. componentize-py adds the packages of the active
+    environment, or else of the first `python3` in the PATH, which may be another one: so an empty one is active."""
     kept = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR", "TEMP", "TMP")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"HOME": str(work)}
+    empty = work / "empty"
+    for lib in ("lib", "Lib"):
+        (empty / lib / "site-packages").mkdir(parents=True, exist_ok=True)
+    own = {"HOME": str(work), "VIRTUAL_ENV": str(empty)}
+    return {name: os.environ[name] for name in kept if name in os.environ} | own
 
 
 @contextmanager
