@@ -10,6 +10,8 @@ use clap::Args;
 use toril::config::{ADDRESS_AND_PORT, Overrides, Source};
 use toril::daemon;
 
+use super::output::quoted;
+
 /// Serves queues: fetches their jobs and runs each in its processor.
 ///
 /// If no Redis is configured, the host uses the one at 127.0.0.1:6379. If none answers there, the host starts its own, with

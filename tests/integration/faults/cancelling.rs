@@ -36,7 +36,7 @@ impl Stage {
 
     /// Asks the host to cancel a job, and waits until it has read that.
     async fn asks_to_cancel(&self, id: &str) {
-        let cancelled = cancel(&self.queue, id, "enough", false, |_, _| false).await;
+        let cancelled = cancel(&self.queue, id, "enough", false, |_, _| false, |_| ()).await;
         assert_eq!(cancelled.unwrap()[0].outcome, Cancellation::Asked);
         // One may have been under way.
         let read = self.proxy.calls("sync") + 2;
