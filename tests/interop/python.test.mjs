@@ -122,6 +122,26 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       await eventually('the task ended', () => host.log().includes('a task that was left ended'));
     }));
 
+  test('generators that are left run to their ends', () =>
+    features(async ({ run, queue }) => {
+      assert.equal(await run('generators'), 2);
+      const { logs } = await queue.getJobLogs('1');
+      assert.deepEqual(logs.sort(), ['one of a task closed', 'one that is held closed', 'one that was let go closed']);
+    }));
+
+  test('a pool of threads runs what it is given at once', () =>
+    features(async ({ run }) => {
+      const refusal = 'cannot schedule new futures after shutdown';
+      assert.deepEqual(await run('pools'), [[0, 2, 4], 2, "invalid literal for int() with base 10: 'x'", refusal]);
+    }));
+
+  test('time zones and character sets that only the data names are there', () =>
+    features(async ({ run }) => {
+      const seen = await run('time-zones', 'Europe/Berlin');
+      assert.deepEqual(seen, ['2026-07-01T12:00:00+02:00', true, "'No time zone found with key No/Where'"]);
+      assert.deepEqual(await run('character-sets'), [true, ['ä.txt']]);
+    }));
+
   test('requests run side by side, and are what they should be', () =>
     features(async ({ run }) => {
       const seen = await run('requests', site.url);
@@ -369,6 +389,17 @@ describe('what a processor must not do', { skip, timeout: 20 * 60_000 }, () => {
       assert.equal(await run('limit'), 'limited');
       const { attemptsMade, attemptsStarted } = await queue.getJob('3');
       assert.deepEqual([attemptsMade, attemptsStarted], [1, 2], 'no attempt was spent');
+    }));
+
+  test('a time that no host can count is the longest, and one that is no number fails the job', () =>
+    misbehaving(async (stage) => {
+      const { failedReason } = await failure(stage, 'limit-for-no-time');
+      assert.equal(failedReason, "durationMs must be a number of milliseconds, not 'soon'");
+      const delayed = await stage.queue.add('delay-for-long', {});
+      await eventually('it is delayed', async () => (await delayed.getState()) === 'delayed');
+      await stage.queue.add('limit-for-long', {});
+      await eventually('the queue is limited', async () => (await stage.queue.getRateLimitTtl()) > 1000);
+      assert.equal(await stage.queue.getFailedCount(), 1);
     }));
 
   test('a failure after a move changes nothing: the job runs again, and spends no attempt', () =>

@@ -12,7 +12,7 @@ import sys
 import traceback
 from types import ModuleType
 
-from . import _alias, _failure, _fresh, _logging, _loop, _objects, _rehearsal
+from . import _alias, _codecs, _executors, _failure, _fresh, _logging, _loop, _objects, _rehearsal, _zones
 from ._attempt import Attempts
 from ._host import Building
 from ._worker import Processor, Worker, workers
@@ -101,6 +101,18 @@ def _sends_requests() -> bool:
     return importlib.util.find_spec("wit_world.imports.outgoing_handler") is not None
 
 
+def _beside_the_app(name: str) -> str:
+    """A file that the build and the component share while the component is made."""
+    return os.path.join(os.path.dirname(sys.modules["toril_app"].__file__ or ""), name)
+
+
+def _install_zones() -> None:
+    path = _beside_the_app("zones.json")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            _zones.install(file.read())
+
+
 def _keep_sources(folder: str) -> None:
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
@@ -158,6 +170,9 @@ def _prepared(path: str, folder: str, later: list[str], draws: bool) -> Attempts
     with open(path, encoding="utf-8") as source:
         exported = _processor_of(module, source.read())
     _import_later(later)
+    _codecs.install()
+    _executors.install()
+    _install_zones()
     if "urllib.request" in sys.modules and _sends_requests():
         importlib.import_module("toril._urllib").install()
     _keep_sources(folder)
@@ -181,7 +196,7 @@ def _finish() -> None:
     importlib.invalidate_caches()
     Building.now = False
     gc.collect()
-    with open(os.path.join(os.path.dirname(sys.modules["toril_app"].__file__ or ""), "objects.bin"), "wb") as file:
+    with open(_beside_the_app("objects.bin"), "wb") as file:
         _objects.write_to(file)
     gc.collect()
     # Objects of the snapshot are never looked at again: to look would be to write to their pages.
