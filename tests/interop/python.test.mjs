@@ -3,7 +3,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually, oneAtATime, served as servedWith, startRedis } from './harness.mjs';
@@ -453,6 +453,23 @@ describe('building', { skip, timeout: 20 * 60_000 }, () => {
       });
     });
   }
+
+  test('a compiled module is refused where it is needed, and left out where it is not', async (t) => {
+    const dir = await mkdtemp(join(tmpdir(), 'toril-python-'));
+    t.after(() => rm(dir, { recursive: true }));
+    const files = {
+      'shop.py': 'import fast\nimport slow\nasync def process(job): ...\n',
+      'fast/__init__.py': 'from . import both\ntry:\n    from . import speedups\nexcept ModuleNotFoundError:\n    speedups = None\n',
+      'fast/speedups.abi3.so': '', 'fast/both.abi3.so': '', 'fast/both.py': '',
+      'slow/__init__.py': 'from . import core\n', 'slow/core.cpython-314-x86_64-linux-gnu.so': '',
+    };
+    for (const name of ['fast', 'slow']) await mkdir(join(dir, name));
+    for (const [name, text] of Object.entries(files)) await writeFile(join(dir, name), text);
+    await assert.rejects(toril(['build', join(dir, 'shop.py'), '--out', join(dir, 'shop.wasm')]), ({ stderr }) => {
+      assert.match(stderr, /\n {2}File "slow\/__init__\.py", line 1[^]*`slow\.core` is compiled code, which does not run in a component/);
+      return true;
+    });
+  });
 
   test('the host builds and runs a file, and says what is wrong with one', async (t) => {
     const dir = await mkdtemp(join(tmpdir(), 'toril-python-'));

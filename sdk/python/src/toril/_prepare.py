@@ -12,7 +12,7 @@ import sys
 import traceback
 from types import ModuleType
 
-from . import _alias, _codecs, _executors, _failure, _fresh, _logging, _loop, _objects, _rehearsal, _zones
+from . import _alias, _codecs, _compiled, _executors, _failure, _fresh, _logging, _loop, _objects, _rehearsal, _zones
 from ._attempt import Attempts
 from ._host import Building
 from ._worker import Processor, Worker, workers
@@ -165,11 +165,13 @@ def _prepared(path: str, folder: str, later: list[str], draws: bool) -> Attempts
     loop = _loop.install()
     _alias.install()
     notes = _fresh.note_seeds() if draws else None
+    refusal = _compiled.refuse()
     name = os.path.basename(path).removesuffix(".py").replace("-", "_")
     module = _import_main(path, name if name.isidentifier() and name not in sys.stdlib_module_names else _MAIN)
     with open(path, encoding="utf-8") as source:
         exported = _processor_of(module, source.read())
     _import_later(later)
+    sys.meta_path.remove(refusal)
     _codecs.install()
     _executors.install()
     _install_zones()
