@@ -129,6 +129,9 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
       assert.deepEqual(logs.sort(), ['one of a task closed', 'one that is held closed', 'one that was let go closed']);
     }));
 
+  test('a look-up of a name is refused, also after one at build', () =>
+    features(async ({ run }) => assert.deepEqual(await run('sockets'), [false, 'PermissionError'])));
+
   test('a pool of threads runs what it is given at once', () =>
     features(async ({ run }) => {
       const refusal = 'cannot schedule new futures after shutdown';

@@ -12,7 +12,7 @@ import sys
 import traceback
 from types import ModuleType
 
-from . import _alias, _codecs, _compiled, _executors, _failure, _fresh, _logging, _loop, _objects, _rehearsal, _zones
+from . import _alias, _codecs, _compiled, _executors, _failure, _fresh, _logging, _loop, _objects, _rehearsal, _sockets, _zones
 from ._attempt import Attempts
 from ._host import Building
 from ._worker import Processor, Worker, workers
@@ -155,7 +155,10 @@ def prepare(file: str, later: list[str], draws: bool) -> Attempts:
     folder = path[: -len(file)]
     _failure.Places.prefixes = [(folder, "")]
     try:
-        return _prepared(path, folder, later, draws)
+        with _sockets.refused():
+            attempts = _prepared(path, folder, later, draws)
+        _finish()
+        return attempts
     except BaseException as error:
         _fail(error)
         raise
@@ -185,7 +188,6 @@ def _prepared(path: str, folder: str, later: list[str], draws: bool) -> Attempts
         _fresh.find_generators(notes)
         del notes
     _rehearsal.rehearse(loop)
-    _finish()
     return attempts
 
 
