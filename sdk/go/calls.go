@@ -3,13 +3,13 @@
 package toril
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 	"unsafe"
 
 	"toril/internal/host"
 	"toril/internal/numbers"
+	"toril/internal/values"
 )
 
 func readText(call func(ret unsafe.Pointer)) string {
@@ -82,7 +82,7 @@ func bind(what string, text []byte, into any) error {
 }
 
 func toJSON(what string, value any) (string, error) {
-	text, err := json.Marshal(value)
+	text, err := values.Marshal(value)
 	if err != nil {
 		return "", fmt.Errorf("%s is not JSON: %w", what, err)
 	}

@@ -80,11 +80,18 @@ func (e *Error) Unwrap() error { return e.Kind }
 
 // panicError holds the value that a goroutine panicked with.
 type panicError struct {
+	reason  any
 	message string
 	stack   string
 }
 
 func (e *panicError) Error() string { return e.message }
+
+// Unwrap returns the error that it panicked with: it keeps its meaning.
+func (e *panicError) Unwrap() error {
+	err, _ := e.reason.(error)
+	return err
+}
 
 func panicked(reason any, stack []byte) error {
 	message := fmt.Sprint(reason)
@@ -96,9 +103,10 @@ func panicked(reason any, stack []byte) error {
 		_, below, _ = strings.Cut(below, "\n")
 		text = goroutine + "\n" + below
 	}
-	// Below is what called the processor.
-	text, _, _ = strings.Cut(text, "\ntoril.attempt(")
-	return &panicError{message, "panic: " + message + "\n\n" + strings.TrimSpace(text)}
+	// Below is what called the processor, or the methods of its error.
+	text, _, _ = strings.Cut(text, "\ntoril.run(")
+	text, _, _ = strings.Cut(text, "\ntoril.read(")
+	return &panicError{reason, message, "panic: " + message + "\n\n" + strings.TrimSpace(text)}
 }
 
 // find looks for an error of this type in the chain, by value and by pointer.
@@ -128,29 +136,52 @@ const (
 	rateLimited
 )
 
-// putFailure writes an error as a `failure`.
-func putFailure(at unsafe.Pointer, err error) {
-	kind := (*byte)(at)
+// failure is what an attempt ended with.
+type failure struct {
+	kind           byte
+	limit          uint64
+	message, stack string
+}
+
+// failureOf reads an error. If its own methods panic, that is the failure.
+func failureOf(err error) failure {
+	found, broken := guarded(func() (failure, error) { return read(err), nil })
+	if broken != nil {
+		return failure{kind: failed, message: broken.Error(), stack: stackOf(broken)}
+	}
+	return found
+}
+
+//go:noinline
+func read(err error) failure {
 	if limit, ok := find[RateLimitError](err); ok {
-		*kind = rateLimited
-		*(*uint64)(unsafe.Add(at, 8)) = millis(limit.For)
-		return
+		return failure{kind: rateLimited, limit: millis(limit.For)}
 	}
 	switch {
 	case has[DelayedError](err):
-		*kind = delayed
+		return failure{kind: delayed}
 	case has[WaitingChildrenError](err):
-		*kind = waitingChildren
+		return failure{kind: waitingChildren}
 	case has[WaitingError](err):
-		*kind = waiting
-	default:
-		*kind = failed
-		if has[UnrecoverableError](err) || errors.Is(err, ErrChildFailed) {
-			*kind = unrecoverable
-		}
-		put(at, 8, 0, reasonOf(err))
+		return failure{kind: waiting}
+	}
+	kind := byte(failed)
+	if has[UnrecoverableError](err) || errors.Is(err, ErrChildFailed) {
+		kind = unrecoverable
+	}
+	return failure{kind: kind, message: reasonOf(err), stack: stackOf(err)}
+}
+
+// putFailure writes a `failure`.
+func putFailure(at unsafe.Pointer, f failure) {
+	*(*byte)(at) = f.kind
+	switch f.kind {
+	case rateLimited:
+		*(*uint64)(unsafe.Add(at, 8)) = f.limit
+	case failed, unrecoverable:
+		put(at, 8, 0, f.message)
 		*(*byte)(unsafe.Add(at, 16)) = 1
-		put(at, 20, 1, stackOf(err))
+		put(at, 20, 1, f.stack)
 	}
 }
 

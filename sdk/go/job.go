@@ -72,7 +72,12 @@ func (*Job) Progress() json.RawMessage { return json.RawMessage(readText(host.Jo
 func (*Job) ParentKey() string { return readOption(host.JobParentKey) }
 
 // Parent is the parent's record (`id`, `queueKey` and the failure policy), or nil.
-func (*Job) Parent() json.RawMessage { return json.RawMessage(readOption(host.JobParent)) }
+func (*Job) Parent() json.RawMessage {
+	if record := readOption(host.JobParent); record != "" {
+		return json.RawMessage(record)
+	}
+	return nil
+}
 
 // RepeatJobKey is the id of the scheduler that made the job, or empty.
 func (*Job) RepeatJobKey() string { return readOption(host.JobRepeatJobKey) }

@@ -4,7 +4,9 @@ package toril
 
 import (
 	"context"
+	"log"
 	"log/slog"
+	"os"
 	"strings"
 
 	"toril/internal/host"
@@ -19,6 +21,8 @@ func init() {
 	// The host adds time and level.
 	text := slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: LevelTrace, ReplaceAttr: withoutOwn})
 	slog.SetDefault(slog.New(&logHandler{text, &lines}))
+	// The last line on stderr is why a program ends: that of `log.Fatal`, too.
+	log.SetOutput(os.Stderr)
 }
 
 func withoutOwn(groups []string, attr slog.Attr) slog.Attr {
@@ -49,7 +53,9 @@ func (h *logHandler) Handle(ctx context.Context, record slog.Record) error {
 	if h.lines.line != "" {
 		line += " " + h.lines.line
 	}
-	host.Log(level(record.Level), host.Valid(line))
+	for part := range strings.Lines(line) {
+		host.Log(level(record.Level), host.Valid(strings.TrimRight(part, "\r\n")))
+	}
 	return nil
 }
 

@@ -23,9 +23,12 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	// There are no files that time zones could be read from.
+	_ "time/tzdata"
 	"unsafe"
 
 	"toril/internal/host"
+	"toril/internal/values"
 )
 
 // Handler runs one attempt of a job.
@@ -88,7 +91,7 @@ func Typed[Data, Value any](process func(ctx context.Context, job *Job, data Dat
 // warmJSON lets the decoder and the encoder meet two types. Whether they fit is of no interest.
 func warmJSON(into, value any) {
 	json.Unmarshal([]byte(`{"n": 1.5, "list": ["text", true, null]}`), into)
-	json.Marshal(value)
+	values.Marshal(value)
 }
 
 // What is returned must outlive the function.
@@ -101,27 +104,32 @@ var (
 func process() unsafe.Pointer {
 	start()
 	host.Restore()
-	value, err := attempt()
+	text, err := guarded(run)
 	result = [5]uint64{}
 	at := unsafe.Pointer(&result)
 	if err == nil {
-		var text []byte
-		if text, err = json.Marshal(value); err == nil {
-			put(at, 8, 0, string(text))
-			return at
-		}
+		put(at, 8, 0, string(text))
+		return at
 	}
 	*(*byte)(at) = 1
-	putFailure(unsafe.Add(at, 8), err)
+	putFailure(unsafe.Add(at, 8), failureOf(err))
 	return at
 }
 
-func attempt() (value any, err error) {
+// guarded makes an error of a panic: also values and errors have methods that the program wrote.
+func guarded[T any](work func() (T, error)) (done T, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = panicked(reason, debug.Stack())
 		}
 	}()
+	return work()
+}
+
+// run is one attempt; it returns the value as JSON. Stacks of panics end where it begins.
+//
+//go:noinline
+func run() ([]byte, error) {
 	job := &Job{}
 	process, err := handlerOf(job)
 	if err != nil {
@@ -129,7 +137,11 @@ func attempt() (value any, err error) {
 	}
 	ctx, done := newContext()
 	defer done()
-	return process(ctx, job)
+	value, err := process(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	return values.Marshal(value)
 }
 
 func handlerOf(job *Job) (Handler, error) {

@@ -108,12 +108,23 @@ describe('what a processor may do', { skip, timeout }, () => {
       assert.equal(await run('logs'), 1);
       assert.deepEqual((await queue.getJobLogs('1')).logs, ['for the dashboard']);
       for (const line of [/INFO guest: informed id=1 /, /ERROR guest: spilled wall=7 paint.color=red /, /INFO guest: logged /,
+        /INFO guest: one line /, /INFO guest: another line /,
         /INFO guest: printed .*source="stdout"/]) {
         await eventually(`the log has ${line}`, () => line.test(host.log()));
       }
       assert.deepEqual(await run('progress'), [{ percent: 50 }, { seen: true }]);
       assert.deepEqual((await queue.getJob('2')).progress, { percent: 50 });
     }));
+
+  test('texts are stored as JavaScript stores them, and no parent is null', () =>
+    features(async ({ queue, run }) => {
+      assert.deepEqual(await run('stored'), ['<b>&</b>', null]);
+      const { data, progress, returnvalue } = await redis.client.hgetall(queue.toKey('1'));
+      assert.deepEqual([data, progress, returnvalue], ['"<b>&</b>"', '{"text":"<b>&</b>"}', '["<b>&</b>",null]']);
+    }));
+
+  test('a time zone that only the data names is there', () =>
+    features(async ({ run }) => assert.equal(await run('zoned', 'Europe/Berlin'), '2026-07-01T12:00:00+02:00')));
 
   test('only what is granted is in the environment, and nothing when it is built', () =>
     features(async ({ run }) => assert.deepEqual(await run('environment'), [['COLOR=red'], 'red', '']), {
@@ -299,13 +310,23 @@ describe('what a processor must not do', { skip, timeout }, () => {
         'panic-nil-map': 'assignment to entry in nil map',
         'panic-nil-pointer': 'runtime error: invalid memory address or nil pointer dereference',
         'panic-error': 'an error: file does not exist',
+        'panic-for-good': 'must: not again',
         'panic-again': 'again',
       };
+      const { attemptsMade } = await failure(stage, 'panic-for-good', {}, { attempts: 3 });
+      assert.equal(attemptsMade, 1, 'an error keeps its meaning in a panic');
+      const methods = { 'error-panics': ['(*broken).Error', /invalid memory address/], 'value-panics': ['fragile.MarshalJSON', /^fragile$/] };
+      for (const [name, [method, reason]] of Object.entries(methods)) {
+        const { failedReason, stacktrace } = await failure(stage, name);
+        assert.match(failedReason, reason);
+        assert.ok(stacktrace[0].includes(`\nmain.${method}(`), stacktrace[0]);
+        assert.doesNotMatch(stacktrace[0], /toril\.\w+\(|wasm/, name);
+      }
       for (const [name, reason] of Object.entries(reasons)) {
         const { failedReason, stacktrace } = await failure(stage, name);
         assert.equal(failedReason, reason, name);
         assert.match(stacktrace[0], /main\.process.*\n\tfixtures\/misbehaving\/main\.go:\d+/, name);
-        assert.doesNotMatch(stacktrace[0], /toril\.(attempt|process)/, name);
+        assert.doesNotMatch(stacktrace[0], /toril\.(run|guarded|process)/, name);
       }
       assert.equal((await failure(stage, 'panic-index', 5)).failedReason, 'runtime error: index out of range [5] with length 0');
       assert.equal((await failure(stage, 'panic-division', 0)).failedReason, 'runtime error: integer divide by zero');
@@ -332,6 +353,7 @@ describe('what a processor must not do', { skip, timeout }, () => {
         ['deadlock-of-all', {}, deadlock],
         ['goexit', {}, /^fatal error: no goroutines .* - deadlock!$/],
         ['exit', {}, /^processor exited with code 1$/],
+        ['log-fatal', {}, /^cannot continue without paint$/],
         ['exit-well', {}, /^processor exited with code 0$/],
         ['invalid-json', {}, /^json: error calling MarshalJSON for type \*?main\.invalid: unexpected end of JSON input$/],
         ['no-json', {}, /^json: unsupported type: chan int$/],

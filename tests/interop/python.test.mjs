@@ -3,7 +3,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually, oneAtATime, served as servedWith, startRedis } from './harness.mjs';
@@ -120,6 +120,29 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
     features(async ({ run, host }) => {
       assert.equal(await run('leaves-tasks'), 'left');
       await eventually('the task ended', () => host.log().includes('a task that was left ended'));
+    }));
+
+  test('generators that are left run to their ends', () =>
+    features(async ({ run, queue }) => {
+      assert.equal(await run('generators'), 2);
+      const { logs } = await queue.getJobLogs('1');
+      assert.deepEqual(logs.sort(), ['one of a task closed', 'one that is held closed', 'one that was let go closed']);
+    }));
+
+  test('a look-up of a name is refused, also after one at build', () =>
+    features(async ({ run }) => assert.deepEqual(await run('sockets'), [false, 'PermissionError'])));
+
+  test('a pool of threads runs what it is given at once', () =>
+    features(async ({ run }) => {
+      const refusal = 'cannot schedule new futures after shutdown';
+      assert.deepEqual(await run('pools'), [[0, 2, 4], 2, "invalid literal for int() with base 10: 'x'", refusal]);
+    }));
+
+  test('time zones and character sets that only the data names are there', () =>
+    features(async ({ run }) => {
+      const seen = await run('time-zones', 'Europe/Berlin');
+      assert.deepEqual(seen, ['2026-07-01T12:00:00+02:00', true, "'No time zone found with key No/Where'"]);
+      assert.deepEqual(await run('character-sets'), [true, ['ä.txt']]);
     }));
 
   test('requests run side by side, and are what they should be', () =>
@@ -371,6 +394,17 @@ describe('what a processor must not do', { skip, timeout: 20 * 60_000 }, () => {
       assert.deepEqual([attemptsMade, attemptsStarted], [1, 2], 'no attempt was spent');
     }));
 
+  test('a time that no host can count is the longest, and one that is no number fails the job', () =>
+    misbehaving(async (stage) => {
+      const { failedReason } = await failure(stage, 'limit-for-no-time');
+      assert.equal(failedReason, "durationMs must be a number of milliseconds, not 'soon'");
+      const delayed = await stage.queue.add('delay-for-long', {});
+      await eventually('it is delayed', async () => (await delayed.getState()) === 'delayed');
+      await stage.queue.add('limit-for-long', {});
+      await eventually('the queue is limited', async () => (await stage.queue.getRateLimitTtl()) > 1000);
+      assert.equal(await stage.queue.getFailedCount(), 1);
+    }));
+
   test('a failure after a move changes nothing: the job runs again, and spends no attempt', () =>
     misbehaving(async ({ queue }) => {
       const { id } = await queue.add('move-then-fail', {}, { attempts: 1 });
@@ -433,6 +467,23 @@ describe('building', { skip, timeout: 20 * 60_000 }, () => {
     const text = 'import elsewhere\nasync def process(job, token):\n    return elsewhere.x\n';
     await assert.rejects(build(t, text, { env }), (error) => {
       assert.match(error.stderr, /File "shop.py", line 1, in <module>\n.*ModuleNotFoundError: No module named 'elsewhere'/s);
+      return true;
+    });
+  });
+
+  test('a compiled module is refused where it is needed, and left out where it is not', async (t) => {
+    const dir = await mkdtemp(join(tmpdir(), 'toril-python-'));
+    t.after(() => rm(dir, { recursive: true }));
+    const files = {
+      'shop.py': 'import fast\nimport slow\nasync def process(job): ...\n',
+      'fast/__init__.py': 'from . import both\ntry:\n    from . import speedups\nexcept ModuleNotFoundError:\n    speedups = None\n',
+      'fast/speedups.abi3.so': '', 'fast/both.abi3.so': '', 'fast/both.py': '',
+      'slow/__init__.py': 'from . import core\n', 'slow/core.cpython-314-x86_64-linux-gnu.so': '',
+    };
+    for (const name of ['fast', 'slow']) await mkdir(join(dir, name));
+    for (const [name, text] of Object.entries(files)) await writeFile(join(dir, name), text);
+    await assert.rejects(toril(['build', join(dir, 'shop.py'), '--out', join(dir, 'shop.wasm')]), ({ stderr }) => {
+      assert.match(stderr, /\n {2}File "slow\/__init__\.py", line 1[^]*`slow\.core` is compiled code, which does not run in a component/);
       return true;
     });
   });

@@ -3,10 +3,10 @@
 package kv
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"toril/internal/numbers"
+	"toril/internal/values"
 )
 
 // Get reads the value of a key that is JSON. Found tells whether there is one.
@@ -53,7 +53,7 @@ func fromJSON(key string, text []byte, into any) error {
 }
 
 func toJSON(key string, value any) ([]byte, error) {
-	text, err := json.Marshal(value)
+	text, err := values.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("value of `%s` is not JSON: %w", key, err)
 	}

@@ -16,7 +16,7 @@ impl Host for AttemptState {
             Level::Error => TracingLevel::ERROR,
         };
         let message = self.policy.grants.secrets.redact(&message);
-        self.log_budget.redacted_line(level, LOGGED, &message);
+        self.log_budget.redacted_text(level, LOGGED, &message);
         self.current.backend.logged(level, &message);
         Ok(())
     }

@@ -96,14 +96,19 @@ impl LogBudget {
         fits
     }
 
-    /// Writes a line that has no secrets in it.
-    pub(super) fn redacted_line(&self, level: Level, source: &str, line: &str) {
-        self.clean_line(level, source, &clean(line));
+    /// Writes a text that has no secrets in it, a line at a time, until the limit is reached.
+    pub(super) fn redacted_text(&self, level: Level, source: &str, text: &str) {
+        for line in lines_of(text) {
+            if !self.clean_line(level, source, &clean(line)) {
+                return;
+            }
+        }
     }
 
-    fn clean_line(&self, level: Level, source: &str, line: &str) {
+    /// False: the limit is reached.
+    fn clean_line(&self, level: Level, source: &str, line: &str) -> bool {
         if !self.take_line(line.len()) {
-            return;
+            return false;
         }
         if source != LOGGED
             && let Some(show) = &*self.0.shown.lock()
@@ -118,7 +123,15 @@ impl LogBudget {
             Level::DEBUG => tracing::debug!(target: "guest", queue, job_id, source, "{line}"),
             _ => tracing::trace!(target: "guest", queue, job_id, source, "{line}"),
         }
+        true
     }
+}
+
+/// The lines of a text. One that is empty has one line.
+fn lines_of(text: &str) -> impl Iterator<Item = &str> {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.split('\n')
+        .map(|line| line.strip_suffix('\r').unwrap_or(line))
 }
 
 /// Cuts a line and replaces control characters, which could forge lines or steer a terminal.
@@ -265,6 +278,16 @@ impl OutputStream for GuestOutput {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_has_one_line_or_more() {
+        let lines = |text: &'static str| lines_of(text).collect::<Vec<_>>();
+        assert_eq!(
+            lines("Error: a\r\n    at b\n\nc\n"),
+            ["Error: a", "    at b", "", "c"]
+        );
+        assert_eq!((lines(""), lines("\n")), (vec![""], vec![""]));
+    }
 
     #[test]
     fn control_characters_do_not_reach_the_log() {

@@ -41,7 +41,7 @@ class Attempts:
             job = CurrentJob()
             return _json.dumps(self._call(self._processor(job), job))
         except BaseException as error:
-            failure = failure_of(error)
+            failure = _failure(error)
         raise Err(failure)
 
     def _call(self, processor: Processor, job: CurrentJob) -> Any:
@@ -52,6 +52,14 @@ class Attempts:
         if isinstance(value, Awaitable):
             return self._loop.run(_awaiting(value))
         return value
+
+
+def _failure(error: BaseException) -> Any:
+    """The failure for what was raised, or for what its own methods raise."""
+    try:
+        return failure_of(error)
+    except Exception as other:
+        return failure_of(other)
 
 
 async def _awaiting(value: Awaitable[Any]) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _json
-from ._host import ask, awaited, current_job
+from ._host import ask, awaited, current_job, whole_milliseconds
 from ._job import Job
 from ._options import long_options
 from ._steps import Steps
@@ -90,7 +90,7 @@ class CurrentJob(Steps, Job):
 
     @awaited
     def moveToDelayed(self, timestamp: int, token: str | None = None) -> None:
-        due = max(0, int(timestamp))
+        due = whole_milliseconds(timestamp)
         ask(current_job.move_to_delayed, due)
         self.delay = max(0, due - round(time.time() * 1000))
         self._moved = "delayed"

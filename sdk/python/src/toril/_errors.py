@@ -20,6 +20,8 @@ class RateLimitError(Exception):
 
     def __init__(self, message: str = "bullmq:rateLimitExceeded", durationMs: int | None = None):
         super().__init__(message)
+        if durationMs is not None and not isinstance(durationMs, (int, float)):
+            raise TypeError(f"durationMs must be a number of milliseconds, not {durationMs!r}")
         self.durationMs = durationMs
 
 

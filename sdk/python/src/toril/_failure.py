@@ -8,7 +8,7 @@ from typing import Any
 
 from . import _limit
 from ._errors import DelayedError, RateLimitError, UnrecoverableError, WaitingChildrenError, WaitingError
-from ._host import jobs, well_formed
+from ._host import jobs, well_formed, whole_milliseconds
 
 #: As deep as a chain of causes is followed.
 _CAUSES_MAX = 100
@@ -122,6 +122,6 @@ def failure_of(error: BaseException) -> Any:
             return jobs.Failure_Waiting()
         case RateLimitError():
             ms = special.durationMs
-            return jobs.Failure_RateLimited(_limit.Own.ms if ms is None else max(0, int(ms)))
+            return jobs.Failure_RateLimited(_limit.Own.ms if ms is None else whole_milliseconds(ms))
     detail = jobs.FailureDetail(message=well_formed(_message(error)), stack=well_formed(stack_of(error)))
     return jobs.Failure_Failed(detail) if special is None else jobs.Failure_Unrecoverable(detail)

@@ -76,6 +76,15 @@ def well_formed(value: Any) -> Any:
     return value
 
 
+#: The largest number that JavaScript counts exactly.
+_MILLISECONDS_MAX = 2**53 - 1
+
+
+def whole_milliseconds(value: float) -> int:
+    """A time as the host takes it: a number that it does not have would end the instance."""
+    return int(min(max(value, 0), _MILLISECONDS_MAX))
+
+
 def ask(function: Callable[..., Any], *args: Any) -> Any:
     """Calls the host; its errors are raised as `JobError`."""
     if Building.now:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ._errors import missing
-from ._host import ask, awaited, current_job, producer, queues
+from ._host import ask, awaited, current_job, producer, queues, whole_milliseconds
 from ._options import checked_priority, parent_of
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Job:
 
     @awaited
     def changeDelay(self, delay: int) -> None:
-        ask(queues.change_delay, self.queueName, self.id, max(0, int(delay)))
+        ask(queues.change_delay, self.queueName, self.id, whole_milliseconds(delay))
         self.delay = delay
 
     @awaited

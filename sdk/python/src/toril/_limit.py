@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._errors import JobError
-from ._host import ask, current_job, queues
+from ._host import ask, current_job, queues, whole_milliseconds
 
 
 class Own:
@@ -14,7 +14,7 @@ class Own:
 
 def limit(queue: str, duration_ms: int) -> None:
     """Limits a queue. That of the job may be limited without a grant, by leaving with `RateLimitError`."""
-    ms = max(0, int(duration_ms))
+    ms = whole_milliseconds(duration_ms)
     own = queue == ask(current_job.queue_name)
     if own:
         Own.ms = ms

@@ -47,7 +47,8 @@ def _level(number: int) -> Any:
 def install() -> None:
     """Takes the place of the handlers that write to the terminal. Without any, what is worth knowing is logged."""
     root = logging.getLogger()
-    if not root.handlers:
+    if not root.handlers and root.level == logging.WARNING:
+        # Nobody chose a level: this is Python's own.
         root.setLevel(logging.INFO)
     for handler in list(root.handlers):
         if isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stderr, sys.stdout):

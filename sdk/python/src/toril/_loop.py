@@ -86,6 +86,8 @@ class Loop(asyncio.BaseEventLoop):
         super().__init__()
         self._selector = _Selector()
         self._made_tasks = False
+        #: Tasks that close generators which the processor let go.
+        self._closing: list[asyncio.Task[Any]] = []
 
     def _process_events(self, ready: list[asyncio.Future[None]]) -> None:
         for future in ready:
@@ -98,6 +100,10 @@ class Loop(asyncio.BaseEventLoop):
     def create_task(self, coro: Any, **named: Any) -> asyncio.Task[Any]:
         self._made_tasks = True
         return super().create_task(coro, **named)
+
+    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
+        self._asyncgens.discard(agen)  # type: ignore[attr-defined]
+        self.call_soon(lambda: self._closing.append(self.create_task(agen.aclose())))
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """There are no threads: the function runs here and now."""
@@ -146,31 +152,41 @@ class Loop(asyncio.BaseEventLoop):
                 _fail_waiting(task, error)
 
     def _end_tasks(self) -> None:
-        if not self._made_tasks:
+        if not (self._made_tasks or self._ready or self._asyncgens):  # type: ignore[attr-defined]
             return
-        left = asyncio.all_tasks(self)
+        left = asyncio.all_tasks(self).difference(self._closing)
         for task in left:
             task.cancel()
         try:
             for task in left:
                 self._until_done(task)
+            self._close_generators()
         except StuckError:
             return
-        for task in left:
+        for task in [*left, *self._closing]:
             if not task.cancelled() and task.exception() is not None:
                 context = {
-                    "message": "exception of a task that was cancelled",
+                    "message": "exception of a task that was left",
                     "exception": task.exception(),
                     "task": task,
                 }
                 self.call_exception_handler(context)
+
+    def _close_generators(self) -> None:
+        """Runs the ends of asynchronous generators: of those that were let go, and of those that somebody still holds."""
+        self._until_done(self.create_task(self.shutdown_asyncgens()))
+        # The list may grow meanwhile.
+        for task in self._closing:
+            self._until_done(task)
 
     def _forget(self) -> None:
         self._ready.clear()
         self._scheduled.clear()
         self._timer_cancelled_count = 0
         self._selector.waiting.clear()
-        self._made_tasks = False
+        self._closing.clear()
+        self._asyncgens.clear()  # type: ignore[attr-defined]
+        self._made_tasks = self._asyncgens_shutdown_called = False
         self._stopping = False
 
 

@@ -12,7 +12,7 @@ import sys
 import traceback
 from types import ModuleType
 
-from . import _alias, _failure, _fresh, _logging, _loop, _objects, _rehearsal
+from . import _alias, _codecs, _compiled, _executors, _failure, _fresh, _logging, _loop, _objects, _rehearsal, _sockets, _zones
 from ._attempt import Attempts
 from ._host import Building
 from ._worker import Processor, Worker, workers
@@ -101,6 +101,18 @@ def _sends_requests() -> bool:
     return importlib.util.find_spec("wit_world.imports.outgoing_handler") is not None
 
 
+def _beside_the_app(name: str) -> str:
+    """A file that the build and the component share while the component is made."""
+    return os.path.join(os.path.dirname(sys.modules["toril_app"].__file__ or ""), name)
+
+
+def _install_zones() -> None:
+    path = _beside_the_app("zones.json")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            _zones.install(file.read())
+
+
 def _keep_sources(folder: str) -> None:
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
@@ -143,7 +155,10 @@ def prepare(file: str, later: list[str], draws: bool) -> Attempts:
     folder = path[: -len(file)]
     _failure.Places.prefixes = [(folder, "")]
     try:
-        return _prepared(path, folder, later, draws)
+        with _sockets.refused():
+            attempts = _prepared(path, folder, later, draws)
+        _finish()
+        return attempts
     except BaseException as error:
         _fail(error)
         raise
@@ -153,11 +168,16 @@ def _prepared(path: str, folder: str, later: list[str], draws: bool) -> Attempts
     loop = _loop.install()
     _alias.install()
     notes = _fresh.note_seeds() if draws else None
+    refusal = _compiled.refuse()
     name = os.path.basename(path).removesuffix(".py").replace("-", "_")
     module = _import_main(path, name if name.isidentifier() and name not in sys.stdlib_module_names else _MAIN)
     with open(path, encoding="utf-8") as source:
         exported = _processor_of(module, source.read())
     _import_later(later)
+    sys.meta_path.remove(refusal)
+    _codecs.install()
+    _executors.install()
+    _install_zones()
     if "urllib.request" in sys.modules and _sends_requests():
         importlib.import_module("toril._urllib").install()
     _keep_sources(folder)
@@ -168,7 +188,6 @@ def _prepared(path: str, folder: str, later: list[str], draws: bool) -> Attempts
         _fresh.find_generators(notes)
         del notes
     _rehearsal.rehearse(loop)
-    _finish()
     return attempts
 
 
@@ -181,7 +200,7 @@ def _finish() -> None:
     importlib.invalidate_caches()
     Building.now = False
     gc.collect()
-    with open(os.path.join(os.path.dirname(sys.modules["toril_app"].__file__ or ""), "objects.bin"), "wb") as file:
+    with open(_beside_the_app("objects.bin"), "wb") as file:
         _objects.write_to(file)
     gc.collect()
     # Objects of the snapshot are never looked at again: to look would be to write to their pages.

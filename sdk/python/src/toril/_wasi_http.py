@@ -75,11 +75,15 @@ def _outgoing(request: Request) -> Any:
     return outgoing
 
 
+#: A longer time would not fit in 64 bits of nanoseconds.
+_TIMEOUT_SECONDS_MAX = 1e10
+
+
 def _options(timeout: float | None) -> Any:
     if timeout is None:
         return None
     options = types.RequestOptions()
-    nanoseconds = max(1, int(timeout * 1e9))
+    nanoseconds = max(1, int(min(timeout, _TIMEOUT_SECONDS_MAX) * 1e9))
     options.set_connect_timeout(nanoseconds)
     options.set_first_byte_timeout(nanoseconds)
     options.set_between_bytes_timeout(nanoseconds)

@@ -19,6 +19,7 @@ from pathlib import Path
 from . import __version__
 from ._imports import Imports, imports_of
 from ._snapshot import make_immortal, unsigned
+from ._zones import PACKAGES, table
 
 #: What the user sees of a failed build lies between two of these.
 _MARK = "toril-build-error"
@@ -159,6 +160,8 @@ def build(file: Path, out: Path, *, http: bool | None = None) -> Built:
         _write_wit(work / "wit", worlds)
         (work / "app").mkdir()
         (work / "app" / f"{_APP}.py").write_text(_app(file.name, imports), encoding="utf-8")
+        if imports.all.intersection(PACKAGES):
+            (work / "app" / "zones.json").write_text(table(), encoding="utf-8")
         made = work / "made.wasm"
         output = _componentize(work, path, made)
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,24 @@
+"""`ThreadPoolExecutor` without threads: what is handed to it runs here and now, as with `asyncio.to_thread`."""
+
+from __future__ import annotations
+
+import concurrent.futures.thread
+from collections.abc import Callable
+from typing import Any
+
+
+def _submit(executor: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+    if executor._shutdown:
+        raise RuntimeError("cannot schedule new futures after shutdown")
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    future.set_running_or_notify_cancel()
+    try:
+        future.set_result(fn(*args, **kwargs))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def install() -> None:
+    """Also imports the module, which `concurrent.futures` would import when its name is first used."""
+    concurrent.futures.thread.ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
