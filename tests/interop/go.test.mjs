@@ -451,6 +451,11 @@ describe('building', { skip, timeout }, () => {
     });
   }
 
+  test('the name of the program is its only argument, also before main', async (t) => {
+    const main = program(['os'], '\tif len(os.Args) != 1 || name != "processor" {\n\t\tpanic(name)\n\t}', 'var name = os.Args[0]');
+    await built(t, main);
+  });
+
   test('a component holds nothing of the machine that built it, and is the same each time', async (t) => {
     const main = program(['fmt', 'os', 'time'], '\tfmt.Println("at build", seen)', 'var seen = fmt.Sprint(os.Environ(), time.Now().Unix(), os.Args)');
     process.env.SECRET_OF_THE_BUILD = 'c3VwZXItc2VjcmV0';

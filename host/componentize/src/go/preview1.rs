@@ -5,6 +5,8 @@ use wasmi::{Caller, Error, Linker, Memory, Module};
 use super::Starting;
 
 const NAME: &str = crate::PREVIEW_1;
+/// The only argument. Packages for command lines read the program's name before `main` (pflag, which cobra imports).
+const PROGRAM: &[u8] = b"processor\0";
 /// Preview 1's error numbers.
 const BAD_FILE: i32 = 8;
 /// Preview 1's number of events of clocks.
@@ -28,12 +30,10 @@ pub(super) fn linker(module: &Module) -> Result<Linker<Starting>, Error> {
 
 fn add_to(linker: &mut Linker<Starting>) -> Result<(), Error> {
     linker.func_wrap(NAME, "toril_hold_clock", |_: i32| ())?;
-    for sizes in ["args_sizes_get", "environ_sizes_get"] {
-        linker.func_wrap(NAME, sizes, no_texts)?;
-    }
-    for get in ["args_get", "environ_get"] {
-        linker.func_wrap(NAME, get, |_: i32, _: i32| 0)?;
-    }
+    linker.func_wrap(NAME, "args_sizes_get", argument_sizes)?;
+    linker.func_wrap(NAME, "args_get", arguments)?;
+    linker.func_wrap(NAME, "environ_sizes_get", no_texts)?;
+    linker.func_wrap(NAME, "environ_get", |_: i32, _: i32| 0)?;
     linker.func_wrap(NAME, "fd_prestat_get", |_: i32, _: i32| BAD_FILE)?;
     linker.func_wrap(NAME, "fd_fdstat_set_flags", |_: i32, _: i32| 0)?;
     linker.func_wrap(NAME, "fd_fdstat_get", file_state)?;
@@ -88,6 +88,18 @@ fn write(call: &mut Call<'_>, at: i32, bytes: &[u8]) -> Result<(), Error> {
     memory
         .write(call, at as u32 as usize, bytes)
         .map_err(|error| Error::new(error.to_string()))
+}
+
+fn argument_sizes(mut call: Call<'_>, count: i32, bytes: i32) -> Result<i32, Error> {
+    write(&mut call, count, &1_u32.to_le_bytes())?;
+    write(&mut call, bytes, &(PROGRAM.len() as u32).to_le_bytes())?;
+    Ok(0)
+}
+
+fn arguments(mut call: Call<'_>, places: i32, texts: i32) -> Result<i32, Error> {
+    write(&mut call, places, &texts.to_le_bytes())?;
+    write(&mut call, texts, PROGRAM)?;
+    Ok(0)
 }
 
 fn no_texts(mut call: Call<'_>, count: i32, bytes: i32) -> Result<i32, Error> {
