@@ -5,6 +5,7 @@
 //! `cli/test.rs` reads a directory of them, runs them with [`Runner`], and shows the [`Report`]s.
 
 mod answers;
+mod example;
 mod expectation;
 mod file;
 mod processors;
@@ -21,6 +22,7 @@ use anyhow::Context as _;
 use parking_lot::Mutex;
 use tracing::instrument::WithSubscriber as _;
 
+pub use self::example::ExampleJob;
 pub use self::expectation::Fields;
 pub use self::file::Case;
 pub use self::processors::Loaded;

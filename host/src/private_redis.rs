@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
 
@@ -42,8 +42,13 @@ impl PrivateRedis {
     ///
     /// `append_only` writes each change to disk within a second.
     pub async fn start(dir: &Path, port: u16, append_only: bool) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir)
-            .with_context(|| format!("failed to create `{}`", dir.display()))?;
+        std::fs::create_dir_all(dir).map_err(|error| {
+            anyhow!(
+                "failed to create `{}`: {error}\nhint: Redis keeps its data there; run the command in a directory that you may \
+                 write to, or name a running Redis with `--redis`",
+                dir.display()
+            )
+        })?;
         let mut child = spawn(dir, port, append_only).await?;
         if let Err(error) = wait_until_ready(&mut child, port).await {
             let log = std::fs::read_to_string(dir.join("redis.log")).unwrap_or_default();

@@ -107,6 +107,10 @@ impl Expectation {
         self.outcome == Some(OutcomeName::Failed)
     }
 
+    pub(super) fn is_a_completion(&self) -> bool {
+        self.outcome == Some(OutcomeName::Completed)
+    }
+
     /// Refuses what cannot be compared.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         self.fields().map(drop)

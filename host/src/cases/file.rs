@@ -133,6 +133,13 @@ impl Case {
         Ok(case)
     }
 
+    /// True where the job needs nothing of an earlier attempt, and no children.
+    pub(super) fn is_a_first_attempt(&self) -> bool {
+        let job = &self.job;
+        let is_new = job.attempts_made == 0 && job.steps.is_empty() && job.progress.is_none();
+        is_new && self.children.is_empty()
+    }
+
     /// What the clock shows, in ms since the epoch.
     pub(super) fn now_ms(&self) -> anyhow::Result<u64> {
         let text = match &self.now {

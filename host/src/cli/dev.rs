@@ -15,6 +15,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use tokio::sync::{Notify, mpsc};
+use toril::cases::ExampleJob;
 use toril::config::{Config, DEFAULT_PREFIX, Overrides, Source};
 use toril::daemon::{self, Attendant};
 use toril::language::project::{self, Found};
@@ -128,9 +129,17 @@ fn introduce(config: &Config, redis: &DevRedis) {
     let Some((name, queue)) = config.queues.first_key_value() else {
         return;
     };
+    // The one that is known to complete, if the project has cases.
+    let job = ExampleJob::of_project(".".as_ref(), name, config.queues.len() == 1);
+    let job = job.unwrap_or_else(|| ExampleJob {
+        name: "first".to_owned(),
+        data: "{}".to_owned(),
+    });
     let mut command = format!(
-        "toril add {} first --data '{{}}'{}",
+        "toril add {} {} --data {}{}",
         quoted(name),
+        quoted(&job.name),
+        quoted(&job.data),
         redis.as_argument()
     );
     let prefix = queue.prefix.as_ref().unwrap_or(&config.redis.prefix);
