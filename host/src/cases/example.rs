@@ -68,7 +68,7 @@ mod tests {
             ("d", "not a case", ""),
             (
                 "e",
-                "name = \"walls\"\ndata_json = '{\n \"walls\": 3}'",
+                "name = \"walls\"\ndata_json = '''{\n \"walls\": 3}'''",
                 completes,
             ),
         ] {
