@@ -169,7 +169,12 @@ func read(err error) failure {
 	if has[UnrecoverableError](err) || errors.Is(err, ErrChildFailed) {
 		kind = unrecoverable
 	}
-	return failure{kind: kind, message: reasonOf(err), stack: stackOf(err)}
+	// Here, not in a function of its own: the stack of a method that panics ends at this one.
+	message := err.Error()
+	if wantedSocket(err) {
+		message += noSockets
+	}
+	return failure{kind: kind, message: message, stack: stackOf(err)}
 }
 
 // putFailure writes a `failure`.
@@ -183,14 +188,6 @@ func putFailure(at unsafe.Pointer, f failure) {
 		*(*byte)(unsafe.Add(at, 16)) = 1
 		put(at, 20, 1, f.stack)
 	}
-}
-
-// reasonOf says what failed, and what to do where the program wanted a socket.
-func reasonOf(err error) string {
-	if wantedSocket(err) {
-		return err.Error() + noSockets
-	}
-	return err.Error()
 }
 
 const noSockets = "\nhint: a processor in Go has no sockets; for requests over HTTP, add `import _ \"toril/fetch\"` to the program"
