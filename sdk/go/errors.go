@@ -5,6 +5,7 @@ package toril
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -190,15 +191,19 @@ func putFailure(at unsafe.Pointer, f failure) {
 	}
 }
 
-const noSockets = "\nhint: a processor in Go has no sockets; for requests over HTTP, add `import _ \"toril/fetch\"` to the program"
+const noSockets = "\nhint: a processor in Go has no sockets; requests over HTTP need `import _ \"toril/fetch\"` in the program"
 
-// wantedSocket looks for an error of the package `net` in the chain. That package is not imported here: it would make each
+// wantedSocket looks for an error of the package `net` in the tree. That package is not imported here: it would make each
 // component larger.
 func wantedSocket(err error) bool {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if kind := fmt.Sprintf("%T", err); kind == "*net.OpError" || kind == "*net.DNSError" {
-			return true
-		}
+	if kind := fmt.Sprintf("%T", err); kind == "*net.OpError" || kind == "*net.DNSError" {
+		return true
+	}
+	switch wrapper := err.(type) {
+	case interface{ Unwrap() error }:
+		return wantedSocket(wrapper.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(wrapper.Unwrap(), wantedSocket)
 	}
 	return false
 }

@@ -135,7 +135,7 @@ describe('what a processor may do', { skip, timeout: 20 * 60_000 }, () => {
   test('a pool of threads runs what it is given at once', () =>
     features(async ({ run }) => {
       const refusal = 'cannot schedule new futures after shutdown';
-      assert.deepEqual(await run('pools'), [[0, 2, 4], 2, "invalid literal for int() with base 10: 'x'", refusal]);
+      assert.deepEqual(await run('pools'), [[0, 2, 4], 2, "invalid literal for int() with base 10: 'x'", ['ready'], ['SystemExit(0)', 'SystemExit(1)'], refusal]);
     }));
 
   test('time zones and character sets that only the data names are there', () =>

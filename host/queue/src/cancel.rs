@@ -92,7 +92,7 @@ impl Queue {
         Ok(cancelled?.0)
     }
 
-    /// The same. With children, also returns those that the job waits for, or waited for when it failed: whoever adds one
+    /// The same. With children, also returns those that the job waits for, or waited for when it failed: a call that adds one
     /// to it does so before, or finds it failed.
     pub async fn cancel_unheld_of_flow(
         &self,

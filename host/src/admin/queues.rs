@@ -205,16 +205,14 @@ pub(super) async fn cancel(
         }
     }
     match cancelled.first() {
+        // The entry of each job says what became of it.
+        Some(_) if cancelled.iter().any(Cancelled::is_cancelled) => Ok(Json(cancelled)),
         Some(Cancelled {
             outcome: Cancellation::Ended,
             state: JobState::Unknown,
             ..
         }) => Err(ApiError::unknown_job(&queue, &job)),
-        // The answer says so of each.
-        Some(_) if cancelled.iter().any(Cancelled::is_cancelled) => Ok(Json(cancelled)),
-        Some(first) if !first.is_cancelled() => {
-            Err(ApiError::conflict(format!("job `{job}` {first}")))
-        }
-        _ => Ok(Json(cancelled)),
+        Some(first) => Err(ApiError::conflict(format!("job `{job}` {first}"))),
+        None => Ok(Json(cancelled)),
     }
 }

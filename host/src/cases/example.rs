@@ -36,7 +36,7 @@ impl ExampleJob {
     }
 
     fn of(case: &Case) -> Option<Self> {
-        if !case.is_a_first_attempt() || !case.expect.is_a_completion() {
+        if !case.needs_nothing() || !case.expect.is_a_completion() {
             return None;
         }
         // On one line.
@@ -66,6 +66,11 @@ mod tests {
             ("b", "data = { walls = 1 }\nattempts_made = 1", completes),
             ("c", "queue = \"other\"\ndata = { walls = 2 }", completes),
             ("d", "not a case", ""),
+            (
+                "d2",
+                "data = { walls = 5 }",
+                "[config]\na = \"b\"\n[expect]\noutcome = \"completed\"",
+            ),
             (
                 "e",
                 "name = \"walls\"\ndata_json = '''{\n \"walls\": 3}'''",

@@ -133,11 +133,13 @@ impl Case {
         Ok(case)
     }
 
-    /// True where the job needs nothing of an earlier attempt, and no children.
-    pub(super) fn is_a_first_attempt(&self) -> bool {
-        let job = &self.job;
+    /// True where the job needs nothing but its name and data: nothing of an earlier attempt, no children, answers or values.
+    pub(super) fn needs_nothing(&self) -> bool {
+        let Case { job, now, .. } = self;
         let is_new = job.attempts_made == 0 && job.steps.is_empty() && job.progress.is_none();
-        is_new && self.children.is_empty()
+        let is_plain = job.opts.is_empty() && job.processor.is_none() && now.is_none();
+        let has_values = !(self.env.is_empty() && self.config.is_empty());
+        is_new && is_plain && !has_values && self.children.is_empty() && self.http.is_empty()
     }
 
     /// What the clock shows, in ms since the epoch.

@@ -35,7 +35,7 @@ function isInstalled(name, file) {
 
 /** What to do about an import of a package that leads nowhere. */
 function whereToFind(wanted, file) {
-  if (file && isInstalled(wanted, file)) return `\`${wanted}\` is installed, but this version has no such module: correct the name.`;
+  if (file && isInstalled(wanted, file)) return `\`${wanted}\` is installed, but has no such module: correct the name, or build the package if the file is one that its build makes.`;
   return `Run \`npm install ${wanted}\` in the processor's project, or correct the name.`;
 }
 

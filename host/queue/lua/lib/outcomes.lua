@@ -89,7 +89,7 @@ end
 -- As long as a request to cancel is kept.
 local LEFT_CHILDREN_MS = 300000
 
--- Whoever cancels a job with its children looks for them once it has stopped, and it may be gone by then. The key keeps
+-- A call that cancels a job with its children looks for them once it has stopped, and it may be gone by then. The key keeps
 -- its time when it is renamed; a user of Redis may lack either command.
 local function note_left_children(entry)
   local dependencies = entry.key .. ':dependencies'

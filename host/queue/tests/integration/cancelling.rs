@@ -208,7 +208,7 @@ async fn failure_of_a_job_that_is_gone_is_read_from_the_events() {
     assert_eq!(failure.as_deref(), Some("not wanted"));
 }
 
-/// Whoever cancels a flow asks for them once the job has stopped.
+/// A call that cancels a flow asks for them once the job has stopped.
 #[tokio::test]
 async fn children_of_a_job_that_is_gone_are_told_to_who_names_its_attempt() {
     let redis = TestRedis::start().await;

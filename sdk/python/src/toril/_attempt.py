@@ -55,11 +55,14 @@ class Attempts:
 
 
 def _failure(error: BaseException) -> Any:
-    """The failure for what was raised, or for what its own methods raise."""
-    try:
-        return failure_of(error)
-    except Exception as other:
-        return failure_of(other)
+    """The failure for what was raised, or for what its own methods raise; if those of that raise, too, its type is told."""
+    other = error
+    for _ in range(2):
+        try:
+            return failure_of(other)
+        except BaseException as raised:
+            other = raised
+    return failure_of(RuntimeError(type(error).__name__))
 
 
 async def _awaiting(value: Awaitable[Any]) -> Any:

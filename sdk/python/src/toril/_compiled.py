@@ -18,13 +18,14 @@ _STDLIB = os.path.dirname(os.__file__)
 
 @cache
 def _files(folder: str) -> tuple[set[str], set[str]]:
-    """The modules of a folder that are compiled, and those that are there in Python."""
+    """The modules of a folder that are compiled, and those that are there in Python; a package comes before both."""
     try:
         files = os.listdir(folder or ".")
     except OSError:
         return set(), set()
-    compiled = {file.partition(".")[0] for file in files if file.endswith(_SUFFIXES)}
-    return compiled, {file.removesuffix(".py") for file in files if file.endswith(".py")}
+    packages = {file for file in files if os.path.isfile(os.path.join(folder, file, "__init__.py"))}
+    compiled = {file.partition(".")[0] for file in files if file.endswith(_SUFFIXES)} - packages
+    return compiled, packages | {file.removesuffix(".py") for file in files if file.endswith(".py")}
 
 
 class Refusal(MetaPathFinder):
@@ -32,7 +33,12 @@ class Refusal(MetaPathFinder):
         name = fullname.rpartition(".")[2]
         for folder in path if path is not None else sys.path:
             compiled, pure = _files(folder)
-            if folder.startswith(_STDLIB) or name not in compiled:
+            if folder.startswith(_STDLIB):
+                continue
+            if name not in compiled:
+                if name in pure:
+                    # Python finds it there by itself.
+                    return None
                 continue
             if name in pure:
                 return spec_from_file_location(fullname, os.path.join(folder, f"{name}.py"))

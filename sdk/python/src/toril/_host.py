@@ -77,12 +77,13 @@ def well_formed(value: Any) -> Any:
 
 
 #: The largest number that JavaScript counts exactly.
-_MILLISECONDS_MAX = 2**53 - 1
+MILLISECONDS_MAX = 2**53 - 1
 
 
 def whole_milliseconds(value: float) -> int:
     """A time as the host takes it: a number that it does not have would end the instance."""
-    return int(min(max(value, 0), _MILLISECONDS_MAX))
+    number = value if isinstance(value, (int, float)) else int(value)
+    return int(min(max(number, 0), MILLISECONDS_MAX))
 
 
 def ask(function: Callable[..., Any], *args: Any) -> Any:

@@ -9,21 +9,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ._host import Building
+
 #: The ways to the C library that packages try when they are imported.
-_WAYS = [(socket.socket, "__init__"), (socket, "getaddrinfo"), (socket, "gethostbyname"), (socket, "gethostbyaddr")]
+_WAYS = [
+    (socket.socket, "__init__"),
+    (socket, "getaddrinfo"),
+    (socket, "getnameinfo"),
+    (socket, "gethostbyname"),
+    (socket, "gethostbyname_ex"),
+    (socket, "gethostbyaddr"),
+]
 
 
-def _refuse(*_args: Any, **_named: Any) -> Any:
-    raise PermissionError(errno.EACCES, "there are no sockets while a component is built")
+def _guarded(function: Any) -> Any:
+    """A module that is imported meanwhile may keep it: in a job it is the function again."""
+
+    def call(*args: Any, **named: Any) -> Any:
+        if Building.now:
+            raise PermissionError(errno.EACCES, "there are no sockets while a component is built")
+        return function(*args, **named)
+
+    return call
 
 
 @contextmanager
 def refused() -> Iterator[None]:
-    before = [getattr(*way) for way in _WAYS]
+    # Some systems lack some of them.
+    ways = [way for way in _WAYS if hasattr(*way)]
+    before = [getattr(*way) for way in ways]
     try:
-        for way in _WAYS:
-            setattr(*way, _refuse)
+        for way, function in zip(ways, before):
+            setattr(*way, _guarded(function))
         yield
     finally:
-        for way, function in zip(_WAYS, before):
+        for way, function in zip(ways, before):
             setattr(*way, function)

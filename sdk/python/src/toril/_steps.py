@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _json
 from ._errors import CalledJobError, DelayedError, WaitingChildrenError
-from ._host import ask, awaited, steps, whole_milliseconds
+from ._host import MILLISECONDS_MAX, ask, awaited, steps, whole_milliseconds
 
 if TYPE_CHECKING:
     from ._queue import Queue
@@ -39,7 +39,7 @@ class Steps:
     def sleep(self, name: str, milliseconds: float) -> None:
         """Delays the job for a time, counted from the first call of any attempt. Until the time is over, this raises
         `DelayedError`, which the processor must not catch: the job is delayed, and no attempt is spent."""
-        if ask(steps.sleep, name, whole_milliseconds(ceil(milliseconds))):
+        if ask(steps.sleep, name, whole_milliseconds(ceil(min(milliseconds, MILLISECONDS_MAX)))):
             self._moved = "delayed"
             raise DelayedError(f"job sleeps in step `{name}`")
 
