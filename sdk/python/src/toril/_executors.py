@@ -6,12 +6,28 @@ import concurrent.futures.thread
 from collections.abc import Callable
 from typing import Any
 
+# `concurrent.futures` would import it when its name is first used: in a job.
+_Executor = concurrent.futures.thread.ThreadPoolExecutor
+_made = _Executor.__init__
+
+
+def _make(
+    executor: Any,
+    max_workers: int | None = None,
+    thread_name_prefix: str = "",
+    initializer: Callable[..., Any] | None = None,
+    initargs: tuple[Any, ...] = (),
+    **more: Any,
+) -> None:
+    _made(executor, max_workers, thread_name_prefix, initializer, initargs, **more)
+    executor._toril_initialize = (lambda: initializer(*initargs)) if initializer else None
+
 
 def _initialize(executor: Any) -> None:
     """As the one thread of the pool would, before the first call."""
-    if not getattr(executor, "_toril_is_ready", False) and executor._initializer is not None:
-        executor._initializer(*executor._initargs)
-    executor._toril_is_ready = True
+    initialize, executor._toril_initialize = executor._toril_initialize, None
+    if initialize is not None:
+        initialize()
 
 
 def _submit(executor: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
@@ -28,5 +44,5 @@ def _submit(executor: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any)
 
 
 def install() -> None:
-    """Also imports the module, which `concurrent.futures` would import when its name is first used."""
-    concurrent.futures.thread.ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
+    _Executor.__init__ = _make  # type: ignore[method-assign]
+    _Executor.submit = _submit  # type: ignore[method-assign]
