@@ -53,9 +53,7 @@ func (h *logHandler) Handle(ctx context.Context, record slog.Record) error {
 	if h.lines.line != "" {
 		line += " " + h.lines.line
 	}
-	for part := range strings.Lines(line) {
-		host.Log(level(record.Level), host.Valid(strings.TrimRight(part, "\r\n")))
-	}
+	host.Log(level(record.Level), host.Valid(line))
 	return nil
 }
 

@@ -367,6 +367,7 @@ describe('what a processor must not do', { skip, timeout }, () => {
         ['read-passwd', {}, /^open \/etc\/passwd: /],
         ['list-root', {}, /^open \/: /],
         ['socket', {}, /connect: Connection refused\nhint: a processor in Go has no sockets; .* `import _ "toril\/fetch"`/],
+        ['socket-among-others', {}, /^no paint\n[^]*refused\nhint: a processor in Go has no sockets/],
         ['process', {}, /executable file not found/],
         ['use-other-queue', {}, /may not use queue `vault`/],
         ['add-flow-elsewhere', {}, /may not use queue `vault`/],

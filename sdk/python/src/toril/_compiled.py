@@ -33,7 +33,7 @@ class Refusal(MetaPathFinder):
         name = fullname.rpartition(".")[2]
         for folder in path if path is not None else sys.path:
             compiled, pure = _files(folder)
-            if folder.startswith(_STDLIB):
+            if folder == _STDLIB or folder.startswith(f"{_STDLIB}/"):
                 continue
             if name not in compiled:
                 if name in pure:
