@@ -69,21 +69,14 @@ pub struct Cancelled {
 #[derive(Clone)]
 struct Running {
     queue: Queue,
-    /// Of its lock.
-    token: Arc<str>,
-    attempt: AttemptId,
-    /// Why.
-    said: String,
+    /// The last one that was made.
+    request: CancelRequest,
     asked_at: Instant,
 }
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Running { token, attempt, .. } = self;
-        f.debug_tuple("Running")
-            .field(token)
-            .field(attempt)
-            .finish()
+        f.debug_tuple("Running").field(&self.request).finish()
     }
 }
 
@@ -270,7 +263,7 @@ where
         let request = CancelRequest {
             id: id.to_owned(),
             token: token.to_string(),
-            attempt: attempt.clone(),
+            attempt,
             said: self.said.to_owned(),
         };
         let is_here = (self.runs_here)(queue.keys().queue_name(), &request);
@@ -281,9 +274,7 @@ where
         }
         Ok(Running {
             queue: queue.clone(),
-            token,
-            attempt,
-            said: request.said,
+            request,
             asked_at: Instant::now(),
         })
     }
@@ -299,8 +290,8 @@ pub async fn wait_until_stopped(
     let Some(running) = jobs.get_mut(at).and_then(|job| job.running.take()) else {
         return Ok(());
     };
-    let said = running.said.clone();
-    let end = stopped::stopped(&jobs[at].id, running, with_children).await?;
+    let said = running.request.said.clone();
+    let end = stopped::stopped(running, with_children).await?;
     (jobs[at].outcome, jobs[at].state_now) = (end.outcome, Some(end.state));
     let walk = Walk {
         said: &said,

@@ -1,6 +1,5 @@
 //! Waits until running jobs that should stop have stopped, and finds out what became of them.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Cancellation, Running};
@@ -26,15 +25,11 @@ pub(super) struct End {
 }
 
 /// Waits for a start that was asked to stop.
-pub(super) async fn stopped(
-    id: &str,
-    mut running: Running,
-    with_children: bool,
-) -> Result<End, QueueError> {
+pub(super) async fn stopped(mut running: Running, with_children: bool) -> Result<End, QueueError> {
     let mut patience = Patience::since(running.asked_at);
     loop {
-        let lock = running.queue.lock_of(id).await?;
-        match lock.filter(|lock| *lock.token == *running.token) {
+        let lock = running.queue.lock_of(&running.request.id).await?;
+        match lock.filter(|lock| lock.token == running.request.token) {
             Some(lock) if patience.is_over(&lock, Instant::now()) => {
                 return Ok(End {
                     outcome: Cancellation::StillRuns,
@@ -44,7 +39,7 @@ pub(super) async fn stopped(
             }
             Some(_) => {}
             None => {
-                if let Some(end) = after_its_start(id, &mut running, with_children).await? {
+                if let Some(end) = after_its_start(&mut running, with_children).await? {
                     return Ok(end);
                 }
                 // It has started again, and that start was asked to stop.
@@ -58,12 +53,12 @@ pub(super) async fn stopped(
 /// What became of a job whose start has ended. If nobody has it and its attempt has not ended, it fails now. None: it has
 /// started again.
 async fn after_its_start(
-    id: &str,
     running: &mut Running,
     with_children: bool,
 ) -> Result<Option<End>, QueueError> {
-    let (queue, only) = (&running.queue, Some(&running.attempt));
-    let reason = cancellation(&running.said);
+    let Running { queue, request, .. } = running;
+    let (id, only) = (&request.id, Some(&request.attempt));
+    let reason = cancellation(&request.said);
     let (found, children) = queue
         .cancel_unheld_of_flow(id, &reason, only, with_children)
         .await?;
@@ -78,7 +73,7 @@ async fn after_its_start(
         }
         CancelledJob::Ended(state) => (Cancellation::EndedByItself, state),
         CancelledJob::Runs { token, .. } => {
-            running.ask_again(id, token).await?;
+            running.ask_again(&token).await?;
             return Ok(None);
         }
     };
@@ -91,18 +86,16 @@ async fn after_its_start(
 
 impl Running {
     /// The job has started again: that start is asked, too, once.
-    async fn ask_again(&mut self, id: &str, token: Arc<str>) -> Result<(), QueueError> {
-        if token == self.token {
+    async fn ask_again(&mut self, token: &str) -> Result<(), QueueError> {
+        if token == self.request.token {
             return Ok(());
         }
         let request = CancelRequest {
-            id: id.to_owned(),
-            token: token.to_string(),
-            attempt: self.attempt.clone(),
-            said: self.said.clone(),
+            token: token.to_owned(),
+            ..self.request.clone()
         };
         Deployments::of(&self.queue).ask_to_cancel(&request).await?;
-        self.token = token;
+        self.request = request;
         Ok(())
     }
 }
